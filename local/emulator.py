@@ -1,0 +1,82 @@
+"""MiniStack, which plays AWS here: how it is started and what its functions may see.
+
+It answers every service the template uses except Batch and ECS, which `local.compute` answers, and it runs
+the functions as processes with their roles' policies enforced (AUTH=true).
+"""
+
+import json
+import time
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from local.environment import ROOT, VENVS, bare
+from local.processes import Process, start
+
+_PYTHON: Final = VENVS / "emulator" / "bin" / "python"
+_RUNTIME: Final = VENVS / "runtime"
+_ISOLATION: Final = ROOT / "local" / "isolation"
+
+
+def start_emulator(
+    *, port: int, compute_port: int, state: Path, log: Path, extra: Mapping[str, str] | None = None
+) -> Process:
+    """Start MiniStack; it answers once `wait_until_healthy` says so.
+
+    Args:
+        port: Where it listens, on 127.0.0.1 only.
+        compute_port: Where the stand-in for Batch and ECS listens; functions inherit the addresses.
+        state: A folder for everything it keeps on disk.
+        log: The file its output is appended to.
+        extra: More environment variables, which its functions inherit too: `HTTP_PROXY`, say, to put faults
+            on the wire.
+    """
+    temporary = state / "tmp"
+    temporary.mkdir(parents=True, exist_ok=True)
+    compute = f"http://127.0.0.1:{compute_port}"
+    env = bare() | {
+        "HOME": str(state),
+        "TMPDIR": str(temporary),
+        "STATE_DIR": str(state / "state"),
+        "S3_DATA_DIR": str(state / "s3"),
+        "GATEWAY_PORT": str(port),
+        "BIND_HOST": "127.0.0.1",  # its default is every interface
+        "AUTH": "true",  # a function may do what its role allows, and no more
+        "IOT_MTLS_ENABLED": "0",  # would listen on a fixed port
+        "AWS_ENDPOINT_URL_BATCH": compute,
+        "AWS_ENDPOINT_URL_ECS": compute,
+        "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.2",
+        "PYTHONPATH": str(_ISOLATION),
+        "SWITCHYARD_RUNTIME": str(_RUNTIME),
+        **(extra or {}),
+    }
+    return start([_PYTHON, "-m", "ministack"], env=env, cwd=state, log=log)
+
+
+def health(port: int, path: str = "/_ministack/health") -> dict[str, object] | None:
+    """What the server on that port says of itself; None if it doesn't answer."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as response:
+            body: object = json.load(response)
+    except (OSError, ValueError):
+        return None
+    return body if isinstance(body, dict) else {}
+
+
+def wait_until_healthy(
+    process: Process, port: int, path: str = "/_ministack/health", seconds: float = 30
+) -> bool:
+    """Wait for a server to answer; False if it ended instead, as when another took its port first.
+
+    Raises:
+        TimeoutError: If it neither answers nor ends.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if health(port, path) is not None and process.is_alive():
+            return True
+        if not process.is_alive():
+            return False
+        time.sleep(0.05)
+    raise TimeoutError(f"nothing answered on port {port} within {seconds:.0f} s")

@@ -1,0 +1,61 @@
+"""Where things are, and the environment that every process of the local system is given.
+
+The user's own `AWS_*` variables and profiles never reach anything here: one forgotten `AWS_PROFILE` would
+otherwise send a demo's upload to a real account. Whatever talks to AWS gets the emulator's address and its
+test credentials, always.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+VENVS: Final = ROOT / ".venvs"
+STATE: Final = ROOT / ".local"
+
+REGION: Final = "us-east-1"
+ACCOUNT: Final = "000000000000"
+
+_LOOPBACK = "127.0.0.1,localhost"
+_AWS: Final = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_REGION": REGION,
+    "AWS_DEFAULT_REGION": REGION,
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+def sealed(environ: Mapping[str, str], endpoint: str | None = None) -> dict[str, str]:
+    """The user's environment with every `AWS_*` variable replaced by the emulator's.
+
+    Args:
+        environ: Usually `os.environ`; proxies, certificates and pip's settings in it are kept, since
+            `sam build` needs them.
+        endpoint: The emulator's address. Without one, a port that nothing listens on: better refused than
+            real.
+    """
+    kept = {name: value for name, value in environ.items() if not name.startswith("AWS_")}
+    return kept | _AWS | {"AWS_ENDPOINT_URL": endpoint or "http://127.0.0.1:9", **_no_proxy()}
+
+
+def bare(endpoint: str | None = None) -> dict[str, str]:
+    """The least a process needs, and nothing of the user's: for the emulator and for the workers."""
+    basics = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+    aws = {**_AWS, "AWS_ENDPOINT_URL": endpoint} if endpoint else {}
+    return {"LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1", **basics, **aws, **_no_proxy()}
+
+
+def seal_this_process() -> None:
+    """Take the user's `AWS_*` variables from this process too, for the boto3 clients made in it."""
+    environ = sealed(os.environ)
+    os.environ.clear()
+    os.environ.update(environ)
+
+
+def _no_proxy() -> dict[str, str]:
+    """A company's proxy can't reach this machine's loopback address."""
+    return {"NO_PROXY": _LOOPBACK, "no_proxy": _LOOPBACK}
