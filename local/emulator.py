@@ -4,15 +4,14 @@ It answers every service the template uses except Batch and ECS, which `local.co
 the functions as processes with their roles' policies enforced (AUTH=true).
 """
 
-import json
-import time
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from local.environment import ROOT, VENVS, bare
 from local.processes import Process, start
+
+HEALTH: Final = "/_ministack/health"
 
 _PYTHON: Final = VENVS / "emulator" / "bin" / "python"
 _RUNTIME: Final = VENVS / "runtime"
@@ -22,7 +21,7 @@ _ISOLATION: Final = ROOT / "local" / "isolation"
 def start_emulator(
     *, port: int, compute_port: int, state: Path, log: Path, extra: Mapping[str, str] | None = None
 ) -> Process:
-    """Start MiniStack; it answers once `wait_until_healthy` says so.
+    """Start MiniStack; it answers `HEALTH` a second later.
 
     Args:
         port: Where it listens, on 127.0.0.1 only.
@@ -52,31 +51,3 @@ def start_emulator(
         **(extra or {}),
     }
     return start([_PYTHON, "-m", "ministack"], env=env, cwd=state, log=log)
-
-
-def health(port: int, path: str = "/_ministack/health") -> dict[str, object] | None:
-    """What the server on that port says of itself; None if it doesn't answer."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as response:
-            body: object = json.load(response)
-    except (OSError, ValueError):
-        return None
-    return body if isinstance(body, dict) else {}
-
-
-def wait_until_healthy(
-    process: Process, port: int, path: str = "/_ministack/health", seconds: float = 30
-) -> bool:
-    """Wait for a server to answer; False if it ended instead, as when another took its port first.
-
-    Raises:
-        TimeoutError: If it neither answers nor ends.
-    """
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if health(port, path) is not None and process.is_alive():
-            return True
-        if not process.is_alive():
-            return False
-        time.sleep(0.05)
-    raise TimeoutError(f"nothing answered on port {port} within {seconds:.0f} s")

@@ -6,6 +6,7 @@ Each runs in a session of its own, so that whatever it starts can be ended with 
 
 import contextlib
 import fcntl
+import http.client
 import os
 import signal
 import socket
@@ -152,6 +153,34 @@ def free_ports(count: int) -> list[int]:
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         return [each.getsockname()[1] for each in sockets]
+
+
+def answers(port: int, path: str) -> bool:
+    """Whether a server answers on that port of 127.0.0.1, and is content."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def wait_until_answering(process: Process, port: int, path: str, seconds: float = 30) -> bool:
+    """Wait for a server to answer; False if it ended instead, as when another took its port first.
+
+    Raises:
+        TimeoutError: If it neither answers nor ends.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not process.is_alive():
+            return False
+        if answers(port, path):
+            return process.is_alive()
+        time.sleep(0.05)
+    raise TimeoutError(f"nothing answered on port {port} within {seconds:.0f} s")
 
 
 def _spawn(

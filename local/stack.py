@@ -1,0 +1,422 @@
+"""The local system as one object: its processes, the template deployed to it, and clients for all of it.
+
+    with LocalStack(folder).running() as stack:
+        stack.client("s3").upload_file("clip.mp4", stack.resource("MediaBucket"), "uploads/clip.mp4")
+
+What runs is recorded in the state folder, so that another command, later, finds it: `python -m local status`.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+import boto3
+from botocore.config import Config
+
+from local import emulator, workers
+from local.environment import ROOT, STATE, VENVS, sealed
+from local.processes import (
+    Process,
+    answers,
+    free_ports,
+    locked,
+    run,
+    uninterrupted,
+    wait_until_answering,
+)
+
+STACK_NAME: Final = "switchyard-local"
+
+_BUILD: Final = ROOT / ".aws-sam"
+_SAM: Final = VENVS / "sam" / "bin" / "sam"
+
+type Say = Callable[[str], None]
+
+
+class NotRunningError(Exception):
+    """The local system isn't running, or only in part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A process of ours and the port it answers on."""
+
+    pid: int
+    started: str
+    port: int
+
+    @property
+    def process(self) -> Process:
+        """The process itself."""
+        return Process(self.pid, self.started)
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+@dataclass(slots=True)
+class _State:
+    """What `state.json` holds.
+
+    Attributes:
+        built: The digest of the sources that were deployed.
+        parameters: The template's parameters as deployed.
+        resources: Physical names by logical id.
+    """
+
+    emulator: Server | None = None
+    compute: Server | None = None
+    built: str = ""
+    parameters: dict[str, str] = field(default_factory=dict)
+    resources: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        try:
+            raw = json.loads(path.read_text())
+        except FileNotFoundError:
+            return cls()
+        for server in ("emulator", "compute"):
+            raw[server] = raw[server] and Server(**raw[server])
+        return cls(**raw)
+
+    def write(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        whole = path.with_suffix(".new")
+        whole.write_text(json.dumps(asdict(self), indent=2))
+        whole.replace(path)  # a reader sees the old file or the new one, never half of it
+
+
+class LocalStack:
+    """The system on this machine, kept under one folder.
+
+    Args:
+        state: Where its processes keep their files and logs.
+        parameters: Of the template, where they differ from the defaults.
+        definitions: The job definitions that the stand-in for Batch knows, by name.
+        emulator_environment: More variables for the emulator and so for every function.
+    """
+
+    def __init__(
+        self,
+        state: Path = STATE,
+        *,
+        parameters: Mapping[str, str] | None = None,
+        definitions: Mapping[str, workers.JobDefinition] | None = None,
+        emulator_environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder = state
+        self._wanted = dict(parameters or {})
+        self._definitions = dict(definitions or workers.DEFINITIONS)
+        self._emulator_environment = dict(emulator_environment or {})
+        self._file = state / "state.json"
+        self._state = _State.read(self._file)
+        self._clients: dict[str, Any] = {}
+
+    # ---- what is there -----------------------------------------------------------------------------------
+
+    @property
+    def emulator(self) -> Server:
+        """The AWS emulator.
+
+        Raises:
+            NotRunningError: If there is none.
+        """
+        return _running("the emulator", self._state.emulator)
+
+    @property
+    def compute(self) -> Server:
+        """The stand-in for Batch and ECS.
+
+        Raises:
+            NotRunningError: If there is none.
+        """
+        return _running("the compute stand-in", self._state.compute)
+
+    @property
+    def resources(self) -> Mapping[str, str]:
+        """Physical names of what is deployed, by the template's logical ids."""
+        return self._state.resources
+
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """The parameters as last deployed."""
+        return self._state.parameters
+
+    @property
+    def logs(self) -> Path:
+        """The folder of the processes' output: emulator.log, compute.log, build.log, deploy.log."""
+        return self.folder / "logs"
+
+    @property
+    def healthy(self) -> bool:
+        """Whether both processes run and answer, and the template is deployed."""
+        return self._emulator_answers() and self._compute_answers() and bool(self._state.resources)
+
+    def resource(self, logical_id: str) -> str:
+        """The physical name (for a queue its URL) of a resource of the template.
+
+        Raises:
+            NotRunningError: If nothing of that name is deployed.
+        """
+        try:
+            return self._state.resources[logical_id]
+        except KeyError:
+            raise NotRunningError(f"{logical_id} isn't deployed here; `make up` deploys the system") from None
+
+    # boto3's stubs know what a client can do only for literal service names; callers annotate it.
+    def client(self, service: str) -> Any:  # noqa: ANN401
+        """A boto3 client for the local system; for Batch and ECS it talks to the stand-in, as functions do."""
+        if service not in self._clients:
+            server = self.compute if service in {"batch", "ecs"} else self.emulator
+            self._clients[service] = _client(service, server.url)
+        return self._clients[service]
+
+    def function_log(self, logical_id: str, since: float = 0) -> list[str]:
+        """The lines a function has logged, oldest first.
+
+        Args:
+            logical_id: The function's, in the template.
+            since: Only what was logged after that time (epoch seconds).
+        """
+        pages = self.client("logs").get_paginator("filter_log_events")
+        name = f"/aws/lambda/{self.resource(logical_id)}"
+        try:
+            events = [
+                event
+                for page in pages.paginate(logGroupName=name, startTime=int(since * 1000))
+                for event in page["events"]
+            ]
+        except self.client("logs").exceptions.ResourceNotFoundException:
+            return []  # never invoked
+        return [event["message"].rstrip() for event in sorted(events, key=lambda event: event["timestamp"])]
+
+    # ---- start, deploy, stop -----------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def running(self, say: Say = lambda _: None) -> Iterator[Self]:
+        """The system for the length of a `with` block, ended after it whatever happens."""
+        try:
+            self.up(say)
+            yield self
+        finally:
+            self.down()
+
+    def up(self, say: Say = lambda _: None) -> bool:
+        """Start what doesn't run and deploy what isn't deployed; nothing is done twice.
+
+        Returns:
+            Whether the processes were started by this call, rather than found running.
+
+        Raises:
+            CommandFailedError: If `sam` fails; the message holds the end of its output.
+        """
+        with locked(self.folder / "lock"):
+            self._state = _State.read(self._file)
+            digest = self._build(say)
+            started = not (self._emulator_answers() and self._state.compute)
+            try:
+                if started:
+                    self._stop()
+                    self._start(say)
+                elif not self._compute_answers():
+                    self.restart_compute()
+                if (digest, self._parameters()) != (self._state.built, self._state.parameters):
+                    self._sam_deploy(digest, say)
+            except BaseException:
+                if started:
+                    self._stop()
+                raise
+            return started
+
+    def down(self) -> bool:
+        """End every process, and forget what was deployed; logs and results stay.
+
+        Returns:
+            Whether anything ran.
+        """
+        with locked(self.folder / "lock"):
+            self._state = _State.read(self._file)
+            ran = self._state.emulator is not None
+            self._stop()
+            return ran
+
+    def redeploy(self, **parameters: str) -> None:
+        """Deploy the same template again with other parameters, given by name; the rest stay as they are."""
+        changed = self._state.parameters | parameters
+        if changed == self._state.parameters:
+            return
+        cloudformation = self.client("cloudformation")
+        cloudformation.update_stack(
+            StackName=STACK_NAME,
+            UsePreviousTemplate=True,
+            Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in changed.items()],
+        )
+        cloudformation.get_waiter("stack_update_complete").wait(
+            StackName=STACK_NAME, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+        )
+        self._state.parameters = changed
+        self._record()
+
+    def restart_compute(self, *, crash: bool = True) -> None:
+        """End the stand-in for Batch and ECS and start it again on its port, with its jobs.
+
+        Args:
+            crash: End it the hard way, so that it can't put anything in order first.
+        """
+        server = self._state.compute
+        if server is None:
+            raise NotRunningError("the compute stand-in was never started")
+        if crash:
+            server.process.kill()
+        else:
+            server.process.stop()
+        self._start_compute(server.port)
+
+    def _parameters(self) -> dict[str, str]:
+        return {
+            "Environment": "local",
+            "Local": "true",
+            "BatchJobQueue": workers.QUEUE,
+            "BatchJobDefinition": next(iter(self._definitions)),
+        } | self._wanted
+
+    def _start(self, say: Say) -> None:
+        for name in ("emulator", "compute"):  # of an emulator that has forgotten everything
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+            (self.logs / f"{name}.log").unlink(missing_ok=True)
+        for _ in range(3):
+            port, compute_port = free_ports(2)
+            say(f"starting the AWS emulator on port {port} and the compute stand-in on port {compute_port}")
+            with uninterrupted():
+                process = emulator.start_emulator(
+                    port=port,
+                    compute_port=compute_port,
+                    state=self.folder / "emulator",
+                    log=self.logs / "emulator.log",
+                    extra=self._emulator_environment,
+                )
+                self._state.emulator = Server(process.pid, process.started, port)
+                self._record()
+            # False: between our choice of the ports and their use, another process took one.
+            if wait_until_answering(process, port, emulator.HEALTH) and self._start_compute(compute_port):
+                return
+            self._stop()
+        raise NotRunningError(f"the emulator or the stand-in won't start; see {self.logs}")
+
+    def _start_compute(self, port: int) -> bool:
+        with uninterrupted():
+            process = workers.start_compute(
+                port=port,
+                emulator=self.emulator.url,
+                state=self.folder / "compute",
+                log=self.logs / "compute.log",
+                definitions=self._definitions,
+            )
+            self._state.compute = Server(process.pid, process.started, port)
+            self._record()
+        return wait_until_answering(process, port, workers.HEALTH)
+
+    def _stop(self) -> None:
+        with uninterrupted():
+            # First what starts workers: they end with it.
+            for server in (self._state.compute, self._state.emulator):
+                if server is not None:
+                    server.process.stop()
+            workers.stop_workers(self.folder / "compute")
+            self._state = _State()
+            self._clients.clear()
+            self._file.unlink(missing_ok=True)
+
+    def _build(self, say: Say) -> str:
+        """Run `sam build` unless the last one was of these very sources; their digest."""
+        stamp = _BUILD / "sources.sha256"
+        with locked(STATE / "build.lock"):  # one build folder for every stack of this clone
+            digest = _digest()
+            if stamp.exists() and stamp.read_text() == digest:
+                return digest
+            say("building functions and layer (sam build)")
+            run(
+                [_SAM, "build", "--cached", "--parallel"],
+                env=_sam_environment(None),
+                cwd=ROOT,
+                log=self.logs / "build.log",
+            )
+            stamp.write_text(digest)
+            return digest
+
+    def _sam_deploy(self, digest: str, say: Say) -> None:
+        say("deploying template.yaml to the emulator (sam deploy)")
+        parameters = self._parameters()
+        run(
+            [
+                *(_SAM, "deploy", "--config-env", "local", "--stack-name", STACK_NAME, "--resolve-s3"),
+                *("--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND", "--no-progressbar"),
+                *("--no-confirm-changeset", "--no-fail-on-empty-changeset"),
+                *("--parameter-overrides", *(f"{key}={value}" for key, value in parameters.items())),
+            ],
+            env=_sam_environment(self.emulator.url),
+            cwd=ROOT,
+            log=self.logs / "deploy.log",
+        )
+        pages = self.client("cloudformation").get_paginator("list_stack_resources")
+        self._state.resources = {
+            resource["LogicalResourceId"]: resource["PhysicalResourceId"]
+            for page in pages.paginate(StackName=STACK_NAME)
+            for resource in page["StackResourceSummaries"]
+            if "PhysicalResourceId" in resource
+        }
+        self._state.built, self._state.parameters = digest, parameters
+        self._record()
+
+    def _emulator_answers(self) -> bool:
+        server = self._state.emulator
+        return server is not None and server.process.is_alive() and answers(server.port, emulator.HEALTH)
+
+    def _compute_answers(self) -> bool:
+        server = self._state.compute
+        return server is not None and server.process.is_alive() and answers(server.port, workers.HEALTH)
+
+    def _record(self) -> None:
+        self._state.write(self._file)
+
+
+def _running(name: str, server: Server | None) -> Server:
+    if server is None or not server.process.is_alive():
+        raise NotRunningError(f"{name} isn't running; `make up` starts it")
+    return server
+
+
+def _client(service: str, url: str) -> Any:  # noqa: ANN401 - as LocalStack.client
+    return boto3.client(  # type: ignore[call-overload]  # its overloads take only literal names
+        service,
+        endpoint_url=url,
+        config=Config(s3={"addressing_style": "path"}, proxies={}, max_pool_connections=32),
+    )
+
+
+def _digest() -> str:
+    """A digest of everything `sam build` reads."""
+    files = [ROOT / "template.yaml"]
+    for folder in ("functions", "layers", "stacks"):
+        files += sorted(path for path in (ROOT / folder).rglob("*") if path.is_file())
+    whole = hashlib.sha256()
+    for path in files:
+        if path.suffix != ".pyc":
+            whole.update(f"{path.relative_to(ROOT)}\0{path.stat().st_size}\0".encode() + path.read_bytes())
+    return whole.hexdigest()
+
+
+def _sam_environment(endpoint: str | None) -> dict[str, str]:
+    """The user's environment without their AWS, and with a `python3.13` that has pip before any other."""
+    env = sealed(os.environ, endpoint)
+    return env | {"PATH": f"{VENVS / 'uv' / 'bin'}{os.pathsep}{env['PATH']}", "SAM_CLI_TELEMETRY": "0"}
