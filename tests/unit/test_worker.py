@@ -6,11 +6,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.config import Config
 from botocore.exceptions import ClientError, ReadTimeoutError
 from moto import mock_aws
@@ -34,26 +36,41 @@ VARIABLES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    with mock_aws():
-        boto3.client("dynamodb").create_table(
+@pytest.fixture(scope="module", autouse=True)
+def aws() -> Iterator[None]:
+    """One account for the module: making clients is what costs time here."""
+    with pytest.MonkeyPatch.context() as patch, mock_aws():
+        patch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        table().create_table(
             TableName=TABLE,
             KeySchema=[{"AttributeName": "jobId", "KeyType": "HASH"}],
             AttributeDefinitions=[{"AttributeName": "jobId", "AttributeType": "S"}],
             BillingMode="PAY_PER_REQUEST",
         )
-        boto3.client("s3").create_bucket(Bucket="media", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+        bucket().create_bucket(Bucket="media", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
         yield
+        table.cache_clear()
+        bucket.cache_clear()
 
 
-@pytest.fixture
-def dynamodb(aws: None) -> "DynamoDBClient":
+@pytest.fixture(autouse=True)
+def clean(aws: None) -> None:
+    table().delete_item(TableName=TABLE, Key={"jobId": {"S": "video-1"}})
+    for found in bucket().list_objects_v2(Bucket="media").get("Contents", []):
+        bucket().delete_object(Bucket="media", Key=found["Key"])
+
+
+@cache
+def table() -> "DynamoDBClient":
     """A client that tries once, so that a test's fault is not hidden by a retry."""
     return boto3.client("dynamodb", config=Config(retries={"total_max_attempts": 1}))
+
+
+@cache
+def bucket() -> "S3Client":
+    return boto3.client("s3")
 
 
 @pytest.fixture
@@ -62,15 +79,21 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "HEARTBEAT_SECONDS", 0.02)
 
 
-def put(**attributes: object) -> None:
-    """The job's item as the dispatcher leaves it, with changes; None takes an attribute away."""
+def put(**attributes: Any) -> None:  # noqa: ANN401 - whatever DynamoDB holds
+    """The job's item as the dispatcher leaves it, with changes."""
     item = {"jobId": "video-1", "status": "SUBMITTED", "fence": 3, **attributes}
-    table = boto3.resource("dynamodb").Table(TABLE)
-    table.put_item(Item={name: value for name, value in item.items() if value is not None})
+    table().put_item(TableName=TABLE, Item={name: TypeSerializer().serialize(value) for name, value in item.items()})
 
 
 def item() -> dict[str, Any]:
-    return boto3.resource("dynamodb").Table(TABLE).get_item(Key={"jobId": "video-1"}).get("Item", {})
+    found = table().get_item(TableName=TABLE, Key={"jobId": {"S": "video-1"}}, ConsistentRead=True).get("Item", {})
+    return {name: TypeDeserializer().deserialize(value) for name, value in found.items()}
+
+
+def attempt(main: worker.Main, dynamodb: "Faulty | None" = None, **changed: str) -> int:
+    """One attempt of the job, its variables as in VARIABLES but for the changed ones."""
+    client: Any = dynamodb or table()
+    return run(main, variables={**VARIABLES, **changed}, dynamodb=client, s3=bucket())
 
 
 def succeed(job: Run) -> Mapping[str, Any]:
@@ -101,10 +124,9 @@ def checkpoints_until_told(job: Run) -> None:
 
 
 class Faulty:
-    """A DynamoDB client whose n-th call fails: before it takes effect, or after."""
+    """A DynamoDB client whose n-th update fails: before it takes effect, or after."""
 
-    def __init__(self, client: "DynamoDBClient", faults: Mapping[int, Exception], *, after: bool = False) -> None:
-        self._client = client
+    def __init__(self, faults: Mapping[int, Exception], *, after: bool = False) -> None:
         self._faults = faults
         self._after = after
         self.calls = 0
@@ -115,7 +137,7 @@ class Faulty:
         fault = self._faults.get(self.calls)
         if fault and not self._after:
             raise fault
-        answer = self._client.update_item(**arguments)
+        answer = table().update_item(**arguments)
         if fault:
             raise fault
         return answer
@@ -176,9 +198,9 @@ def test_bad_environment_is_a_permanent_failure_that_names_no_other_variable(
 # ---- the fence check
 
 
-def test_success_records_result_files_and_progress_but_no_terminal_status(dynamodb: "DynamoDBClient") -> None:
+def test_success_records_result_files_and_progress_but_no_terminal_status() -> None:
     put(error={"code": "OLD", "message": "of an earlier attempt"})
-    assert run(succeed, variables=VARIABLES) == ExitCode.SUCCESS
+    assert attempt(succeed) == ExitCode.SUCCESS
     job = item()
     assert job["status"] == "RUNNING"
     assert job["runId"] == "batch-1"
@@ -206,12 +228,12 @@ def test_success_records_result_files_and_progress_but_no_terminal_status(dynamo
 def test_a_run_that_is_not_the_one_leaves_without_a_trace(changed: dict[str, Any]) -> None:
     put(**changed)
     before = item()
-    assert run(raising(AssertionError("worked")), variables=VARIABLES) == ExitCode.SUPERSEDED
+    assert attempt(raising(AssertionError("worked"))) == ExitCode.SUPERSEDED
     assert item() == before
 
 
 def test_a_job_that_is_gone_does_not_come_back() -> None:
-    assert run(succeed, variables=VARIABLES) == ExitCode.SUPERSEDED
+    assert attempt(succeed) == ExitCode.SUPERSEDED
     assert item() == {}
 
 
@@ -223,17 +245,17 @@ def test_of_a_doubled_submission_with_one_fence_one_run_works() -> None:
         worked.append(job.environment.run_id)
         return {}
 
-    codes = [run(main, variables={**VARIABLES, "AWS_BATCH_JOB_ID": name}) for name in ("batch-1", "batch-2")]
+    codes = [attempt(main, AWS_BATCH_JOB_ID=name) for name in ("batch-1", "batch-2")]
     assert codes == [ExitCode.SUCCESS, ExitCode.SUPERSEDED]
     assert worked == ["batch-1"]
 
 
 def test_a_retried_attempt_passes_the_check_again_and_keeps_the_start() -> None:
     put(status="CLAIMED")
-    assert run(raising(TryAgain("BUSY", "not now")), variables=VARIABLES) == ExitCode.TRY_AGAIN
+    assert attempt(raising(TryAgain("BUSY", "not now"))) == ExitCode.TRY_AGAIN
     first = item()
     assert first["error"] == {"code": "BUSY", "message": "not now"}
-    assert run(succeed, variables={**VARIABLES, "AWS_BATCH_JOB_ATTEMPT": "2"}) == ExitCode.SUCCESS
+    assert attempt(succeed, AWS_BATCH_JOB_ATTEMPT="2") == ExitCode.SUCCESS
     assert item()["startedAt"] == first["startedAt"]
     assert "error" not in item()
 
@@ -241,15 +263,15 @@ def test_a_retried_attempt_passes_the_check_again_and_keeps_the_start() -> None:
 def test_an_attempt_after_a_recorded_result_does_not_work_again() -> None:
     """The process died between its last write and its exit code."""
     put()
-    run(succeed, variables=VARIABLES)
+    attempt(succeed)
     before = item()["result"]
-    assert run(raising(AssertionError("worked")), variables=VARIABLES) == ExitCode.SUCCESS
+    assert attempt(raising(AssertionError("worked"))) == ExitCode.SUCCESS
     assert item()["result"] == before
 
 
 def test_the_result_of_an_earlier_run_does_not_count_as_this_ones() -> None:
     put(result={"runId": "batch-0"})
-    assert run(succeed, variables=VARIABLES) == ExitCode.SUCCESS
+    assert attempt(succeed) == ExitCode.SUCCESS
     assert item()["result"]["runId"] == "batch-1"
 
 
@@ -259,7 +281,7 @@ def test_the_result_of_an_earlier_run_does_not_count_as_this_ones() -> None:
 def test_permanent_failure_records_a_clear_error() -> None:
     put()
     error = PermanentFailure("NOT_A_VIDEO", "line one\n\x00line two " + "x" * 2000)
-    assert run(raising(error), variables=VARIABLES) == ExitCode.PERMANENT_FAILURE
+    assert attempt(raising(error)) == ExitCode.PERMANENT_FAILURE
     assert item()["error"]["code"] == "NOT_A_VIDEO"
     assert item()["error"]["message"].startswith("line one line two x")
     assert len(item()["error"]["message"]) == worker.ERROR_LIMIT
@@ -268,7 +290,7 @@ def test_permanent_failure_records_a_clear_error() -> None:
 
 def test_a_crash_tells_the_table_only_its_type_and_the_log_everything(capsys: pytest.CaptureFixture[str]) -> None:
     put()
-    assert run(raising(KeyError("token=hunter2")), variables=VARIABLES) == worker.CRASHED
+    assert attempt(raising(KeyError("token=hunter2"))) == worker.CRASHED
     assert item()["error"]["code"] == "CRASHED"
     assert "KeyError" in item()["error"]["message"]
     assert "hunter2" not in str(item())
@@ -277,7 +299,7 @@ def test_a_crash_tells_the_table_only_its_type_and_the_log_everything(capsys: py
 
 def test_an_aws_error_let_through_by_main_is_tried_again() -> None:
     put()
-    assert run(raising(refusal("SlowDown", 503)), variables=VARIABLES) == ExitCode.TRY_AGAIN
+    assert attempt(raising(refusal("SlowDown", 503))) == ExitCode.TRY_AGAIN
     assert "SlowDown" in item()["error"]["message"]
 
 
@@ -286,24 +308,20 @@ def test_an_aws_error_let_through_by_main_is_tried_again() -> None:
 
 @pytest.mark.parametrize("call", [1, 2, 3])
 @pytest.mark.parametrize("after", [False, True], ids=["refused", "timed out after it took effect"])
-def test_a_fault_at_any_write_costs_one_attempt_and_no_more(
-    dynamodb: "DynamoDBClient", call: int, *, after: bool
-) -> None:
+def test_a_fault_at_any_write_costs_one_attempt_and_no_more(call: int, *, after: bool) -> None:
     put()
     fault = ReadTimeoutError(endpoint_url="https://dynamodb") if after else refusal("ThrottlingException")
-    faulty = Faulty(dynamodb, {call: fault}, after=after)
-    assert run(succeed, variables=VARIABLES, dynamodb=faulty) == ExitCode.TRY_AGAIN  # type: ignore[arg-type]
-    assert run(succeed, variables=VARIABLES, dynamodb=dynamodb) == ExitCode.SUCCESS
+    faulty = Faulty({call: fault}, after=after)
+    assert attempt(succeed, dynamodb=faulty) == ExitCode.TRY_AGAIN
+    assert attempt(succeed) == ExitCode.SUCCESS
     assert item()["result"]["files"] == ["summary.json"]
     assert "error" not in item()
 
 
-def test_a_permanent_failure_stays_one_when_its_reason_cannot_be_recorded(
-    dynamodb: "DynamoDBClient", capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_permanent_failure_stays_one_when_its_reason_cannot_be_recorded(capsys: pytest.CaptureFixture[str]) -> None:
     put()
-    faulty = Faulty(dynamodb, {2: refusal("ThrottlingException")})
-    code = run(raising(PermanentFailure("BROKEN", "the reason")), variables=VARIABLES, dynamodb=faulty)  # type: ignore[arg-type]
+    faulty = Faulty({2: refusal("ThrottlingException")})
+    code = attempt(raising(PermanentFailure("BROKEN", "the reason")), dynamodb=faulty)
     assert code == ExitCode.PERMANENT_FAILURE
     assert "the reason" in capsys.readouterr().out
 
@@ -315,7 +333,7 @@ def test_superseded_at_the_last_write_leaves_the_new_claim_alone() -> None:
         put(fence=4)
         return {}
 
-    assert run(main, variables=VARIABLES) == ExitCode.SUPERSEDED
+    assert attempt(main) == ExitCode.SUPERSEDED
     assert item() == {"jobId": "video-1", "status": "SUBMITTED", "fence": 4}
 
 
@@ -326,8 +344,8 @@ def test_a_superseded_run_uploads_nothing() -> None:
         put(fence=4)
         return succeed(job)
 
-    assert run(main, variables=VARIABLES) == ExitCode.SUPERSEDED
-    assert "Contents" not in boto3.client("s3").list_objects_v2(Bucket="media")
+    assert attempt(main) == ExitCode.SUPERSEDED
+    assert "Contents" not in bucket().list_objects_v2(Bucket="media")
 
 
 # ---- heartbeat
@@ -346,13 +364,13 @@ def test_heartbeat_carries_the_newest_progress() -> None:
         until(lambda: item()["progress"]["percent"] == 100)
         return {}
 
-    assert run(main, variables=VARIABLES) == ExitCode.SUCCESS
+    assert attempt(main) == ExitCode.SUCCESS
 
 
-def test_progress_is_written_only_every_so_often(dynamodb: "DynamoDBClient", monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_written_only_every_so_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "PROGRESS_SECONDS", 0.05)
     put()
-    counting = Faulty(dynamodb, {})
+    counting = Faulty({})
 
     def main(job: Run) -> Mapping[str, Any]:
         started = time.monotonic()
@@ -361,20 +379,20 @@ def test_progress_is_written_only_every_so_often(dynamodb: "DynamoDBClient", mon
         until(lambda: time.monotonic() > started + 0.2)
         return {"allowed": (time.monotonic() - started) / 0.05}
 
-    assert run(main, variables=VARIABLES, dynamodb=counting) == ExitCode.SUCCESS  # type: ignore[arg-type]
+    assert attempt(main, dynamodb=counting) == ExitCode.SUCCESS
     assert counting.calls <= 2 + item()["result"]["allowed"]
 
 
 @pytest.mark.usefixtures("fast")
-def test_a_throttled_heartbeat_does_not_kill_the_job(dynamodb: "DynamoDBClient") -> None:
+def test_a_throttled_heartbeat_does_not_kill_the_job() -> None:
     put()
-    faulty = Faulty(dynamodb, {2: refusal("ThrottlingException"), 3: ReadTimeoutError(endpoint_url="https://dynamodb")})
+    faulty = Faulty({2: refusal("ThrottlingException"), 3: ReadTimeoutError(endpoint_url="https://dynamodb")})
 
     def main(job: Run) -> Mapping[str, Any]:
         until(lambda: faulty.calls >= 5)
         return {}
 
-    assert run(main, variables=VARIABLES, dynamodb=faulty) == ExitCode.SUCCESS  # type: ignore[arg-type]
+    assert attempt(main, dynamodb=faulty) == ExitCode.SUCCESS
 
 
 @pytest.mark.usefixtures("fast")
@@ -386,14 +404,14 @@ def test_a_run_superseded_in_the_middle_stops_at_its_next_checkpoint() -> None:
         checkpoints_until_told(job)
         return {}
 
-    assert run(main, variables=VARIABLES) == ExitCode.SUPERSEDED
+    assert attempt(main) == ExitCode.SUPERSEDED
     assert "heartbeatAt" not in item()
 
 
 @pytest.mark.usefixtures("fast")
 def test_no_beat_follows_the_last_write() -> None:
     put()
-    run(succeed, variables=VARIABLES)
+    attempt(succeed)
     assert not [thread for thread in threading.enumerate() if thread.name == "heartbeat"]
 
 
@@ -412,7 +430,7 @@ def test_a_stop_signal_ends_the_run_at_a_checkpoint_and_keeps_its_progress(numbe
         checkpoints_until_told(job)
         return {}
 
-    assert run(main, variables=VARIABLES) == ExitCode.TRY_AGAIN
+    assert attempt(main) == ExitCode.TRY_AGAIN
     assert item()["progress"] == {"percent": 40, "message": "decoding"}
     assert "error" not in item()
     assert "result" not in item()
@@ -426,7 +444,7 @@ def test_a_stop_signal_after_the_work_is_done_does_not_throw_it_away() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         return {}
 
-    assert run(main, variables=VARIABLES) == ExitCode.SUCCESS
+    assert attempt(main) == ExitCode.SUCCESS
     assert "result" in item()
 
 
@@ -447,11 +465,10 @@ def test_results_get_their_content_types_and_plain_names(tmp_path: Path) -> None
                 job.save(bad, b"")
         return {}
 
-    assert run(main, variables=VARIABLES) == ExitCode.SUCCESS
+    assert attempt(main) == ExitCode.SUCCESS
     assert item()["result"]["files"] == ["scenes/0001.jpg", "summary.md"]
-    s3: S3Client = boto3.client("s3")
-    assert s3.get_object(Bucket="media", Key="results/video-1/scenes/0001.jpg")["ContentType"] == "image/jpeg"
-    summary = s3.get_object(Bucket="media", Key="results/video-1/summary.md")
+    assert bucket().get_object(Bucket="media", Key="results/video-1/scenes/0001.jpg")["ContentType"] == "image/jpeg"
+    summary = bucket().get_object(Bucket="media", Key="results/video-1/summary.md")
     assert summary["ContentType"] == "text/markdown; charset=utf-8"
     assert summary["Body"].read() == b"# hello again"
 
@@ -466,7 +483,7 @@ def test_content_types(name: str, expected: str) -> None:
 
 def test_logs_are_json_lines_with_the_job_and_without_a_status(capsys: pytest.CaptureFixture[str]) -> None:
     put()
-    run(raising(PermanentFailure("NOT_A_VIDEO", "näh")), variables={**VARIABLES, "AWS_SESSION_TOKEN": "hunter2"})
+    attempt(raising(PermanentFailure("NOT_A_VIDEO", "näh")), AWS_SESSION_TOKEN="hunter2")
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["message"] for line in lines] == ["started", "NOT_A_VIDEO: näh", "exit"]
     assert all(line["jobId"] == "video-1" and line["fence"] == 3 for line in lines)
@@ -480,3 +497,9 @@ def test_the_module_needs_nothing_but_boto3() -> None:
     source = Path(worker.__file__).read_text(encoding="utf-8")
     assert "switchyard." not in "".join(line for line in source.splitlines() if line.startswith(("import", "from")))
     assert "aws_lambda_powertools" not in source
+
+
+def test_clients_of_its_own_give_up_within_the_stop_timeout() -> None:
+    config = worker._client("dynamodb").meta.config
+    assert config.retries["mode"] == "standard"
+    assert config.connect_timeout + config.read_timeout < 30
