@@ -1,0 +1,28 @@
+"""On a schedule: repairs what events missed."""
+
+from functools import cache
+
+from switchyard import wiring
+from switchyard.observability import handler
+from switchyard.reconcile import Reconciler
+from switchyard.settings import ReconcileJobsSettings
+
+
+@cache
+def reconciler() -> Reconciler:
+    """Made once an execution environment."""
+    settings = ReconcileJobsSettings.from_env()
+    dispatcher = wiring.dispatcher(settings)
+    return Reconciler(
+        store=dispatcher.store,
+        dispatcher=dispatcher,
+        tracker=wiring.tracker(dispatcher),
+        pending_grace=settings.pending_grace_seconds,
+        stuck_after=settings.stuck_runnable_seconds,
+    )
+
+
+@handler
+def lambda_handler(_event: object, _context: object) -> None:
+    """One pass. Fails where a repair failed, after all others had their turn."""
+    reconciler().run()

@@ -1,0 +1,79 @@
+"""The only module that makes boto3 clients, each as the calls it is for demand."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
+
+import boto3
+from botocore.config import Config
+
+if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
+    from mypy_boto3_batch import BatchClient
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_sqs import SQSClient
+
+# Ten messages of one invocation are handled side by side, each with one call open at a time.
+_CONNECTIONS = 16
+_CONNECT_TIMEOUT = 3
+
+_REPEATABLE = Config(
+    retries={"mode": "standard", "total_max_attempts": 4},
+    connect_timeout=_CONNECT_TIMEOUT,
+    read_timeout=5,
+    max_pool_connections=_CONNECTIONS,
+)
+"""For calls that may be sent again: conditional writes, reads, and transactions, which carry a token of their own."""
+
+_ONCE = Config(
+    retries={"mode": "standard", "total_max_attempts": 1},
+    connect_timeout=_CONNECT_TIMEOUT,
+    read_timeout=10,
+    max_pool_connections=_CONNECTIONS,
+)
+"""For SubmitJob, which has no idempotency token: a read timeout that the SDK retries is a doubled job."""
+
+
+_CONFLICT_ATTEMPTS = 8
+_PASSING_REASONS = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
+
+
+def _retry_conflict(response: tuple[Any, dict[str, Any]] | None, attempts: int, **_: object) -> float | None:
+    """A botocore `needs-retry` handler: seconds to wait before repeating a transaction that only lost a race.
+
+    A lane's SLOTS item is hot, and DynamoDB cancels rather than queues a transaction that meets another one on the same
+    item; botocore's own rules take every cancellation for final.
+    """
+    if response is None or attempts >= _CONFLICT_ATTEMPTS:
+        return None
+    reasons = {reason.get("Code") for reason in response[1].get("CancellationReasons", ())} - {"None"}
+    if not reasons or not reasons <= _PASSING_REASONS:
+        return None
+    return random.uniform(0, min(0.5, 0.01 * 2**attempts))  # noqa: S311 - jitter, not a secret
+
+
+@cache
+def dynamodb() -> DynamoDBClient:
+    """DynamoDB, with the SDK's retries, which also repeat transactions that met another one on the same item."""
+    client = boto3.client("dynamodb", config=_REPEATABLE)
+    client.meta.events.register("needs-retry.dynamodb.TransactWriteItems", cast("Any", _retry_conflict))
+    return client
+
+
+@cache
+def sqs() -> SQSClient:
+    """SQS, with the SDK's retries."""
+    return boto3.client("sqs", config=_REPEATABLE)
+
+
+@cache
+def batch() -> BatchClient:
+    """Batch for reading, with the SDK's retries."""
+    return boto3.client("batch", config=_REPEATABLE)
+
+
+@cache
+def batch_submit() -> BatchClient:
+    """Batch for SubmitJob: one attempt, no more."""
+    return boto3.client("batch", config=_ONCE)

@@ -1,0 +1,299 @@
+"""The dispatch protocol: from a request to exactly one started job, within the lane's limit.
+
+    claim ──▶ start ──▶ record          three AWS calls a message, however many jobs are active
+
+A request that finds its lane full goes to the waiting room; whoever ends a job starts the next one from there. A start
+whose outcome is unknown leaves the claim standing: once its grace period is over, the next delivery or the reconciler
+adopts the run it led to, or starts again under a higher fence. docs/architecture.md tells the whole story.
+"""
+
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from typing import Protocol
+
+from switchyard import clock, observability
+from switchyard.errors import ClaimInFlight, Contended, LaneIsFull, OutcomeUnknown, StartFailed, SwitchyardError
+from switchyard.jobs import Job, JobError, Run, Status, Verdict, WorkRequest, is_newer_work, judge
+from switchyard.lanes import Lane, ObjectLock, Slots, WaitEntry
+from switchyard.messages import redrive_body
+from switchyard.observability import Metric, logger
+from switchyard.settings import AtCapacity
+from switchyard.store import (
+    ActiveJob,
+    Claimed,
+    EntryGone,
+    Held,
+    JobChanged,
+    LaneFull,
+    ObjectLocked,
+)
+
+_RACES = 5
+"""How often a request looks again when others change the same job under it."""
+
+_FULL_LANE_SECONDS = (20, 60)
+"""How long a message stays away with AT_CAPACITY=return: jittered, so that messages don't come back together."""
+
+
+class Outcome(Enum):
+    """What became of a request that needs no further delivery."""
+
+    STARTED = "started"
+    HELD = "held"
+    ADOPTED = "adopted"
+    DUPLICATE = "duplicate"
+
+
+class Target(Protocol):
+    """What runs jobs."""
+
+    def start(self, job: Job) -> str:
+        """Starts a claimed job and gives the target's id for it. StartRefused, StartThrottled, or OutcomeUnknown."""
+
+    def find(self, job: Job) -> str | None:
+        """The run that was started for exactly this claim, if the target knows one."""
+
+    def describe(self, target_ids: Iterable[str]) -> Iterator[Run]:
+        """How runs stand; forgotten ones are left out."""
+
+
+class JobStore(Protocol):
+    """The two tables; see `switchyard.store.Store`, whose docstrings are the contract."""
+
+    def get(self, job_id: str) -> Job | None: ...  # noqa: D102
+    def slots(self, lane: Lane) -> Slots: ...  # noqa: D102
+    def waiting(self, lane: Lane) -> Iterator[WaitEntry]: ...  # noqa: D102
+    def by_status(self, status: Status) -> Iterator[ActiveJob]: ...  # noqa: D102
+    def claim(  # noqa: D102
+        self, request: WorkRequest, seen: Job | None, lane: Lane, *, entry: WaitEntry | None = None, fifo: bool = True
+    ) -> Claimed | LaneFull | JobChanged | ObjectLocked | EntryGone: ...
+    def hold(  # noqa: D102
+        self, request: WorkRequest, seen: Job | None, *, lock_object: bool = True
+    ) -> Held | JobChanged | ObjectLocked: ...
+    def hold_behind(self, request: WorkRequest) -> None: ...  # noqa: D102
+    def drop(self, entry: WaitEntry) -> None: ...  # noqa: D102
+    def record_start(self, job: Job, target_id: str) -> bool: ...  # noqa: D102
+    def raise_fence(self, job: Job) -> Job | None: ...  # noqa: D102
+    def undo_claim(self, job: Job, error: JobError, *, entry: WaitEntry | None = None) -> None: ...  # noqa: D102
+    def give_up(self, job: Job, error: JobError) -> bool: ...  # noqa: D102
+    def advance(self, job_id: str, fence: int, target_id: str, to: Status, *, attempts: int) -> bool: ...  # noqa: D102
+    def finish(  # noqa: D102
+        self, job: Job, to: Status, *, error: JobError | None, target_id: str, attempts: int
+    ) -> bool: ...
+    def free_leaked_slot(self, lane: Lane, job_id: str, seen: Job | None) -> bool: ...  # noqa: D102
+    def recount_waiting(self, lane: Lane, seen: int, actual: int) -> bool: ...  # noqa: D102
+
+
+class DeadLetters(Protocol):
+    """The dead-letter queue, for what we give up on ourselves."""
+
+    def send(self, body: str, error: SwitchyardError) -> None:
+        """Sends a message with its reason (`ErrorType`, `ErrorMessage`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatcher:
+    """Starts jobs. `max_refusals` bounds how often a job from the waiting room is refused before it is given up."""
+
+    store: JobStore
+    targets: Mapping[str, Target]
+    lanes: Mapping[str, Lane]
+    dead_letters: DeadLetters
+    grace: timedelta
+    max_refusals: int
+    at_capacity: AtCapacity = "wait"
+
+    def dispatch(self, request: WorkRequest) -> Outcome:
+        """Sees to it that the request's work is done exactly once.
+
+        Raises RetryableError where a later delivery has to look again, StartFailed where the target did not take the
+        job and the claim has been undone.
+        """
+        seen: Job | None = None  # nearly always true, and it saves the read
+        for _ in range(_RACES):
+            step = self._without_claim(request, seen) or self._claim(request, seen)
+            if isinstance(step, Outcome):
+                return step
+            seen = step.found
+        raise Contended(f"job {request.job_id} changed {_RACES} times while it was being claimed")
+
+    def start_waiting(self, lane_name: str) -> int:
+        """Starts waiting jobs, oldest first, while the lane has slots free; gives their number.
+
+        Entries that must wait for older work on the same job or object are passed over. Stops at the first start that
+        fails: what refused one job would refuse the next.
+        """
+        lane = self.lanes[lane_name]
+        slots = self.store.slots(lane)
+        free = lane.limit - len(slots.holders)
+        started = 0
+        if free <= 0 or slots.waiting <= 0:
+            return started
+        for entry in self.store.waiting(lane):
+            job = self._claim_waiting(entry, lane)
+            if job is None:
+                continue
+            if isinstance(job, LaneFull):
+                break
+            self._start(job, entry)
+            observability.count(Metric.RELEASED)
+            started += 1
+            if started == free:
+                break
+        return started
+
+    def adopt(self, job: Job) -> Outcome:
+        """Finds out what became of a claim older than its grace period, and starts the job again if nothing did."""
+        target_id = self.targets[job.request.target.type].find(job)
+        if target_id is not None:
+            self.store.record_start(job, target_id)
+            observability.count(Metric.ADOPTED)
+            logger.info("adopted", job_id=job.id, fence=job.fence, target_id=target_id)
+            return Outcome.ADOPTED
+        again = self.store.raise_fence(job)
+        if again is None:
+            return self._duplicate(job.request)
+        logger.warning("starting again: the claim came to nothing", job_id=job.id, fence=again.fence)
+        self._start(again)
+        observability.count(Metric.DISPATCHED)
+        return Outcome.STARTED
+
+    def give_up(self, request: WorkRequest, error: SwitchyardError) -> None:
+        """Marks a job as failed whose message has just gone to the dead-letter queue, unless it runs after all."""
+        job = self.store.get(request.job_id)
+        if job and job.status is Status.PENDING and job.request.source.version == request.source.version:
+            self.store.give_up(job, _job_error(error))
+
+    # ---- steps ------------------------------------------------------------------------------------------------------
+
+    def _without_claim(self, request: WorkRequest, seen: Job | None) -> Outcome | None:
+        """What becomes of a request whose job is already known; None where it is to be claimed."""
+        match judge(seen, request, now=clock.now(), grace=self.grace):
+            case Verdict.DUPLICATE:
+                return self._duplicate(request)
+            case Verdict.WAIT_BEHIND:
+                self.store.hold_behind(request)
+                return self._held(request)
+            case Verdict.IN_FLIGHT:
+                raise ClaimInFlight(f"job {request.job_id} is being started", self.grace.total_seconds())
+            case Verdict.ADOPT if seen is not None:
+                return self.adopt(seen)
+        return None
+
+    def _claim(self, request: WorkRequest, seen: Job | None) -> Outcome | JobChanged:
+        lane = self.lanes[request.lane]
+        match self.store.claim(request, seen, lane, fifo=self.at_capacity == "wait"):
+            case Claimed(job):
+                self._start(job)
+                observability.count(Metric.DISPATCHED)
+                return Outcome.STARTED
+            case ObjectLocked(lock):
+                return self._locked_out(request, seen, lock)
+            case JobChanged() as changed:
+                return changed
+            case LaneFull() | EntryGone():
+                return self._lane_full(request, seen)
+
+    def _start(self, job: Job, entry: WaitEntry | None = None) -> None:
+        try:
+            target_id = self.targets[job.request.target.type].start(job)
+        except StartFailed as error:
+            self._undo(job, entry, error)
+            raise
+        except OutcomeUnknown as error:
+            logger.warning("start: outcome unknown", job_id=job.id, fence=job.fence, reason=str(error))
+            raise
+        self.store.record_start(job, target_id)
+        observability.since(Metric.TIME_TO_START, job.request.sent_at)
+        logger.info("started", job_id=job.id, fence=job.fence, target_id=target_id, lane=job.request.lane)
+
+    def _undo(self, job: Job, entry: WaitEntry | None, error: StartFailed) -> None:
+        logger.warning("start: refused", job_id=job.id, fence=job.fence, error_type=error.code, reason=str(error))
+        if entry is None:
+            self.store.undo_claim(job, _job_error(error))
+            return
+        refused_for_good = error.code == "START_REFUSED"
+        attempts = entry.attempts + (1 if refused_for_good else 0)
+        if attempts < self.max_refusals:
+            self.store.undo_claim(job, _job_error(error), entry=WaitEntry(entry.request, attempts))
+            return
+        # Its own message is long gone: write a new one, so that a redrive can bring the job back.
+        self.store.undo_claim(job, _job_error(error))
+        self.dead_letters.send(redrive_body(job.request), error)
+        self.give_up(job.request, error)
+
+    def _lane_full(self, request: WorkRequest, seen: Job | None) -> Outcome | JobChanged:
+        if self.at_capacity == "return":
+            pause = random.uniform(*_FULL_LANE_SECONDS)  # noqa: S311 - jitter, not a secret
+            raise LaneIsFull(f"lane {request.lane} has no free slot", pause)
+        match self.store.hold(request, seen):
+            case JobChanged() as changed:
+                return changed
+            case ObjectLocked(lock):
+                return self._locked_out(request, seen, lock)
+            case Held():
+                return self._held(request)
+
+    def _held(self, request: WorkRequest) -> Outcome:
+        observability.count(Metric.HELD)
+        logger.info("held", job_id=request.job_id, lane=request.lane)
+        # A slot that went free since the claim was refused has nobody else to fill it.
+        self._start_waiting_quietly(request.lane)
+        return Outcome.HELD
+
+    def _start_waiting_quietly(self, lane: str) -> None:
+        """Starts waiting jobs, whose troubles are not those of the message in hand: it has been dealt with."""
+        try:
+            self.start_waiting(lane)
+        except (StartFailed, OutcomeUnknown) as error:
+            logger.warning("a waiting job could not be started now", lane=lane, error_type=error.code)
+
+    def _locked_out(self, request: WorkRequest, seen: Job | None, lock: ObjectLock) -> Outcome | JobChanged:
+        """Another job works on the object: the same upload told twice under two ids, or a newer upload."""
+        holder = self.store.get(lock.job_id)
+        if holder and lock.version != request.source.version:
+            accepted_at = holder.claimed_at or holder.created_at
+            if is_newer_work(request.source, holder.request.source, accepted_at):
+                held = self.store.hold(request, seen, lock_object=False)
+                return held if isinstance(held, JobChanged) else self._held(request)
+        return self._duplicate(request)
+
+    def _duplicate(self, request: WorkRequest) -> Outcome:
+        observability.count(Metric.DUPLICATES)
+        logger.info("duplicate", job_id=request.job_id, version=request.source.version)
+        return Outcome.DUPLICATE
+
+    def _claim_waiting(self, entry: WaitEntry, lane: Lane) -> Job | LaneFull | None:
+        """Claims a job out of the waiting room; None where its turn has not come or has gone."""
+        seen = self.store.get(entry.request.job_id)
+        for _ in range(_RACES):
+            if not self._may_leave_room(entry, seen):
+                return None
+            match self.store.claim(entry.request, seen, lane, entry=entry):
+                case Claimed(job):
+                    return job
+                case LaneFull() as full:
+                    return full
+                case EntryGone() | ObjectLocked():
+                    return None
+                case JobChanged(found):
+                    seen = found
+        return None
+
+    def _may_leave_room(self, entry: WaitEntry, seen: Job | None) -> bool:
+        same_work = seen is not None and seen.request.source.version == entry.request.source.version
+        if same_work and seen is not None and seen.status is Status.WAITING:
+            return True
+        verdict = judge(seen, entry.request, now=clock.now(), grace=self.grace)
+        if verdict is Verdict.START:
+            return True
+        if verdict is not Verdict.WAIT_BEHIND:  # it was started, or overtaken, by other means
+            self.store.drop(entry)
+        return False
+
+
+def _job_error(error: SwitchyardError) -> JobError:
+    return JobError(error.code, str(error)[:1000])

@@ -1,0 +1,98 @@
+"""Every error Switchyard raises, as a tree: what can be retried and what can't is a class, not a string.
+
+SwitchyardError
+├── SettingsError            a function is configured wrongly; raised once, at start
+├── PermanentError           the sender's fault: the message goes to the dead-letter queue with the reason, at once
+│   ├── InvalidMessage
+│   └── SourceNotAllowed
+├── RetryableError           not now: the message goes back to its queue for `retry_after` seconds
+│   ├── LaneIsFull           only with AT_CAPACITY=return
+│   ├── ClaimInFlight        another delivery of the same message holds a claim that is still young
+│   ├── Contended            lost the optimistic race several times in a row
+│   └── OutcomeUnknown       the target may or may not have accepted the job
+└── StartFailed              the target definitely did not accept the job; the claim can be undone
+    ├── StartRefused         ... and says the request is wrong
+    └── StartThrottled       ... and says to come back later
+"""
+
+from typing import ClassVar
+
+
+class SwitchyardError(Exception):
+    """The root. `code` is stable and safe to show to callers; the text is for logs and dead-letter queues."""
+
+    code: ClassVar[str] = "INTERNAL"
+
+
+class SettingsError(SwitchyardError):
+    """One or more environment variables are missing or bad; names all of them at once."""
+
+    code = "SETTINGS"
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("bad configuration: " + "; ".join(problems))
+        self.problems = problems
+
+
+class PermanentError(SwitchyardError):
+    """Retrying can't help."""
+
+
+class InvalidMessage(PermanentError):
+    """The message has no shape we know, or lacks what its shape needs."""
+
+    code = "INVALID_MESSAGE"
+
+
+class SourceNotAllowed(PermanentError):
+    """The message points at a bucket this deployment does not serve."""
+
+    code = "SOURCE_NOT_ALLOWED"
+
+
+class RetryableError(SwitchyardError):
+    """Later may work. `retry_after` is in seconds; None leaves it to the caller's backoff."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class LaneIsFull(RetryableError):
+    """Every slot of the lane is taken and the message is to wait in its queue."""
+
+    code = "LANE_FULL"
+
+
+class ClaimInFlight(RetryableError):
+    """An earlier delivery of this very message holds the claim and may still be at work."""
+
+    code = "CLAIM_IN_FLIGHT"
+
+
+class Contended(RetryableError):
+    """Others changed the same job under us on every try."""
+
+    code = "CONTENDED"
+
+
+class OutcomeUnknown(RetryableError):
+    """The start call ended in a timeout, a reset or a 5xx: the job may be running."""
+
+    code = "START_UNKNOWN"
+
+
+class StartFailed(SwitchyardError):
+    """The target answered that it did not accept the job."""
+
+
+class StartRefused(StartFailed):
+    """The target says the request is wrong (a missing queue, a bad definition)."""
+
+    code = "START_REFUSED"
+
+
+class StartThrottled(StartFailed):
+    """The target, or the way to it, had no room for the request; it was never accepted."""
+
+    code = "START_THROTTLED"

@@ -1,0 +1,247 @@
+"""What a job is, which statuses may follow which, and what a message means for the job it names. Pure.
+
+The picture of the statuses, and who makes each transition, is in docs/states.md.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from enum import Enum, StrEnum, auto
+from typing import Self
+
+from switchyard import clock
+
+
+class Status(StrEnum):
+    """Where a job stands. CLAIMED is transient: one invocation has won the right to start it and is doing so."""
+
+    PENDING = "PENDING"
+    WAITING = "WAITING"
+    CLAIMED = "CLAIMED"
+    SUBMITTED = "SUBMITTED"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+TERMINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
+"""No event moves a job out of these; only new work (another version, or a redrive) starts it again."""
+
+HOLDING_SLOT = frozenset({Status.CLAIMED, Status.SUBMITTED, Status.RUNNING})
+"""In these a job occupies a slot of its lane."""
+
+TRANSITIONS: Mapping[Status, frozenset[Status]] = {
+    Status.PENDING: frozenset({Status.CLAIMED, Status.WAITING, Status.FAILED, Status.CANCELLED}),
+    Status.WAITING: frozenset({Status.CLAIMED, Status.FAILED, Status.CANCELLED}),
+    Status.CLAIMED: frozenset(
+        {Status.SUBMITTED, Status.RUNNING, Status.PENDING, Status.WAITING, Status.CLAIMED} | TERMINAL
+    ),
+    Status.SUBMITTED: frozenset({Status.RUNNING} | TERMINAL),
+    Status.RUNNING: TERMINAL,
+    Status.COMPLETED: frozenset(),
+    Status.FAILED: frozenset(),
+    Status.CANCELLED: frozenset(),
+}
+"""The legal transitions of one piece of work. CLAIMED → CLAIMED is a restart with the fence raised."""
+
+
+def origins_of(status: Status) -> frozenset[Status]:
+    """The statuses from which `status` may be entered: the condition of the write that enters it."""
+    return frozenset(origin for origin, following in TRANSITIONS.items() if status in following)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a job's input is and which state of it is meant.
+
+    `version` tells two uploads to one key apart: the S3 versionId, else ETag and sequencer, else the id of the message
+    that asked. `sequencer` and `written_at` are known only where S3 itself told of the object.
+    """
+
+    bucket: str
+    key: str
+    version: str
+    message_id: str
+    version_id: str | None = None
+    sequencer: str | None = None
+    written_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSpec:
+    """What runs a job: a Batch job queue and job definition (`type` is "batch")."""
+
+    type: str
+    queue: str
+    definition: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkRequest:
+    """Everything needed to start a job, frozen when it is accepted: a later start uses nothing else.
+
+    `sent_at` is when the message was sent; the waiting room is ordered by it.
+    """
+
+    job_id: str
+    kind: str
+    lane: str
+    target: TargetSpec
+    source: Source
+    sent_at: datetime
+    video_id: str
+    user_id: str | None = None
+
+    def to_json(self) -> str:
+        """Compact JSON, for the table; times as ISO 8601, absent fields left out."""
+        return json.dumps(_without_nones(asdict(self)), separators=(",", ":"), default=clock.iso)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The inverse of `to_json`."""
+        fields = json.loads(text)
+        source = fields.pop("source")
+        written_at = source.pop("written_at", None)
+        return cls(
+            target=TargetSpec(**fields.pop("target")),
+            source=Source(**source, written_at=clock.parse(written_at) if written_at else None),
+            sent_at=clock.parse(fields.pop("sent_at")),
+            **fields,
+        )
+
+
+def _without_nones(value: dict[str, object]) -> dict[str, object]:
+    return {k: _without_nones(v) if isinstance(v, dict) else v for k, v in value.items() if v is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class JobError:
+    """Why a job failed: a stable code and a sentence for people."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as the table has it.
+
+    `fence` counts claims and only grows. `run_id` is the target id of the run that passed the worker's fence check,
+    `past_versions` the versions of earlier runs under the same id (the newest `HISTORY_LIMIT`), and `never_started`
+    marks a FAILED job whose message went to the dead-letter queue: a redrive may start it.
+    """
+
+    request: WorkRequest
+    status: Status
+    fence: int
+    created_at: datetime
+    target_id: str | None = None
+    run_id: str | None = None
+    claimed_at: datetime | None = None
+    past_versions: tuple[str, ...] = ()
+    never_started: bool = False
+    error: JobError | None = None
+
+    @property
+    def id(self) -> str:
+        """The job's id, the table's key."""
+        return self.request.job_id
+
+    @property
+    def is_placeholder(self) -> bool:
+        """Whether somebody else wrote this row ahead of the work: nobody started it and it names no version."""
+        return self.status is Status.PENDING and not self.request.source.version
+
+    @property
+    def authoritative_target_id(self) -> str | None:
+        """The one run whose end is the job's end: the one that passed the fence check, else the one we recorded."""
+        return self.run_id or self.target_id
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How one run of a job on its target stands, from an event or a description.
+
+    `queued_since` is set while the target has no room for it.
+    """
+
+    target_id: str
+    job_id: str
+    fence: int
+    status: Status
+    attempts: int = 0
+    error: JobError | None = None
+    queued_since: datetime | None = None
+
+
+HISTORY_LIMIT = 100
+
+
+class Verdict(Enum):
+    """What a request means for the job found under its id."""
+
+    START = auto()
+    """Claim it: it is new, or it is known but not started."""
+    DUPLICATE = auto()
+    """The same work is waiting, under way or done."""
+    WAIT_BEHIND = auto()
+    """New work for a job that is still busy with older work."""
+    IN_FLIGHT = auto()
+    """This very message was claimed a moment ago by a delivery that may still be at work."""
+    ADOPT = auto()
+    """The claim is older than its grace period: find out what became of it."""
+
+
+def judge(found: Job | None, request: WorkRequest, *, now: datetime, grace: timedelta) -> Verdict:
+    """What to do with `request`, given the job the table holds under its id."""
+    if found is None or found.is_placeholder:
+        return Verdict.START
+    if found.request.source.version == request.source.version:
+        return _judge_same_work(found, request, now=now, grace=grace)
+    if request.source.version in found.past_versions:
+        return Verdict.DUPLICATE
+    if is_older(request.source, found.request.source):
+        return Verdict.DUPLICATE
+    if found.status in TERMINAL:
+        return Verdict.START
+    accepted_at = found.claimed_at or found.created_at
+    newer = is_newer_work(request.source, found.request.source, accepted_at)
+    return Verdict.WAIT_BEHIND if newer else Verdict.DUPLICATE
+
+
+def _judge_same_work(found: Job, request: WorkRequest, *, now: datetime, grace: timedelta) -> Verdict:
+    if found.status is Status.PENDING or found.never_started:
+        return Verdict.START
+    if found.status is not Status.CLAIMED or found.claimed_at is None:
+        return Verdict.DUPLICATE
+    if now - found.claimed_at >= grace:
+        return Verdict.ADOPT
+    # Another message for the same work can go: the claim's own message, or the reconciler, sees it through.
+    own_message = found.request.source.message_id == request.source.message_id
+    return Verdict.IN_FLIGHT if own_message else Verdict.DUPLICATE
+
+
+def is_older(source: Source, other: Source) -> bool:
+    """Whether S3 says that `source` was written before `other`. Both must be of one key."""
+    if source.sequencer is None or other.sequencer is None or (source.bucket, source.key) != (other.bucket, other.key):
+        return False
+    # Sequencers are hexadecimal strings of varying length: pad the shorter on the right, then compare as text
+    # (Amazon S3 user guide, "Event message structure").
+    width = max(len(source.sequencer), len(other.sequencer))
+    return source.sequencer.ljust(width, "0") < other.sequencer.ljust(width, "0")
+
+
+def is_newer_work(source: Source, busy_with: Source, accepted_at: datetime) -> bool:
+    """Whether `source` is certainly other work than `busy_with`, a different version accepted at `accepted_at`.
+
+    Two versions known from S3 itself differ for certain. Where the busy job came from a plain message, which names no
+    version, an object written after that message was accepted is new. Anything else is taken for the same upload told
+    twice, once by S3 and once by a backend.
+    """
+    if source.written_at is None:
+        return False
+    if busy_with.written_at is not None:
+        return True
+    return source.written_at > accepted_at

@@ -1,0 +1,331 @@
+"""Reads the messages that ask for a video job. Pure; every accepted shape is described in docs/messages.md.
+
+A message may hold several S3 records; each is read on its own, so that a bad one never touches its siblings.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from urllib.parse import unquote_plus
+
+from switchyard import clock
+from switchyard.errors import InvalidMessage, PermanentError, SourceNotAllowed
+from switchyard.jobs import Source, TargetSpec, WorkRequest
+from switchyard.names import legal_name, stable_hash
+
+_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_MAX_KEY_BYTES = 1024
+_MAX_ID_LENGTH = 256
+_JSON_TYPE_NAMES = {list: "a list", str: "a string", int: "a number", float: "a number", bool: "a boolean"}
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What SQS says about a message: its id, when it was sent, and the `video_id` message attribute if any."""
+
+    message_id: str
+    sent_at: datetime
+    video_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VideoMessage:
+    """One request to process one object, whatever shape it came in. Ids are as sent, not yet made legal."""
+
+    source: Source
+    video_id: str | None = None
+    job_id: str | None = None
+    user_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A part of a message that can never be processed: why, and the part itself as a message of its own."""
+
+    error: PermanentError
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a message asks for. Both are empty for `s3:TestEvent`, which S3 sends when notifications are set up."""
+
+    requests: list[WorkRequest] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class VideoWork:
+    """How messages become requests: the lane and target they go to, where ids come from, which buckets are served."""
+
+    lane: str
+    target: TargetSpec
+    id_pattern: re.Pattern[str]
+    allowed_buckets: frozenset[str]
+
+    def parse(self, body: str, envelope: Envelope) -> Parsed:
+        """Reads a message body in any of the accepted shapes. Never raises for what the body holds."""
+        parsed = Parsed()
+        try:
+            for fragment, read in _parts(_decode(body)):
+                try:
+                    parsed.requests.append(self._request(read(fragment, envelope), envelope))
+                except PermanentError as error:
+                    parsed.rejected.append(Rejected(error, _as_message(fragment, body, read)))
+        except PermanentError as error:
+            return Parsed(rejected=[Rejected(error, body)])
+        return parsed
+
+    def _request(self, message: VideoMessage, envelope: Envelope) -> WorkRequest:
+        source = message.source
+        if source.bucket not in self.allowed_buckets:
+            raise SourceNotAllowed(f"the bucket {source.bucket!r} is not among SOURCE_BUCKETS")
+        video_id = message.video_id or self._id_from_key(source.key) or stable_hash(source.bucket, source.key)
+        return WorkRequest(
+            job_id=legal_name(message.job_id or video_id),
+            kind="video-analysis",
+            lane=self.lane,
+            target=self.target,
+            source=source,
+            sent_at=envelope.sent_at,
+            video_id=video_id,
+            user_id=message.user_id,
+        )
+
+    def _id_from_key(self, key: str) -> str | None:
+        match = self.id_pattern.search(key)
+        return match["video_id"] if match else None
+
+
+def redrive_body(request: WorkRequest) -> str:
+    """A message that asks for the very same work again, job id and source version included."""
+    source = request.source
+    fields = {
+        "bucket": source.bucket,
+        "key": source.key,
+        "versionId": source.version_id,
+        "version": source.version,
+        "job_id": request.job_id,
+        "video_id": request.video_id,
+        "user_id": request.user_id,
+    }
+    return json.dumps({name: value for name, value in fields.items() if value is not None})
+
+
+type _Reader = Callable[[Mapping[str, Any], Envelope], VideoMessage]
+
+
+def _decode(body: str) -> Mapping[str, Any]:
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError):
+        raise InvalidMessage("the body is not JSON") from None
+    if not isinstance(message, dict):
+        kind = _JSON_TYPE_NAMES.get(type(message), "null")
+        raise InvalidMessage(f"the body is {kind}, not a JSON object")
+    return message
+
+
+def _parts(message: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], _Reader]]:
+    """The requests a message holds, each with the function that reads it; nothing for `s3:TestEvent`."""
+    match message:
+        case {"Type": "Notification", "Message": str(inner)}:  # S3 → SNS → SQS without raw delivery
+            yield from _parts(_decode(inner))
+        case {"Event": "s3:TestEvent"}:
+            return
+        case {"Records": list(records)}:
+            if not records:
+                raise InvalidMessage("Records is empty")
+            for record in records:
+                yield (record if isinstance(record, dict) else {"record": record}), _read_s3_record
+        case {"detail-type": "Object Created", "detail": dict()}:
+            yield message, _read_eventbridge
+        case {"eventType": str()}:
+            yield message, _read_backend
+        case {"video_s3_key": _} | {"video_s3_bucket": _}:
+            yield message, _read_job_message
+        case {"bucket": _} | {"key": _}:
+            yield message, _read_plain
+        case _:
+            raise InvalidMessage(
+                "no known message shape; expected an S3 notification, EventBridge's Object Created, video-uploaded, "
+                "{bucket, key} or {video_s3_bucket, video_s3_key}"
+            )
+
+
+def _as_message(fragment: Mapping[str, Any], body: str, read: _Reader) -> str:
+    """A rejected part as a message that can be sent again by itself: only S3 records have siblings to part from."""
+    return json.dumps({"Records": [fragment]}) if read is _read_s3_record else body
+
+
+def _read_s3_record(record: Mapping[str, Any], envelope: Envelope) -> VideoMessage:
+    name = record.get("eventName")
+    if record.get("eventSource") != "aws:s3" or not isinstance(name, str):
+        raise InvalidMessage("the record is not an S3 event (eventSource is not aws:s3)")
+    if not name.removeprefix("s3:").startswith("ObjectCreated:"):
+        raise InvalidMessage(f"the S3 event {name[:64]!r} is not an upload (ObjectCreated)")
+    s3 = _mapping(record, "s3")
+    thing = _mapping(s3, "object")
+    return VideoMessage(
+        _s3_source(
+            bucket=_mapping(s3, "bucket").get("name"),
+            key=_url_decoded(thing.get("key")),
+            etag=thing.get("eTag"),
+            version_id=thing.get("versionId"),
+            sequencer=thing.get("sequencer"),
+            written_at=record.get("eventTime"),
+            envelope=envelope,
+        ),
+        video_id=envelope.video_id,
+    )
+
+
+def _url_decoded(key: object) -> object:
+    """A key as S3 notifications spell it, decoded; anything but text is left for `_location` to refuse."""
+    if not isinstance(key, str):
+        return key
+    try:
+        return unquote_plus(key, errors="strict")
+    except UnicodeDecodeError:
+        raise InvalidMessage("the key is not URL-encoded UTF-8") from None
+
+
+def _read_eventbridge(message: Mapping[str, Any], envelope: Envelope) -> VideoMessage:
+    if message.get("source") != "aws.s3":
+        raise InvalidMessage("the event's source is not aws.s3")
+    detail = _mapping(message, "detail")
+    thing = _mapping(detail, "object")
+    return VideoMessage(
+        _s3_source(
+            bucket=_mapping(detail, "bucket").get("name"),
+            key=thing.get("key"),  # raw: EventBridge, unlike S3 notifications, does not URL-encode it
+            etag=thing.get("etag"),
+            version_id=thing.get("version-id"),
+            sequencer=thing.get("sequencer"),
+            written_at=message.get("time"),
+            envelope=envelope,
+        ),
+        video_id=envelope.video_id,
+    )
+
+
+def _read_backend(message: Mapping[str, Any], envelope: Envelope) -> VideoMessage:
+    if message["eventType"] != "video-uploaded":
+        raise InvalidMessage(f"unknown eventType {message['eventType'][:64]!r}; expected video-uploaded")
+    s3 = _mapping(message, "s3")
+    return VideoMessage(
+        _plain_source(s3.get("bucket"), s3.get("key"), s3, envelope),
+        video_id=_identifier(_mapping(message, "video"), "id") or envelope.video_id,
+        user_id=_identifier(message, "userId"),
+    )
+
+
+def _read_job_message(message: Mapping[str, Any], envelope: Envelope) -> VideoMessage:
+    return VideoMessage(
+        _plain_source(message.get("video_s3_bucket"), message.get("video_s3_key"), message, envelope),
+        video_id=_identifier(message, "video_id") or envelope.video_id,
+        job_id=_identifier(message, "job_id"),
+        user_id=_identifier(message, "user_id"),
+    )
+
+
+def _read_plain(message: Mapping[str, Any], envelope: Envelope) -> VideoMessage:
+    return VideoMessage(
+        _plain_source(message.get("bucket"), message.get("key"), message, envelope),
+        video_id=_identifier(message, "video_id") or envelope.video_id,
+        job_id=_identifier(message, "job_id"),
+        user_id=_identifier(message, "user_id"),
+    )
+
+
+def _mapping(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = parent.get(name)
+    if not isinstance(value, dict):
+        raise InvalidMessage(f"{name} is missing or not an object")
+    return value
+
+
+def _identifier(parent: Mapping[str, Any], name: str) -> str | None:
+    """An optional id: a string or an integer, without control characters, of bounded length."""
+    value = parent.get(name)
+    if value is None or value == "":
+        return None
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or len(value) > _MAX_ID_LENGTH or not value.isprintable():
+        raise InvalidMessage(f"{name} must be printable text of at most {_MAX_ID_LENGTH} characters")
+    return value
+
+
+def _optional_text(value: object) -> str | None:
+    return value if isinstance(value, str) and value and len(value) <= _MAX_KEY_BYTES else None
+
+
+def _time(value: object) -> datetime | None:
+    try:
+        return clock.parse(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def _s3_source(
+    *,
+    bucket: object,
+    key: object,
+    etag: object,
+    version_id: object,
+    sequencer: object,
+    written_at: object,
+    envelope: Envelope,
+) -> Source:
+    """The source of an S3 event: versioned by versionId, else by ETag and sequencer."""
+    bucket, key = _location(bucket, key)
+    etag, sequencer, version_id = _optional_text(etag), _optional_text(sequencer), _optional_text(version_id)
+    if version_id == "null":  # a bucket whose versioning is suspended
+        version_id = None
+    content = f"{etag}-{sequencer}" if etag and sequencer else None
+    version = version_id or content
+    return Source(
+        bucket=bucket,
+        key=key,
+        version=version or envelope.message_id,
+        message_id=envelope.message_id,
+        version_id=version_id,
+        sequencer=sequencer,
+        # Without a version of its own the event is no better than a plain message, and is compared like one.
+        written_at=_time(written_at) if version else None,
+    )
+
+
+def _plain_source(bucket: object, key: object, message: Mapping[str, Any], envelope: Envelope) -> Source:
+    """The source of a message that names an object: versioned by the message, or by the S3 versionId it gives."""
+    bucket, key = _location(bucket, key)
+    version_id = _optional_text(message.get("versionId"))
+    return Source(
+        bucket=bucket,
+        key=key,
+        version=version_id or _optional_text(message.get("version")) or envelope.message_id,
+        message_id=envelope.message_id,
+        version_id=version_id,
+    )
+
+
+def _location(bucket: object, key: object) -> tuple[str, str]:
+    if not isinstance(bucket, str) or not _BUCKET_NAME.fullmatch(bucket):
+        raise InvalidMessage("the bucket is missing or not a bucket name")
+    if not isinstance(key, str) or not key:
+        raise InvalidMessage("the key is missing or empty")
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError:
+        raise InvalidMessage("the key is not valid Unicode") from None
+    if size > _MAX_KEY_BYTES:
+        raise InvalidMessage(f"the key is {size} bytes long; S3 allows {_MAX_KEY_BYTES}")
+    if "\0" in key:
+        raise InvalidMessage("the key has a NUL character, which no environment variable can hold")
+    if key.endswith("/"):
+        raise InvalidMessage("the key ends in a slash: a folder marker, not a video")
+    return bucket, key

@@ -1,0 +1,86 @@
+"""Logs, metrics and traces, all by Powertools for AWS Lambda; the only module that knows of it or of X-Ray.
+
+Logs are JSON without whole events or secrets. Metrics are EMF in the namespace of POWERTOOLS_METRICS_NAMESPACE; their
+meaning is in docs/configuration.md.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics, Tracer
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_xray_sdk.core import xray_recorder
+
+from switchyard import clock
+
+logger = Logger()
+metrics = Metrics()
+tracer = Tracer(patch_modules=["botocore"])
+
+
+class Metric(StrEnum):
+    """What is counted and measured."""
+
+    DISPATCHED = "Dispatched"
+    DUPLICATES = "Duplicates"
+    HELD = "Held"
+    RELEASED = "Released"
+    ADOPTED = "Adopted"
+    REJECTED = "Rejected"
+    FAILED = "Failed"
+    TIME_TO_START = "TimeToStart"
+    JOBS_WAITING = "JobsWaiting"
+    OLDEST_WAIT = "OldestWaitSeconds"
+    STUCK_RUNNABLE = "StuckRunnable"
+
+
+def configure(environment: str) -> None:
+    """Names the environment on every metric and log line of this function."""
+    metrics.set_default_dimensions(Environment=environment)
+    logger.append_keys(environment=environment)
+
+
+def count(metric: Metric, amount: int = 1) -> None:
+    """Adds to a counter."""
+    metrics.add_metric(name=metric, unit=MetricUnit.Count, value=amount)
+
+
+def gauge(metric: Metric, value: int) -> None:
+    """Sets a number that stands until the next one, in counts."""
+    metrics.add_metric(name=metric, unit=MetricUnit.Count, value=value)
+
+
+def seconds(metric: Metric, value: timedelta) -> None:
+    """Records a length of time, in seconds."""
+    metrics.add_metric(name=metric, unit=MetricUnit.Seconds, value=value.total_seconds())
+
+
+def since(metric: Metric, start: datetime) -> None:
+    """Records the milliseconds from `start` until now; never negative, since clocks differ."""
+    elapsed = max(0.0, (clock.now() - start).total_seconds() * 1000)
+    metrics.add_metric(name=metric, unit=MetricUnit.Milliseconds, value=elapsed)
+
+
+def handler(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Wraps a `lambda_handler`: a trace segment, the request id on every log line, metrics flushed at the end."""
+    traced = tracer.capture_lambda_handler(function, capture_response=False)
+    measured = metrics.log_metrics(traced, capture_cold_start_metric=False)
+    return logger.inject_lambda_context(measured, clear_state=False, log_event=False)
+
+
+def carrying_trace[**P, R](function: Callable[P, R]) -> Callable[P, R]:
+    """`function`, to be run on another thread, with its AWS calls in the trace of the present one."""
+    if tracer.disabled:
+        return function
+    entity = xray_recorder.get_trace_entity()
+
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        xray_recorder.set_trace_entity(entity)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            xray_recorder.clear_trace_entities()
+
+    return run

@@ -1,0 +1,179 @@
+"""Repairs what events missed. Every step looks at the truth again before it acts, and doing it twice changes nothing.
+
+The status index is eventually consistent: it says where to look, never what is so.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from switchyard import clock, observability
+from switchyard.dispatch import Dispatcher, JobStore
+from switchyard.errors import RetryableError, StartFailed
+from switchyard.jobs import HOLDING_SLOT, Job, JobError, Run, Status, Verdict, judge
+from switchyard.lanes import Lane
+from switchyard.observability import Metric, logger
+from switchyard.store import ActiveJob
+from switchyard.tracking import Tracker
+
+_LOST = JobError("TARGET_LOST", "the target no longer knows the run, and never said how it ended")
+
+
+class _Troubles:
+    """Collects what failed, so that the rest goes on. Bugs are not troubles: they end the pass at once."""
+
+    def __init__(self) -> None:
+        self._errors: list[Exception] = []
+
+    @contextmanager
+    def noted(self, job_id: str | None = None) -> Iterator[None]:
+        try:
+            yield
+        except (RetryableError, StartFailed, ClientError, BotoCoreError) as error:
+            logger.warning("a repair failed", job_id=job_id, error_type=type(error).__name__, reason=str(error))
+            self._errors.append(error)
+
+    def raise_any(self) -> None:
+        if self._errors:
+            raise ExceptionGroup("some repairs failed", self._errors)
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciler:
+    """One pass over everything that can have gone astray.
+
+    `pending_grace` is how long an accepted job may lie without its message having started it, `stuck_after` how long
+    a run may wait for a machine before people are told.
+    """
+
+    store: JobStore
+    dispatcher: Dispatcher
+    tracker: Tracker
+    pending_grace: timedelta
+    stuck_after: timedelta
+
+    def run(self) -> None:
+        """Does every step. A failing job or step is logged and does not keep the others from their turn.
+
+        Raises ExceptionGroup at the end where something failed, so that the function's error alarm tells of it.
+        """
+        troubles = _Troubles()
+        active: list[ActiveJob] = []
+        steps: list[Callable[[], None]] = [
+            lambda: self._adopt_stale_claims(troubles),
+            lambda: active.extend(self._active_jobs()),
+            lambda: self._catch_up(active, troubles),
+            lambda: self._restart_pending(troubles),
+            *(lambda lane=lane: self._mend_lane(lane, active, troubles) for lane in self.dispatcher.lanes.values()),
+        ]
+        for step in steps:
+            with troubles.noted():
+                step()
+        troubles.raise_any()
+
+    # ---- claims ----------------------------------------------------------------------------------------------------
+
+    def _adopt_stale_claims(self, troubles: _Troubles) -> None:
+        for listed in self.store.by_status(Status.CLAIMED):
+            if not self._older(listed.claimed_at, self.dispatcher.grace):
+                continue
+            with troubles.noted(listed.id):
+                job = self.store.get(listed.id)
+                if job and self._is_stale(job):
+                    self.dispatcher.adopt(job)
+
+    def _is_stale(self, job: Job) -> bool:
+        return judge(job, job.request, now=clock.now(), grace=self.dispatcher.grace) is Verdict.ADOPT
+
+    # ---- runs ------------------------------------------------------------------------------------------------------
+
+    def _active_jobs(self) -> Iterable[ActiveJob]:
+        for status in (Status.SUBMITTED, Status.RUNNING):
+            yield from self.store.by_status(status)
+
+    def _catch_up(self, active: list[ActiveJob], troubles: _Troubles) -> None:
+        """Applies what the targets say of every active run; ends those that the targets have forgotten."""
+        stuck = 0
+        started = [job for job in active if job.target is not None and job.target_id is not None]
+        started.sort(key=_target_type)
+        for target_type, jobs in groupby(started, key=_target_type):
+            listed = {job.target_id: job for job in jobs if job.target_id is not None}
+            for run in self.dispatcher.targets[target_type].describe(list(listed)):
+                job = listed.pop(run.target_id)
+                stuck += self._is_stuck(run)
+                if run.status is not job.status:
+                    with troubles.noted(job.id):
+                        self.tracker.apply(run)
+            for target_id, job in listed.items():
+                with troubles.noted(job.id):
+                    self._lose(job, target_id)
+        observability.gauge(Metric.STUCK_RUNNABLE, stuck)
+
+    def _is_stuck(self, run: Run) -> bool:
+        if not self._older(run.queued_since, self.stuck_after):
+            return False
+        logger.warning("stuck: no machine takes the run", job_id=run.job_id, target_id=run.target_id)
+        return True
+
+    def _lose(self, job: ActiveJob, target_id: str) -> None:
+        # A target may take a moment to show a run it has just accepted.
+        if self._older(job.claimed_at, self.dispatcher.grace):
+            self.tracker.apply(Run(target_id, job.id, job.fence, Status.FAILED, error=_LOST))
+
+    # ---- accepted, never started -----------------------------------------------------------------------------------
+
+    def _restart_pending(self, troubles: _Troubles) -> None:
+        for listed in self.store.by_status(Status.PENDING):
+            if not self._older(listed.created_at, self.pending_grace):
+                break  # oldest first
+            with troubles.noted(listed.id):
+                job = self.store.get(listed.id)
+                if job and job.status is Status.PENDING and not job.is_placeholder:
+                    self.dispatcher.dispatch(job.request)
+
+    # ---- lanes -----------------------------------------------------------------------------------------------------
+
+    def _mend_lane(self, lane: Lane, active: list[ActiveJob], troubles: _Troubles) -> None:
+        slots = self.store.slots(lane)
+        for job_id in sorted(slots.holders - {job.id for job in active}):
+            with troubles.noted(job_id):
+                self._free_if_leaked(lane, job_id)
+        self._mend_room(lane, slots.waiting, troubles)
+        self.dispatcher.start_waiting(lane.name)
+
+    def _free_if_leaked(self, lane: Lane, job_id: str) -> None:
+        job = self.store.get(job_id)
+        if job is not None and job.status in HOLDING_SLOT:
+            return
+        if self.store.free_leaked_slot(lane, job_id, job):
+            logger.warning("freed a leaked slot", job_id=job_id, lane=lane.name)
+
+    def _mend_room(self, lane: Lane, counted: int, troubles: _Troubles) -> None:
+        entries = {entry.sort_key: entry.request for entry in self.store.waiting(lane)}
+        if len(entries) != counted and self.store.recount_waiting(lane, counted, len(entries)):
+            logger.warning("recounted the waiting room", lane=lane.name, counted=counted, actual=len(entries))
+        waiting = {request.job_id for request in entries.values()}
+        for listed in self.store.by_status(Status.WAITING):
+            if listed.lane == lane.name and listed.id not in waiting:
+                with troubles.noted(listed.id):
+                    self._return_to_room(listed)
+        oldest = min((request.sent_at for request in entries.values()), default=None)
+        observability.gauge(Metric.JOBS_WAITING, len(entries))
+        observability.seconds(Metric.OLDEST_WAIT, clock.now() - oldest if oldest else timedelta())
+
+    def _return_to_room(self, listed: ActiveJob) -> None:
+        job = self.store.get(listed.id)
+        if job and job.status is Status.WAITING and self._older(job.created_at, self.dispatcher.grace):
+            logger.warning("a waiting job had lost its place in the waiting room", job_id=job.id)
+            self.store.hold_behind(job.request)
+
+    def _older(self, moment: datetime | None, age: timedelta) -> bool:
+        return moment is not None and clock.now() - moment >= age
+
+
+def _target_type(job: ActiveJob) -> str:
+    return job.target.type if job.target else ""

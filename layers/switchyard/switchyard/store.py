@@ -1,0 +1,738 @@
+"""Jobs and lanes in DynamoDB: every write conditional, every change of several items one transaction.
+
+Above each write stands the little picture of its condition. The in-memory twin in tests/fakes keeps the same contract,
+held by tests/contract.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+from switchyard import clock
+from switchyard.jobs import (
+    HISTORY_LIMIT,
+    TERMINAL,
+    Job,
+    JobError,
+    Source,
+    Status,
+    TargetSpec,
+    WorkRequest,
+    origins_of,
+)
+from switchyard.lanes import (
+    LOCK,
+    SLOTS,
+    WAIT_PREFIX,
+    Lane,
+    ObjectLock,
+    Slots,
+    WaitEntry,
+    lane_key,
+    object_key,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+type _Item = Mapping[str, Any]
+type _Action = dict[str, dict[str, Any]]
+"""One action of a TransactWriteItems call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The right to start the job, with the fence it must be started under."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The job is in the waiting room."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneFull:
+    """Every slot is taken, or others wait for the next one."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobChanged:
+    """The job is not in the state the caller saw; `found` is the one it is in."""
+
+    found: Job | None
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectLocked:
+    """Another job works on the same object."""
+
+    lock: ObjectLock
+
+
+@dataclass(frozen=True, slots=True)
+class EntryGone:
+    """Somebody else took the entry out of the waiting room."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveJob:
+    """What the status index holds of a job. Eventually consistent: look again before you act on it."""
+
+    id: str
+    status: Status
+    fence: int
+    lane: str
+    target: TargetSpec | None
+    target_id: str | None
+    claimed_at: datetime | None
+    created_at: datetime
+
+
+class Store:
+    """The two tables. Every method is one AWS call, but for the iterators, which make one a page."""
+
+    def __init__(
+        self, client: DynamoDBClient, jobs_table: str, lanes_table: str, *, keep_ended_jobs: timedelta
+    ) -> None:
+        self._client = client
+        self._jobs = jobs_table
+        self._lanes = lanes_table
+        self._keep = keep_ended_jobs
+
+    # ---- reading ----------------------------------------------------------------------------------------------------
+
+    def get(self, job_id: str) -> Job | None:
+        """The job as it is now (consistent read)."""
+        answer = self._client.get_item(TableName=self._jobs, Key={"jobId": _s(job_id)}, ConsistentRead=True)
+        item = answer.get("Item")
+        return _job(item) if item else None
+
+    def slots(self, lane: Lane) -> Slots:
+        """The lane's holders and the length of its waiting room (consistent read)."""
+        answer = self._client.get_item(TableName=self._lanes, Key=_slots_key(lane.name), ConsistentRead=True)
+        item = answer.get("Item", {})
+        return Slots(
+            holders=frozenset(item.get("holders", {}).get("SS", ())),
+            waiting=int(item.get("waiting", {}).get("N", "0")),
+        )
+
+    def waiting(self, lane: Lane) -> Iterator[WaitEntry]:
+        """The waiting room, oldest first, read page by page as it is consumed (consistent reads)."""
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._lanes,
+            KeyConditionExpression="pk = :lane AND begins_with(sk, :wait)",
+            ExpressionAttributeValues={":lane": _s(lane_key(lane.name)), ":wait": _s(WAIT_PREFIX)},
+            ConsistentRead=True,
+            PaginationConfig={"PageSize": 25},
+        )
+        for page in pages:
+            for item in page["Items"]:
+                request = WorkRequest.from_json(item["request"]["S"])
+                yield WaitEntry(request, attempts=int(item["attempts"]["N"]))
+
+    def by_status(self, status: Status) -> Iterator[ActiveJob]:
+        """Every job of a status, oldest first, from the index (eventually consistent)."""
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._jobs,
+            IndexName="byStatus",
+            KeyConditionExpression="#status = :status",
+            ExpressionAttributeNames={"#status": "status"},
+            ExpressionAttributeValues={":status": _s(status)},
+        )
+        for page in pages:
+            for item in page["Items"]:
+                yield _active_job(item)
+
+    # ---- accepting --------------------------------------------------------------------------------------------------
+
+    def claim(
+        self,
+        request: WorkRequest,
+        seen: Job | None,
+        lane: Lane,
+        *,
+        entry: WaitEntry | None = None,
+        fifo: bool = True,
+    ) -> Claimed | LaneFull | JobChanged | ObjectLocked | EntryGone:
+        """Wins the right to start a job, takes a slot and locks the object, or says why not: one transaction.
+
+        `seen` is the job as the caller believes it to be. With `entry` the job comes out of the waiting room; without,
+        and with `fifo`, it has no slot before those who wait.
+        """
+        now = clock.now()
+        fence = (seen.fence if seen else 0) + 1
+        claimed = {"status": _s(Status.CLAIMED), "fence": _n(fence), "claimedAt": _s(clock.iso(now))}
+        actions = [
+            self._rewrite_job(request, seen, now, claimed),
+            self._lock(request),
+            self._take_slot(request, lane, entry, fifo=fifo),
+            *([self._leave_room(entry)] if entry else ()),
+        ]
+        reasons = self._transact(actions)
+        if reasons is None:
+            return Claimed(_claimed_job(request, seen, now, fence))
+        job, lock, _, gone = (*reasons, None)[:4]
+        if gone:
+            return EntryGone()
+        if job:
+            return JobChanged(_job(job["Item"]) if "Item" in job else None)
+        if lock:
+            return ObjectLocked(_object_lock(lock["Item"]))
+        return LaneFull()
+
+    def hold(
+        self, request: WorkRequest, seen: Job | None, *, lock_object: bool = True
+    ) -> Held | JobChanged | ObjectLocked:
+        """Puts a job into the waiting room and locks its object: one transaction. Doing it twice changes nothing.
+
+        Without `lock_object` the object is left to the job that works on it, and locked when this one's turn comes.
+        """
+        waiting = {"status": _s(Status.WAITING), "fence": _n(seen.fence if seen else 0)}
+        rewrite = self._rewrite_job(request, seen, clock.now(), waiting)
+        enter = self._enter_room(WaitEntry(request))
+        reasons = self._transact([rewrite, *enter, *([self._lock(request)] if lock_object else ())])
+        if reasons is None:
+            return Held()
+        job, _, _, lock = (*reasons, None)[:4]
+        if job:
+            return JobChanged(_job(job["Item"]) if "Item" in job else None)
+        if lock:
+            return ObjectLocked(_object_lock(lock["Item"]))
+        return Held()  # the entry is there already
+
+    def hold_behind(self, request: WorkRequest) -> None:
+        """Puts new work into the waiting room behind older work on the same job or object, which it leaves alone."""
+        self._transact(self._enter_room(WaitEntry(request)))  # refused only where the entry is there already
+
+    def drop(self, entry: WaitEntry) -> None:
+        """Takes an entry out of the waiting room that turned out to be a duplicate."""
+        #   LANE#…/WAIT#…   there ──▶ gone        LANE#…/SLOTS   waiting − 1
+        self._transact([self._leave_room(entry), self._count_waiting(entry.request.lane, -1)])
+
+    # ---- starting ---------------------------------------------------------------------------------------------------
+
+    def record_start(self, job: Job, target_id: str) -> bool:
+        """Notes what the target calls the job. False where an event or another invocation was there first."""
+        #   status CLAIMED and fence = ours ──▶ SUBMITTED
+        return self._update_job(
+            job.id,
+            "SET #status = :to, targetId = :target, updatedAt = :now",
+            "fence = :fence AND #status = :claimed",
+            {
+                ":to": _s(Status.SUBMITTED),
+                ":target": _s(target_id),
+                ":now": _s(clock.iso(clock.now())),
+                ":fence": _n(job.fence),
+                ":claimed": _s(Status.CLAIMED),
+            },
+        )
+
+    def raise_fence(self, job: Job) -> Job | None:
+        """Claims a job again whose start came to nothing, under a higher fence. None where it is no longer so."""
+        now = clock.now()
+        #   status CLAIMED and fence = n ──▶ CLAIMED, fence = n + 1; a run of fence n stops at its worker's check
+        raised = self._update_job(
+            job.id,
+            "SET fence = :next, claimedAt = :now, updatedAt = :now REMOVE runId, targetId",
+            "fence = :fence AND #status = :claimed",
+            {
+                ":next": _n(job.fence + 1),
+                ":now": _s(clock.iso(now)),
+                ":fence": _n(job.fence),
+                ":claimed": _s(Status.CLAIMED),
+            },
+        )
+        return _claimed_job(job.request, job, now, job.fence + 1) if raised else None
+
+    def undo_claim(self, job: Job, error: JobError, *, entry: WaitEntry | None = None) -> None:
+        """Takes back a claim whose start was refused: the slot goes free, the job is PENDING again or back in the room.
+
+        The fence stays raised. Changes nothing where the claim is no longer ours.
+        """
+        back_to = Status.WAITING if entry else Status.PENDING
+        #   status CLAIMED and fence = ours ──▶ PENDING | WAITING
+        give_back = self._update_action(
+            job.id,
+            "SET #status = :to, #error = :error, updatedAt = :now REMOVE claimedAt",
+            "fence = :fence AND #status = :claimed",
+            {
+                ":to": _s(back_to),
+                ":error": _error(error),
+                ":now": _s(clock.iso(clock.now())),
+                ":fence": _n(job.fence),
+                ":claimed": _s(Status.CLAIMED),
+            },
+        )
+        actions = [give_back, self._free_slot(job, waiting=1 if entry else 0)]
+        actions.append(self._put_entry(entry) if entry else self._unlock(job))
+        self._transact(actions)
+
+    def give_up(self, job: Job, error: JobError) -> bool:
+        """Ends a job that could not be started and whose message goes to the dead-letter queue."""
+        now = clock.now()
+        #   status PENDING and fence = ours ──▶ FAILED, neverStarted (a redrive may start it)
+        return self._update_job(
+            job.id,
+            "SET #status = :to, #error = :error, neverStarted = :true, endedAt = :now, updatedAt = :now, #ttl = :ttl",
+            "fence = :fence AND #status = :pending",
+            {
+                ":to": _s(Status.FAILED),
+                ":error": _error(error),
+                ":true": {"BOOL": True},
+                ":now": _s(clock.iso(now)),
+                ":ttl": self._expiry(now),
+                ":fence": _n(job.fence),
+                ":pending": _s(Status.PENDING),
+            },
+        )
+
+    # ---- following --------------------------------------------------------------------------------------------------
+
+    def advance(self, job_id: str, fence: int, target_id: str, to: Status, *, attempts: int) -> bool:
+        """Moves a job forward by an event of its run. False where the event is late, doubled or another run's."""
+        assert to not in TERMINAL  # noqa: S101 - `finish` is for those
+        origins = {f":from{n}": _s(origin) for n, origin in enumerate(sorted(origins_of(to)))}
+        started = ", startedAt = if_not_exists(startedAt, :now)" if to is Status.RUNNING else ""
+        #   status in the legal origins, fence = the run's, no other run recorded ──▶ SUBMITTED | RUNNING
+        return self._update_job(
+            job_id,
+            f"SET #status = :to, targetId = :target, attempts = :attempts, updatedAt = :now{started}",
+            f"fence = :fence AND #status IN ({', '.join(origins)}) "
+            "AND (attribute_not_exists(targetId) OR targetId = :target)",
+            {
+                ":to": _s(to),
+                ":target": _s(target_id),
+                ":attempts": _n(attempts),
+                ":now": _s(clock.iso(clock.now())),
+                ":fence": _n(fence),
+                **origins,
+            },
+        )
+
+    def finish(self, job: Job, to: Status, *, error: JobError | None, target_id: str, attempts: int) -> bool:
+        """Ends a job, frees its slot and unlocks its object: one transaction. False where it changed meanwhile.
+
+        `job` is as just read. Where a worker has already written a terminal status itself, only slot and lock go free.
+        A worker's own error message stands before ours.
+        """
+        now = clock.now()
+        values = {":fence": _n(job.fence), ":ttl": self._expiry(now), ":now": _s(clock.iso(now))}
+        if job.status in TERMINAL:
+            #   status terminal and fence = ours ──▶ as it is, and it expires
+            end = self._update_action(
+                job.id,
+                "SET #ttl = if_not_exists(#ttl, :ttl), endedAt = if_not_exists(endedAt, :now)",
+                "fence = :fence AND #status = :same",
+                {**values, ":same": _s(job.status)},
+            )
+        else:
+            because = ", #error = if_not_exists(#error, :error)" if error else ""
+            #   status as read and fence = ours ──▶ COMPLETED | FAILED | CANCELLED
+            end = self._update_action(
+                job.id,
+                "SET #status = :to, targetId = :target, attempts = :attempts, endedAt = :now, updatedAt = :now, "
+                f"#ttl = :ttl{because}{'' if error else ' REMOVE #error'}",
+                "fence = :fence AND #status = :same",
+                {
+                    **values,
+                    ":same": _s(job.status),
+                    ":to": _s(to),
+                    ":target": _s(target_id),
+                    ":attempts": _n(attempts),
+                    **({":error": _error(error)} if error else {}),
+                },
+            )
+        return self._release(end, self._free_slot(job), job)
+
+    # ---- repairing --------------------------------------------------------------------------------------------------
+
+    def free_leaked_slot(self, lane: Lane, job_id: str, seen: Job | None) -> bool:
+        """Frees a slot whose holder does not run, if the job is still as `seen`; unlocks its object if it has ended."""
+        free: _Action = {
+            "Update": {
+                "TableName": self._lanes,
+                "Key": _slots_key(lane.name),
+                "UpdateExpression": "DELETE holders :job",
+                "ExpressionAttributeValues": {":job": {"SS": [job_id]}},
+            }
+        }
+        condition, values = _still(seen)
+        #   the job as seen ──▶ LANE#…/SLOTS without it
+        check: _Action = {
+            "ConditionCheck": {
+                "TableName": self._jobs,
+                "Key": {"jobId": _s(job_id)},
+                "ConditionExpression": condition,
+                **_names_and_values(condition, values),
+            }
+        }
+        if seen is not None and seen.status in TERMINAL:
+            return self._release(check, free, seen)
+        return self._transact([check, free]) is None
+
+    def recount_waiting(self, lane: Lane, seen: int, actual: int) -> bool:
+        """Sets the length of the waiting room right after it was counted, if nobody changed it meanwhile."""
+        #   waiting as seen ──▶ waiting as counted
+        try:
+            self._client.update_item(
+                TableName=self._lanes,
+                Key=_slots_key(lane.name),
+                UpdateExpression="SET waiting = :actual",
+                ConditionExpression="attribute_not_exists(waiting) OR waiting = :seen",
+                ExpressionAttributeValues={":actual": _n(actual), ":seen": _n(seen)},
+            )
+        except self._client.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
+    # ---- the pieces of a transaction --------------------------------------------------------------------------------
+
+    def _rewrite_job(self, request: WorkRequest, seen: Job | None, now: datetime, changes: dict[str, Any]) -> _Action:
+        """The job, as the caller saw it, becomes this request with `changes`; what an earlier run left is removed."""
+        condition, values = _still(seen)
+        attributes = {**_request_attributes(request), "updatedAt": _s(clock.iso(now)), **changes}
+        created = "if_not_exists(createdAt, :now)"
+        if seen is not None and _is_other_work(seen, request):
+            created = ":now"
+            past = (*seen.past_versions, seen.request.source.version)[-HISTORY_LIMIT:]
+            attributes["pastVersions"] = {"L": [_s(version) for version in past]}
+        #   nothing there, or status and fence as seen ──▶ CLAIMED | WAITING
+        assignments = ", ".join(f"#{name} = :new_{name}" for name in attributes)
+        return self._update_action(
+            request.job_id,
+            f"SET createdAt = {created}, {assignments} REMOVE {_LEFT_BY_A_RUN}",
+            condition,
+            {
+                **values,
+                ":now": _s(clock.iso(now)),
+                **{f":new_{name}": value for name, value in attributes.items()},
+            },
+        )
+
+    def _lock(self, request: WorkRequest) -> _Action:
+        #   OBJECT#…/LOCK free, or ours ──▶ ours
+        return {
+            "Put": {
+                "TableName": self._lanes,
+                "Item": {
+                    **_lock_key(request.source),
+                    "jobId": _s(request.job_id),
+                    "version": _s(request.source.version),
+                },
+                "ConditionExpression": "attribute_not_exists(pk) OR jobId = :job",
+                "ExpressionAttributeValues": {":job": _s(request.job_id)},
+                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            }
+        }
+
+    def _unlock(self, job: Job) -> _Action:
+        #   OBJECT#…/LOCK ours, or free ──▶ free
+        return {
+            "Delete": {
+                "TableName": self._lanes,
+                "Key": _lock_key(job.request.source),
+                "ConditionExpression": "attribute_not_exists(pk) OR jobId = :job",
+                "ExpressionAttributeValues": {":job": _s(job.id)},
+            }
+        }
+
+    def _take_slot(self, request: WorkRequest, lane: Lane, entry: WaitEntry | None, *, fifo: bool) -> _Action:
+        #   LANE#…/SLOTS holders fewer than the limit, and nobody waits or this one's turn came ──▶ this job among them
+        condition = "(attribute_not_exists(holders) OR size(holders) < :limit)"
+        values: dict[str, Any] = {":job": {"SS": [request.job_id]}, ":limit": _n(lane.limit)}
+        update = "ADD holders :job"
+        if entry is not None:
+            update += ", waiting :one_less"
+            values[":one_less"] = _n(-1)
+        elif fifo:
+            condition += " AND (attribute_not_exists(waiting) OR waiting <= :nobody)"
+            values[":nobody"] = _n(0)
+        return {
+            "Update": {
+                "TableName": self._lanes,
+                "Key": _slots_key(lane.name),
+                "UpdateExpression": update,
+                "ConditionExpression": condition,
+                "ExpressionAttributeValues": values,
+            }
+        }
+
+    def _free_slot(self, job: Job, *, waiting: int = 0) -> _Action:
+        #   LANE#…/SLOTS ──▶ without this job; taking out what isn't there changes nothing
+        values: dict[str, Any] = {":job": {"SS": [job.id]}}
+        update = "DELETE holders :job"
+        if waiting:
+            update += " ADD waiting :more"
+            values[":more"] = _n(waiting)
+        return {
+            "Update": {
+                "TableName": self._lanes,
+                "Key": _slots_key(job.request.lane),
+                "UpdateExpression": update,
+                "ExpressionAttributeValues": values,
+            }
+        }
+
+    def _enter_room(self, entry: WaitEntry) -> list[_Action]:
+        #   LANE#…/WAIT#… not there ──▶ there, and the lane counts one more that waits
+        put = self._put_entry(entry)
+        put["Put"]["ConditionExpression"] = "attribute_not_exists(pk)"
+        return [put, self._count_waiting(entry.request.lane, 1)]
+
+    def _put_entry(self, entry: WaitEntry) -> _Action:
+        return {
+            "Put": {
+                "TableName": self._lanes,
+                "Item": {
+                    **_entry_key(entry),
+                    "request": _s(entry.request.to_json()),
+                    "attempts": _n(entry.attempts),
+                },
+            }
+        }
+
+    def _leave_room(self, entry: WaitEntry) -> _Action:
+        #   LANE#…/WAIT#… there ──▶ gone
+        return {
+            "Delete": {
+                "TableName": self._lanes,
+                "Key": _entry_key(entry),
+                "ConditionExpression": "attribute_exists(pk)",
+            }
+        }
+
+    def _count_waiting(self, lane: str, change: int) -> _Action:
+        return {
+            "Update": {
+                "TableName": self._lanes,
+                "Key": _slots_key(lane),
+                "UpdateExpression": "ADD waiting :change",
+                "ExpressionAttributeValues": {":change": _n(change)},
+            }
+        }
+
+    # ---- sending ----------------------------------------------------------------------------------------------------
+
+    def _update_action(self, job_id: str, update: str, condition: str, values: dict[str, Any]) -> _Action:
+        return {
+            "Update": {
+                "TableName": self._jobs,
+                "Key": {"jobId": _s(job_id)},
+                "UpdateExpression": update,
+                "ConditionExpression": condition,
+                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+                **_names_and_values(update + condition, values),
+            }
+        }
+
+    def _update_job(self, job_id: str, update: str, condition: str, values: dict[str, Any]) -> bool:
+        try:
+            self._client.update_item(
+                TableName=self._jobs,
+                Key={"jobId": _s(job_id)},
+                UpdateExpression=update,
+                ConditionExpression=condition,
+                **_names_and_values(update + condition, values),
+            )
+        except self._client.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
+    def _release(self, guard: _Action, free: _Action, job: Job) -> bool:
+        """Applies `guard` on the job, and with it frees its slot and, unless it is another job's by now, its object."""
+        reasons = self._transact([guard, free, self._unlock(job)])
+        if reasons is not None and not reasons[0]:
+            reasons = self._transact([guard, free])
+        return reasons is None
+
+    def _transact(self, actions: Sequence[_Action]) -> list[dict[str, Any] | None] | None:
+        """One TransactWriteItems. None where it was applied, else per action None or why its condition refused."""
+        try:
+            self._client.transact_write_items(TransactItems=cast("Any", actions))
+        except self._client.exceptions.TransactionCanceledException as error:
+            reasons = cast("list[dict[str, Any]]", error.response["CancellationReasons"])
+            if not {reason.get("Code") for reason in reasons} <= {"None", "ConditionalCheckFailed"}:
+                raise  # a conflict that outlived the retries, throttling: nothing is decided
+            return [reason if reason.get("Code") == "ConditionalCheckFailed" else None for reason in reasons]
+        return None
+
+    def _expiry(self, now: datetime) -> dict[str, str]:
+        # Only an ended job expires: DynamoDB must never delete one that waits or runs.
+        return _n(int((now + self._keep).timestamp()))
+
+
+_LEFT_BY_A_RUN = ", ".join(
+    f"#{name}"
+    for name in (
+        "targetId",
+        "runId",
+        "result",
+        "error",
+        "progress",
+        "attempts",
+        "startedAt",
+        "endedAt",
+        "heartbeatAt",
+        "neverStarted",
+        "ttl",
+    )
+)
+
+
+def _still(seen: Job | None) -> tuple[str, dict[str, Any]]:
+    """The condition that a job is still as it was seen: status and fence tell every state apart."""
+    if seen is None:
+        return "attribute_not_exists(jobId)", {}
+    # Rows that other programs wrote have no fence.
+    fence = "fence = :seen_fence" if seen.fence else "(attribute_not_exists(fence) OR fence = :seen_fence)"
+    return f"#status = :seen_status AND {fence}", {
+        ":seen_status": _s(seen.status),
+        ":seen_fence": _n(seen.fence),
+    }
+
+
+def _names_and_values(expression: str, values: dict[str, Any]) -> dict[str, Any]:
+    names = {match: match[1:] for match in _PLACEHOLDER.findall(expression)}
+    return {
+        **({"ExpressionAttributeNames": names} if names else {}),
+        **({"ExpressionAttributeValues": values} if values else {}),
+    }
+
+
+_PLACEHOLDER = re.compile(r"#\w+")
+
+
+def _is_other_work(seen: Job, request: WorkRequest) -> bool:
+    return not seen.is_placeholder and seen.request.source.version != request.source.version
+
+
+def _claimed_job(request: WorkRequest, seen: Job | None, now: datetime, fence: int) -> Job:
+    return Job(
+        request=request,
+        status=Status.CLAIMED,
+        fence=fence,
+        created_at=seen.created_at if seen else now,
+        claimed_at=now,
+    )
+
+
+# ---- DynamoDB's attribute values ------------------------------------------------------------------------------------
+
+
+def _s(text: str) -> dict[str, str]:
+    return {"S": text}
+
+
+def _n(number: int) -> dict[str, str]:
+    return {"N": str(number)}
+
+
+def _error(error: JobError) -> dict[str, Any]:
+    return {"M": {"code": _s(error.code), "message": _s(error.message)}}
+
+
+def _slots_key(lane: str) -> dict[str, Any]:
+    return {"pk": _s(lane_key(lane)), "sk": _s(SLOTS)}
+
+
+def _lock_key(source: Source) -> dict[str, Any]:
+    return {"pk": _s(object_key(source)), "sk": _s(LOCK)}
+
+
+def _entry_key(entry: WaitEntry) -> dict[str, Any]:
+    return {"pk": _s(lane_key(entry.request.lane)), "sk": _s(entry.sort_key)}
+
+
+def _request_attributes(request: WorkRequest) -> dict[str, Any]:
+    """A request as attributes people and indexes can read, and whole, as JSON, for a later start."""
+    source, target = request.source, request.target
+    described = {
+        "bucket": source.bucket,
+        "key": source.key,
+        "version": source.version,
+        "messageId": source.message_id,
+        "versionId": source.version_id,
+        "sequencer": source.sequencer,
+        "writtenAt": clock.iso(source.written_at) if source.written_at else None,
+    }
+    attributes: dict[str, Any] = {
+        "kind": _s(request.kind),
+        "lane": _s(request.lane),
+        "target": {"M": {"type": _s(target.type), "queue": _s(target.queue), "definition": _s(target.definition)}},
+        "source": {"M": {name: _s(value) for name, value in described.items() if value is not None}},
+        "request": _s(request.to_json()),
+    }
+    if request.user_id is not None:
+        attributes["userId"] = _s(request.user_id)
+    return attributes
+
+
+def _text(item: _Item, name: str) -> str | None:
+    value = item.get(name, {}).get("S")
+    return value if isinstance(value, str) else None
+
+
+def _moment(item: _Item, name: str) -> datetime | None:
+    text = _text(item, name)
+    try:
+        return clock.parse(text) if text else None
+    except ValueError:
+        return None  # another program's row: a time we can't read is a time we don't know
+
+
+def _number(item: _Item, name: str) -> int:
+    return int(item.get(name, {}).get("N", "0"))
+
+
+def _job(item: _Item) -> Job:
+    """An item as a job. A row that another program wrote, without a request, names no version (`is_placeholder`)."""
+    request = _text(item, "request")
+    error = item.get("error", {}).get("M")
+    return Job(
+        request=WorkRequest.from_json(request) if request else _foreign_request(item["jobId"]["S"]),
+        status=Status(_text(item, "status") or Status.PENDING),
+        fence=_number(item, "fence"),
+        created_at=_moment(item, "createdAt") or clock.EPOCH,
+        target_id=_text(item, "targetId"),
+        run_id=_text(item, "runId"),
+        claimed_at=_moment(item, "claimedAt"),
+        past_versions=tuple(version["S"] for version in item.get("pastVersions", {}).get("L", ())),
+        never_started=item.get("neverStarted", {}).get("BOOL", False),
+        error=JobError(_text(error, "code") or "", _text(error, "message") or "") if error else None,
+    )
+
+
+def _foreign_request(job_id: str) -> WorkRequest:
+    return WorkRequest(
+        job_id=job_id,
+        kind="",
+        lane="",
+        target=TargetSpec("", "", ""),
+        source=Source(bucket="", key="", version="", message_id=""),
+        sent_at=clock.EPOCH,
+        video_id="",
+    )
+
+
+def _active_job(item: _Item) -> ActiveJob:
+    target = item.get("target", {}).get("M")
+    return ActiveJob(
+        id=item["jobId"]["S"],
+        status=Status(item["status"]["S"]),
+        fence=_number(item, "fence"),
+        lane=_text(item, "lane") or "",
+        target=TargetSpec(**{name: target[name]["S"] for name in ("type", "queue", "definition")}) if target else None,
+        target_id=_text(item, "targetId"),
+        claimed_at=_moment(item, "claimedAt"),
+        created_at=_moment(item, "createdAt") or clock.EPOCH,
+    )
+
+
+def _object_lock(item: _Item) -> ObjectLock:
+    return ObjectLock(job_id=item["jobId"]["S"], version=item["version"]["S"])

@@ -1,0 +1,184 @@
+"""AWS Batch as a target: SubmitJob, finding what an unknown SubmitJob led to, and reading how a run stands.
+
+Batch does not enforce unique job names and SubmitJob has no idempotency token, so a submission is told apart by the
+JOB_ID and FENCE in its environment, never by its name alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import batched
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ParamValidationError,
+    ProxyConnectionError,
+)
+
+from switchyard import clock
+from switchyard.errors import OutcomeUnknown, StartRefused, StartThrottled
+from switchyard.jobs import Job, JobError, Run, Status
+from switchyard.names import legal_name, legal_tag
+
+if TYPE_CHECKING:
+    from mypy_boto3_batch import BatchClient
+    from mypy_boto3_batch.type_defs import KeyValuePairTypeDef
+
+_DESCRIBE_LIMIT = 100
+_THROTTLED = 429
+_SERVER_ERROR = 500
+_MAX_REASON = 500
+
+_NEVER_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError, NoCredentialsError)
+
+_STATUSES: Mapping[str, Status] = {
+    "SUBMITTED": Status.SUBMITTED,
+    "PENDING": Status.SUBMITTED,
+    "RUNNABLE": Status.SUBMITTED,
+    "STARTING": Status.SUBMITTED,
+    "RUNNING": Status.RUNNING,
+    "SUCCEEDED": Status.COMPLETED,
+    "FAILED": Status.FAILED,
+}
+
+
+class BatchTarget:
+    """Starts jobs on Batch. `submitter` must be a client that never repeats a request by itself."""
+
+    def __init__(
+        self, reader: BatchClient, submitter: BatchClient, *, jobs_table: str, environment: str, grace_seconds: float
+    ) -> None:
+        self._reader = reader
+        self._submitter = submitter
+        self._jobs_table = jobs_table
+        self._environment = environment
+        self._grace_seconds = grace_seconds
+
+    def start(self, job: Job) -> str:
+        """Submits the job and gives Batch's id for it. StartRefused, StartThrottled, or OutcomeUnknown."""
+        request = job.request
+        try:
+            answer = self._submitter.submit_job(
+                jobName=job_name(job),
+                jobQueue=request.target.queue,
+                jobDefinition=request.target.definition,
+                containerOverrides={"environment": self._environment_of(job)},
+                tags={
+                    "JobId": job.id,
+                    "VideoId": legal_tag(request.video_id),
+                    "VideoKey": legal_tag(request.source.key),
+                    "Environment": legal_tag(self._environment),
+                },
+                propagateTags=True,
+            )
+        except ParamValidationError as error:
+            raise StartRefused(f"SubmitJob: {error}") from error
+        except _NEVER_SENT as error:
+            raise StartThrottled(f"SubmitJob was never sent: {error}") from error
+        except ClientError as error:
+            raise self._verdict(error) from error
+        except BotoCoreError as error:
+            raise OutcomeUnknown(f"SubmitJob: {error}", self._grace_seconds) from error
+        return answer["jobId"]
+
+    def _verdict(self, error: ClientError) -> StartRefused | StartThrottled | OutcomeUnknown:
+        http_status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        if http_status == _THROTTLED or "Throttl" in error.response["Error"]["Code"]:
+            return StartThrottled(f"SubmitJob: {error}")
+        if http_status >= _SERVER_ERROR:
+            return OutcomeUnknown(f"SubmitJob: {error}", self._grace_seconds)
+        return StartRefused(f"SubmitJob: {error}")
+
+    def _environment_of(self, job: Job) -> list[KeyValuePairTypeDef]:
+        request, source = job.request, job.request.source
+        variables = {
+            "JOB_ID": job.id,
+            "FENCE": str(job.fence),
+            "JOBS_TABLE": self._jobs_table,
+            "KIND": request.kind,
+            "LANE": request.lane,
+            "VIDEO_ID": request.video_id,
+            "S3_BUCKET": source.bucket,
+            "S3_KEY": source.key,
+            "SQS_MESSAGE_ID": source.message_id,
+        }
+        if source.version_id:
+            variables["S3_VERSION_ID"] = source.version_id
+        return [{"name": name, "value": value} for name, value in variables.items()]
+
+    def find(self, job: Job) -> str | None:
+        """The Batch job that was submitted for exactly this claim, if Batch knows one."""
+        name = job_name(job)
+        pages = self._reader.get_paginator("list_jobs").paginate(
+            jobQueue=job.request.target.queue, filters=[{"name": "JOB_NAME", "values": [name]}]
+        )
+        # The filter ignores case; the environment, which tells the claims apart, is not in the summaries.
+        same_name = (
+            summary["jobId"] for page in pages for summary in page["jobSummaryList"] if summary["jobName"] == name
+        )
+        for run in self.describe(same_name):
+            if (run.job_id, run.fence) == (job.id, job.fence):
+                return run.target_id
+        return None
+
+    def describe(self, target_ids: Iterable[str]) -> Iterator[Run]:
+        """How runs stand, asked for a hundred at a time. Ids that Batch has forgotten are left out."""
+        for ids in batched(target_ids, _DESCRIBE_LIMIT, strict=False):
+            for detail in self._reader.describe_jobs(jobs=list(ids))["jobs"]:
+                if run := run_of(detail):
+                    yield run
+
+
+def job_name(job: Job) -> str:
+    """`video-process-{video_id}`, made legal."""
+    return legal_name(job.request.video_id, prefix="video-process-")
+
+
+def run_of(detail: Mapping[str, Any]) -> Run | None:
+    """A run from Batch's description of a job, as DescribeJobs and state change events give it. None if not ours."""
+    container = detail.get("container") or {}
+    environment = {pair.get("name"): pair.get("value") for pair in container.get("environment") or ()}
+    job_id, fence, state = environment.get("JOB_ID"), environment.get("FENCE"), detail.get("status", "")
+    if not job_id or not fence or not fence.isdigit() or state not in _STATUSES:
+        return None
+    created_at = detail.get("createdAt")
+    return Run(
+        target_id=detail["jobId"],
+        job_id=job_id,
+        fence=int(fence),
+        status=_STATUSES[state],
+        attempts=len(detail.get("attempts") or ()),
+        error=_error_of(detail, container) if state == "FAILED" else None,
+        queued_since=clock.from_epoch_ms(created_at) if state == "RUNNABLE" and created_at else None,
+    )
+
+
+def _error_of(detail: Mapping[str, Any], container: Mapping[str, Any]) -> JobError:
+    """Why Batch says a job failed, as a stable code. A worker's own message, where there is one, stands before it."""
+    exit_code = container.get("exitCode")
+    reason = (container.get("reason") or "")[:_MAX_REASON]
+    status_reason = (detail.get("statusReason") or "")[:_MAX_REASON]
+    if exit_code in _WORKER_VERDICTS:
+        return _WORKER_VERDICTS[exit_code]
+    if "OutOfMemory" in reason:
+        return JobError("OUT_OF_MEMORY", "the container used more memory than its job definition gives it")
+    if "timeout" in status_reason.lower():
+        return JobError("TIMED_OUT", "the job ran longer than its job definition allows")
+    if status_reason.startswith("Host EC2"):
+        return JobError("HOST_LOST", "the machine that ran the job was taken away, and no attempts were left")
+    if exit_code is None:
+        return JobError("NOT_STARTED", status_reason or reason or "Batch ended the job before its container ran")
+    return JobError("WORKER_CRASHED", f"the worker ended with exit code {exit_code}{f': {reason}' if reason else ''}")
+
+
+_WORKER_VERDICTS = {
+    65: JobError("PERMANENT_FAILURE", "the worker says that this input can never be processed"),
+    75: JobError("RETRIES_EXHAUSTED", "the worker asked to be tried again until no attempts were left"),
+    77: JobError("SUPERSEDED", "the worker found that another run has taken its place"),
+}
+"""What the exit codes of workers/CONTRACT.md mean once no attempts are left."""

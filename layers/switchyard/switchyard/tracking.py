@@ -1,0 +1,47 @@
+"""Follows runs: moves the status by what the target says of them, in whatever order and number it says it."""
+
+from dataclasses import dataclass
+
+from switchyard import observability
+from switchyard.dispatch import Dispatcher, JobStore
+from switchyard.errors import Contended
+from switchyard.jobs import TERMINAL, Run, Status
+from switchyard.observability import Metric, logger
+
+_RACES = 5
+"""How often the end of a run is tried again when something else moves the job under it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tracker:
+    """Applies what is known of runs to their jobs."""
+
+    store: JobStore
+    dispatcher: Dispatcher
+
+    def apply(self, run: Run) -> bool:
+        """Moves the job of a run; True where that changed anything.
+
+        News of an older claim, of another run than the one that counts, or from behind, change nothing. The end of a
+        run frees its slot, and the next waiting job is started: also when the news comes a second time, since the
+        first delivery may have died in between.
+        """
+        if run.status not in TERMINAL:
+            return self.store.advance(run.job_id, run.fence, run.target_id, run.status, attempts=run.attempts)
+        ended, job = False, None
+        for _ in range(_RACES):
+            job = self.store.get(run.job_id)
+            if job is None or job.fence != run.fence or job.authoritative_target_id not in (None, run.target_id):
+                logger.info("ignored: not the run that counts", job_id=run.job_id, fence=run.fence)
+                return False
+            ended = self.store.finish(job, run.status, error=run.error, target_id=run.target_id, attempts=run.attempts)
+            if ended:
+                break
+        if job is None or not ended:
+            raise Contended(f"job {run.job_id} changed {_RACES} times while its end was being noted")
+        if job.status not in TERMINAL:
+            logger.info("ended", job_id=job.id, fence=run.fence, job_status=run.status, target_id=run.target_id)
+            if run.status is Status.FAILED:
+                observability.count(Metric.FAILED)
+        self.dispatcher.start_waiting(job.request.lane)
+        return job.status not in TERMINAL
