@@ -36,6 +36,8 @@ STACK_NAME: Final = "switchyard-local"
 _BUILD: Final = ROOT / ".aws-sam"
 _SAM: Final = VENVS / "sam" / "bin" / "sam"
 
+_PLATFORM_LINES: Final = ("START RequestId", "END RequestId", "REPORT RequestId")
+
 type Say = Callable[[str], None]
 
 
@@ -93,6 +95,14 @@ class _State:
         whole = path.with_suffix(".new")
         whole.write_text(json.dumps(asdict(self), indent=2))
         whole.replace(path)  # a reader sees the old file or the new one, never half of it
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line that a function logged, and when (epoch seconds)."""
+
+    time: float
+    text: str
 
 
 class LocalStack:
@@ -180,12 +190,12 @@ class LocalStack:
             self._clients[service] = _client(service, server.url)
         return self._clients[service]
 
-    def function_log(self, logical_id: str, since: float = 0) -> list[str]:
-        """The lines a function has logged, oldest first.
+    def function_log(self, logical_id: str, since: float = 0) -> list[LogLine]:
+        """The lines a function has logged itself, oldest first.
 
         Args:
             logical_id: The function's, in the template.
-            since: Only what was logged after that time (epoch seconds).
+            since: Only what was logged at that time or later (epoch seconds).
         """
         pages = self.client("logs").get_paginator("filter_log_events")
         name = f"/aws/lambda/{self.resource(logical_id)}"
@@ -197,7 +207,12 @@ class LocalStack:
             ]
         except self.client("logs").exceptions.ResourceNotFoundException:
             return []  # never invoked
-        return [event["message"].rstrip() for event in sorted(events, key=lambda event: event["timestamp"])]
+        # Sorting is stable: lines of one millisecond stay in their order.
+        return [
+            LogLine(event["timestamp"] / 1000, event["message"].rstrip())
+            for event in sorted(events, key=lambda event: event["timestamp"])
+            if not event["message"].startswith(_PLATFORM_LINES)
+        ]
 
     # ---- start, deploy, stop -----------------------------------------------------------------------------
 
@@ -258,7 +273,7 @@ class LocalStack:
         cloudformation.update_stack(
             StackName=STACK_NAME,
             UsePreviousTemplate=True,
-            Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
+            Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in changed.items()],
         )
         cloudformation.get_waiter("stack_update_complete").wait(
@@ -359,9 +374,8 @@ class LocalStack:
         parameters = self._parameters()
         run(
             [
-                *(_SAM, "deploy", "--config-env", "local", "--stack-name", STACK_NAME, "--resolve-s3"),
-                *("--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND", "--no-progressbar"),
-                *("--no-confirm-changeset", "--no-fail-on-empty-changeset"),
+                *(_SAM, "deploy", "--config-file", ROOT / "samconfig.toml", "--config-env", "local"),
+                *("--stack-name", STACK_NAME, "--no-progressbar"),
                 *("--parameter-overrides", *(f"{key}={value}" for key, value in parameters.items())),
             ],
             env=_sam_environment(self.emulator.url),

@@ -1,0 +1,152 @@
+"""Follows uploads until each has become a job and the job has ended, and shows it as it happens."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from local.view import Job, Lane, View
+
+_EVERY = 0.1
+"""Seconds between two looks at the tables."""
+_COLOURS = {"COMPLETED": "green", "FAILED": "red", "CANCELLED": "red", "RUNNING": "cyan", "WAITING": "yellow"}
+
+
+class FollowTimeoutError(Exception):
+    """The jobs didn't end in time; the message says where each stood."""
+
+
+@dataclass(slots=True)
+class Followed:
+    """One upload and what is known of it so far.
+
+    Attributes:
+        key: The object's, in the media bucket.
+        uploaded: When its upload began (epoch seconds).
+        job: As last read; None while there is none.
+        seen: Each status with the time it was first seen, in that order.
+    """
+
+    key: str
+    uploaded: float
+    job: Job | None = None
+    seen: list[tuple[str, float]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.key.rpartition("/")[2]
+
+    def update(self, job: Job | None, now: float) -> bool:
+        """Take in the job as just read; whether its status is another than before."""
+        # An object written anew keeps its job id: until the new upload's message is handled, its job is the old one.
+        if job is None or job.sent < self.uploaded - 1:
+            return False
+        changed = self.job is None or self.job.status != job.status
+        self.job = job
+        if changed:
+            self.seen.append((job.status, now))
+        return changed
+
+
+def follow(
+    view: View,
+    uploads: Mapping[str, float],
+    console: Console,
+    *,
+    seconds: float,
+    sample: Callable[[Lane], None] = lambda _: None,
+) -> list[Job]:
+    """Follow uploads to the end of their jobs, whatever it is.
+
+    Args:
+        view: Of the running stack.
+        uploads: The time of each upload (epoch seconds), by key.
+        console: Where to show it: a live table on a terminal, else a line for every change.
+        seconds: How long to wait for all of them.
+        sample: Given the lane's slots at each look.
+
+    Returns:
+        The jobs, in the order of `uploads`.
+
+    Raises:
+        FollowTimeoutError: If some haven't ended by then.
+    """
+    followed = [Followed(key, uploaded) for key, uploaded in uploads.items()]
+    deadline = time.monotonic() + seconds
+    with _screen(console, min(uploads.values())) as screen:
+        while True:
+            jobs, lane = view.jobs_of(uploads), view.lane()
+            sample(lane)
+            changed = [each for each in followed if each.update(jobs.get(each.key), time.time())]
+            screen.show(followed, changed, lane)
+            ended = [each.job for each in followed if each.job is not None and each.job.over]
+            if len(ended) == len(followed):
+                return ended
+            if time.monotonic() > deadline:
+                raise FollowTimeoutError(_unfinished(followed, seconds))
+            time.sleep(_EVERY)
+
+
+class _Lines:
+    """For a file or a pipe: a line for each change."""
+
+    def __init__(self, console: Console, start: float) -> None:
+        self._console = console
+        self._start = start
+
+    def show(self, _followed: list[Followed], changed: list[Followed], _lane: Lane) -> None:
+        for each in changed:
+            status, when = each.seen[-1]
+            error = f"  {each.job.error}" if each.job and each.job.error else ""
+            self._console.print(f"{when - self._start:8.2f} s  {each.name:34}  {status}{error}", markup=False)
+
+
+class _LiveTable:
+    """For a terminal: a table that keeps up with the jobs."""
+
+    def __init__(self, live: Live, start: float) -> None:
+        self._live = live
+        self._start = start
+
+    def show(self, followed: list[Followed], _changed: list[Followed], lane: Lane) -> None:
+        table = Table(box=None, pad_edge=False)
+        for column in ("video", "status", "progress", "", "history"):
+            table.add_column(column, header_style="dim", no_wrap=column != "history")
+        for each in followed:
+            table.add_row(*self._row(each))
+        foot = f"slots taken: {len(lane.holders)}   waiting: {lane.waiting}   {time.time() - self._start:.1f} s"
+        self._live.update(Group(table, Text(foot, style="dim")))
+
+    def _row(self, each: Followed) -> tuple[RenderableType, ...]:
+        history = "  ".join(f"{status.lower()} {when - each.uploaded:.1f} s" for status, when in each.seen)
+        if each.job is None:
+            return (each.name, Text("sent", style="dim"), "", "", history)
+        percent = 100.0 if each.job.status == "COMPLETED" else each.job.percent
+        return (
+            each.name,
+            Text(each.job.status, style=_COLOURS.get(each.job.status, "")),
+            ProgressBar(total=100, completed=percent, width=20),
+            Text(f"{percent:3.0f} %"),
+            Text(each.job.error or history, style="dim"),
+        )
+
+
+@contextlib.contextmanager
+def _screen(console: Console, start: float) -> Iterator[_Lines | _LiveTable]:
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield _Lines(console, start)
+        return
+    with Live(console=console, refresh_per_second=10) as live:
+        yield _LiveTable(live, start)
+
+
+def _unfinished(followed: list[Followed], seconds: float) -> str:
+    stood = ", ".join(f"{each.name} is {each.job.status if each.job else 'not known yet'}" for each in followed)
+    return f"not all jobs ended within {seconds:.0f} s: {stood}; `python -m local logs` shows why"

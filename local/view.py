@@ -1,0 +1,174 @@
+"""What the system is doing, read from its tables, queues and buckets: what the commands show."""
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from boto3.dynamodb.types import TypeDeserializer
+from rich.console import Console
+
+from local.stack import LocalStack
+
+LANE: Final = "video"
+TERMINAL: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
+QUEUES: Final = ("VideoQueue", "VideoDeadLetterQueue", "TrackQueue", "TrackDeadLetterQueue")
+
+_read = TypeDeserializer().deserialize
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One item of JobsTable, as people want to see it.
+
+    Times are epoch seconds, None for what hasn't happened; `sent` is when the message that asked for it was sent.
+    """
+
+    id: str
+    key: str
+    status: str
+    percent: float
+    message: str
+    target_id: str | None
+    error: str
+    result: Mapping[str, Any]
+    created: float
+    sent: float
+    claimed: float | None
+    started: float | None
+    ended: float | None
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.key.rpartition("/")[2] or self.id
+
+    @property
+    def over(self) -> bool:
+        """Whether its status is final."""
+        return self.status in TERMINAL
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Who holds the lane's slots, and how many jobs wait for one."""
+
+    holders: frozenset[str]
+    waiting: int
+
+
+class View:
+    """Reads a running stack.
+
+    Args:
+        stack: Must be running; every method raises NotRunningError otherwise.
+    """
+
+    def __init__(self, stack: LocalStack) -> None:
+        self._stack = stack
+        self._dynamodb = stack.client("dynamodb")
+
+    def jobs(self) -> list[Job]:
+        """Every job, oldest first."""
+        pages = self._dynamodb.get_paginator("scan").paginate(
+            TableName=self._stack.resource("JobsTable"), ConsistentRead=True
+        )
+        return sorted((_job(item) for page in pages for item in page["Items"]), key=lambda job: job.created)
+
+    def jobs_of(self, keys: Iterable[str]) -> dict[str, Job]:
+        """The jobs of these objects of the media bucket, by key; none for a key that has none yet."""
+        wanted = set(keys)
+        return {job.key: job for job in self.jobs() if job.key in wanted}
+
+    def lane(self, name: str = LANE) -> Lane:
+        """The lane's slots and waiting room."""
+        found = self._dynamodb.get_item(
+            TableName=self._stack.resource("LanesTable"),
+            Key={"pk": {"S": f"LANE#{name}"}, "sk": {"S": "SLOTS"}},
+            ConsistentRead=True,
+        ).get("Item", {})
+        item = _item(found)
+        return Lane(frozenset(item.get("holders", ())), int(item.get("waiting", 0)))
+
+    def queues(self) -> dict[str, tuple[int, int]]:
+        """Messages of each queue, by its logical id: those that wait, and those that are being handled."""
+        return {name: self._depth(self._stack.resource(name)) for name in QUEUES}
+
+    def submitted(self, job: Job) -> float | None:
+        """When Batch accepted the job (epoch seconds)."""
+        if job.target_id is None:
+            return None
+        described = self._stack.client("batch").describe_jobs(jobs=[job.target_id])["jobs"]
+        return described[0]["createdAt"] / 1000 if described else None
+
+    def upload(self, file: Path, key: str) -> float:
+        """Put a file into the media bucket; the time just before (epoch seconds)."""
+        before = time.time()
+        self._stack.client("s3").upload_file(str(file), self._stack.resource("MediaBucket"), key)
+        return before
+
+    def location(self, job: Job) -> str:
+        """Where a job's results are, as S3 URL."""
+        return f"s3://{self._stack.resource('MediaBucket')}/{_prefix(job)}"
+
+    def results(self, job: Job, folder: Path) -> list[Path]:
+        """Fetch a job's result files into `folder`; their paths there."""
+        s3, bucket, prefix = self._stack.client("s3"), self._stack.resource("MediaBucket"), _prefix(job)
+        fetched = []
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            for found in page.get("Contents", ()):
+                path = folder / found["Key"].removeprefix(prefix)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                s3.download_file(bucket, found["Key"], str(path))
+                fetched.append(path)
+        return fetched
+
+    def _depth(self, url: str) -> tuple[int, int]:
+        names = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
+        attributes = self._stack.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=names)
+        visible, handled = (int(attributes["Attributes"][name]) for name in names)
+        return visible, handled
+
+
+def console() -> Console:
+    """A console that draws for people, and writes plain whole lines where its output goes to a file or pipe."""
+    plain = Console(highlight=False)
+    return plain if plain.is_terminal else Console(highlight=False, soft_wrap=True, width=140, color_system=None)
+
+
+def _job(raw: Mapping[str, Any]) -> Job:
+    item = _item(raw)
+    progress = item.get("progress", {})
+    error = item.get("error", {})
+    request = json.loads(item.get("request", "{}"))
+    created = _epoch(item.get("createdAt")) or 0
+    return Job(
+        id=item["jobId"],
+        key=item.get("source", {}).get("key", ""),
+        status=item["status"],
+        percent=float(progress.get("percent", 0)),
+        message=str(progress.get("message", "")),
+        target_id=item.get("targetId"),
+        error=f"{error['code']}: {error['message']}" if error else "",
+        result=item.get("result", {}),
+        created=created,
+        sent=_epoch(request.get("sent_at")) or created,
+        claimed=_epoch(item.get("claimedAt")),
+        started=_epoch(item.get("startedAt")),
+        ended=_epoch(item.get("endedAt")),
+    )
+
+
+def _prefix(job: Job) -> str:
+    return str(job.result.get("prefix", f"results/{job.id}/"))
+
+
+def _item(raw: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _read(value) for name, value in raw.items()}
+
+
+def _epoch(text: str | None) -> float | None:
+    return datetime.fromisoformat(text).astimezone(UTC).timestamp() if text else None
