@@ -1,0 +1,198 @@
+"""State change events: what EventBridge would deliver, delivered as it would.
+
+PutEvents refuses events from `aws.*` sources, here as on AWS. So the emulator's EventBridge is asked for the default
+bus's rules and their targets, each rule's pattern is tested by TestEventPattern, and matching events go to the rule's
+SQS targets. What a template says about rules and targets is thereby put to the test.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+import boto3
+from botocore.config import Config as ClientConfig
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local.compute.config import Config, Shape
+from local.compute.faults import DELAY_SECONDS, EVENTS, Faults
+from local.compute.store import FINAL, Event, Job, Store
+
+if TYPE_CHECKING:
+    from mypy_boto3_events.type_defs import TargetOutputTypeDef
+
+LOG = logging.getLogger(__name__)
+RULES_SECONDS = 1.0
+"""How long rules and targets are remembered: soon enough for a test that changes them, no call for every event."""
+RETRY_SECONDS = (0.2, 0.5, 1, 2, 5)
+PATTERNS_REMEMBERED = 10_000
+
+ROOT: dict[str, Any] = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+"""The emulator's root credentials."""
+ONE_TRY = ClientConfig(connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 1})
+
+
+class Bridge(Protocol):
+    """Takes events to whoever wants them."""
+
+    def deliver(self, event: Shape) -> None:
+        """Deliver one event, or raise BotoCoreError or ClientError to be asked again."""
+
+
+class Outbox:
+    """Every state change goes in; a courier takes each out until it is delivered. At least once, in order per job."""
+
+    def __init__(self, config: Config, store: Store, faults: Faults) -> None:
+        self._config = config
+        self._store = store
+        self._faults = faults
+        self._changed = asyncio.Event()
+
+    def put(self, job: Job) -> None:
+        """Keep the event of a job's present state, in the caller's transaction."""
+        fault = self._faults.take(EVENTS, job.detail["jobName"], job.status)
+        mode = fault.mode if fault else None
+        delay = (fault.delaySeconds or DELAY_SECONDS) if fault and mode == "delay" else 0
+        copies = {"drop": 0, "duplicate": 2}.get(mode or "", 1)
+        event = envelope(self._config, job.detail)
+        for _ in range(copies):
+            self._store.add_event(job.id, event, due_at=time.time() + delay, held=mode == "reverse")
+        if job.status in FINAL:
+            self._store.release_reversed(job.id)
+        self._changed.set()
+
+    def release(self) -> None:
+        """Let go of what a fault holds back."""
+        self._store.release_events()
+        self._changed.set()
+
+    async def run(self, bridge: Bridge) -> None:
+        """Deliver events as they come, until cancelled."""
+        failures = 0
+        while True:
+            self._changed.clear()
+            for event in self._store.due_events(time.time(), limit=100):
+                if not await self._deliver(bridge, event):
+                    # The emulator is away: all wait, so that no job's events overtake each other.
+                    await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
+                    failures += 1
+                    break
+                failures = 0
+            else:
+                await self._wait()
+
+    async def _deliver(self, bridge: Bridge, event: Event) -> bool:
+        try:
+            await asyncio.to_thread(bridge.deliver, event.body)
+        except (BotoCoreError, ClientError) as error:
+            LOG.warning("event kept for later: %s", error)
+            return False
+        self._store.delivered(event)
+        return True
+
+    async def _wait(self) -> None:
+        due = self._store.next_due()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), None if due is None else max(0, due - time.time()))
+
+
+def envelope(config: Config, detail: Shape) -> Shape:
+    """The EventBridge event of a job's state.
+
+    https://docs.aws.amazon.com/batch/latest/userguide/batch_job_events.html
+    """
+    # AWS's events carry the job's own ARN among the tags; DescribeJobs doesn't.
+    tags = {"resourceArn": detail["jobArn"], **detail["tags"]}
+    return {
+        "version": "0",
+        "id": str(uuid.uuid4()),
+        "detail-type": "Batch Job State Change",
+        "source": "aws.batch",
+        "account": config.account,
+        "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "region": config.region,
+        "resources": [detail["jobArn"]],
+        "detail": {**detail, "tags": tags},
+    }
+
+
+class EventBridge:
+    """The rules of the emulator's default bus, applied. Used by one thread at a time."""
+
+    def __init__(self, emulator: str, region: str) -> None:
+        self._events = boto3.client("events", endpoint_url=emulator, region_name=region, config=ONE_TRY, **ROOT)
+        self._sqs = boto3.client("sqs", endpoint_url=emulator, region_name=region, config=ONE_TRY, **ROOT)
+        self._rules: list[tuple[str, list[TargetOutputTypeDef]]] = []
+        self._read_at = float("-inf")
+        self._matches: dict[str, bool] = {}
+        self._warned: set[str] = set()
+
+    def deliver(self, event: Shape) -> None:
+        """Send an event to the SQS targets of every rule that it matches."""
+        if time.monotonic() - self._read_at > RULES_SECONDS:
+            self._rules = list(self._read_rules())
+            self._read_at = time.monotonic()
+        for pattern, targets in self._rules:
+            if self._matched(pattern, event):
+                for target in targets:
+                    self._send(target, event)
+
+    def _read_rules(self) -> Iterator[tuple[str, list["TargetOutputTypeDef"]]]:
+        for page in self._events.get_paginator("list_rules").paginate():
+            for rule in page["Rules"]:
+                if rule.get("State") == "ENABLED" and "EventPattern" in rule:
+                    targets = self._events.get_paginator("list_targets_by_rule").paginate(Rule=rule["Name"])
+                    yield rule["EventPattern"], [target for page in targets for target in page["Targets"]]
+
+    def _matched(self, pattern: str, event: Shape) -> bool:
+        # A pattern sees nothing of an event but the fields it names: events alike in those are alike to it.
+        key = json.dumps([pattern, _named(json.loads(pattern), event)])
+        if key not in self._matches:
+            if len(self._matches) >= PATTERNS_REMEMBERED:
+                self._matches.clear()
+            answer = self._events.test_event_pattern(EventPattern=pattern, Event=json.dumps(event))
+            self._matches[key] = answer["Result"]
+        return self._matches[key]
+
+    def _send(self, target: "TargetOutputTypeDef", event: Shape) -> None:
+        if ":sqs:" not in target["Arn"] or "InputPath" in target or "InputTransformer" in target:
+            if target["Arn"] not in self._warned:
+                self._warned.add(target["Arn"])
+                LOG.error("no event goes to %s: only SQS targets without input transformation work here", target["Arn"])
+            return
+        body = target.get("Input") or json.dumps(event)
+        group = target.get("SqsParameters", {}).get("MessageGroupId")
+        try:
+            self._to_queue(target["Arn"], body, group)
+        except self._sqs.exceptions.QueueDoesNotExist:
+            dead_letter = target.get("DeadLetterConfig", {}).get("Arn")
+            LOG.warning("queue %s doesn't exist; the event goes to %s", target["Arn"], dead_letter or "nobody")
+            if dead_letter:
+                self._to_queue(dead_letter, body, None)
+
+    def _to_queue(self, arn: str, body: str, group: str | None) -> None:
+        url = self._sqs.get_queue_url(QueueName=arn.rpartition(":")[2])["QueueUrl"]
+        if group:
+            unique = str(uuid.uuid4())
+            self._sqs.send_message(QueueUrl=url, MessageBody=body, MessageGroupId=group, MessageDeduplicationId=unique)
+        else:
+            self._sqs.send_message(QueueUrl=url, MessageBody=body)
+
+
+def _named(pattern: Shape, event: Shape) -> list[Any]:
+    """The parts of an event that a pattern names."""
+    found: list[Any] = []
+    for field, wanted in pattern.items():
+        if field == "$or":
+            found += [_named(each, event) for each in wanted]
+        elif isinstance(wanted, dict):
+            below = event.get(field)
+            found.append(_named(wanted, below) if isinstance(below, dict) else below)
+        else:
+            found.append(event.get(field, {"absent": True}))
+    return found

@@ -1,0 +1,95 @@
+"""Faults on demand, for tests: what AWS does now and then, at a moment of the test's choice.
+
+`POST /_compute/faults` takes a JSON list of objects:
+
+    operation       "SubmitJob", …, or "events" for the state change events
+    mode            for an operation: throttle, error500, refuse, reset, reset_after_effect, timeout_before_effect,
+                    timeout_after_effect; for events: drop, duplicate, delay, reverse
+    times           how many requests or events it hits; left out: all, until cleared
+    delaySeconds    timeout_*: how long the connection stays silent before it is cut (left out: until the caller gives
+                    up); delay: how late the event comes
+    status          only events of this job status
+    jobName         only this job name; a trailing * matches the rest
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from local.compute.config import Shape
+from local.compute.errors import ClientError
+
+type RequestMode = Literal[
+    "throttle", "error500", "refuse", "reset", "reset_after_effect", "timeout_before_effect", "timeout_after_effect"
+]
+type EventMode = Literal["drop", "duplicate", "delay", "reverse"]
+
+EVENTS = "events"
+DELAY_SECONDS = 2.0
+"""How late a delayed event comes if the fault doesn't say."""
+
+
+@dataclass
+class Fault:
+    """One fault; `fired` counts what it has hit."""
+
+    operation: str
+    mode: str
+    times: int | None = None
+    delaySeconds: float | None = None  # noqa: N815 - the API's spelling
+    status: str | None = None
+    jobName: str | None = None  # noqa: N815
+    fired: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse a mode that does nothing."""
+        modes = get_args((EventMode if self.operation == EVENTS else RequestMode).__value__)
+        if self.mode not in modes:
+            raise ClientError(f"mode {self.mode!r} of {self.operation} is none of {', '.join(modes)}")
+
+    def hits(self, operation: str, job_name: str, status: str | None) -> bool:
+        """Whether it is this one's turn."""
+        return (
+            self.operation == operation
+            and (self.times is None or self.fired < self.times)
+            and self.status in {None, status}
+            and (self.jobName is None or _same(self.jobName, job_name))
+        )
+
+
+class Faults:
+    """The faults in force, in the order they were given: the first that fits is the one."""
+
+    def __init__(self) -> None:
+        self._faults: list[Fault] = []
+
+    def add(self, documents: Iterable[Shape]) -> None:
+        """Add faults.
+
+        Raises:
+            ClientError: one of them has an unknown setting or mode.
+        """
+        try:
+            self._faults += [Fault(**document) for document in documents]
+        except TypeError as error:
+            raise ClientError(str(error)) from error
+
+    def clear(self) -> None:
+        """Forget them all."""
+        self._faults.clear()
+
+    def report(self) -> list[Shape]:
+        """All of them, with how often each has fired."""
+        return [vars(fault) for fault in self._faults]
+
+    def take(self, operation: str, job_name: str, status: str | None = None) -> Fault | None:
+        """The fault that hits this request or event, counted; None if none does."""
+        for fault in self._faults:
+            if fault.hits(operation, job_name, status):
+                fault.fired += 1
+                return fault
+        return None
+
+
+def _same(pattern: str, name: str) -> bool:
+    return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
