@@ -5,27 +5,101 @@ PYTHON ?= python3.13
 VENVS := .venvs
 UV := $(VENVS)/uv/bin/uv
 DEV := $(VENVS)/dev/bin
+SAM := $(VENVS)/sam/bin/sam
+LOCAL := $(DEV)/python -m local
 export SAM_CLI_TELEMETRY := 0
+# The layer is built by a python3.13 that has pip, whatever the machine's own one is.
+SAM_PATH := $(CURDIR)/$(VENVS)/uv/bin:$(PATH)
 
-.PHONY: help setup
+.PHONY: help
 help: ## What can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+# ---- the local system ------------------------------------------------------------------------------------------------
+.PHONY: demo up down status logs send
+demo: setup ## Send real videos through the whole system on this machine (ARGS=--keep leaves it running)
+	@$(LOCAL) demo $(ARGS)
+
+up: setup ## Start the system and leave it running; again: deploy what has changed
+	@$(LOCAL) up $(ARGS)
+
+status: setup ## What runs where, jobs, slots and queues
+	@$(LOCAL) status
+
+send: setup ## Upload a video and follow its job: make send FILE=clip.mp4
+	@$(LOCAL) send "$(FILE)" $(ARGS)
+
+logs: setup ## The functions' logs; ARGS="-f", "compute", "emulator", "job ID"
+	@$(LOCAL) logs $(ARGS)
+
+down: setup ## End it all
+	@$(LOCAL) down
+
+# ---- quality ---------------------------------------------------------------------------------------------------------
+.PHONY: test check format
+test: setup ## Every tier of the tests: fast ones side by side, then those that need the deployed local system
+	$(DEV)/pytest -n auto tests --ignore tests/integration $(ARGS)
+	$(DEV)/pytest tests/integration $(ARGS)
+
+check: setup ## Lint, format, types, templates, pins, and nothing of this machine in what is committed
+	$(DEV)/ruff check
+	$(DEV)/ruff format --check
+	$(DEV)/mypy
+	$(DEV)/cfn-lint template.yaml stacks/compute.yaml
+	AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint --template template.yaml
+	$(DEV)/python .ci/hygiene.py
+
+format: setup ## Put the code into the project's format, and fix what ruff can fix
+	$(DEV)/ruff check --fix
+	$(DEV)/ruff format
+
+# ---- functions -------------------------------------------------------------------------------------------------------
+.PHONY: build invoke
+build: setup ## sam build
+	PATH="$(SAM_PATH)" $(SAM) build --cached --parallel
+
+FUNCTION ?= SqsToBatchFunction
+EVENT ?= $(firstword $(wildcard events/*.json))
+invoke: setup ## Run one function in Docker: make invoke FUNCTION=SqsToBatchFunction EVENT=events/x.json
+	@$(LOCAL) invoke "$(FUNCTION)" "$(EVENT)" $(ARGS)
 
 # ---- environments: one a requirements file, so that no tool's pins or imports leak into another's -------------------
+.PHONY: setup lock clean
+setup: $(VENVS)/dev/.ready $(VENVS)/sam/.ready $(VENVS)/emulator/.ready $(VENVS)/runtime/.ready $(VENVS)/analyze_video/.ready ## Set up every environment (all targets do)
+
 $(UV): requirements/uv.txt
-	$(PYTHON) -m venv $(VENVS)/uv
-	$(VENVS)/uv/bin/python -m pip install --quiet --require-hashes -r $<
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.13 is needed, and there is no $(PYTHON); name it: make PYTHON=/path/to/python3.13" >&2; exit 1; }
+	@echo "setting up $(VENVS)/uv"
+	@$(PYTHON) -m venv --clear $(VENVS)/uv
+	@$(VENVS)/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 $(VENVS)/%/.ready: requirements/%.txt $(UV)
-	$(UV) venv --quiet --clear --python $(PYTHON) $(VENVS)/$*
-	$(UV) pip install --quiet --require-hashes --python $(VENVS)/$*/bin/python -r $<
+	@echo "setting up $(VENVS)/$*"
+	@$(UV) venv --quiet --clear --python $(PYTHON) $(VENVS)/$*
+	@$(UV) pip install --quiet --require-hashes --python $(VENVS)/$*/bin/python -r $<
 	@touch $@
 
 # What a function may import besides its layer: the Lambda runtime's own packages (local/emulator.py says how it is used).
 $(VENVS)/runtime/.ready: requirements/runtime.txt $(UV)
-	$(UV) pip install --quiet --require-hashes --python-version 3.13 --target $(VENVS)/runtime -r $<
+	@echo "setting up $(VENVS)/runtime"
+	@rm -rf $(VENVS)/runtime
+	@$(UV) pip install --quiet --require-hashes --python $(PYTHON) --python-version 3.13 --target $(VENVS)/runtime -r $<
 	@touch $@
 
 .PRECIOUS: $(VENVS)/%/.ready
-setup: $(VENVS)/dev/.ready $(VENVS)/sam/.ready $(VENVS)/emulator/.ready $(VENVS)/runtime/.ready $(VENVS)/analyze_video/.ready ## Set up every environment
+
+lock: $(UV) ## Pin what requirements/*.in ask for, anew
+	@for each in requirements/*.in; do \
+	    pins="$${each%.in}.txt"; options=; \
+	    case "$$each" in \
+	        */layer.in) pins=layers/switchyard/requirements.txt ;; \
+	        */media.in) options=--no-deps ;; \
+	    esac; \
+	    $(UV) pip compile --quiet --universal --python-version 3.13 --generate-hashes --no-header $$options \
+	        "$$each" -o "$$pins" || exit; \
+	done
+
+clean: ## Remove what was built, and the local system's state (`make down` first); environments stay
+	@if [ -e .local/state.json ]; then echo "the local system runs: make down" >&2; exit 1; fi
+	rm -rf .aws-sam .local .pytest_cache .mypy_cache .ruff_cache .hypothesis
