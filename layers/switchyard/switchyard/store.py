@@ -527,7 +527,7 @@ class Store:
                 "UpdateExpression": update,
                 "ConditionExpression": condition,
                 "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-                **_names_and_values(update + condition, values),
+                **_names_and_values(f"{update} {condition}", values),
             }
         }
 
@@ -538,7 +538,7 @@ class Store:
                 Key={"jobId": _s(job_id)},
                 UpdateExpression=update,
                 ConditionExpression=condition,
-                **_names_and_values(update + condition, values),
+                **_names_and_values(f"{update} {condition}", values),
             )
         except self._client.exceptions.ConditionalCheckFailedException:
             return False

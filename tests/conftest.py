@@ -1,0 +1,61 @@
+"""What every tier shares: an environment that can't reach AWS, and the template's own tables on moto."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+# Powertools reads these when it is imported, so they come before any import of ours. Nothing here is a real credential.
+os.environ.update(
+    AWS_ACCESS_KEY_ID="test",
+    AWS_SECRET_ACCESS_KEY="test",
+    AWS_DEFAULT_REGION="us-east-1",
+    AWS_EC2_METADATA_DISABLED="true",
+    POWERTOOLS_SERVICE_NAME="test",
+    POWERTOOLS_METRICS_NAMESPACE="Switchyard",
+    POWERTOOLS_TRACE_DISABLED="true",
+)
+for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_REGION"):
+    os.environ.pop(name, None)
+
+import boto3
+import pytest
+from hypothesis import HealthCheck, settings
+from moto import mock_aws
+
+from switchyard import clients
+from tests.tables import create_tables
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_sqs import SQSClient
+
+# Machines here are noisy: hypothesis may say that something is wrong, never that it is slow.
+settings.register_profile("ci", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ci")
+
+
+@dataclass(frozen=True)
+class Aws:
+    """A moto account that holds the template's tables and two queues."""
+
+    dynamodb: "DynamoDBClient"
+    sqs: "SQSClient"
+    jobs_table: str
+    lanes_table: str
+    queue_url: str
+    dead_letter_queue_url: str
+
+
+@pytest.fixture
+def aws() -> Iterator[Aws]:
+    """The template's tables and two queues on moto; the layer's own clients reach them too."""
+    with mock_aws():
+        for client in (clients.dynamodb, clients.sqs, clients.batch, clients.batch_submit):
+            client.cache_clear()
+        dynamodb, sqs = boto3.client("dynamodb"), boto3.client("sqs")
+        jobs_table, lanes_table = create_tables(dynamodb)
+        queue_url, dlq_url = (sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("queue", "dead-letters"))
+        yield Aws(dynamodb, sqs, jobs_table, lanes_table, queue_url, dlq_url)
+    for client in (clients.dynamodb, clients.sqs, clients.batch, clients.batch_submit):
+        client.cache_clear()

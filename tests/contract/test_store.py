@@ -1,0 +1,418 @@
+"""One suite over the real store on moto and over its in-memory twin: the twin is trusted because it passes."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from switchyard.dispatch import JobStore
+from switchyard.jobs import Job, JobError, Status
+from switchyard.lanes import Lane, Slots, WaitEntry
+from switchyard.store import Claimed, EntryGone, Held, JobChanged, LaneFull, ObjectLocked, Store
+from tests.conftest import Aws
+from tests.fakes.memory_store import MemoryStore
+from tests.requests import request, source
+
+ONE = Lane("video", 1)
+TWO = Lane("video", 2)
+ERROR = JobError("START_REFUSED", "no such queue")
+
+
+@pytest.fixture(params=["memory", "dynamodb"])
+def store(request: pytest.FixtureRequest) -> JobStore:
+    if request.param == "memory":
+        return MemoryStore()
+    aws: Aws = request.getfixturevalue("aws")
+    return Store(aws.dynamodb, aws.jobs_table, aws.lanes_table, keep_ended_jobs=timedelta(days=30))
+
+
+def claimed(store: JobStore, job_id: str = "a", lane: Lane = TWO) -> Job:
+    outcome = store.claim(request(job_id), None, lane)
+    assert isinstance(outcome, Claimed), outcome
+    return outcome.job
+
+
+def submitted(store: JobStore, job_id: str = "a", lane: Lane = TWO) -> Job:
+    assert store.record_start(claimed(store, job_id, lane), f"batch-{job_id}")
+    return known(store, job_id)
+
+
+def known(store: JobStore, job_id: str = "a") -> Job:
+    job = store.get(job_id)
+    assert job is not None
+    return job
+
+
+def entries(store: JobStore) -> list[WaitEntry]:
+    return list(store.waiting(ONE))
+
+
+def test_an_unknown_job_is_none(store: JobStore) -> None:
+    assert store.get("a") is None
+
+
+def test_an_unused_lane_has_no_holders_and_nobody_waiting(store: JobStore) -> None:
+    assert store.slots(ONE) == Slots(frozenset(), 0)
+
+
+# ---- claim ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_first_claim_has_fence_one(store: JobStore) -> None:
+    assert claimed(store).fence == 1
+
+
+def test_a_claim_is_what_a_read_then_finds(store: JobStore) -> None:
+    job = claimed(store)
+    found = known(store)
+    assert (found.status, found.fence, found.request) == (Status.CLAIMED, 1, job.request)
+
+
+def test_a_claim_takes_a_slot(store: JobStore) -> None:
+    claimed(store)
+    assert store.slots(ONE).holders == {"a"}
+
+
+def test_a_claim_of_a_job_that_exists_gives_the_job_found(store: JobStore) -> None:
+    claimed(store)
+    outcome = store.claim(request(), None, TWO)
+    assert isinstance(outcome, JobChanged)
+    assert outcome.found is not None
+    assert outcome.found.status is Status.CLAIMED
+
+
+def test_a_claim_of_a_job_that_vanished_finds_none(store: JobStore) -> None:
+    seen = Job(request(), Status.PENDING, fence=1, created_at=request().sent_at)
+    assert store.claim(request(), seen, TWO) == JobChanged(None)
+
+
+def test_a_claim_in_a_full_lane_is_refused(store: JobStore) -> None:
+    claimed(store, "a", ONE)
+    assert store.claim(request("b"), None, ONE) == LaneFull()
+
+
+def test_a_refused_claim_leaves_no_job(store: JobStore) -> None:
+    claimed(store, "a", ONE)
+    store.claim(request("b"), None, ONE)
+    assert store.get("b") is None
+
+
+def test_a_refused_claim_leaves_no_lock(store: JobStore) -> None:
+    claimed(store, "a", ONE)
+    store.claim(request("b"), None, ONE)
+    assert isinstance(store.claim(request("c", of=request("b").source), None, TWO), Claimed)
+
+
+def test_a_claim_on_an_object_of_another_job_names_that_job(store: JobStore) -> None:
+    claimed(store, "a")
+    outcome = store.claim(request("b", of=request("a").source), None, TWO)
+    assert isinstance(outcome, ObjectLocked)
+    assert outcome.lock.job_id == "a"
+
+
+def test_a_claim_does_not_overtake_those_who_wait(store: JobStore) -> None:
+    store.hold(request("a"), None)
+    assert store.claim(request("b"), None, ONE) == LaneFull()
+
+
+def test_a_claim_without_fifo_overtakes(store: JobStore) -> None:
+    store.hold(request("a"), None)
+    assert isinstance(store.claim(request("b"), None, ONE, fifo=False), Claimed)
+
+
+def test_a_claim_of_new_work_remembers_the_version_before(store: JobStore) -> None:
+    job = submitted(store)
+    store.finish(job, Status.COMPLETED, error=None, target_id="batch-a", attempts=1)
+    store.claim(request(of=replace(job.request.source, version="v2")), known(store), ONE)
+    assert known(store).past_versions == ("v1",)
+
+
+def test_a_claim_of_new_work_raises_the_fence(store: JobStore) -> None:
+    job = submitted(store)
+    store.finish(job, Status.COMPLETED, error=None, target_id="batch-a", attempts=1)
+    store.claim(request(of=replace(job.request.source, version="v2")), known(store), ONE)
+    assert known(store).fence == 2
+
+
+def test_a_claim_of_new_work_forgets_the_run_before(store: JobStore) -> None:
+    job = submitted(store)
+    store.finish(job, Status.FAILED, error=ERROR, target_id="batch-a", attempts=1)
+    store.claim(request(of=replace(job.request.source, version="v2")), known(store), ONE)
+    assert (known(store).target_id, known(store).error) == (None, None)
+
+
+# ---- the waiting room -----------------------------------------------------------------------------------------------
+
+
+def test_a_held_job_waits(store: JobStore) -> None:
+    assert store.hold(request(), None) == Held()
+    assert known(store).status is Status.WAITING
+
+
+def test_a_held_job_takes_no_slot(store: JobStore) -> None:
+    store.hold(request(), None)
+    assert store.slots(ONE) == Slots(frozenset(), 1)
+
+
+def test_a_held_job_locks_its_object(store: JobStore) -> None:
+    store.hold(request(), None)
+    assert isinstance(store.hold(request("b", of=request().source), None), ObjectLocked)
+
+
+def test_holding_without_the_lock_leaves_the_object_to_its_job(store: JobStore) -> None:
+    claimed(store)
+    assert store.hold(request("b", of=request().source), None, lock_object=False) == Held()
+
+
+def test_holding_a_job_that_exists_gives_the_job_found(store: JobStore) -> None:
+    claimed(store)
+    assert isinstance(store.hold(request(), None), JobChanged)
+
+
+def test_the_room_is_in_the_order_of_sending(store: JobStore) -> None:
+    for job_id, sent in (("b", 2), ("c", 3), ("a", 1)):
+        store.hold(request(job_id, sent=sent), None)
+    assert [entry.request.job_id for entry in entries(store)] == ["a", "b", "c"]
+
+
+def test_holding_behind_twice_counts_once(store: JobStore) -> None:
+    store.hold_behind(request())
+    store.hold_behind(request())
+    assert (len(entries(store)), store.slots(ONE).waiting) == (1, 1)
+
+
+def test_two_versions_sent_in_one_message_have_two_places(store: JobStore) -> None:
+    store.hold_behind(request())
+    store.hold_behind(request(of=source(version="v2")))
+    assert len(entries(store)) == 2
+
+
+def test_a_claim_from_the_room_leaves_it(store: JobStore) -> None:
+    store.hold(request(), None)
+    assert isinstance(store.claim(request(), known(store), ONE, entry=WaitEntry(request())), Claimed)
+    assert (entries(store), store.slots(ONE)) == ([], Slots(frozenset({"a"}), 0))
+
+
+def test_a_claim_from_the_room_of_an_entry_that_is_gone(store: JobStore) -> None:
+    store.hold(request(), None)
+    store.drop(WaitEntry(request()))
+    assert store.claim(request(), known(store), ONE, entry=WaitEntry(request())) == EntryGone()
+
+
+def test_a_claim_from_the_room_respects_the_limit(store: JobStore) -> None:
+    claimed(store, "a", ONE)
+    store.hold(request("b"), None)
+    assert store.claim(request("b"), known(store, "b"), ONE, entry=WaitEntry(request("b"))) == LaneFull()
+
+
+def test_dropping_twice_counts_once(store: JobStore) -> None:
+    store.hold_behind(request("a"))
+    store.hold_behind(request("b"))
+    store.drop(WaitEntry(request("a")))
+    store.drop(WaitEntry(request("a")))
+    assert store.slots(ONE).waiting == 1
+
+
+def test_a_wrong_count_is_mended(store: JobStore) -> None:
+    store.hold_behind(request())
+    assert store.recount_waiting(ONE, seen=1, actual=5)
+    assert store.slots(ONE).waiting == 5
+
+
+def test_a_count_that_changed_meanwhile_is_left_alone(store: JobStore) -> None:
+    store.hold_behind(request())
+    assert not store.recount_waiting(ONE, seen=0, actual=5)
+
+
+# ---- start ----------------------------------------------------------------------------------------------------------
+
+
+def test_recording_a_start(store: JobStore) -> None:
+    job = submitted(store)
+    assert (job.status, job.target_id) == (Status.SUBMITTED, "batch-a")
+
+
+def test_a_start_is_not_recorded_over_an_event_that_came_first(store: JobStore) -> None:
+    job = claimed(store)
+    store.advance("a", 1, "batch-a", Status.RUNNING, attempts=0)
+    assert not store.record_start(job, "batch-a")
+    assert known(store).status is Status.RUNNING
+
+
+def test_a_start_is_not_recorded_under_an_old_fence(store: JobStore) -> None:
+    job = claimed(store)
+    assert store.raise_fence(job) is not None
+    assert not store.record_start(job, "batch-a")
+
+
+def test_raising_the_fence(store: JobStore) -> None:
+    again = store.raise_fence(claimed(store))
+    assert again is not None
+    assert (again.fence, known(store).fence, known(store).status) == (2, 2, Status.CLAIMED)
+
+
+def test_only_one_of_two_raises_the_fence(store: JobStore) -> None:
+    job = claimed(store)
+    store.raise_fence(job)
+    assert store.raise_fence(job) is None
+
+
+def test_the_fence_of_a_started_job_is_not_raised(store: JobStore) -> None:
+    assert store.raise_fence(submitted(store)) is None
+
+
+def test_undoing_a_claim_makes_the_job_pending(store: JobStore) -> None:
+    store.undo_claim(claimed(store), ERROR)
+    assert (known(store).status, known(store).error) == (Status.PENDING, ERROR)
+
+
+def test_undoing_a_claim_frees_slot_and_object(store: JobStore) -> None:
+    store.undo_claim(claimed(store), ERROR)
+    assert store.slots(ONE).holders == frozenset()
+    assert isinstance(store.claim(request("b", of=request().source), None, ONE), Claimed)
+
+
+def test_undoing_a_claim_keeps_the_fence(store: JobStore) -> None:
+    store.undo_claim(claimed(store), ERROR)
+    assert known(store).fence == 1
+
+
+def test_undoing_a_claim_from_the_room_puts_it_back_in_its_place(store: JobStore) -> None:
+    store.hold(request(), None)
+    outcome = store.claim(request(), known(store), ONE, entry=WaitEntry(request()))
+    assert isinstance(outcome, Claimed)
+    store.undo_claim(outcome.job, ERROR, entry=WaitEntry(request(), attempts=1))
+    assert entries(store) == [WaitEntry(request(), attempts=1)]
+    assert store.slots(ONE) == Slots(frozenset(), 1)
+    assert known(store).status is Status.WAITING
+
+
+def test_undoing_a_claim_that_is_no_longer_ours_changes_nothing(store: JobStore) -> None:
+    job = claimed(store)
+    store.record_start(job, "batch-a")
+    store.undo_claim(job, ERROR)
+    assert (known(store).status, store.slots(ONE)) == (Status.SUBMITTED, Slots(frozenset({"a"}), 0))
+
+
+def test_giving_up_a_pending_job(store: JobStore) -> None:
+    store.undo_claim(claimed(store), ERROR)
+    assert store.give_up(known(store), ERROR)
+    assert (known(store).status, known(store).never_started) == (Status.FAILED, True)
+
+
+def test_a_started_job_is_not_given_up(store: JobStore) -> None:
+    assert not store.give_up(submitted(store), ERROR)
+
+
+def test_a_given_up_job_can_be_claimed_again_and_is_no_longer_given_up(store: JobStore) -> None:
+    store.undo_claim(claimed(store), ERROR)
+    store.give_up(known(store), ERROR)
+    assert isinstance(store.claim(request(), known(store), ONE), Claimed)
+    assert not known(store).never_started
+
+
+# ---- events ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("to", [Status.SUBMITTED, Status.RUNNING])
+def test_an_event_before_the_start_is_recorded_moves_the_job(store: JobStore, to: Status) -> None:
+    claimed(store)
+    assert store.advance("a", 1, "batch-a", to, attempts=0)
+    assert (known(store).status, known(store).target_id) == (to, "batch-a")
+
+
+def test_a_late_event_does_not_move_a_job_back(store: JobStore) -> None:
+    submitted(store)
+    store.advance("a", 1, "batch-a", Status.RUNNING, attempts=0)
+    assert not store.advance("a", 1, "batch-a", Status.SUBMITTED, attempts=0)
+
+
+def test_an_event_of_an_old_fence_changes_nothing(store: JobStore) -> None:
+    assert store.raise_fence(claimed(store)) is not None
+    assert not store.advance("a", 1, "batch-a", Status.RUNNING, attempts=0)
+
+
+def test_an_event_of_another_run_changes_nothing(store: JobStore) -> None:
+    submitted(store)
+    assert not store.advance("a", 1, "batch-other", Status.RUNNING, attempts=0)
+
+
+def test_an_event_of_an_unknown_job_changes_nothing(store: JobStore) -> None:
+    assert not store.advance("a", 1, "batch-a", Status.RUNNING, attempts=0)
+    assert store.get("a") is None
+
+
+@pytest.mark.parametrize("to", [Status.COMPLETED, Status.FAILED, Status.CANCELLED])
+def test_an_end_is_final(store: JobStore, to: Status) -> None:
+    job = submitted(store)
+    assert store.finish(job, to, error=None, target_id="batch-a", attempts=1)
+    assert not store.advance("a", 1, "batch-a", Status.RUNNING, attempts=1)
+    assert known(store).status is to
+
+
+def test_an_end_frees_slot_and_object(store: JobStore) -> None:
+    store.finish(submitted(store), Status.COMPLETED, error=None, target_id="batch-a", attempts=1)
+    assert store.slots(ONE).holders == frozenset()
+    assert isinstance(store.claim(request("b", of=request().source), None, ONE), Claimed)
+
+
+def test_an_end_is_refused_where_the_job_moved_meanwhile(store: JobStore) -> None:
+    job = submitted(store)
+    store.advance("a", 1, "batch-a", Status.RUNNING, attempts=0)
+    assert not store.finish(job, Status.COMPLETED, error=None, target_id="batch-a", attempts=1)
+    assert store.slots(ONE).holders == {"a"}
+
+
+def test_a_second_end_changes_no_status(store: JobStore) -> None:
+    store.finish(submitted(store), Status.COMPLETED, error=None, target_id="batch-a", attempts=1)
+    assert store.finish(known(store), Status.FAILED, error=ERROR, target_id="batch-a", attempts=1)
+    assert (known(store).status, known(store).error) == (Status.COMPLETED, None)
+
+
+def test_a_second_end_leaves_the_object_to_who_has_it_by_now(store: JobStore) -> None:
+    store.finish(submitted(store), Status.COMPLETED, error=None, target_id="batch-a", attempts=1)
+    store.claim(request("b", of=request().source), None, TWO)
+    assert store.finish(known(store), Status.COMPLETED, error=None, target_id="batch-a", attempts=1)
+    assert isinstance(store.claim(request("c", of=request().source), None, TWO), ObjectLocked)
+
+
+def test_a_failure_keeps_its_reason(store: JobStore) -> None:
+    store.finish(submitted(store), Status.FAILED, error=ERROR, target_id="batch-a", attempts=1)
+    assert known(store).error == ERROR
+
+
+# ---- repairs --------------------------------------------------------------------------------------------------------
+
+
+def test_the_index_lists_jobs_of_a_status_oldest_first(store: JobStore) -> None:
+    for job_id in ("b", "a"):
+        submitted(store, job_id)
+    claimed(store, "c", Lane("video", 3))
+    assert [job.id for job in store.by_status(Status.SUBMITTED)] == ["b", "a"]
+
+
+def test_the_index_tells_what_the_reconciler_needs(store: JobStore) -> None:
+    job = submitted(store)
+    (listed,) = store.by_status(Status.SUBMITTED)
+    assert (listed.fence, listed.target, listed.target_id) == (1, job.request.target, "batch-a")
+    assert listed.claimed_at is not None
+
+
+def test_a_leaked_slot_of_an_unknown_job_is_freed(store: JobStore) -> None:
+    store.claim(request("b"), None, ONE)
+    assert store.free_leaked_slot(ONE, "ghost", None)
+    assert store.slots(ONE).holders == {"b"}
+
+
+def test_a_slot_is_kept_where_the_job_changed_meanwhile(store: JobStore) -> None:
+    job = claimed(store)
+    store.record_start(job, "batch-a")
+    assert not store.free_leaked_slot(ONE, "a", job)
+    assert store.slots(ONE).holders == {"a"}
+
+
+def test_a_leaked_slot_of_an_ended_job_is_freed_with_its_object(store: JobStore) -> None:
+    store.undo_claim(claimed(store), ERROR)
+    store.give_up(known(store), ERROR)
+    assert store.free_leaked_slot(ONE, "a", known(store))
+    assert isinstance(store.claim(request("b", of=request().source), None, ONE), Claimed)

@@ -1,0 +1,236 @@
+"""The two tables as dictionaries: the contract of `switchyard.store.Store`, held by tests/contract/test_store.py."""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from switchyard import clock
+from switchyard.jobs import HISTORY_LIMIT, TERMINAL, Job, JobError, Status, WorkRequest, origins_of
+from switchyard.lanes import Lane, ObjectLock, Slots, WaitEntry, object_key
+from switchyard.store import (
+    ActiveJob,
+    Claimed,
+    EntryGone,
+    Held,
+    JobChanged,
+    LaneFull,
+    ObjectLocked,
+)
+
+
+@dataclass
+class _Lane:
+    holders: set[str] = field(default_factory=set)
+    room: dict[str, WaitEntry] = field(default_factory=dict)
+    waiting: int = 0
+
+
+class MemoryStore:
+    """Every method is atomic, as a DynamoDB transaction is."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Job] = {}
+        self.locks: dict[str, ObjectLock] = {}
+        self.lanes: dict[str, _Lane] = {}
+        self._mutex = threading.RLock()
+
+    def _lane(self, name: str) -> _Lane:
+        return self.lanes.setdefault(name, _Lane())
+
+    def get(self, job_id: str) -> Job | None:
+        return self.jobs.get(job_id)
+
+    def slots(self, lane: Lane) -> Slots:
+        with self._mutex:
+            held = self._lane(lane.name)
+            return Slots(frozenset(held.holders), held.waiting)
+
+    def waiting(self, lane: Lane) -> Iterator[WaitEntry]:
+        with self._mutex:
+            room = self._lane(lane.name).room
+            entries = [room[key] for key in sorted(room)]
+        yield from entries
+
+    def by_status(self, status: Status) -> Iterator[ActiveJob]:
+        with self._mutex:
+            found = sorted((job.created_at, job.id) for job in self.jobs.values() if job.status is status)
+            jobs = [self.jobs[job_id] for _, job_id in found]
+        for job in jobs:
+            yield ActiveJob(
+                id=job.id,
+                status=job.status,
+                fence=job.fence,
+                lane=job.request.lane,
+                target=job.request.target,
+                target_id=job.target_id,
+                claimed_at=job.claimed_at,
+                created_at=job.created_at,
+            )
+
+    def claim(
+        self, request: WorkRequest, seen: Job | None, lane: Lane, *, entry: WaitEntry | None = None, fifo: bool = True
+    ) -> Claimed | LaneFull | JobChanged | ObjectLocked | EntryGone:
+        with self._mutex:
+            held = self._lane(lane.name)
+            if entry is not None and entry.sort_key not in held.room:
+                return EntryGone()
+            if not self._still(request.job_id, seen):
+                return JobChanged(self.get(request.job_id))
+            if locked := self._locked(request):
+                return ObjectLocked(locked)
+            if len(held.holders) >= lane.limit or (entry is None and fifo and held.waiting > 0):
+                return LaneFull()
+            now = clock.now()
+            job = replace(self._reopened(request, seen, now, Status.CLAIMED), claimed_at=now)
+            self.jobs[job.id] = replace(job, fence=job.fence + 1)
+            self.locks[object_key(request.source)] = ObjectLock(job.id, request.source.version)
+            held.holders.add(job.id)
+            if entry is not None:
+                del held.room[entry.sort_key]
+                held.waiting -= 1
+            return Claimed(self.jobs[job.id])
+
+    def hold(
+        self, request: WorkRequest, seen: Job | None, *, lock_object: bool = True
+    ) -> Held | JobChanged | ObjectLocked:
+        with self._mutex:
+            entry = WaitEntry(request)
+            if not self._still(request.job_id, seen):
+                return JobChanged(self.get(request.job_id))
+            if lock_object and (locked := self._locked(request)):
+                return ObjectLocked(locked)
+            if entry.sort_key in self._lane(request.lane).room:
+                return Held()
+            self.jobs[request.job_id] = self._reopened(request, seen, clock.now(), Status.WAITING)
+            if lock_object:
+                self.locks[object_key(request.source)] = ObjectLock(request.job_id, request.source.version)
+            self._enter(entry)
+            return Held()
+
+    def hold_behind(self, request: WorkRequest) -> None:
+        with self._mutex:
+            self._enter(WaitEntry(request))
+
+    def drop(self, entry: WaitEntry) -> None:
+        with self._mutex:
+            held = self._lane(entry.request.lane)
+            if held.room.pop(entry.sort_key, None):
+                held.waiting -= 1
+
+    def record_start(self, job: Job, target_id: str) -> bool:
+        return self._move(job, {Status.CLAIMED}, lambda now: replace(now, status=Status.SUBMITTED, target_id=target_id))
+
+    def raise_fence(self, job: Job) -> Job | None:
+        def raised(now: Job) -> Job:
+            return replace(now, fence=now.fence + 1, claimed_at=clock.now(), run_id=None, target_id=None)
+
+        return self.jobs[job.id] if self._move(job, {Status.CLAIMED}, raised) else None
+
+    def undo_claim(self, job: Job, error: JobError, *, entry: WaitEntry | None = None) -> None:
+        with self._mutex:
+            back_to = Status.WAITING if entry else Status.PENDING
+            if not self._move(
+                job, {Status.CLAIMED}, lambda now: replace(now, status=back_to, error=error, claimed_at=None)
+            ):
+                return
+            held = self._lane(job.request.lane)
+            held.holders.discard(job.id)
+            if entry is None:
+                self._unlock(job)
+                return
+            held.room[entry.sort_key] = entry
+            held.waiting += 1
+
+    def give_up(self, job: Job, error: JobError) -> bool:
+        return self._move(
+            job, {Status.PENDING}, lambda now: replace(now, status=Status.FAILED, error=error, never_started=True)
+        )
+
+    def advance(self, job_id: str, fence: int, target_id: str, to: Status, *, attempts: int) -> bool:  # noqa: ARG002
+        with self._mutex:
+            job = self.jobs.get(job_id)
+            if job is None or job.fence != fence or job.target_id not in (None, target_id):
+                return False
+            return self._move(job, origins_of(to), lambda now: replace(now, status=to, target_id=target_id))
+
+    def finish(
+        self,
+        job: Job,
+        to: Status,
+        *,
+        error: JobError | None,
+        target_id: str,
+        attempts: int,  # noqa: ARG002
+    ) -> bool:
+        with self._mutex:
+            if not self._still(job.id, job):
+                return False
+            if job.status not in TERMINAL:
+                because = (self.jobs[job.id].error or error) if error else None
+                self.jobs[job.id] = replace(self.jobs[job.id], status=to, target_id=target_id, error=because)
+            self._lane(job.request.lane).holders.discard(job.id)
+            self._unlock(job)
+            return True
+
+    def free_leaked_slot(self, lane: Lane, job_id: str, seen: Job | None) -> bool:
+        with self._mutex:
+            if not self._still(job_id, seen):
+                return False
+            self._lane(lane.name).holders.discard(job_id)
+            if seen is not None and seen.status in TERMINAL:
+                self._unlock(seen)
+            return True
+
+    def recount_waiting(self, lane: Lane, seen: int, actual: int) -> bool:
+        with self._mutex:
+            held = self._lane(lane.name)
+            if held.waiting != seen:
+                return False
+            held.waiting = actual
+            return True
+
+    # ---- the conditions ---------------------------------------------------------------------------------------------
+
+    def _still(self, job_id: str, seen: Job | None) -> bool:
+        job = self.jobs.get(job_id)
+        if job is None or seen is None:
+            return job is seen
+        return (job.status, job.fence) == (seen.status, seen.fence)
+
+    def _locked(self, request: WorkRequest) -> ObjectLock | None:
+        lock = self.locks.get(object_key(request.source))
+        return lock if lock and lock.job_id != request.job_id else None
+
+    def _unlock(self, job: Job) -> None:
+        key = object_key(job.request.source)
+        if key in self.locks and self.locks[key].job_id == job.id:
+            del self.locks[key]
+
+    def _enter(self, entry: WaitEntry) -> None:
+        held = self._lane(entry.request.lane)
+        if entry.sort_key not in held.room:
+            held.room[entry.sort_key] = entry
+            held.waiting += 1
+
+    def _reopened(self, request: WorkRequest, seen: Job | None, now: datetime, status: Status) -> Job:
+        if seen is None:
+            return Job(request, status, fence=0, created_at=now)
+        other_work = not seen.is_placeholder and seen.request.source.version != request.source.version
+        past = (*seen.past_versions, seen.request.source.version) if other_work else seen.past_versions
+        return Job(
+            request,
+            status,
+            fence=seen.fence,
+            created_at=now if other_work else seen.created_at,
+            claimed_at=seen.claimed_at,
+            past_versions=past[-HISTORY_LIMIT:],
+        )
+
+    def _move(self, job: Job, origins: set[Status] | frozenset[Status], change: Callable[[Job], Job]) -> bool:
+        with self._mutex:
+            now = self.jobs.get(job.id)
+            if now is None or now.fence != job.fence or now.status not in origins:
+                return False
+            self.jobs[job.id] = change(now)
+            return True

@@ -1,0 +1,33 @@
+"""Requests as tests need them: short to write, each field open to change."""
+
+from datetime import UTC, datetime, timedelta
+
+from switchyard.jobs import Source, TargetSpec, WorkRequest
+
+SENT_AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def source(
+    *,
+    bucket: str = "media",
+    key: str = "uploads/a.mp4",
+    version: str = "v1",
+    message_id: str = "m1",
+    sequencer: str | None = None,
+    written_at: datetime | None = SENT_AT,
+) -> Source:
+    """A source that S3 told of; `written_at=None` makes it a plain message's."""
+    return Source(bucket, key, version, message_id, sequencer=sequencer, written_at=written_at)
+
+
+def request(job_id: str = "a", *, of: Source | None = None, sent: int = 0, lane: str = "video") -> WorkRequest:
+    """A request for job `job_id` on an object of its own, sent `sent` seconds after SENT_AT."""
+    return WorkRequest(
+        job_id=job_id,
+        kind="video-analysis",
+        lane=lane,
+        target=TargetSpec("batch", "queue", "definition"),
+        source=of or source(key=f"uploads/{job_id}.mp4"),
+        sent_at=SENT_AT + timedelta(seconds=sent),
+        video_id=job_id,
+    )

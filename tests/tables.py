@@ -1,0 +1,45 @@
+"""The tables as template.yaml describes them, so that no test runs on a schema of its own."""
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+TEMPLATE = Path(__file__).parent.parent / "template.yaml"
+_CREATE = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads CloudFormation's short forms (`!Ref x`) as their arguments: enough for the tables' plain properties."""
+
+
+def _argument(loader: yaml.SafeLoader, _tag: str, node: yaml.Node) -> Any:  # noqa: ANN401 - YAML holds anything
+    match node:
+        case yaml.ScalarNode():
+            return loader.construct_scalar(node)
+        case yaml.SequenceNode():
+            return loader.construct_sequence(node)
+        case yaml.MappingNode():
+            return loader.construct_mapping(node)
+    raise TypeError(node)
+
+
+_Loader.add_multi_constructor("!", _argument)
+
+
+@cache
+def _resources() -> dict[str, Any]:
+    resources: dict[str, Any] = yaml.load(TEMPLATE.read_text(), _Loader)["Resources"]  # noqa: S506 - a SafeLoader
+    return resources
+
+
+def create_tables(client: "DynamoDBClient") -> tuple[str, str]:
+    """Creates JobsTable and LanesTable; gives their names."""
+    for name in ("JobsTable", "LanesTable"):
+        properties = _resources()[name]["Properties"]
+        client.create_table(TableName=name, **{key: properties[key] for key in _CREATE if key in properties})
+    return "JobsTable", "LanesTable"
