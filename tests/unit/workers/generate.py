@@ -1,0 +1,105 @@
+"""Makes video files to test with. Runs in the worker's own environment: `python generate.py KIND PATH [NUMBER]`."""
+
+import sys
+from fractions import Fraction
+
+import av
+import numpy as np  # type: ignore[import-not-found] # not in the environment that checks types
+
+_COLOURS = [(40, 90, 200), (200, 60, 40), (60, 190, 60), (220, 200, 60), (120, 40, 160), (230, 230, 230)]
+
+
+def picture(colour: tuple[int, int, int], width: int, height: int, noise: int) -> np.ndarray:
+    """One colour with a grain, so that it is no black frame and doesn't compress to nothing."""
+    random = np.random.default_rng(sum(colour) + noise)
+    grain = random.integers(0, 24, (height, width, 1), dtype=np.int16)
+    return np.clip(np.array(colour, dtype=np.int16) + grain, 0, 255).astype(np.uint8)
+
+
+def scenes(
+    path: str, number: int, *, seconds: float = 1.0, size: tuple[int, int] = (320, 180), rotate: int = 0
+) -> None:
+    """`number` scenes of plain colours in MPEG-4, at 20 frames a second, without sound."""
+    with av.open(path, "w") as out:
+        stream = out.add_stream("mpeg4", rate=20)
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv420p"
+        stream.bit_rate = 2_000_000
+        if rotate:
+            stream.set_display_rotation(rotate)
+        for scene in range(number):
+            for index in range(int(20 * seconds)):
+                image = picture(_COLOURS[scene % len(_COLOURS)], *size, index)
+                out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        out.mux(stream.encode())
+
+
+def huge_pictures(path: str) -> None:
+    """One grey frame of 8000 × 8000 pixels: 5 KB of file, 96 MB of memory."""
+    with av.open(path, "w") as out:
+        stream = out.add_stream("mpeg4", rate=20)
+        stream.width, stream.height, stream.pix_fmt = 8000, 8000, "yuv420p"
+        frame = av.VideoFrame(8000, 8000, "yuv420p")
+        for plane in frame.planes:
+            plane.update(b"\x80" * plane.buffer_size)
+        out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+
+
+def raw(path: str, megabytes: int) -> None:
+    """Uncompressed 720p in Matroska: `megabytes` long, two scenes, quick to decode."""
+    width, height = 1280, 720
+    frames = megabytes * 1_000_000 // (width * height * 3 // 2)
+    with av.open(path, "w") as out:
+        stream = out.add_stream("rawvideo", rate=10)
+        stream.width, stream.height = width, height
+        stream.pix_fmt = "yuv420p"
+        made = [
+            av.VideoFrame.from_ndarray(picture(colour, width, height, 0), format="rgb24").reformat(format="yuv420p")
+            for colour in _COLOURS[:2]
+        ]
+        for index in range(frames):
+            frame = made[index * 2 // frames]
+            frame.pts, frame.time_base = index, Fraction(1, 10)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+
+
+def tone(path: str, *, level: float, video: bool) -> None:
+    """Three seconds of a 1 kHz sine; `level` is its amplitude, 0 to 1."""
+    with av.open(path, "w") as out:
+        audio = out.add_stream("pcm_s16le", rate=48000, layout="stereo")
+        if video:
+            stream = out.add_stream("mpeg4", rate=20)
+            stream.width, stream.height, stream.pix_fmt = 160, 90, "yuv420p"
+            for index in range(60):
+                image = picture(_COLOURS[0], 160, 90, index)
+                out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            out.mux(stream.encode())
+        wave = level * np.sin(2 * np.pi * 1000 * np.arange(3 * 48000) / 48000)
+        samples = (wave * 32767).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(np.repeat(samples, 2)[None, :], format="s16", layout="stereo")
+        frame.sample_rate = 48000
+        out.mux(audio.encode(frame))
+        out.mux(audio.encode())
+
+
+match sys.argv[1:]:
+    case ["scenes", target, number]:
+        scenes(target, int(number))
+    case ["short-scenes", target, number]:
+        scenes(target, int(number), seconds=0.75, size=(64, 36))
+    case ["rotated", target]:
+        scenes(target, 1, rotate=90)
+    case ["huge-pictures", target]:
+        huge_pictures(target)
+    case ["raw", target, megabytes]:
+        raw(target, int(megabytes))
+    case ["tone", target]:
+        tone(target, level=0.1, video=True)
+    case ["silence", target]:
+        tone(target, level=0.0, video=True)
+    case ["sound-only", target]:
+        tone(target, level=0.1, video=False)
+    case unknown:
+        sys.exit(f"can't make {unknown}")

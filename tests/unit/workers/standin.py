@@ -1,0 +1,144 @@
+"""An AWS endpoint on 127.0.0.1 for a worker's process: uploads come from files here, all else goes to moto's server.
+
+The files are served by hand so that they can be larger than memory, broken off, refused and changed midway.
+"""
+
+import hashlib
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from moto.server import ThreadedMotoServer
+
+_HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "server", "date", "host"}
+
+
+@dataclass
+class Fault:
+    """What happens to a GET of an upload: an HTTP status instead of the body, or only this many bytes of it."""
+
+    status: int = 0
+    bytes_sent: int | None = None
+
+
+@dataclass
+class StandIn:
+    """Where it listens, what it serves, what it was asked for."""
+
+    url: str = ""
+    uploads: dict[str, Path] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    ranges: list[str] = field(default_factory=list)
+    before_get: Callable[[], None] = lambda: None
+
+    def reset(self) -> None:
+        """Forget everything but the address."""
+        self.uploads.clear()
+        self.faults.clear()
+        self.ranges.clear()
+        self.before_get = lambda: None
+
+
+@contextmanager
+def listening() -> Iterator[StandIn]:
+    """Both servers, on free ports, while this lasts."""
+    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    moto.start()
+    host, port = moto.get_host_and_port()
+    stand_in = StandIn()
+
+    class Handler(_Handler):
+        state = stand_in
+        moto_url = f"http://{host}:{port}"
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    stand_in.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield stand_in
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+        moto.stop()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    state: StandIn
+    moto_url: str
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self) -> None:
+        self._upload() if self._path() in self.state.uploads else self._forward()
+
+    def do_GET(self) -> None:
+        self._upload() if self._path() in self.state.uploads else self._forward()
+
+    def do_PUT(self) -> None:
+        self._forward()
+
+    def do_POST(self) -> None:
+        self._forward()
+
+    def do_DELETE(self) -> None:
+        self._forward()
+
+    def log_message(self, *_arguments: object) -> None:
+        """Say nothing: the tests look at `ranges`."""
+
+    def _path(self) -> str:
+        return unquote(urlsplit(self.path).path)
+
+    def _upload(self) -> None:
+        fault = Fault()
+        if self.command == "GET":
+            self.state.before_get()
+            self.state.ranges.append(self.headers["Range"])
+            fault = self.state.faults.pop(0) if self.state.faults else fault
+        path = self.state.uploads[self._path()]
+        size = path.stat().st_size
+        etag = f'"{hashlib.md5(f"{path} {size}".encode(), usedforsecurity=False).hexdigest()}"'
+        if self.headers.get("If-Match", etag) != etag:
+            fault = Fault(status=412)
+        if fault.status:
+            self._answer(fault.status, {}, b"<Error><Code>Fault</Code><Message>as asked</Message></Error>")
+            return
+        if self.command == "HEAD":
+            self._answer(200, {"ETag": etag, "Content-Length": str(size)}, b"")
+            return
+        first, last = (int(end) for end in self.headers["Range"].removeprefix("bytes=").split("-"))
+        with path.open("rb") as file:
+            file.seek(first)
+            body = file.read(last - first + 1)
+        headers = {"ETag": etag, "Content-Range": f"bytes {first}-{last}/{size}", "Content-Length": str(len(body))}
+        self.close_connection = fault.bytes_sent is not None
+        self._answer(206, headers, body[: fault.bytes_sent])
+
+    def _forward(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP_BY_HOP}
+        request = urllib.request.Request(self.moto_url + self.path, body or None, headers, method=self.command)  # noqa: S310
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - moto's own address
+                self._answer(answer.status, dict(answer.headers), answer.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                self._answer(error.code, dict(error.headers), error.read())
+
+    def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            if name == "Content-Length" or name.lower() not in _HOP_BY_HOP:
+                self.send_header(name, value)
+        if "Content-Length" not in headers:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)

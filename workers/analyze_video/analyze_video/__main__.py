@@ -1,0 +1,8 @@
+"""`python -m analyze_video`: one attempt of the job that the environment describes."""
+
+import sys
+
+from analyze_video.job import main
+from switchyard.worker import run
+
+sys.exit(run(main))

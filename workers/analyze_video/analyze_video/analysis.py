@@ -1,0 +1,155 @@
+"""The one pass over the file: every packet is decoded once, pictures to the scenes, sound to the loudness."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+
+from analyze_video.container import Streams, ratio, seconds
+from analyze_video.loudness import Loudness
+from analyze_video.scenes import Scene, SceneFinder
+from analyze_video.source import S3File
+from switchyard.worker import PermanentFailure
+
+_ASSUMED_RATE = 25.0  # for the detector, where the file doesn't say
+_ERRORS_IN_A_ROW = 32
+_DAMAGED_SHARE = 0.1
+_MISSING_SHARE = 0.1
+_MISSING_SECONDS = 1.0
+_KNOWS_ITS_LENGTH = ("mov", "matroska", "avi")  # the rest guess it from the bit rate
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What one pass has found. Times in seconds."""
+
+    duration: float
+    frames: int
+    frame_rate: float | None
+    rotation: int
+    scenes: list[Scene]
+    loudness: dict[str, Any]
+    decode_errors: int
+
+
+def analyze(
+    container: Any,  # noqa: ANN401 - PyAV's
+    streams: Streams,
+    source: S3File,
+    folder: Path,
+    max_key_frames: int,
+    progress: Callable[[float, float, int], None],
+) -> Analysis:
+    """Decode the file from beginning to end.
+
+    Args:
+        container: open.
+        streams: of the container, the ones to look at.
+        source: what the container reads.
+        folder: where the key frames go.
+        max_key_frames: how many, at most.
+        progress: told the share done (0 to 1), the seconds decoded and the scenes so far; may raise to end it all.
+
+    Raises:
+        PermanentFailure: the file is damaged or cut short.
+        TryAgain: S3 failed meanwhile.
+    """
+    one = _Pass(container, streams, source)
+    rate = ratio(streams.video.average_rate) or ratio(streams.video.guessed_rate)
+    finder = SceneFinder(folder, rate or _ASSUMED_RATE, ratio(streams.video.sample_aspect_ratio) or 1.0, max_key_frames)
+    loudness = Loudness()
+    frames, rotation, first, at, end = 0, 0, None, 0.0, 0.0
+    for frame in one.frames():
+        if isinstance(frame, av.AudioFrame):
+            loudness.add(frame)
+        else:
+            shown = frame.time
+            if first is None:
+                first, rotation = shown or 0.0, frame.rotation
+            # Time never runs backwards, whatever the file says; where it says nothing, the frame rate does.
+            at = max(at, shown - first) if shown is not None else end
+            end = at + (seconds(frame.duration, frame.time_base) or 1 / (rate or _ASSUMED_RATE))
+            finder.add(frame, at)
+            frames += 1
+        progress(one.share(end), end, len(finder.scenes))
+    one.check(frames, end)
+    return Analysis(
+        duration=round(end, 3),
+        frames=frames,
+        frame_rate=rate or (round(frames / end, 3) if end else None),
+        rotation=rotation,
+        scenes=finder.finish(end),
+        loudness=loudness.finish() if streams.audio is not None else {"state": "none"},
+        decode_errors=one.errors,
+    )
+
+
+class _Pass:
+    """The decoding, with its errors counted: a scratch is passed over, a ruin is not."""
+
+    def __init__(self, container: Any, streams: Streams, source: S3File) -> None:  # noqa: ANN401
+        self.errors = 0
+        self._packets = 0
+        self._container = container
+        self._streams = streams
+        self._source = source
+        declared = [
+            seconds(streams.video.duration, streams.video.time_base),
+            seconds(container.duration, 1 / av.time_base),
+        ]
+        # An edit list may show less than the stream holds, and a container may last longer than its pictures.
+        self._declared = min((length for length in declared if length), default=None)
+
+    def share(self, end: float) -> float:
+        """How much is done, 0 to 1."""
+        if self._declared:
+            return min(1.0, end / self._declared)
+        return min(1.0, self._source.tell() / self._source.size)
+
+    def frames(self) -> Iterator[Any]:
+        """Every frame that can be decoded, of both streams, as they come."""
+        for packet in self._packets_left():
+            self._packets += packet.size > 0
+            try:
+                yield from packet.decode()
+            except av.FFmpegError:
+                self._source.raise_failure()
+                self.errors += 1
+        self._source.raise_failure()
+
+    def _packets_left(self) -> Iterator[Any]:
+        wanted = [stream for stream in (self._streams.video, self._streams.audio) if stream is not None]
+        in_a_row = 0
+        while in_a_row < _ERRORS_IN_A_ROW:
+            try:
+                for packet in self._container.demux(wanted):
+                    in_a_row = 0
+                    yield packet
+            except av.FFmpegError:
+                # Its generator is over, the container isn't: the next one goes on behind the damage.
+                self._source.raise_failure()
+                in_a_row += 1
+                self.errors += 1
+            else:
+                return
+
+    def check(self, frames: int, end: float) -> None:
+        """Tell a video from what is left of one.
+
+        Raises:
+            PermanentFailure: too little of it could be decoded.
+        """
+        if frames == 0:
+            raise PermanentFailure("BROKEN_VIDEO", "the video stream holds no picture that can be decoded")
+        if self.errors > _DAMAGED_SHARE * self._packets:
+            raise PermanentFailure(
+                "BROKEN_VIDEO", f"the file is damaged: {self.errors} of {self._packets} packets can't be decoded"
+            )
+        if not self._declared or not self._container.format.name.startswith(_KNOWS_ITS_LENGTH):
+            return
+        if self._declared - end > max(_MISSING_SECONDS, _MISSING_SHARE * self._declared):
+            raise PermanentFailure(
+                "TRUNCATED_VIDEO", f"the file is cut short: it ends after {end:.1f} s of {self._declared:.1f} s"
+            )

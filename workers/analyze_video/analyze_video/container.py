@@ -1,0 +1,163 @@
+"""Opening a video that nobody has checked: limits first, then what its headers say.
+
+The bytes come from strangers and FFmpeg is a large parser, so it is given as little to work with as video needs: a
+file object and no name, formats that hold their own media (no playlists, no `concat`, no image sequences), no protocol,
+no way to open a second file, and a limit on the size of a picture.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import av
+
+from analyze_video.source import S3File
+from switchyard.worker import PermanentFailure
+
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,wtv,dv,gxf,nut,rm"
+"""FFmpeg's names of the containers that are accepted: the ones that cameras, phones and editors write."""
+
+MAX_PIXELS = 8192 * 4320
+"""In one picture: cinema's 8K. A few hundred bytes can claim far more, and would be given the memory for it."""
+
+_DECODING = {"max_pixels": str(MAX_PIXELS)}
+_OPENING = {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
+_MAX_STREAMS = 64
+
+
+@dataclass(frozen=True)
+class Streams:
+    """The streams that are looked at."""
+
+    video: Any
+    audio: Any | None
+
+
+@contextmanager
+def opened(source: S3File) -> Iterator[Any]:
+    """The container, open.
+
+    Raises:
+        PermanentFailure: it isn't a video file, or a broken one.
+        TryAgain: S3 failed meanwhile.
+    """
+    if source.size == 0:
+        raise PermanentFailure("EMPTY_FILE", "the file is empty (0 bytes)")
+    try:
+        container = av.open(source, mode="r", options=_DECODING, container_options=_OPENING, io_open=_refuse)
+    except (av.FFmpegError, UnicodeDecodeError) as error:
+        source.raise_failure()
+        raise _not_a_video(source) from error
+    with container:
+        yield container
+
+
+def _refuse(*_what: object) -> NoReturn:
+    """FFmpeg asks here before it opens anything else that the file names."""
+    raise PermanentFailure("REFERS_ELSEWHERE", "the file refers to other files or addresses, which is not allowed")
+
+
+def _not_a_video(source: S3File) -> PermanentFailure:
+    source.seek(0)
+    if source.read(12)[4:8] in {b"ftyp", b"wide", b"mdat"}:
+        return PermanentFailure("BROKEN_VIDEO", "the file begins like an MP4 but can't be read: damaged, or cut short")
+    return PermanentFailure("NOT_A_VIDEO", "the file is not a video in a known format, or it is damaged")
+
+
+def chosen(container: Any) -> Streams:  # noqa: ANN401 - PyAV ships types, but not into the environment that checks
+    """The video stream to look at, and the sound that goes with it.
+
+    Raises:
+        PermanentFailure: there is none, or its pictures are too large.
+    """
+    if len(container.streams) > _MAX_STREAMS:
+        raise PermanentFailure(
+            "TOO_MANY_STREAMS", f"{len(container.streams)} streams; at most {_MAX_STREAMS} are accepted"
+        )
+    pictures = [stream for stream in container.streams.video if not _is_cover(stream)]
+    if not pictures:
+        found = ", ".join(sorted({stream.type for stream in container.streams})) or "none at all"
+        raise PermanentFailure("NO_VIDEO_STREAM", f"the file has no video stream (its streams: {found})")
+    best = container.streams.best("video")
+    video = best if best in pictures else pictures[0]
+    if video.codec_context is None:
+        raise PermanentFailure("UNKNOWN_CODEC", "the video stream has a codec that can't be decoded")
+    if video.width * video.height > MAX_PIXELS:
+        raise PermanentFailure(
+            "TOO_LARGE", f"pictures of {video.width} × {video.height}; at most {MAX_PIXELS:,} pixels"
+        )
+    video.thread_type = "AUTO"
+    video.codec_context.thread_count = 4  # each thread holds pictures of its own, so not one for every core there is
+    audio = container.streams.best("audio", related=video)
+    return Streams(video, audio if audio is not None and audio.codec_context is not None else None)
+
+
+def _is_cover(stream: Any) -> bool:  # noqa: ANN401
+    """A song's cover picture is stored as a video stream of one frame."""
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+@dataclass(frozen=True)
+class Headers:
+    """What the file says of itself, as summary.json has it; `video` is the index of the stream that is looked at."""
+
+    container: dict[str, Any]
+    streams: list[dict[str, Any]]
+    video: int
+
+
+def described(container: Any, streams: Streams) -> Headers:  # noqa: ANN401
+    """Read the headers of an open container."""
+    return Headers(
+        container={
+            "format": container.format.name,
+            "name": container.format.long_name,
+            "duration": seconds(container.duration, 1 / av.time_base),
+            "bitRate": container.bit_rate or None,
+        },
+        streams=[_described(stream) for stream in container.streams],
+        video=streams.video.index,
+    )
+
+
+def _described(stream: Any) -> dict[str, Any]:  # noqa: ANN401
+    facts: dict[str, Any] = {"index": stream.index, "type": stream.type, "codec": None}
+    codec = stream.codec_context
+    if codec is None:
+        return facts
+    facts |= {
+        "codec": codec.name,
+        "profile": stream.profile,
+        "bitRate": codec.bit_rate or None,
+        "language": stream.language if stream.language != "und" else None,
+        "duration": seconds(stream.duration, stream.time_base),
+    }
+    match stream.type:
+        case "video":
+            facts |= {
+                "width": codec.width,
+                "height": codec.height,
+                "pixelFormat": codec.pix_fmt,
+                "pixelAspect": ratio(stream.sample_aspect_ratio) or 1.0,
+                "frameRate": ratio(stream.average_rate),
+                "cover": _is_cover(stream),
+            }
+        case "audio":
+            facts |= {
+                "sampleRate": codec.sample_rate,
+                "channels": codec.channels,
+                "layout": codec.layout.name,
+                "sampleFormat": codec.format.name if codec.format else None,
+            }
+    return facts
+
+
+def ratio(rational: Any) -> float | None:  # noqa: ANN401
+    """A rational of PyAV's as a number; None where it is unset."""
+    return round(float(rational), 3) if rational else None
+
+
+def seconds(ticks: int | None, time_base: Any) -> float | None:  # noqa: ANN401
+    """A time of PyAV's in seconds; None where it is unset."""
+    return round(ticks * float(time_base), 3) if ticks is not None and time_base else None

@@ -1,0 +1,59 @@
+"""The job: from an object in S3 to summary.json, summary.md and a picture a scene under the job's results."""
+
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from analyze_video import container as containers
+from analyze_video import report
+from analyze_video.analysis import analyze
+from analyze_video.source import S3File
+from switchyard.worker import PermanentFailure, Run
+
+_DECODED = 95.0  # percent; the uploads are the rest
+
+
+def main(job: Run) -> Mapping[str, Any]:
+    """Analyse the video, save the results, return the headline numbers."""
+    started = time.monotonic()
+    limit = _max_key_frames()
+    given = job.environment
+    source = S3File(job.s3, given.bucket, given.key, given.version_id, job.checkpoint)
+    job.progress(0, "opening")
+
+    def progress(share: float, decoded: float, scenes: int) -> None:
+        job.progress(share * _DECODED, f"decoded {report.clock(decoded)}, {scenes + 1} scenes so far")
+
+    with tempfile.TemporaryDirectory(prefix="analyze-video-") as name:
+        folder = Path(name)
+        with containers.opened(source) as container:
+            streams = containers.chosen(container)
+            headers = containers.described(container, streams)
+            analysis = analyze(container, streams, source, folder, limit, progress)
+        summary = report.summary(given, source, headers, analysis)
+        job.progress(_DECODED, "saving the results")
+        for scene in analysis.scenes:
+            if scene.key_frame:
+                job.save(scene.key_frame, folder / scene.key_frame)
+        # Last, so that whoever sees a summary also finds the pictures it names.
+        job.save("summary.md", report.markdown(summary).encode())
+        job.save("summary.json", report.as_json(summary))
+    return {
+        "summary": job.key("summary.json"),
+        "duration": analysis.duration,
+        "scenes": len(analysis.scenes),
+        "resolution": summary["video"]["resolution"],
+        "frameRate": analysis.frame_rate,
+        "loudness": analysis.loudness,
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+def _max_key_frames() -> int:
+    text = os.environ.get("MAX_KEY_FRAMES") or "200"
+    if not text.isdecimal() or not 1 <= int(text) <= 10_000:
+        raise PermanentFailure("BAD_ENVIRONMENT", f"MAX_KEY_FRAMES is {text[:40]!r}: it must be from 1 to 10000")
+    return int(text)

@@ -1,0 +1,72 @@
+"""Loudness by EBU R 128, measured by FFmpeg's `ebur128` filter while the sound goes by."""
+
+import logging
+import math
+from typing import Any
+
+import av
+
+log = logging.getLogger(__name__)
+
+_RATE = 48000
+_PREFIX = "lavfi.r128."
+_SILENCE_DBTP = -70.0
+_GATE_LUFS = -70.0  # R 128's absolute gate: what the filter says when nothing has passed it
+
+
+class Loudness:
+    """Takes decoded audio frames; at the end says how loud the whole is."""
+
+    def __init__(self) -> None:
+        self._resampler: Any = None
+        self._graph: Any = None
+        self._newest: dict[str, str] = {}
+        self._failed = False
+
+    def add(self, frame: Any) -> None:  # noqa: ANN401 - an av.AudioFrame
+        """Listen to one frame. Sound that FFmpeg can't measure ends the measuring, not the job."""
+        if self._failed:
+            return
+        try:
+            if self._graph is None:
+                self._prepare(frame.layout.name)
+            self._push(self._resampler.resample(frame))
+        except (av.FFmpegError, ValueError) as error:
+            log.warning("the loudness can't be measured: %s", error)
+            self._failed = True
+
+    def finish(self) -> dict[str, Any]:
+        """`loudness` of summary.json, for a file that has sound."""
+        if not self._newest or self._failed:
+            return {"state": "unmeasurable"}
+        integrated = float(self._newest[_PREFIX + "I"])
+        peak = float(self._newest[_PREFIX + "true_peak"])
+        peak_db = 20 * math.log10(peak) if peak > 0 else -math.inf
+        if peak_db < _SILENCE_DBTP:
+            return {"state": "silent"}
+        if integrated <= _GATE_LUFS:  # shorter than the 0.4 s that R 128 needs
+            return {"state": "unmeasurable"}
+        return {
+            "state": "measured",
+            "integratedLufs": round(integrated, 1),
+            "rangeLu": round(float(self._newest[_PREFIX + "LRA"]), 1),
+            "truePeakDbtp": round(peak_db, 1),
+        }
+
+    def _prepare(self, layout: str) -> None:
+        # A stream may change its rate or layout on the way, a filter graph can't: all is brought to the first layout.
+        self._resampler = av.AudioResampler(format="dbl", layout=layout, rate=_RATE)
+        graph = av.filter.Graph()
+        source = graph.add_abuffer(sample_rate=_RATE, format="dbl", layout=layout, time_base=av.AVRational(1, _RATE))
+        graph.link_nodes(source, graph.add("ebur128", "metadata=1:peak=true"), graph.add("abuffersink")).configure()
+        self._graph = graph
+
+    def _push(self, frames: list[Any]) -> None:
+        for frame in frames:
+            self._graph.push(frame)
+            while True:
+                try:
+                    measured = self._graph.pull()
+                except (av.BlockingIOError, av.EOFError):  # it wants more
+                    break
+                self._newest = measured.metadata or self._newest
