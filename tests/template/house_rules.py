@@ -1,0 +1,253 @@
+"""The house rules: each says in words what is wrong with a template, or nothing."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from tests.template.rendering import Template
+
+type Rule = Callable[[Template], Iterator[str]]
+
+FOURTEEN_DAYS: Final = 1_209_600
+
+
+def functions_log_in_json_with_retention(template: Template) -> Iterator[str]:
+    """Without a group of the stack's own, Lambda makes one that keeps everything for ever."""
+    groups = template.of_type("AWS::Logs::LogGroup")
+    for name, function in template.of_type("AWS::Lambda::Function").items():
+        logging = function.get("LoggingConfig", {})
+        if "RetentionInDays" not in groups.get(_target(logging.get("LogGroup")), {}):
+            yield f"{name} has no log group with retention"
+        if logging.get("LogFormat") != "JSON":
+            yield f"{name} doesn't log in JSON"
+
+
+def log_groups_have_retention(template: Template) -> Iterator[str]:
+    """A log without an end is a bill without an end."""
+    for name, group in template.of_type("AWS::Logs::LogGroup").items():
+        if "RetentionInDays" not in group:
+            yield f"{name} keeps its logs for ever"
+
+
+def functions_run_alike(template: Template) -> Iterator[str]:
+    """One runtime, traced, with a role written out here."""
+    roles = template.of_type("AWS::IAM::Role")
+    for name, function in template.of_type("AWS::Lambda::Function").items():
+        if function.get("Runtime") != "python3.13":
+            yield f"{name} doesn't run on python3.13"
+        if function.get("TracingConfig") != {"Mode": "Active"}:
+            yield f"{name} isn't traced"
+        role = roles.get(_target(function.get("Role")), {})
+        if not role.get("Policies") or any("Ref" not in arn for arn in role.get("ManagedPolicyArns", [])):
+            yield f"{name} has a role that isn't written by hand"
+
+
+def event_sources_have_a_failure_destination(template: Template) -> Iterator[str]:
+    """Whatever can't be delivered or handled ends where an alarm sees it."""
+    queues = template.of_type("AWS::SQS::Queue")
+    for name, mapping in template.of_type("AWS::Lambda::EventSourceMapping").items():
+        if "RedrivePolicy" not in queues[_target(mapping["EventSourceArn"])]:
+            yield f"{name} reads a queue without a dead-letter queue"
+        if mapping.get("FunctionResponseTypes") != ["ReportBatchItemFailures"]:
+            yield f"{name} fails whole batches"
+    functions = template.of_type("AWS::Lambda::Function")
+    caught = {
+        _target(config["FunctionName"])
+        for config in template.of_type("AWS::Lambda::EventInvokeConfig").values()
+        if "OnFailure" in config.get("DestinationConfig", {})
+    }
+    for name, rule in template.of_type("AWS::Events::Rule").items():
+        for target in rule["Targets"]:
+            if _target(target.get("DeadLetterConfig", {}).get("Arn")) not in queues:
+                yield f"{name} drops what it can't deliver to {target['Id']}"
+            invoked = _target(target["Arn"])
+            if invoked in functions and invoked not in caught:
+                yield f"{invoked} drops events that it fails on"
+
+
+def queues_are_safe(template: Template) -> Iterator[str]:
+    """Encrypted, and with a dead-letter queue unless it is one, which then keeps messages for 14 days."""
+    queues = template.of_type("AWS::SQS::Queue")
+    dead_letter_queues = _dead_letter_queues(template)
+    for name, queue in queues.items():
+        if queue.get("SqsManagedSseEnabled") is not True:
+            yield f"{name} isn't encrypted"
+        if name in dead_letter_queues and queue.get("MessageRetentionPeriod") != FOURTEEN_DAYS:
+            yield f"{name} is a dead-letter queue that forgets too soon"
+        if name not in dead_letter_queues and "RedrivePolicy" not in queue:
+            yield f"{name} has no dead-letter queue"
+
+
+def queues_outlast_their_functions(template: Template) -> Iterator[str]:
+    """Long polling, and a visibility timeout of six function timeouts and the longest batching window.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
+    """
+    queues, functions = template.of_type("AWS::SQS::Queue"), template.of_type("AWS::Lambda::Function")
+    parameters = template.rendered["Parameters"]
+    for mapping in template.of_type("AWS::Lambda::EventSourceMapping").values():
+        name = _target(mapping["EventSourceArn"])
+        window = mapping.get("MaximumBatchingWindowInSeconds", 0)
+        longest = parameters[window["Ref"]]["MaxValue"] if isinstance(window, dict) else window
+        needed = 6 * functions[_target(mapping["FunctionName"])]["Timeout"] + longest
+        if queues[name].get("VisibilityTimeout", 30) < needed:
+            yield f"{name} shows a message again before {needed} s have passed"
+        if queues[name].get("ReceiveMessageWaitTimeSeconds") != 20:
+            yield f"{name} isn't polled long"
+
+
+def actions_are_named(template: Template) -> Iterator[str]:
+    """No grant of more than what is written; a denial may be as wide as it likes."""
+    for name, statement in template.statements():
+        if statement["Effect"] == "Allow":
+            for action in _as_list(statement["Action"]):
+                if "*" in action:
+                    yield f"{name} grants {action}"
+
+
+def wide_resources_have_a_reason(template: Template) -> Iterator[str]:
+    """`Resource: "*"` only with `# because ...` beside it."""
+    wide = sum("*" in _as_list(statement.get("Resource", [])) for _, statement in template.statements())
+    explained = len(re.findall(r'^ +Resource: "\*" # because .+$', template.source, re.MULTILINE))
+    if wide != explained:
+        yield f"{wide} grants on every resource, {explained} explained"
+
+
+def principals_are_named(template: Template) -> Iterator[str]:
+    """Nobody is let in anonymously; services only from our own account or by a source's ARN."""
+    for name, statement in template.statements():
+        principal = statement.get("Principal")
+        if statement["Effect"] == "Deny" or principal is None:
+            continue
+        if "*" in _as_list(principal) or (isinstance(principal, dict) and "*" in _as_list(principal.get("AWS", []))):
+            yield f"{name} lets everybody in"
+        if statement["Action"] != "sts:AssumeRole" and "Service" in principal and "Condition" not in statement:
+            yield f"{name} lets a service in for anybody"
+
+
+def grants_have_a_comment(template: Template) -> Iterator[str]:
+    """Why, in the line above each grant (what a service needs to take on a role goes without saying)."""
+    lines = template.source.splitlines()
+    for number, line in enumerate(lines):
+        grants = line.strip() == "- Effect: Allow" and "sts:AssumeRole" not in " ".join(lines[number : number + 4])
+        if grants and not lines[number - 1].strip().startswith("#"):
+            yield f"line {number + 1} grants something without saying why"
+
+
+def tables_are_safe(template: Template) -> Iterator[str]:
+    """Kept, encrypted, restorable, paid by use, and emptied of what is old."""
+    for name, table in template.of_type("AWS::DynamoDB::Table").items():
+        resource = template.rendered["Resources"][name]
+        if resource.get("DeletionPolicy") not in {"Retain", "RetainExceptOnCreate"}:
+            yield f"{name} goes with the stack"
+        if resource.get("UpdateReplacePolicy") != "Retain":
+            yield f"{name} goes when it is replaced"
+        if table.get("SSESpecification") != {"SSEEnabled": True}:
+            yield f"{name} isn't encrypted"
+        if table.get("PointInTimeRecoverySpecification") != {"PointInTimeRecoveryEnabled": True}:
+            yield f"{name} can't be restored"
+        if table.get("TimeToLiveSpecification") != {"AttributeName": "ttl", "Enabled": True}:
+            yield f"{name} keeps everything"
+        if table.get("BillingMode") != "PAY_PER_REQUEST":
+            yield f"{name} isn't on demand"
+
+
+def buckets_are_private(template: Template) -> Iterator[str]:
+    """Closed to the public, encrypted, kept, reached over TLS only, and without forgotten uploads."""
+    tls_only = {
+        _target(policy["Bucket"])
+        for policy in template.of_type("AWS::S3::BucketPolicy").values()
+        for statement in policy["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Deny"
+        and statement.get("Condition") == {"Bool": {"aws:SecureTransport": "false"}}
+        and len(statement["Resource"]) == 2
+    }
+    for name, bucket in template.of_type("AWS::S3::Bucket").items():
+        if list(bucket.get("PublicAccessBlockConfiguration", {}).values()) != [True] * 4:
+            yield f"{name} may become public"
+        if "BucketEncryption" not in bucket:
+            yield f"{name} isn't encrypted"
+        if template.rendered["Resources"][name].get("DeletionPolicy") not in {"Retain", "RetainExceptOnCreate"}:
+            yield f"{name} goes with the stack"
+        if name not in tls_only:
+            yield f"{name} answers plain HTTP"
+        rules = bucket.get("LifecycleConfiguration", {}).get("Rules", [])
+        if not any("AbortIncompleteMultipartUpload" in rule for rule in rules):
+            yield f"{name} keeps the parts of forgotten uploads"
+
+
+def everything_has_its_alarm(template: Template) -> Iterator[str]:
+    """Every dead-letter queue, every function's errors, the oldest message of every work queue, and both gauges."""
+    alarms = template.of_type("AWS::CloudWatch::Alarm")
+    watched = {(alarm["MetricName"], _target(alarm["Dimensions"][0]["Value"])) for alarm in alarms.values()}
+    dead_letter_queues = _dead_letter_queues(template)
+    wanted = {("Errors", name) for name in template.of_type("AWS::Lambda::Function")}
+    for name in template.of_type("AWS::SQS::Queue"):
+        dead = name in dead_letter_queues
+        wanted.add(("ApproximateNumberOfMessagesVisible" if dead else "ApproximateAgeOfOldestMessage", name))
+    if template.of_type("AWS::Lambda::Function"):
+        wanted |= {("OldestWaitSeconds", "reconcile_jobs"), ("StuckRunnable", "reconcile_jobs")}
+    for metric, name in sorted(wanted - watched):
+        yield f"{metric} of {name} has no alarm"
+
+
+def alarms_reach_somebody(template: Template) -> Iterator[str]:
+    """Each tells the topic, stays quiet without data, and says where to read on."""
+    topics = template.of_type("AWS::SNS::Topic")
+    for name, alarm in template.of_type("AWS::CloudWatch::Alarm").items():
+        if [_target(action) for action in alarm.get("AlarmActions", [])] != list(topics):
+            yield f"{name} tells nobody"
+        if alarm.get("TreatMissingData") != "notBreaching":
+            yield f"{name} rings when there is nothing to measure"
+        if not re.fullmatch(r"[^\n]+\. \$\{RunbookUrl\}#[\w-]+", _text(alarm.get("AlarmDescription", ""))):
+            yield f"{name} doesn't say what to do"
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    functions_log_in_json_with_retention,
+    log_groups_have_retention,
+    functions_run_alike,
+    event_sources_have_a_failure_destination,
+    queues_are_safe,
+    queues_outlast_their_functions,
+    actions_are_named,
+    wide_resources_have_a_reason,
+    principals_are_named,
+    grants_have_a_comment,
+    tables_are_safe,
+    buckets_are_private,
+    everything_has_its_alarm,
+    alarms_reach_somebody,
+)
+
+
+def _dead_letter_queues(template: Template) -> set[str]:
+    """The queues that something names as the place for its failures."""
+    found = {
+        _target(queue["RedrivePolicy"]["deadLetterTargetArn"])
+        for queue in template.of_type("AWS::SQS::Queue").values()
+        if "RedrivePolicy" in queue
+    }
+    for rule in template.of_type("AWS::Events::Rule").values():
+        found |= {
+            _target(target["DeadLetterConfig"]["Arn"]) for target in rule["Targets"] if "DeadLetterConfig" in target
+        }
+    return found
+
+
+def _target(node: Any) -> str:  # noqa: ANN401 - a template holds anything
+    """The logical id that a `Ref` or `GetAtt` names; a plain value is itself."""
+    match node:
+        case {"Ref": str(name)} | {"Fn::GetAtt": [str(name), *_]}:
+            return name
+        case str(text):
+            return text
+    return ""
+
+
+def _text(node: Any) -> str:  # noqa: ANN401 - a template holds anything
+    return str(node["Fn::Sub"] if isinstance(node, dict) else node)
+
+
+def _as_list(node: Any) -> list[Any]:  # noqa: ANN401 - a template holds anything
+    return node if isinstance(node, list) else [node]

@@ -1,0 +1,86 @@
+"""A template as CloudFormation gets it: read, and put through SAM's own translator."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from samtranslator.translator.managed_policy_translator import ManagedPolicyLoader
+from samtranslator.translator.transform import transform
+from samtranslator.yaml_helper import yaml_parse
+
+ROOT: Final = Path(__file__).parents[2]
+TEMPLATE: Final = ROOT / "template.yaml"
+COMPUTE: Final = ROOT / "stacks" / "compute.yaml"
+
+
+@dataclass(frozen=True)
+class Template:
+    """One template, as text, as written and as rendered (the same, where SAM has nothing to translate)."""
+
+    source: str
+    written: dict[str, Any]
+    rendered: dict[str, Any]
+
+    def of_type(self, kind: str) -> dict[str, dict[str, Any]]:
+        """The properties of every rendered resource of a type, by logical id."""
+        return {
+            name: resource.get("Properties", {})
+            for name, resource in self.rendered["Resources"].items()
+            if resource["Type"] == kind
+        }
+
+    def statements(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Every IAM statement of every policy, with the logical id of the resource it stands in."""
+        for name, resource in self.rendered["Resources"].items():
+            for document in _documents(resource.get("Properties", {})):
+                for statement in document["Statement"]:
+                    yield name, statement.get("Fn::If", [None, statement])[1]
+
+
+def _documents(node: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - a template holds anything
+    if isinstance(node, dict):
+        if "Statement" in node:
+            yield node
+        for child in node.values():
+            yield from _documents(child)
+    elif isinstance(node, list):
+        for child in node:
+            yield from _documents(child)
+
+
+class _NoManagedPolicies(ManagedPolicyLoader):  # type: ignore[misc] # ships no types
+    """Stands for the IAM call by which SAM would look up a policy's name; our roles name none."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+
+    def load(self) -> dict[str, str]:
+        return {}
+
+
+@cache
+def load(path: Path) -> Template:
+    """Reads and renders a template. Treat the answer as frozen: it is shared."""
+    source = path.read_text()
+    written = yaml_parse(source)
+    return Template(source, written, _render(written))
+
+
+def _render(written: dict[str, Any]) -> dict[str, Any]:
+    if "Transform" not in written:
+        return written
+    rendered: dict[str, Any] = transform(_uploaded(written), {}, _NoManagedPolicies())
+    return rendered
+
+
+def _uploaded(written: dict[str, Any]) -> dict[str, Any]:
+    """What `sam package` makes of local folders, which the translator refuses."""
+    uploaded = copy.deepcopy(written)
+    for resource in uploaded["Resources"].values():
+        for key in ("CodeUri", "ContentUri"):
+            if key in resource.get("Properties", {}):
+                resource["Properties"][key] = "s3://bucket/key"
+    return uploaded

@@ -1,0 +1,186 @@
+"""Template, settings, samconfig and docs/configuration.md name the same things, with the same defaults and limits."""
+
+import dataclasses
+import re
+import tomllib
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pytest
+
+from switchyard.settings import LaneSettings, ReconcileJobsSettings, SqsToBatchSettings, TrackJobSettings
+from tests.template.rendering import COMPUTE, ROOT, TEMPLATE, load
+
+SETTINGS: Final[Mapping[str, type[LaneSettings]]] = {
+    "sqs_to_batch": SqsToBatchSettings,
+    "track_job": TrackJobSettings,
+    "reconcile_jobs": ReconcileJobsSettings,
+}
+EMPTY: Final = "*(empty)*"
+REQUIRED: Final = "*required*"
+
+
+def _tables() -> dict[str, list[list[str]]]:
+    """The rows of each table in the page, by its heading; cells without the marks of code."""
+    tables: dict[str, list[list[str]]] = {}
+    for section in re.split(r"^## ", (ROOT / "docs" / "configuration.md").read_text(), flags=re.MULTILINE):
+        heading, _, body = section.partition("\n")
+        rows = [
+            [cell.strip() for cell in line.strip("|").split(" | ")] for line in body.splitlines() if line[:1] == "|"
+        ]
+        tables[heading] = [[cells[0].strip("`"), *cells[1:]] for cells in rows[2:]]
+    return tables
+
+
+DOCS: Final = _tables()
+FIELDS: Final = {field.name.upper(): field for cls in SETTINGS.values() for field in dataclasses.fields(cls)}
+PARAMETERS: Final[Mapping[str, Any]] = load(TEMPLATE).written["Parameters"]
+
+
+def _variables(logical_id: str) -> dict[str, Any]:
+    variables: dict[str, Any] = load(TEMPLATE).of_type("AWS::Lambda::Function")[logical_id]["Environment"]["Variables"]
+    return {name: value for name, value in variables.items() if not name.startswith("POWERTOOLS_")}
+
+
+def _function(name: str) -> str:
+    return "".join(word.title() for word in name.split("_")) + "Function"
+
+
+@pytest.mark.parametrize("function", SETTINGS)
+def test_the_template_sets_exactly_what_the_function_reads(function: str) -> None:
+    assert set(_variables(_function(function))) == SETTINGS[function].variables()
+
+
+@pytest.mark.parametrize("function", SETTINGS)
+def test_the_page_names_exactly_what_the_function_reads(function: str) -> None:
+    rows = DOCS["Variables of the functions"]
+    named = {name for name, functions, *_ in rows if functions == "all" or f"`{function}`" in functions}
+    assert named == SETTINGS[function].variables()
+
+
+def test_the_page_names_the_defaults_of_the_code() -> None:
+    for name, _, default, *_ in DOCS["Variables of the functions"]:
+        field = FIELDS[name]
+        if default == REQUIRED:
+            assert field.default is dataclasses.MISSING, name
+        else:
+            assert field.metadata["parse"](default.strip("`")) == field.default, name
+
+
+def test_the_page_names_the_limits_of_the_code() -> None:
+    for name, _, _, allowed, _ in DOCS["Variables of the functions"]:
+        if limits := re.fullmatch(r"(\d+) to (\d+)", allowed):
+            parse, (low, high) = FIELDS[name].metadata["parse"], map(int, limits.groups())
+            parse(str(low))
+            parse(str(high))
+            for beyond in (low - 1, high + 1):
+                with pytest.raises(ValueError, match=allowed):
+                    parse(str(beyond))
+
+
+def test_powertools_knows_the_function_by_its_name() -> None:
+    """The alarms on gauges count on the dimension `service`."""
+    for name in SETTINGS:
+        variables = load(TEMPLATE).of_type("AWS::Lambda::Function")[_function(name)]["Environment"]["Variables"]
+        assert variables["POWERTOOLS_SERVICE_NAME"] == name
+        assert variables["POWERTOOLS_METRICS_NAMESPACE"] == "Switchyard"
+
+
+def test_the_page_names_every_parameter_with_its_default() -> None:
+    documented = {
+        name: "" if default == EMPTY else default.strip("`") for name, default, *_ in DOCS["Parameters of the template"]
+    }
+    assert documented == {name: str(parameter["Default"]) for name, parameter in PARAMETERS.items()}
+
+
+def test_the_page_names_the_limits_of_every_parameter() -> None:
+    for name, _, allowed, _ in DOCS["Parameters of the template"]:
+        match PARAMETERS[name]:
+            case {"AllowedValues": values}:
+                expected = " ".join(f"`{value}`" for value in values)
+            case {"MinValue": low, "MaxValue": high}:
+                expected = f"{low} to {high}"
+            case {"MinValue": low}:
+                expected = f"{low} and more"
+            case _:
+                continue
+        assert allowed == expected, name
+
+
+def test_defaults_and_samples_fit_the_parameters_patterns() -> None:
+    samples = {
+        "BatchJobQueue": ["video", "Video_2-x"],
+        "BatchJobDefinition": ["analyze-video", "analyze-video:12"],
+        "SourceBuckets": ["one.bucket", "one,two-2"],
+        "AlarmEmail": ["ops@example.com"],
+        "UploadPrefix": ["", "in/video (new)/"],
+    }
+    wrong = {
+        "BatchJobQueue": ["arn:aws:batch:us-east-1:1:job-queue/video", "-x"],
+        "BatchJobDefinition": ["analyze-video:", "analyze-video:0"],
+        "SourceBuckets": ["one, two", "One"],
+        "AlarmEmail": ["ops"],
+        "Environment": ["Prod", ""],
+        "UploadPrefix": ["*"],
+    }
+    for name, parameter in PARAMETERS.items():
+        if pattern := parameter.get("AllowedPattern"):
+            for value in [str(parameter["Default"]), *samples.get(name, [])]:
+                assert re.fullmatch(pattern, value), (name, value)
+            for value in wrong[name]:
+                assert not re.fullmatch(pattern, value), (name, value)
+
+
+def test_every_parameter_is_explained_and_has_its_place_in_the_console() -> None:
+    groups = load(TEMPLATE).written["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    assert sorted(name for group in groups for name in group["Parameters"]) == sorted(PARAMETERS)
+    assert all(parameter["Description"].endswith(".") for parameter in PARAMETERS.values())
+
+
+def test_the_compute_stack_gets_every_parameter_it_has() -> None:
+    given = load(TEMPLATE).rendered["Resources"]["Compute"]["Properties"]["Parameters"]
+    assert set(given) == set(load(COMPUTE).written["Parameters"])
+
+
+def test_the_page_names_the_workers_variables() -> None:
+    (job,) = load(COMPUTE).of_type("AWS::Batch::JobDefinition").values()
+    given = {variable["Name"] for variable in job["ContainerProperties"]["Environment"]}
+    assert {name for name, *_ in DOCS["Variables of the worker"]} == given
+
+
+def test_a_limit_in_the_template_is_one_the_code_accepts() -> None:
+    """A value that CloudFormation lets pass must not stop the function at its start."""
+    for function in SETTINGS:
+        for name, value in _variables(_function(function)).items():
+            parameter = PARAMETERS.get(value.get("Ref", "")) if isinstance(value, dict) else None
+            if parameter is None:
+                continue
+            edges = parameter.get("AllowedValues") or [
+                parameter[key] for key in ("MinValue", "MaxValue") if key in parameter
+            ]
+            for edge in edges:
+                FIELDS[name].metadata["parse"](str(edge))
+
+
+def test_samconfig_sets_only_parameters_that_exist_to_values_they_allow() -> None:
+    config = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    environments = {name: table["deploy"]["parameters"] for name, table in config.items() if isinstance(table, dict)}
+    assert set(environments) == {"default", "prod", "local"}
+    for name, deploy in environments.items():
+        overrides = dict(pair.split("=", 1) for pair in deploy["parameter_overrides"].split())
+        assert set(overrides) <= set(PARAMETERS), name
+        for parameter, value in overrides.items():
+            definition = PARAMETERS[parameter]
+            assert value in map(str, definition.get("AllowedValues", [value])), (name, parameter)
+            if definition["Type"] == "Number":
+                assert definition.get("MinValue", 0) <= int(value) <= definition.get("MaxValue", int(value)), (
+                    name,
+                    parameter,
+                )
+
+
+def test_only_the_local_configuration_is_local() -> None:
+    config = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    local = {name for name in ("default", "prod", "local") if "Local=true" in str(config[name])}
+    assert local == {"local"}
+    assert not re.search(r"\b\d{12}\b|arn:|AKIA", (ROOT / "samconfig.toml").read_text())

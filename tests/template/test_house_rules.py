@@ -1,0 +1,227 @@
+"""Both templates keep the house rules, and each rule notices when it is broken."""
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.template import house_rules
+from tests.template.house_rules import RULES, Rule
+from tests.template.rendering import COMPUTE, TEMPLATE, Template, load
+
+type Break = Callable[[dict[str, Any]], object]
+
+
+@pytest.mark.parametrize("path", [TEMPLATE, COMPUTE], ids=["template", "compute"])
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_rule_is_kept(rule: Rule, path: Path) -> None:
+    assert list(rule(load(path))) == []
+
+
+def _edit(logical_id: str, *path: str | int, to: object = None) -> Break:
+    """Sets a property of a resource, or deletes it."""
+
+    def apply(resources: dict[str, Any]) -> None:
+        node = resources[logical_id]
+        for key in path[:-1]:
+            node = node[key]
+        if to is None:
+            del node[path[-1]]
+        else:
+            node[path[-1]] = to
+
+    return apply
+
+
+def _properties(logical_id: str, *path: str | int, to: object = None) -> Break:
+    return _edit(logical_id, "Properties", *path, to=to)
+
+
+def _without(logical_id: str) -> Break:
+    return lambda resources: resources.pop(logical_id)
+
+
+_STATEMENT = ("PolicyDocument", "Statement", 0)
+
+BROKEN: list[tuple[Rule, Break, str]] = [
+    (
+        house_rules.functions_log_in_json_with_retention,
+        _properties("TrackJobFunction", "LoggingConfig", "LogGroup"),
+        "TrackJobFunction has no log group with retention",
+    ),
+    (
+        house_rules.functions_log_in_json_with_retention,
+        _properties("TrackJobFunction", "LoggingConfig", "LogFormat", to="Text"),
+        "TrackJobFunction doesn't log in JSON",
+    ),
+    (
+        house_rules.log_groups_have_retention,
+        _properties("TrackJobLogGroup", "RetentionInDays"),
+        "TrackJobLogGroup keeps its logs for ever",
+    ),
+    (
+        house_rules.functions_run_alike,
+        _properties("TrackJobFunction", "Runtime", to="python3.12"),
+        "TrackJobFunction doesn't run on python3.13",
+    ),
+    (
+        house_rules.functions_run_alike,
+        _properties("TrackJobFunction", "TracingConfig"),
+        "TrackJobFunction isn't traced",
+    ),
+    (
+        house_rules.functions_run_alike,
+        _properties("TrackJobRole", "ManagedPolicyArns", to=["arn:aws:iam::aws:policy/AdministratorAccess"]),
+        "TrackJobFunction has a role that isn't written by hand",
+    ),
+    (
+        house_rules.event_sources_have_a_failure_destination,
+        _properties("TrackQueue", "RedrivePolicy"),
+        "TrackJobFunctionStateChanges reads a queue without a dead-letter queue",
+    ),
+    (
+        house_rules.event_sources_have_a_failure_destination,
+        _properties("TrackJobFunctionStateChanges", "FunctionResponseTypes"),
+        "TrackJobFunctionStateChanges fails whole batches",
+    ),
+    (
+        house_rules.event_sources_have_a_failure_destination,
+        _properties("BatchStateChangeRule", "Targets", 0, "DeadLetterConfig"),
+        "BatchStateChangeRule drops what it can't deliver to TrackQueue",
+    ),
+    (
+        house_rules.event_sources_have_a_failure_destination,
+        _without("ReconcileJobsFunctionEventInvokeConfig"),
+        "ReconcileJobsFunction drops events that it fails on",
+    ),
+    (
+        house_rules.queues_are_safe,
+        _properties("VideoQueue", "SqsManagedSseEnabled", to=False),
+        "VideoQueue isn't encrypted",
+    ),
+    (house_rules.queues_are_safe, _properties("VideoQueue", "RedrivePolicy"), "VideoQueue has no dead-letter queue"),
+    (
+        house_rules.queues_are_safe,
+        _properties("TrackDeadLetterQueue", "MessageRetentionPeriod"),
+        "TrackDeadLetterQueue is a dead-letter queue that forgets too soon",
+    ),
+    (
+        house_rules.queues_outlast_their_functions,
+        _properties("VideoQueue", "VisibilityTimeout", to=239),
+        "VideoQueue shows a message again before 240 s have passed",
+    ),
+    (
+        house_rules.queues_outlast_their_functions,
+        _properties("TrackJobFunction", "Timeout", to=31),
+        "TrackQueue shows a message again before 186 s have passed",
+    ),
+    (
+        house_rules.queues_outlast_their_functions,
+        _properties("TrackQueue", "ReceiveMessageWaitTimeSeconds"),
+        "TrackQueue isn't polled long",
+    ),
+    (
+        house_rules.actions_are_named,
+        _properties("DispatchPolicy", *_STATEMENT, "Action", to=["dynamodb:*"]),
+        "DispatchPolicy grants dynamodb:*",
+    ),
+    (
+        house_rules.wide_resources_have_a_reason,
+        _properties("DispatchPolicy", *_STATEMENT, "Resource", to="*"),
+        "3 grants on every resource, 2 explained",
+    ),
+    (
+        house_rules.principals_are_named,
+        _properties("TrackQueuePolicy", *_STATEMENT, "Principal", to="*"),
+        "TrackQueuePolicy lets everybody in",
+    ),
+    (
+        house_rules.principals_are_named,
+        _properties("TrackQueuePolicy", *_STATEMENT, "Condition"),
+        "TrackQueuePolicy lets a service in for anybody",
+    ),
+    (house_rules.tables_are_safe, _edit("JobsTable", "DeletionPolicy"), "JobsTable goes with the stack"),
+    (house_rules.tables_are_safe, _edit("JobsTable", "UpdateReplacePolicy"), "JobsTable goes when it is replaced"),
+    (house_rules.tables_are_safe, _properties("LanesTable", "SSESpecification"), "LanesTable isn't encrypted"),
+    (
+        house_rules.tables_are_safe,
+        _properties("LanesTable", "PointInTimeRecoverySpecification"),
+        "LanesTable can't be restored",
+    ),
+    (
+        house_rules.tables_are_safe,
+        _properties("JobsTable", "TimeToLiveSpecification", "AttributeName", to="expires"),
+        "JobsTable keeps everything",
+    ),
+    (
+        house_rules.tables_are_safe,
+        _properties("JobsTable", "BillingMode", to="PROVISIONED"),
+        "JobsTable isn't on demand",
+    ),
+    (
+        house_rules.buckets_are_private,
+        _properties("MediaBucket", "PublicAccessBlockConfiguration", "BlockPublicPolicy", to=False),
+        "MediaBucket may become public",
+    ),
+    (house_rules.buckets_are_private, _properties("MediaBucket", "BucketEncryption"), "MediaBucket isn't encrypted"),
+    (house_rules.buckets_are_private, _edit("MediaBucket", "DeletionPolicy"), "MediaBucket goes with the stack"),
+    (house_rules.buckets_are_private, _without("MediaBucketPolicy"), "MediaBucket answers plain HTTP"),
+    (
+        house_rules.buckets_are_private,
+        _properties("MediaBucket", "LifecycleConfiguration"),
+        "MediaBucket keeps the parts of forgotten uploads",
+    ),
+    (house_rules.everything_has_its_alarm, _without("TrackJobErrorsAlarm"), "Errors of TrackJobFunction has no alarm"),
+    (
+        house_rules.everything_has_its_alarm,
+        _without("TrackDeadLetterQueueAlarm"),
+        "ApproximateNumberOfMessagesVisible of TrackDeadLetterQueue has no alarm",
+    ),
+    (
+        house_rules.everything_has_its_alarm,
+        _without("VideoQueueAgeAlarm"),
+        "ApproximateAgeOfOldestMessage of VideoQueue has no alarm",
+    ),
+    (
+        house_rules.everything_has_its_alarm,
+        _without("StuckRunnableAlarm"),
+        "StuckRunnable of reconcile_jobs has no alarm",
+    ),
+    (
+        house_rules.alarms_reach_somebody,
+        _properties("StuckRunnableAlarm", "AlarmActions"),
+        "StuckRunnableAlarm tells nobody",
+    ),
+    (
+        house_rules.alarms_reach_somebody,
+        _properties("StuckRunnableAlarm", "TreatMissingData"),
+        "StuckRunnableAlarm rings when there is nothing to measure",
+    ),
+    (
+        house_rules.alarms_reach_somebody,
+        _properties("StuckRunnableAlarm", "AlarmDescription", to="Something is stuck."),
+        "StuckRunnableAlarm doesn't say what to do",
+    ),
+]
+
+
+@pytest.mark.parametrize(("rule", "break_it", "complaint"), BROKEN, ids=[complaint for *_, complaint in BROKEN])
+def test_the_rule_notices(rule: Rule, break_it: Break, complaint: str) -> None:
+    template = load(TEMPLATE)
+    broken = dataclasses.replace(template, rendered=copy.deepcopy(template.rendered))
+    break_it(broken.rendered["Resources"])
+    assert complaint in list(rule(broken))
+
+
+def test_an_uncommented_grant_is_noticed() -> None:
+    template = load(TEMPLATE)
+    source = template.source.replace("              # Its own log, and no other.\n", "", 1)
+    complaints = list(house_rules.grants_have_a_comment(Template(source, {}, template.rendered)))
+    assert [complaint.partition(" grants")[2] for complaint in complaints] == [" something without saying why"]
+
+
+def test_every_rule_is_shown_to_fail() -> None:
+    assert {rule for rule, *_ in BROKEN} | {house_rules.grants_have_a_comment} == set(RULES)
