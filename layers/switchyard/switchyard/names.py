@@ -1,7 +1,7 @@
 """Names AWS accepts, made out of names people send.
 
 Rules: Batch job names are up to 128 of `[A-Za-z0-9_-]` and start with a letter or digit; tag values up to 256 letters,
-digits, spaces and `+-=._:/@` (AWS Batch API reference, SubmitJob and "Tag your resources").
+digits, spaces and `+-=._:/@`, but not `aws:` in front (AWS Batch API reference, SubmitJob and "Tag restrictions").
 A name that has to be changed gets a short hash of the original, so that two different names never become one.
 """
 
@@ -9,7 +9,7 @@ import hashlib
 import re
 
 _ILLEGAL_IN_NAME = re.compile(r"[^A-Za-z0-9_-]+")
-_ILLEGAL_IN_TAG = re.compile(r"[^A-Za-z0-9 +\-=._:/@]")
+_ILLEGAL_IN_TAG = re.compile(r"[^A-Za-z0-9 +\-=._:/@]|^(?i:aws:)")
 _LEGAL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _HASH_LENGTH = 10
 
