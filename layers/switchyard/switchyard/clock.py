@@ -20,7 +20,10 @@ def parse(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"no UTC offset in {text!r}")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:  # the first or last hours that a datetime can hold, elsewhere on Earth
+        raise ValueError(f"{text!r} is out of range") from None
 
 
 def from_epoch_ms(milliseconds: int) -> datetime:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import unquote_plus
 
 from switchyard import clock
@@ -19,6 +19,8 @@ from switchyard.names import legal_name, stable_hash
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _MAX_KEY_BYTES = 1024
 _MAX_ID_LENGTH = 256
+_MAX_VERSION_LENGTH = 1024
+_MAX_VERSION_PART_LENGTH = 256
 _JSON_TYPE_NAMES = {list: "a list", str: "a string", int: "a number", float: "a number", bool: "a boolean"}
 
 
@@ -83,7 +85,12 @@ class VideoWork:
         source = message.source
         if source.bucket not in self.allowed_buckets:
             raise SourceNotAllowed(f"the bucket {source.bucket!r} is not among SOURCE_BUCKETS")
-        video_id = message.video_id or self._id_from_key(source.key) or stable_hash(source.bucket, source.key)
+        video_id = (
+            message.video_id
+            or _identifier({"video_id": envelope.video_id}, "video_id")
+            or self._id_from_key(source.key)
+            or stable_hash(source.bucket, source.key)
+        )
         return WorkRequest(
             job_id=legal_name(message.job_id or video_id),
             kind="video-analysis",
@@ -97,7 +104,9 @@ class VideoWork:
 
     def _id_from_key(self, key: str) -> str | None:
         match = self.id_pattern.search(key)
-        return match["video_id"] if match else None
+        found = match["video_id"] if match else None
+        # An id that a message could not carry could not be sent again in a redrive's body either.
+        return found if _is_printable(found, _MAX_ID_LENGTH) else None
 
 
 def redrive_body(request: WorkRequest) -> str:
@@ -179,7 +188,6 @@ def _read_s3_record(record: Mapping[str, Any], envelope: Envelope) -> VideoMessa
             written_at=record.get("eventTime"),
             envelope=envelope,
         ),
-        video_id=envelope.video_id,
     )
 
 
@@ -208,7 +216,6 @@ def _read_eventbridge(message: Mapping[str, Any], envelope: Envelope) -> VideoMe
             written_at=message.get("time"),
             envelope=envelope,
         ),
-        video_id=envelope.video_id,
     )
 
 
@@ -218,7 +225,7 @@ def _read_backend(message: Mapping[str, Any], envelope: Envelope) -> VideoMessag
     s3 = _mapping(message, "s3")
     return VideoMessage(
         _plain_source(s3.get("bucket"), s3.get("key"), s3, envelope),
-        video_id=_identifier(_mapping(message, "video"), "id") or envelope.video_id,
+        video_id=_identifier(_mapping(message, "video"), "id"),
         user_id=_identifier(message, "userId"),
     )
 
@@ -226,7 +233,7 @@ def _read_backend(message: Mapping[str, Any], envelope: Envelope) -> VideoMessag
 def _read_job_message(message: Mapping[str, Any], envelope: Envelope) -> VideoMessage:
     return VideoMessage(
         _plain_source(message.get("video_s3_bucket"), message.get("video_s3_key"), message, envelope),
-        video_id=_identifier(message, "video_id") or envelope.video_id,
+        video_id=_identifier(message, "video_id"),
         job_id=_identifier(message, "job_id"),
         user_id=_identifier(message, "user_id"),
     )
@@ -235,7 +242,7 @@ def _read_job_message(message: Mapping[str, Any], envelope: Envelope) -> VideoMe
 def _read_plain(message: Mapping[str, Any], envelope: Envelope) -> VideoMessage:
     return VideoMessage(
         _plain_source(message.get("bucket"), message.get("key"), message, envelope),
-        video_id=_identifier(message, "video_id") or envelope.video_id,
+        video_id=_identifier(message, "video_id"),
         job_id=_identifier(message, "job_id"),
         user_id=_identifier(message, "user_id"),
     )
@@ -249,19 +256,28 @@ def _mapping(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _identifier(parent: Mapping[str, Any], name: str) -> str | None:
-    """An optional id: a string or an integer, without control characters, of bounded length."""
+    """An optional id: a string or an integer."""
     value = parent.get(name)
     if value is None or value == "":
         return None
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    if not isinstance(value, str) or len(value) > _MAX_ID_LENGTH or not value.isprintable():
+    if not _is_printable(value, _MAX_ID_LENGTH):
         raise InvalidMessage(f"{name} must be printable text of at most {_MAX_ID_LENGTH} characters")
     return value
 
 
-def _optional_text(value: object) -> str | None:
-    return value if isinstance(value, str) and value and len(value) <= _MAX_KEY_BYTES else None
+def _is_printable(value: object, limit: int) -> TypeGuard[str]:
+    return isinstance(value, str) and 0 < len(value) <= limit and value.isprintable()
+
+
+def _optional_text(value: object, limit: int) -> str | None:
+    return value if _is_printable(value, limit) else None
+
+
+def _version_id(value: object) -> str | None:
+    """An S3 versionId; "null" is every object's in a bucket whose versioning is suspended, and tells nothing apart."""
+    return None if value == "null" else _optional_text(value, _MAX_VERSION_LENGTH)
 
 
 def _time(value: object) -> datetime | None:
@@ -283,9 +299,8 @@ def _s3_source(
 ) -> Source:
     """The source of an S3 event: versioned by versionId, else by ETag and sequencer."""
     bucket, key = _location(bucket, key)
-    etag, sequencer, version_id = _optional_text(etag), _optional_text(sequencer), _optional_text(version_id)
-    if version_id == "null":  # a bucket whose versioning is suspended
-        version_id = None
+    etag, sequencer = (_optional_text(part, _MAX_VERSION_PART_LENGTH) for part in (etag, sequencer))
+    version_id = _version_id(version_id)
     content = f"{etag}-{sequencer}" if etag and sequencer else None
     version = version_id or content
     return Source(
@@ -303,11 +318,11 @@ def _s3_source(
 def _plain_source(bucket: object, key: object, message: Mapping[str, Any], envelope: Envelope) -> Source:
     """The source of a message that names an object: versioned by the message, or by the S3 versionId it gives."""
     bucket, key = _location(bucket, key)
-    version_id = _optional_text(message.get("versionId"))
+    version_id = _version_id(message.get("versionId"))
     return Source(
         bucket=bucket,
         key=key,
-        version=version_id or _optional_text(message.get("version")) or envelope.message_id,
+        version=version_id or _optional_text(message.get("version"), _MAX_VERSION_LENGTH) or envelope.message_id,
         message_id=envelope.message_id,
         version_id=version_id,
     )

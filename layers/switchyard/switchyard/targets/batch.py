@@ -6,6 +6,7 @@ JOB_ID and FENCE in its environment, never by its name alone.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import batched
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ _DESCRIBE_LIMIT = 100
 _THROTTLED = 429
 _SERVER_ERROR = 500
 _MAX_REASON = 500
+_FENCE = re.compile("[0-9]{1,15}")
 
 _NEVER_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError, NoCredentialsError)
 
@@ -144,7 +146,7 @@ def run_of(detail: Mapping[str, Any]) -> Run | None:
     container = detail.get("container") or {}
     environment = {pair.get("name"): pair.get("value") for pair in container.get("environment") or ()}
     job_id, fence, state = environment.get("JOB_ID"), environment.get("FENCE"), detail.get("status", "")
-    if not job_id or not fence or not fence.isdigit() or state not in _STATUSES:
+    if not job_id or not fence or not _FENCE.fullmatch(fence) or state not in _STATUSES:
         return None
     created_at = detail.get("createdAt")
     return Run(
