@@ -1,0 +1,77 @@
+"""One deployed local system for the whole tier; each test gets it at rest, and leaves it so.
+
+The system is the one that `make up` starts, with jobs that do what tests tell them (see `job`) in place of real ones.
+It is kept under `.local/tests`: if a run is killed, the next one finds and ends what it left behind.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local.environment import ROOT, STATE, VENVS, seal_this_process
+from local.processes import locked
+from local.stack import LocalStack
+from local.workers import JobDefinition
+from tests.integration.system import FUNCTIONS, System
+
+FOLDER = STATE / "tests" / os.environ.get("PYTEST_XDIST_WORKER", "main")
+GATES = FOLDER / "gates"
+LEDGER = FOLDER / "ledger"
+
+JOB = JobDefinition(
+    (sys.executable, str(ROOT / "tests" / "integration" / "job.py")),
+    {
+        "PYTHONPATH": str(ROOT / "layers" / "switchyard"),
+        "RESULTS_PREFIX": "results/",
+        "GATES": str(GATES),
+        "LEDGER": str(LEDGER),
+    },
+    grace=2,
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker(pytest.mark.integration)
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[LocalStack]:
+    """The running system; `system` is what most tests want."""
+    if not (VENVS / "emulator").exists():
+        pytest.fail("the environments aren't set up: run `make setup`")
+    seal_this_process()
+    with locked(FOLDER / "session.lock"):  # another run of this clone's tests: wait for its end
+        GATES.mkdir(parents=True, exist_ok=True)
+        LEDGER.unlink(missing_ok=True)
+        stack = LocalStack(FOLDER, definitions={"analyze-video": JOB})
+        stack.down()
+        with stack.running():
+            # The template's six minutes suit Lambda's timeout; a test can't wait that long for a redelivery.
+            stack.client("sqs").set_queue_attributes(
+                QueueUrl=stack.resource("VideoQueue"), Attributes={"VisibilityTimeout": "10"}
+            )
+            yield stack
+
+
+@pytest.fixture
+def system(stack: LocalStack, request: pytest.FixtureRequest) -> Iterator[System]:
+    """The running system at rest, with everything a test needs to use it; put in order again afterwards."""
+    system = System(stack, GATES, LEDGER)
+    failed_before = request.session.testsfailed
+    yield system
+    if request.session.testsfailed > failed_before:
+        _tell(system)
+    system.settle()
+
+
+def _tell(system: System) -> None:
+    """What the functions logged during a test that failed: pytest shows it with the failure."""
+    for function in FUNCTIONS:
+        for line in system.stack.function_log(function, since=system.began):
+            print(f"{function}: {line.text}")  # noqa: T201 - captured by pytest

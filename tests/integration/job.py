@@ -1,0 +1,90 @@
+"""What a job of the integration tests runs: a worker that keeps the contract and does what its input file says.
+
+The uploaded object holds the plan, as JSON; anything else is an empty plan, a job that ends well at once:
+
+    {"seconds": 0.5}            work that long
+    {"gate": true}              work until `System.release` is called for the object's key
+    {"permanent": "CODE"}       fail for good (exit code 65)
+    {"again": 2}                ask to be tried again on the first two attempts (exit code 75)
+    {"exit": 137}               crash with that exit code, on every attempt
+
+Each run that passed the fence check writes a line to the ledger when it begins and when it ends.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from switchyard.worker import PermanentFailure, Run, TryAgain, run
+
+PAUSE_SECONDS = 0.02
+
+
+def gate(folder: Path, key: str) -> Path:
+    """The file that opens the gate for an object's key, which itself may hold what no file name can."""
+    return folder / hashlib.sha256(key.encode()).hexdigest()
+
+
+def main(job: Run) -> dict[str, Any]:
+    """Do as the plan says."""
+    plan = _plan(job)
+    _note(job, "begin")
+    try:
+        _obey(plan, job)
+    finally:
+        _note(job, "end")
+    job.save("summary.json", json.dumps(plan).encode())
+    return {"obeyed": plan}
+
+
+def _plan(job: Run) -> dict[str, Any]:
+    where = {"Bucket": job.environment.bucket, "Key": job.environment.key}
+    if job.environment.version_id:
+        where["VersionId"] = job.environment.version_id
+    body = job.s3.get_object(**where)["Body"].read()  # type: ignore[arg-type]
+    try:
+        plan = json.loads(body)
+    except ValueError:
+        return {}
+    return plan if isinstance(plan, dict) else {}
+
+
+def _obey(plan: dict[str, Any], job: Run) -> None:
+    if plan.get("gate"):
+        opened = gate(Path(os.environ["GATES"]), job.environment.key)
+        while not opened.exists():
+            job.checkpoint()
+            time.sleep(PAUSE_SECONDS)
+    until = time.monotonic() + plan.get("seconds", 0)
+    while time.monotonic() < until:
+        job.checkpoint()
+        time.sleep(PAUSE_SECONDS)
+    if "permanent" in plan:
+        raise PermanentFailure(plan["permanent"], "as the plan says")
+    if job.environment.attempt <= plan.get("again", 0):
+        raise TryAgain("AS_PLANNED", "as the plan says")
+    if "exit" in plan:
+        _note(job, "end")
+        os._exit(plan["exit"])
+
+
+def _note(job: Run, event: str) -> None:
+    line = {
+        "event": event,
+        "time": time.time(),
+        "jobId": job.environment.job_id,
+        "key": job.environment.key,
+        "runId": job.environment.run_id,
+        "attempt": job.environment.attempt,
+    }
+    # One short write to a file opened for appending: lines of jobs that run at once don't mix.
+    with Path(os.environ["LEDGER"]).open("ab", buffering=0) as ledger:
+        ledger.write(json.dumps(line).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,311 @@
+"""The deployed local system as tests see it: send something in, steer the jobs, look at what became of it."""
+
+import http.client
+import itertools
+import json
+import os
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from boto3.dynamodb.types import TypeDeserializer
+
+from local.stack import LocalStack
+from local.view import Lane, View
+from tests.integration.job import gate
+
+type Item = dict[str, Any]
+"""A DynamoDB item or a JSON object."""
+
+FUNCTIONS = ("SqsToBatchFunction", "TrackJobFunction", "ReconcileJobsFunction")
+PATIENCE = 30.0
+"""Seconds that anything may take on a busy machine, where a second is usual."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """One run of a job, from the ledger; `end` is None while it runs, or if it was killed."""
+
+    job_id: str
+    key: str
+    run_id: str
+    attempt: int
+    begin: float
+    end: float | None
+
+
+class System:
+    """One test's hands and eyes.
+
+    Args:
+        stack: The running system.
+        gates: The folder of the files that let jobs go on.
+        ledger: The file in which jobs note their runs.
+    """
+
+    def __init__(self, stack: LocalStack, gates: Path, ledger: Path) -> None:
+        self.stack = stack
+        self.view = View(stack)
+        self._gates = gates
+        self._ledger = ledger
+        self._parameters = dict(stack.parameters)
+        self.began = time.time()
+
+    # ---- send something in -----------------------------------------------------------------------------------
+
+    def key(self, name: str = "clip.mp4") -> str:
+        """A key that no other test uses, and that makes a job when something is uploaded to it."""
+        return f"uploads/{uuid.uuid4()}/{name}"
+
+    def upload(self, key: str | None = None, **plan: object) -> str:
+        """Upload an object that tells its job what to do (see `job`); its key."""
+        key = key or self.key()
+        self.stack.client("s3").put_object(
+            Bucket=self.bucket, Key=key, Body=json.dumps(plan).encode(), ContentType="video/mp4"
+        )
+        return key
+
+    def place(self, key: str | None = None, **plan: object) -> str:
+        """As `upload`, but under `quiet/`, of which S3 tells nobody: for messages that tests send themselves."""
+        return self.upload(key or f"quiet/{uuid.uuid4()}/clip.mp4", **plan)
+
+    def send(self, body: object, queue: str = "VideoQueue", **attributes: str) -> str:
+        """Send a message, JSON unless it is a string; its id."""
+        message = self.stack.client("sqs").send_message(
+            QueueUrl=self.stack.resource(queue),
+            MessageBody=body if isinstance(body, str) else json.dumps(body),
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
+            },
+        )
+        return str(message["MessageId"])
+
+    def release(self, key: str) -> None:
+        """Let the job of that object go on."""
+        gate(self._gates, key).touch()
+
+    # ---- look ------------------------------------------------------------------------------------------------
+
+    @property
+    def bucket(self) -> str:
+        """The media bucket."""
+        return self.stack.resource("MediaBucket")
+
+    def jobs(self, *keys: str) -> list[Item]:
+        """The items of JobsTable whose object is one of `keys`."""
+        pages = self.stack.client("dynamodb").get_paginator("scan")
+        items = [
+            _item(raw)
+            for page in pages.paginate(TableName=self.stack.resource("JobsTable"), ConsistentRead=True)
+            for raw in page["Items"]
+        ]
+        return [item for item in items if item.get("source", {}).get("key") in keys]
+
+    def job(self, key: str) -> Item | None:
+        """The one job of that object; None if there is none.
+
+        Raises:
+            AssertionError: If there is more than one.
+        """
+        found = self.jobs(key)
+        assert len(found) <= 1, f"{len(found)} jobs for {key}"
+        return found[0] if found else None
+
+    def wait_for(self, key: str, *statuses: str, seconds: float = PATIENCE) -> Item:
+        """Wait until the object's job has one of these statuses; the job then.
+
+        Raises:
+            AssertionError: If it hasn't by then, or has ended otherwise.
+        """
+
+        def arrived() -> Item | None:
+            job = self.job(key)
+            if job and job["status"] in {"COMPLETED", "FAILED", "CANCELLED"}:
+                assert job["status"] in statuses, f"{key} ended as {job['status']}: {job.get('error')}"
+            return job if job and job["status"] in statuses else None
+
+        return self.until(arrived, f"{key} to be {' or '.join(statuses)}", seconds=seconds)
+
+    def completed(self, *keys: str, seconds: float = PATIENCE) -> list[Item]:
+        """Wait until the jobs of these objects have all ended well; the jobs."""
+        return [self.wait_for(key, "COMPLETED", seconds=seconds) for key in keys]
+
+    def until[Found](
+        self, look: Callable[[], Found | None], what: str, *, seconds: float = PATIENCE, every: float = 0.05
+    ) -> Found:
+        """Look again and again until there is something (that isn't None or False).
+
+        Raises:
+            AssertionError: If there isn't in time.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            found = look()
+            if found is not None and found is not False:
+                return found
+            assert time.monotonic() < deadline, f"waited {seconds:.0f} s in vain for {what}"
+            time.sleep(every)
+
+    def runs(self, *keys: str) -> list[Span]:
+        """The runs that passed the fence check, of these objects' jobs or of all, in the order they began."""
+        lines = [json.loads(line) for line in self._ledger.read_text().splitlines()] if self._ledger.exists() else []
+        ends: dict[tuple[str, int], float] = {}
+        for line in lines:
+            if line["event"] == "end":
+                ends.setdefault((line["runId"], line["attempt"]), line["time"])
+        return [
+            Span(
+                line["jobId"],
+                line["key"],
+                line["runId"],
+                line["attempt"],
+                line["time"],
+                ends.get((line["runId"], line["attempt"])),
+            )
+            for line in lines
+            if line["event"] == "begin" and (not keys or line["key"] in keys)
+        ]
+
+    def most_at_once(self, *keys: str) -> int:
+        """The most runs of these objects' jobs that were ever at work at the same time."""
+        edges = []
+        for span in self.runs(*keys):
+            edges += [(span.begin, 1), (span.end or float("inf"), -1)]
+        # At the same instant, an end comes before a begin.
+        return max(itertools.accumulate(change for _, change in sorted(edges)), default=0)
+
+    def submissions(self, job_id: str) -> list[Item]:
+        """Every Batch job ever submitted for a job, as DescribeJobs shows it."""
+        return [
+            each
+            for each in self.compute("GET", "/_compute/jobs?limit=1000")["jobs"]
+            if {"name": "JOB_ID", "value": job_id} in each["container"]["environment"]
+        ]
+
+    def lane(self) -> Lane:
+        """The lane's slots and waiting room."""
+        return self.view.lane()
+
+    def messages(self, queue: str = "VideoDeadLetterQueue") -> list[Item]:
+        """Take every message out of a queue: body, and attributes by name."""
+        sqs, url = self.stack.client("sqs"), self.stack.resource(queue)
+        taken: list[Item] = []
+        while True:
+            batch = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"])
+            if not batch.get("Messages"):
+                return taken
+            for message in batch["Messages"]:
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+                attributes = message.get("MessageAttributes", {})
+                taken.append(
+                    {
+                        "body": message["Body"],
+                        "attributes": {name: value["StringValue"] for name, value in attributes.items()},
+                    }
+                )
+
+    def drained(self, queue: str = "VideoQueue", *, seconds: float = PATIENCE) -> None:
+        """Wait until a queue holds no message, neither waiting nor being handled."""
+        self.until(lambda: self.view.queues()[queue] == (0, 0), f"{queue} to be empty", seconds=seconds)
+
+    def log(self, function: str) -> list[Item]:
+        """What a function has logged since the test began, as far as it is JSON."""
+        lines = (line.text for line in self.stack.function_log(function, since=self.began))
+        return [json.loads(text) for text in lines if text.startswith("{")]
+
+    # ---- make trouble ----------------------------------------------------------------------------------------
+
+    def fault(self, operation: str, mode: str, **more: object) -> None:
+        """Have the stand-in for Batch misbehave, until the test's end; see `local.compute.faults`."""
+        self.compute("POST", "/_compute/faults", [{"operation": operation, "mode": mode, **more}])
+
+    def fired(self) -> int:
+        """How often the faults have hit so far."""
+        return sum(fault["fired"] for fault in self.compute("GET", "/_compute/faults")["faults"])
+
+    def kill_function(self, function: str) -> int:
+        """Kill every running process of a function, as a crash of Lambda's host would; how many there were."""
+        name = f"ministack-lambda-{self.stack.resource(function)}-"
+        listed = subprocess.run(["ps", "-eo", "pid=,pgid=,args="], capture_output=True, text=True, check=True)
+        killed = 0
+        for line in listed.stdout.splitlines():
+            pid, group, command = line.split(None, 2)
+            if int(group) == self.stack.emulator.pid and name in command:
+                os.kill(int(pid), signal.SIGKILL)
+                killed += 1
+        return killed
+
+    def invoke(self, function: str, event: object = None) -> Item:
+        """Invoke a function with an event of the test's own; its answer.
+
+        Raises:
+            AssertionError: If it raised.
+        """
+        answer = self.stack.client("lambda").invoke(
+            FunctionName=self.stack.resource(function), Payload=json.dumps(event or {}).encode()
+        )
+        payload: Item = json.loads(answer["Payload"].read() or b"null") or {}
+        assert "FunctionError" not in answer, payload
+        return payload
+
+    def compute(self, method: str, path: str, body: object = None) -> Item:
+        """Ask the stand-in for Batch something that AWS has no call for."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.stack.compute.port, timeout=10)
+        try:
+            connection.request(method, path, None if body is None else json.dumps(body).encode())
+            response = connection.getresponse()
+            text = response.read()
+            assert response.status < 300, f"{method} {path}: {response.status} {text.decode()}"
+            found = json.loads(text or b"{}")
+            return found if isinstance(found, dict) else {"faults": found}
+        finally:
+            connection.close()
+
+    # ---- the settings ----------------------------------------------------------------------------------------
+
+    def deploy(self, **parameters: str) -> None:
+        """Deploy the template with other parameters, until the test's end."""
+        self.stack.redeploy(**parameters)
+
+    @contextmanager
+    def variables(self, function: str, **changed: str) -> Iterator[None]:
+        """Give a function other environment variables for a while: where the template allows no such value."""
+        client, name = self.stack.client("lambda"), self.stack.resource(function)
+        before: Mapping[str, str] = client.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+        client.update_function_configuration(FunctionName=name, Environment={"Variables": {**before, **changed}})
+        try:
+            yield
+        finally:
+            client.update_function_configuration(FunctionName=name, Environment={"Variables": dict(before)})
+
+    # ---- the end ---------------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Put everything back: no faults, every gate open, the parameters as before, nothing left to do."""
+        self.compute("DELETE", "/_compute/faults")
+        for span in self.runs():
+            if span.end is None:
+                self.release(span.key)
+        self.stack.redeploy(**self._parameters)
+        self.until(self._idle, "everything to come to rest", seconds=2 * PATIENCE)
+        self.messages("VideoDeadLetterQueue")
+        self.messages("TrackDeadLetterQueue")
+
+    def _idle(self) -> bool:
+        for job in self.view.jobs():
+            if not job.over:
+                self.release(job.key)
+        lane = self.lane()
+        queues = self.view.queues()
+        return not lane.holders and not lane.waiting and queues["VideoQueue"] == queues["TrackQueue"] == (0, 0)
+
+
+def _item(raw: Mapping[str, Any]) -> Item:
+    read = TypeDeserializer().deserialize
+    return {name: read(value) for name, value in raw.items()}
