@@ -531,6 +531,8 @@ def _json_logs(context: Mapping[str, object]) -> Iterator[None]:
     """Everything logged while this lasts goes to stdout, which Batch sends to CloudWatch Logs."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(_JsonLines(context))
+    for chatty in ("boto3", "botocore", "s3transfer", "urllib3"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     root = logging.getLogger()
     before = root.level
     root.addHandler(handler)

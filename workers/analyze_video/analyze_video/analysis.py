@@ -125,13 +125,14 @@ class _Pass:
         while in_a_row < _ERRORS_IN_A_ROW:
             try:
                 for packet in self._container.demux(wanted):
+                    # Only now: what no packet follows is the end of a file cut short, and no damage within it.
+                    self.errors += in_a_row
                     in_a_row = 0
                     yield packet
             except av.FFmpegError:
                 # Its generator is over, the container isn't: the next one goes on behind the damage.
                 self._source.raise_failure()
                 in_a_row += 1
-                self.errors += 1
             else:
                 return
 

@@ -49,6 +49,7 @@ def opened(source: S3File) -> Iterator[Any]:
     except (av.FFmpegError, UnicodeDecodeError) as error:
         source.raise_failure()
         raise _not_a_video(source) from error
+    source.raise_failure()
     with container:
         yield container
 
@@ -83,10 +84,9 @@ def chosen(container: Any) -> Streams:  # noqa: ANN401 - PyAV ships types, but n
     video = best if best in pictures else pictures[0]
     if video.codec_context is None:
         raise PermanentFailure("UNKNOWN_CODEC", "the video stream has a codec that can't be decoded")
-    if video.width * video.height > MAX_PIXELS:
-        raise PermanentFailure(
-            "TOO_LARGE", f"pictures of {video.width} × {video.height}; at most {MAX_PIXELS:,} pixels"
-        )
+    if not 0 < video.width * video.height <= MAX_PIXELS:  # 0: FFmpeg itself has refused, by _DECODING
+        raise PermanentFailure("TOO_LARGE", f"the pictures have more than {MAX_PIXELS:,} pixels, or no known size")
+    video.codec_context.options = _DECODING  # again: a stream may change its size on the way
     video.thread_type = "AUTO"
     video.codec_context.thread_count = 4  # each thread holds pictures of its own, so not one for every core there is
     audio = container.streams.best("audio", related=video)

@@ -49,7 +49,6 @@ class Loudness:
         return {
             "state": "measured",
             "integratedLufs": round(integrated, 1),
-            "rangeLu": round(float(self._newest[_PREFIX + "LRA"]), 1),
             "truePeakDbtp": round(peak_db, 1),
         }
 

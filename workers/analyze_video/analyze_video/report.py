@@ -107,7 +107,7 @@ def clock(seconds: float) -> str:
 def _plain(text: str) -> str:
     """A name somebody else chose, so that Markdown and HTML in it stay text."""
     text = "".join(character if character.isprintable() else "�" for character in text)
-    return "".join(f"&#{ord(character)};" if character in "\\`*_{}[]()<>#+!|&~$" else character for character in text)
+    return "".join(f"&#{ord(character)};" if character in "\\`*_[]<>#|&~$" else character for character in text)
 
 
 def _size(summary: dict[str, Any]) -> str:
@@ -117,10 +117,7 @@ def _size(summary: dict[str, Any]) -> str:
 def _loudness(loudness: dict[str, Any]) -> str:
     match loudness["state"]:
         case "measured":
-            return (
-                f"{loudness['integratedLufs']} LUFS integrated, range {loudness['rangeLu']} LU,"
-                f" true peak {loudness['truePeakDbtp']} dBTP (EBU R 128)"
-            )
+            return f"{loudness['integratedLufs']} LUFS, true peak {loudness['truePeakDbtp']} dBTP (EBU R 128)"
         case "none":
             return "no audio"
         case "silent":

@@ -48,7 +48,7 @@ class S3File:
         self, s3: "S3Client", bucket: str, key: str, version_id: str | None, checkpoint: Callable[[], None]
     ) -> None:
         self.name = "the video"  # FFmpeg guesses formats from names too: it is told nothing
-        self.failure: BaseException | None = None
+        self.failure: Exception | None = None
         self._s3 = s3
         self._object: dict[str, Any] = {"Bucket": bucket, "Key": key}
         if version_id:
@@ -67,11 +67,20 @@ class S3File:
         self.version_id = head.get("VersionId")
 
     def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes from the current position: at least one, except at the end."""
-        number, offset = divmod(self._position, BLOCK_BYTES)
-        if self._position >= self.size:
+        """Up to `size` bytes from the current position: at least one, except at the end.
+
+        It raises nothing. FFmpeg takes an error in here for the end of the file, sometimes, and goes on: so it is given
+        an end, and the error is kept for `raise_failure`.
+        """
+        if self._position >= self.size or self.failure is not None:
             return b""
-        data = self._block(number)[offset:][: size if size >= 0 else None]
+        number, offset = divmod(self._position, BLOCK_BYTES)
+        try:
+            block = self._block(number)
+        except Exception as error:  # noqa: BLE001 - whatever it is, raise_failure raises it
+            self.failure = error
+            return b""
+        data = block[offset:][: size if size >= 0 else None]
         self._position += len(data)
         return data
 
@@ -86,7 +95,7 @@ class S3File:
         return self._position
 
     def raise_failure(self) -> None:
-        """Raise what ended the reading, if anything did: FFmpeg takes some read errors for the end of the file."""
+        """Raise what ended the reading early, if anything did. To be asked before any verdict on the file."""
         if self.failure is not None:
             raise self.failure
 
@@ -94,12 +103,7 @@ class S3File:
         if number in self._blocks:
             self._blocks.move_to_end(number)
             return self._blocks[number]
-        try:
-            block = self._fetch(number * BLOCK_BYTES)
-        except BaseException as error:
-            self.failure = error
-            raise
-        self._blocks[number] = block
+        block = self._blocks[number] = self._fetch(number * BLOCK_BYTES)
         if len(self._blocks) > BLOCKS_KEPT:
             self._blocks.popitem(last=False)
         return block
@@ -109,7 +113,8 @@ class S3File:
         wanted = {**self._object, "IfMatch": self.etag, "Range": f"bytes={start}-{end - 1}"}
         if self.version_id:
             wanted["VersionId"] = self.version_id
-        for attempt in range(1, READ_ATTEMPTS + 1):
+        for attempt in range(READ_ATTEMPTS):
+            time.sleep(0.2 * 2**attempt if attempt else 0)
             self._checkpoint()
             try:
                 block: bytes = self._s3.get_object(**wanted)["Body"].read()
@@ -121,7 +126,6 @@ class S3File:
                 if len(block) == end - start:
                     return block
                 log.warning("S3 sent %d bytes of %d from %d", len(block), end - start, start)
-            time.sleep(0.2 * 2**attempt)
         raise TryAgain("SOURCE_UNREACHABLE", f"S3 broke off {READ_ATTEMPTS} times while sending the video")
 
 
