@@ -67,7 +67,7 @@ def test_the_pages_name_parameters_that_exist() -> None:
 def test_every_function_log_is_where_the_runbook_looks() -> None:
     groups = {group["LogGroupName"]["Fn::Sub"] for group in load(TEMPLATE).of_type("AWS::Logs::LogGroup").values()}
     assert groups == {
-        f"/aws/lambda/${{AWS::StackName}}-{name}" for name in re.findall(r"errors (\w+_\w+)", RUNBOOK.read_text())
+        f"/aws/lambda/${{AWS::StackName}}-{name}" for name in re.findall(r"troubles (\w+_\w+)", RUNBOOK.read_text())
     }
 
 
