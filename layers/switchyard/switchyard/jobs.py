@@ -204,11 +204,12 @@ def judge(found: Job | None, request: WorkRequest, *, now: datetime, grace: time
         return Verdict.DUPLICATE
     if is_older(request.source, found.request.source):
         return Verdict.DUPLICATE
-    if found.status in TERMINAL:
-        return Verdict.START
-    accepted_at = found.claimed_at or found.created_at
-    newer = is_newer_work(request.source, found.request.source, accepted_at)
-    return Verdict.WAIT_BEHIND if newer else Verdict.DUPLICATE
+    newer = is_newer_work(request.source, found.request.source, found.claimed_at or found.created_at)
+    if found.status not in TERMINAL:
+        return Verdict.WAIT_BEHIND if newer else Verdict.DUPLICATE
+    # A plain message that comes after the end asks for another run; S3 telling late of what that run has read does not.
+    told_late = request.source.written_at is not None and not newer and not found.never_started
+    return Verdict.DUPLICATE if told_late else Verdict.START
 
 
 def _judge_same_work(found: Job, request: WorkRequest, *, now: datetime, grace: timedelta) -> Verdict:

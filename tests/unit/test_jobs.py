@@ -1,0 +1,381 @@
+"""What a message means for the job it names, and which statuses may follow which."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise, product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from switchyard.jobs import (
+    HOLDING_SLOT,
+    TERMINAL,
+    TRANSITIONS,
+    Job,
+    Source,
+    Status,
+    TargetSpec,
+    Verdict,
+    WorkRequest,
+    is_newer_work,
+    is_older,
+    judge,
+    origins_of,
+)
+from tests.requests import SENT_AT, request, source
+
+GRACE = timedelta(seconds=120)
+NOW = SENT_AT + timedelta(hours=1)
+YOUNG = NOW - GRACE + timedelta(milliseconds=1)
+STALE = NOW - GRACE
+
+BUSY = [Status.PENDING, Status.WAITING, Status.CLAIMED, Status.SUBMITTED, Status.RUNNING]
+ENDED = sorted(TERMINAL)
+
+
+def found(status: Status, of: Source | None = None, *, claimed_at: datetime | None = YOUNG) -> Job:
+    """The job that the table holds."""
+    return Job(request("a", of=of or source()), status, fence=1, created_at=SENT_AT, claimed_at=claimed_at)
+
+
+def verdict(job: Job | None, of: Source | None = None) -> Verdict:
+    """What a request for the same job id, by default for the same work, means for it."""
+    return judge(job, request("a", of=of or source()), now=NOW, grace=GRACE)
+
+
+# ---- judge: new work and the same work ------------------------------------------------------------------------------
+
+
+def test_an_unknown_job_is_started() -> None:
+    assert verdict(None) is Verdict.START
+
+
+def test_a_row_that_somebody_wrote_ahead_of_the_work_is_started() -> None:
+    assert verdict(found(Status.PENDING, source(version=""))) is Verdict.START
+
+
+def test_the_same_work_is_started_while_it_is_pending() -> None:
+    assert verdict(found(Status.PENDING)) is Verdict.START
+
+
+@pytest.mark.parametrize("status", [Status.WAITING, Status.SUBMITTED, Status.RUNNING, *ENDED])
+def test_the_same_work_is_a_duplicate_once_it_was_accepted(status: Status) -> None:
+    assert verdict(found(status)) is Verdict.DUPLICATE
+
+
+@pytest.mark.parametrize("status", [Status.WAITING, Status.SUBMITTED, Status.RUNNING, *ENDED])
+def test_an_old_claim_time_makes_no_accepted_work_adoptable(status: Status) -> None:
+    assert verdict(found(status, claimed_at=STALE)) is Verdict.DUPLICATE
+
+
+def test_work_that_was_given_up_before_it_started_is_started_by_a_redrive() -> None:
+    assert verdict(replace(found(Status.FAILED), never_started=True)) is Verdict.START
+
+
+def test_a_young_claim_of_the_same_message_is_in_flight() -> None:
+    assert verdict(found(Status.CLAIMED)) is Verdict.IN_FLIGHT
+
+
+def test_a_young_claim_of_another_message_for_the_same_work_makes_a_duplicate() -> None:
+    assert verdict(found(Status.CLAIMED), source(message_id="m2")) is Verdict.DUPLICATE
+
+
+@pytest.mark.parametrize("message_id", ["m1", "m2"])
+@pytest.mark.parametrize("age", [GRACE, GRACE * 2, timedelta(days=400)])
+def test_a_stale_claim_is_adopted_by_whichever_message_comes(message_id: str, age: timedelta) -> None:
+    assert verdict(found(Status.CLAIMED, claimed_at=NOW - age), source(message_id=message_id)) is Verdict.ADOPT
+
+
+def test_a_claim_from_the_future_of_another_clock_is_young() -> None:
+    assert verdict(found(Status.CLAIMED, claimed_at=NOW + GRACE)) is Verdict.IN_FLIGHT
+
+
+def test_a_claim_without_a_time_is_left_alone() -> None:
+    assert verdict(found(Status.CLAIMED, claimed_at=None)) is Verdict.DUPLICATE
+
+
+# ---- judge: other versions ------------------------------------------------------------------------------------------
+
+V1 = source(version="v1", sequencer="0A")
+V2 = source(version="v2", sequencer="0B", message_id="m2")
+V2_UNORDERED = source(version="v2", sequencer=None, message_id="m2")
+PLAIN = source(version="m3", message_id="m3", written_at=None)
+
+
+@pytest.mark.parametrize("status", BUSY)
+def test_a_newer_upload_waits_behind_the_work_on_an_older_one(status: Status) -> None:
+    assert verdict(found(status, V1), V2) is Verdict.WAIT_BEHIND
+
+
+@pytest.mark.parametrize("status", ENDED)
+def test_a_newer_upload_runs_once_the_older_one_has_ended(status: Status) -> None:
+    assert verdict(found(status, V1), V2) is Verdict.START
+
+
+@pytest.mark.parametrize("status", [*BUSY, *ENDED])
+def test_an_older_upload_is_a_duplicate_of_a_newer_one(status: Status) -> None:
+    assert verdict(found(status, V2), V1) is Verdict.DUPLICATE
+
+
+@pytest.mark.parametrize("status", BUSY)
+def test_an_upload_that_can_not_be_ordered_waits_behind(status: Status) -> None:
+    assert verdict(found(status, V1), V2_UNORDERED) is Verdict.WAIT_BEHIND
+
+
+@pytest.mark.parametrize("status", ENDED)
+def test_an_upload_that_can_not_be_ordered_runs_once_the_other_has_ended(status: Status) -> None:
+    assert verdict(found(status, V1), V2_UNORDERED) is Verdict.START
+
+
+@pytest.mark.parametrize("status", [*BUSY, *ENDED])
+def test_a_version_that_has_had_its_run_is_a_duplicate(status: Status) -> None:
+    job = replace(found(status, V1), past_versions=("v0", "v2"))
+    assert verdict(job, V2_UNORDERED) is Verdict.DUPLICATE
+
+
+@pytest.mark.parametrize("busy_with", [V1, source(version="m2", message_id="m2", written_at=None)])
+@pytest.mark.parametrize("status", BUSY)
+def test_a_plain_message_for_a_busy_job_is_a_duplicate(status: Status, busy_with: Source) -> None:
+    assert verdict(found(status, busy_with), PLAIN) is Verdict.DUPLICATE
+
+
+@pytest.mark.parametrize("status", ENDED)
+def test_a_plain_message_for_an_ended_job_runs_it_again(status: Status) -> None:
+    assert verdict(found(status, V1), PLAIN) is Verdict.START
+
+
+@pytest.mark.parametrize("status", BUSY)
+def test_an_upload_from_before_a_plain_message_was_accepted_is_what_it_meant(status: Status) -> None:
+    upload = source(version="v1", written_at=YOUNG - timedelta(seconds=1))
+    assert verdict(found(status, PLAIN), upload) is Verdict.DUPLICATE
+
+
+@pytest.mark.parametrize("status", BUSY)
+def test_an_upload_from_after_a_plain_message_was_accepted_waits_behind(status: Status) -> None:
+    upload = source(version="v1", written_at=YOUNG + timedelta(seconds=1))
+    assert verdict(found(status, PLAIN), upload) is Verdict.WAIT_BEHIND
+
+
+def test_what_was_never_claimed_was_accepted_when_it_was_made() -> None:
+    upload = source(version="v1", written_at=SENT_AT + timedelta(seconds=1))
+    assert verdict(found(Status.PENDING, PLAIN, claimed_at=None), upload) is Verdict.WAIT_BEHIND
+
+
+@pytest.mark.parametrize("status", ENDED)
+def test_an_upload_from_after_a_plain_message_runs_once_that_has_ended(status: Status) -> None:
+    upload = source(version="v1", written_at=YOUNG + timedelta(seconds=1))
+    assert verdict(found(status, PLAIN), upload) is Verdict.START
+
+
+@pytest.mark.parametrize("status", ENDED)
+def test_an_upload_that_an_ended_run_of_a_plain_message_has_read_is_a_duplicate(status: Status) -> None:
+    upload = source(version="v1", written_at=YOUNG - timedelta(seconds=1))
+    assert verdict(found(status, PLAIN), upload) is Verdict.DUPLICATE
+
+
+def test_an_upload_that_a_plain_message_never_got_to_read_is_started() -> None:
+    upload = source(version="v1", written_at=YOUNG - timedelta(seconds=1))
+    assert verdict(replace(found(Status.FAILED, PLAIN), never_started=True), upload) is Verdict.START
+
+
+# ---- judge: whatever the case ---------------------------------------------------------------------------------------
+
+every_case = pytest.mark.parametrize(
+    ("status", "of", "claimed_at"),
+    list(product(Status, [V1, replace(V1, message_id="m9"), V2, V2_UNORDERED, PLAIN], [None, YOUNG, STALE])),
+)
+
+
+@every_case
+def test_nothing_is_started_over_a_job_that_is_under_way(
+    status: Status, of: Source, claimed_at: datetime | None
+) -> None:
+    if status in {Status.WAITING, *HOLDING_SLOT}:
+        assert verdict(found(status, V1, claimed_at=claimed_at), of) is not Verdict.START
+
+
+@every_case
+def test_only_a_stale_claim_for_the_same_work_is_adopted(
+    status: Status, of: Source, claimed_at: datetime | None
+) -> None:
+    adoptable = status is Status.CLAIMED and of.version == V1.version and claimed_at == STALE
+    assert (verdict(found(status, V1, claimed_at=claimed_at), of) is Verdict.ADOPT) == adoptable
+
+
+@every_case
+def test_nothing_waits_behind_a_job_that_has_ended(status: Status, of: Source, claimed_at: datetime | None) -> None:
+    if status in TERMINAL:
+        assert verdict(found(status, V1, claimed_at=claimed_at), of) is not Verdict.WAIT_BEHIND
+
+
+# ---- order of uploads -----------------------------------------------------------------------------------------------
+
+sequencers = st.text("0123456789ABCDEF", min_size=1, max_size=20)
+
+
+def upload(sequencer: str | None) -> Source:
+    return source(sequencer=sequencer)
+
+
+@given(sequencers)
+def test_nothing_is_older_than_itself(sequencer: str) -> None:
+    assert not is_older(upload(sequencer), upload(sequencer))
+
+
+@given(sequencers, sequencers)
+def test_at_most_one_of_two_is_the_older(one: str, other: str) -> None:
+    assert not (is_older(upload(one), upload(other)) and is_older(upload(other), upload(one)))
+
+
+@given(sequencers, sequencers, sequencers)
+def test_older_than_an_older_one_is_older(one: str, two: str, three: str) -> None:
+    first, second, third = sorted([one, two, three], key=lambda text: text.ljust(20, "0"))
+    older = [is_older(upload(a), upload(b)) for a, b in pairwise([first, second, third])]
+    assert is_older(upload(first), upload(third)) == any(older)
+
+
+@given(sequencers, sequencers)
+def test_the_order_is_that_of_the_numbers_padded_on_the_right(one: str, other: str) -> None:
+    assert is_older(upload(one), upload(other)) == (int(one.ljust(20, "0"), 16) < int(other.ljust(20, "0"), 16))
+
+
+@given(sequencers, st.integers(1, 10))
+def test_zeros_at_the_end_make_no_difference(sequencer: str, zeros: int) -> None:
+    padded = upload(sequencer + "0" * zeros)
+    assert not is_older(upload(sequencer), padded)
+    assert not is_older(padded, upload(sequencer))
+
+
+@pytest.mark.parametrize(("one", "other"), [(None, "0B"), ("0A", None), (None, None)])
+def test_without_both_sequencers_nothing_is_older(one: str | None, other: str | None) -> None:
+    assert not is_older(upload(one), upload(other))
+
+
+@pytest.mark.parametrize("other", [source(bucket="other", sequencer="0B"), source(key="other.mp4", sequencer="0B")])
+def test_sequencers_of_different_keys_say_nothing(other: Source) -> None:
+    assert not is_older(upload("0A"), other)
+
+
+@pytest.mark.parametrize(
+    ("of", "busy_with", "newer"),
+    [
+        (source(written_at=NOW), source(written_at=SENT_AT), True),
+        (source(written_at=SENT_AT), source(written_at=NOW), True),
+        (source(written_at=NOW), source(written_at=None), False),
+        (source(written_at=NOW + timedelta(milliseconds=1)), source(written_at=None), True),
+        (source(written_at=None), source(written_at=SENT_AT), False),
+        (source(written_at=None), source(written_at=None), False),
+    ],
+    ids=["two uploads", "two uploads, reordered", "at once", "after the message", "plain after upload", "two plain"],
+)
+def test_only_an_upload_is_certainly_other_work(of: Source, busy_with: Source, newer: bool) -> None:  # noqa: FBT001
+    assert is_newer_work(of, busy_with, accepted_at=NOW) is newer
+
+
+# ---- statuses -------------------------------------------------------------------------------------------------------
+
+
+def test_every_status_has_its_transitions() -> None:
+    assert set(TRANSITIONS) == set(Status)
+
+
+@pytest.mark.parametrize("status", ENDED)
+def test_nothing_follows_an_end(status: Status) -> None:
+    assert not TRANSITIONS[status]
+
+
+def test_what_has_no_way_on_is_an_end() -> None:
+    assert {status for status, following in TRANSITIONS.items() if not following} == TERMINAL
+
+
+@pytest.mark.parametrize("status", sorted(set(Status) - TERMINAL))
+def test_every_job_can_still_be_cancelled_or_fail(status: Status) -> None:
+    assert TRANSITIONS[status] >= {Status.FAILED, Status.CANCELLED}
+
+
+@pytest.mark.parametrize("status", sorted(set(Status) - {Status.PENDING}))
+def test_every_status_can_be_reached(status: Status) -> None:
+    assert origins_of(status)
+
+
+def test_a_slot_is_held_from_the_claim_to_the_end() -> None:
+    assert HOLDING_SLOT | TERMINAL | {Status.PENDING, Status.WAITING} == set(Status)
+
+
+def test_a_slot_is_taken_only_by_a_claim() -> None:
+    outside = {Status.PENDING, Status.WAITING}
+    assert {to for origin in outside for to in TRANSITIONS[origin] if to in HOLDING_SLOT} == {Status.CLAIMED}
+
+
+def test_a_run_never_goes_back() -> None:
+    assert TRANSITIONS[Status.RUNNING] == TERMINAL
+
+
+@given(st.sampled_from(Status), st.sampled_from(Status))
+def test_origins_are_the_transitions_read_backwards(origin: Status, to: Status) -> None:
+    assert (origin in origins_of(to)) == (to in TRANSITIONS[origin])
+
+
+# ---- requests as JSON -----------------------------------------------------------------------------------------------
+
+texts = st.text(max_size=5)
+moments = st.datetimes(timezones=st.sampled_from([UTC])).map(
+    lambda moment: moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+)
+requests = st.builds(
+    WorkRequest,
+    job_id=texts,
+    kind=texts,
+    lane=texts,
+    target=st.builds(TargetSpec, texts, texts, texts),
+    source=st.builds(
+        Source,
+        bucket=texts,
+        key=texts,
+        version=texts,
+        message_id=texts,
+        version_id=st.none() | texts,
+        sequencer=st.none() | texts,
+        written_at=st.none() | moments,
+    ),
+    sent_at=moments,
+    video_id=texts,
+    user_id=st.none() | texts,
+)
+
+
+@given(requests)
+def test_a_request_survives_its_json(wanted: WorkRequest) -> None:
+    assert WorkRequest.from_json(wanted.to_json()) == wanted
+
+
+@given(requests)
+def test_the_json_of_a_request_is_stable(wanted: WorkRequest) -> None:
+    assert WorkRequest.from_json(wanted.to_json()).to_json() == wanted.to_json()
+
+
+def test_the_json_of_a_request_is_compact_and_without_what_is_absent() -> None:
+    assert request("a", of=source(written_at=None)).to_json() == (
+        '{"job_id":"a","kind":"video-analysis","lane":"video",'
+        '"target":{"type":"batch","queue":"queue","definition":"definition"},'
+        '"source":{"bucket":"media","key":"uploads/a.mp4","version":"v1","message_id":"m1"},'
+        '"sent_at":"2026-11-22T12:00:00.000Z","video_id":"a"}'
+    )
+
+
+# ---- a job ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("run_id", "target_id", "counts"), [(None, None, None), (None, "b1", "b1"), ("b2", "b1", "b2"), ("b2", None, "b2")]
+)
+def test_the_run_that_passed_the_fence_check_counts_before_the_recorded_one(
+    run_id: str | None, target_id: str | None, counts: str | None
+) -> None:
+    assert replace(found(Status.RUNNING), run_id=run_id, target_id=target_id).authoritative_target_id == counts
+
+
+@pytest.mark.parametrize("status", sorted(set(Status) - {Status.PENDING}))
+def test_only_a_pending_row_is_a_placeholder(status: Status) -> None:
+    assert not found(status, source(version="")).is_placeholder
