@@ -94,6 +94,7 @@ class Compute:
                     api.application(lifespan),
                     http=Wire,
                     ws="none",
+                    lifespan="on",
                     loop="asyncio",
                     proxy_headers=False,
                     server_header=False,
@@ -104,7 +105,7 @@ class Compute:
                 self.hurry,
             )
             await server.serve(sockets=[listener])
-            return not server.failed
+            return server.started and not server.failed
 
     def _publish(self, port: int) -> None:
         """Tell the starter the port, in a file that is there whole or not at all."""
@@ -152,7 +153,11 @@ def main(
         config = Config.read(config_file)
     except ConfigError as error:
         raise click.ClickException(str(error)) from error
-    if not asyncio.run(Compute(config, state, emulator, keep_workers).serve(port)):
+    try:
+        good = asyncio.run(Compute(config, state, emulator, keep_workers).serve(port))
+    except OSError as error:
+        raise click.ClickException(str(error)) from error
+    if not good:
         raise click.exceptions.Exit(1)
 
 

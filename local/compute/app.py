@@ -17,11 +17,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from local.compute.authorize import Gatekeeper, SignedRequest
+from local.compute.authorize import Gatekeeper, SignedRequest, signed_for_batch
 from local.compute.batch import Batch
 from local.compute.config import Shape
 from local.compute.engine import Engine
-from local.compute.errors import ApiError, ClientError, InvalidRequestError, ThrottledError
+from local.compute.errors import ApiError, ClientError, InvalidRequestError, ThrottledError, UnsignedError
 from local.compute.events import Outbox
 from local.compute.faults import Fault, Faults
 from local.compute.store import Store
@@ -81,11 +81,13 @@ class Api:
 
     async def aws(self, request: Request) -> Response:
         """Any call of AWS Batch."""
-        body = await request.body()
+        signed = _signed(request, await request.body())
+        if not signed_for_batch(signed.headers):
+            raise UnsignedError
         operation, members = self._batch.operation(request.method, request.url.path.rstrip("/"))
-        members |= _members(request, body)
+        members |= _members(request, signed.body)
         if self._gatekeeper:
-            refusal = await self._gatekeeper.check(_signed(request, body), self._batch.grants(operation, members))
+            refusal = await self._gatekeeper.check(signed, self._batch.grants(operation, members))
             if refusal:
                 headers = {"x-amzn-ErrorType": refusal.error_type, **_request_id()}
                 return Response(refusal.body, refusal.status, headers, "application/json")
@@ -123,7 +125,7 @@ class Api:
     async def jobs(self, request: Request) -> Response:
         """The newest jobs in full, `?limit=` of them (100), also `?status=RUNNING`."""
         status = request.query_params.get("status")
-        limit = min(int(request.query_params.get("limit", 100)), MAX_SHOWN)
+        limit = min(_number(request, "limit", 100), MAX_SHOWN)
         jobs = self._store.page([("status = ?", status)] if status else [], before=None, limit=limit)
         return JSONResponse({"jobs": [job.detail for job in jobs]})
 
@@ -137,8 +139,8 @@ class Api:
             return JSONResponse({"message": "no such job"}, 404)
         ended = len(job.detail["attempts"])
         active = job.status in {"STARTING", "RUNNING"}
-        attempt = int(request.query_params.get("attempt", ended + 1 if active else max(ended, 1)))
-        offset = int(request.query_params.get("offset", 0))
+        attempt = _number(request, "attempt", ended + 1 if active else max(ended, 1))
+        offset = _number(request, "offset", 0)
         content = b""
         with contextlib.suppress(FileNotFoundError), self._engine.log(job.id, attempt).open("rb") as file:
             file.seek(offset)
@@ -160,6 +162,13 @@ class Api:
         self._faults.clear()
         self._outbox.release()
         return await self.report_faults(request)
+
+
+def _number(request: Request, name: str, default: int) -> int:
+    text = request.query_params.get(name, str(default))
+    if not text.isdecimal():
+        raise ClientError(f"{name} must be a number, not {text}")
+    return int(text)
 
 
 def _members(request: Request, body: bytes) -> Shape:

@@ -13,6 +13,7 @@ import asyncio
 import http.client
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,7 +27,9 @@ from local.compute.errors import EmulatorUnreachableError
 from local.compute.events import ONE_TRY, ROOT
 
 TIMEOUT_SECONDS = 10
-FORBIDDEN = 403
+SERVICE_ERRORS = frozenset({"ClientException", "InvalidAction"})
+"""What the emulator's own Batch answers where it can't do something: by then the caller has passed."""
+CREDENTIAL = re.compile(r"AWS4-HMAC-SHA256 .*Credential=[^,]+/batch/aws4_request")
 ASSUMED_ROLE = re.compile(r"^arn:aws:sts::(\d+):assumed-role/([^/]+)/")
 
 
@@ -79,25 +82,27 @@ class Gatekeeper:
         try:
             # The signature covers the Host header: the caller's stays.
             connection.putrequest(request.method, request.target, skip_host=True, skip_accept_encoding=True)
-            for name, value in [*request.headers, *extra.items()]:
+            headers = [(name, value) for name, value in request.headers if name.lower() != "x-amz-target"]
+            for name, value in [*headers, *extra.items()]:
                 connection.putheader(name, value)
             connection.endheaders(request.body)
             answer = connection.getresponse()
             body = answer.read()
         finally:
             connection.close()
-        if answer.status != FORBIDDEN:
+        error_type = answer.headers.get("x-amzn-errortype") or _type(body)
+        if answer.status < 300 or error_type in SERVICE_ERRORS:
             return None
-        return Refusal(answer.status, answer.headers.get("x-amzn-errortype", "AccessDeniedException"), body)
+        return Refusal(answer.status, error_type, body)
 
     def _allowed(self, refusal: Refusal, grant: Grant) -> bool:
         """Whether the refused caller's policies allow the action on each of the resources themselves."""
-        found = re.search(r"User: (\S+) is not authorized", json.loads(refusal.body).get("message", ""))
+        found = re.search(rb"User: (\S+) is not authorized", refusal.body)
         if not found or not grant.resources:
             # Not a matter of policies: a bad signature, an unknown key.
             return False
         # A session's policies are its role's.
-        principal = ASSUMED_ROLE.sub(r"arn:aws:iam::\1:role/\2#", found[1]).partition("#")[0]
+        principal = ASSUMED_ROLE.sub(r"arn:aws:iam::\1:role/\2#", found[1].decode()).partition("#")[0]
         return all(
             self._iam.simulate_principal_policy(
                 PolicySourceArn=principal, ActionNames=[f"batch:{grant.action}"], ResourceArns=[resource]
@@ -105,3 +110,20 @@ class Gatekeeper:
             == "allowed"
             for resource in grant.resources
         )
+
+
+def signed_for_batch(headers: Iterable[tuple[str, str]]) -> bool:
+    """Whether a request claims to be signed for AWS Batch.
+
+    Asked for even where nobody checks the signature: a web page in the developer's browser can reach this port, but
+    can't send this header, and so can't start commands.
+    """
+    return any(name.lower() == "authorization" and CREDENTIAL.match(value) for name, value in headers)
+
+
+def _type(body: bytes) -> str:
+    """The error's name in a JSON body."""
+    try:
+        return str(json.loads(body).get("__type", "")).rpartition("#")[2]
+    except (ValueError, AttributeError):
+        return ""

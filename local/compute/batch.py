@@ -75,6 +75,7 @@ class Batch:
         self._engine = engine
         self._model = Session().get_service_model("batch")
         self._validator = ParamValidator()
+        self._routes = {name: _route(self._model.operation_model(name).http) for name in self._model.operation_names}
         self._operations: Mapping[str, Callable[[Shape], Shape]] = {
             "SubmitJob": self.submit_job,
             "DescribeJobs": self.describe_jobs,
@@ -94,10 +95,8 @@ class Batch:
         Raises:
             ClientError: AWS Batch has no such operation, or it isn't done here.
         """
-        for name in self._model.operation_names:
-            http = self._model.operation_model(name).http
-            pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+)", re.escape(http["requestUri"]))
-            if http["method"] == method and (found := re.fullmatch(pattern, path)):
+        for name, (verb, pattern) in self._routes.items():
+            if verb == method and (found := pattern.fullmatch(path)):
                 if name not in self._operations:
                     raise ClientError(f"{name} isn't part of the local stand-in for AWS Batch")
                 return name, found.groupdict()
@@ -370,6 +369,11 @@ class Batch:
         if job is None:
             raise ClientError(f"Resource {arn} not found; the local stand-in for AWS Batch keeps tags of jobs only")
         return job
+
+
+def _route(http: Mapping[str, str]) -> tuple[str, re.Pattern[str]]:
+    """The method and path of an operation, its `{labels}` as named groups."""
+    return http["method"], re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+)", re.escape(http["requestUri"])))
 
 
 # ---- checks ----------------------------------------------------------------------------------------------------

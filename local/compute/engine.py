@@ -96,15 +96,14 @@ class Engine:
     def resume(self) -> None:
         """Take up where the last process left off: attach to living workers, start what was about to start."""
         self._outbox.release()
-        for queue in self._config.queues:
-            for job in self._store.by_status(queue, ["STARTING", "RUNNING"]):
-                attempt = Attempt(self._directory(job.id, len(job.detail["attempts"]) + 1))
-                self._runs[job.id] = _Run(attempt, queue, announced=job.status == "RUNNING")
-                if not attempt.running() and not attempt.ended() and not attempt.alive():
-                    attempt.launch(self._specification(job))
-                if job.detail.get("isTerminated"):
-                    attempt.stop()
-                LOG.info("took up %s (%s), %s", job.detail["jobName"], job.id, job.status)
+        for job in self._store.under_way():
+            attempt = Attempt(self._directory(job.id, len(job.detail["attempts"]) + 1))
+            self._runs[job.id] = _Run(attempt, job.queue, announced=job.status == "RUNNING")
+            if not attempt.running() and not attempt.ended() and not attempt.alive():
+                attempt.launch(self._specification(job))
+            if job.detail.get("isTerminated"):
+                attempt.stop()
+            LOG.info("took up %s (%s), %s", job.detail["jobName"], job.id, job.status)
 
     async def run(self) -> None:
         """Move jobs until cancelled."""
@@ -158,6 +157,7 @@ class Engine:
             for job in self._store.by_status(queue.name, ["RUNNABLE"], free):
                 with self._store.transaction():
                     job.detail["container"] |= self._placement()
+                    job.detail.pop("statusReason", None)  # the last attempt's
                     self._move(job, "STARTING")
                 attempt = Attempt(self._directory(job.id, len(job.detail["attempts"]) + 1))
                 attempt.launch(self._specification(job))

@@ -38,6 +38,16 @@ class ThrottledError(ApiError):
         super().__init__("Too Many Requests")
 
 
+class UnsignedError(ApiError):
+    """The request isn't signed."""
+
+    code = "MissingAuthenticationTokenException"
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__("Missing Authentication Token")
+
+
 class EmulatorUnreachableError(ApiError):
     """The emulator, which knows who may do what, doesn't answer."""
 

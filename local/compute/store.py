@@ -138,6 +138,10 @@ class Store:
             self._jobs(f"WHERE queue = ? AND status IN ({marks}) ORDER BY seq LIMIT ?", [queue, *wanted, limit])
         )
 
+    def under_way(self) -> list[Job]:
+        """The jobs that have a process, or were about to."""
+        return list(self._jobs("WHERE status IN ('STARTING', 'RUNNING') ORDER BY seq", []))
+
     def page(self, conditions: Iterable[tuple[str, str | int]], *, before: int | None, limit: int) -> list[Job]:
         """Jobs that meet every condition, such as `("status = ?", "RUNNING")`, newest first.
 
