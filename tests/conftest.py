@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 # Machines here are noisy: hypothesis may say that something is wrong, never that it is slow.
-settings.register_profile("ci", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("ci")
+settings.register_profile("quick", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=200)
+settings.register_profile("thorough", settings.get_profile("quick"), max_examples=5000, stateful_step_count=60)
+settings.load_profile("quick")  # `--hypothesis-profile=thorough` looks longer
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from itertools import groupby
 from botocore.exceptions import BotoCoreError, ClientError
 
 from switchyard import clock, observability
-from switchyard.dispatch import Dispatcher, JobStore
+from switchyard.dispatch import Dispatcher, JobStore, Target
 from switchyard.errors import RetryableError, StartFailed
 from switchyard.jobs import HOLDING_SLOT, Job, JobError, Run, Status, Verdict, judge
 from switchyard.lanes import Lane
@@ -98,11 +98,12 @@ class Reconciler:
     def _catch_up(self, active: list[ActiveJob], troubles: _Troubles) -> None:
         """Applies what the targets say of every active run; ends those that the targets have forgotten."""
         stuck = 0
-        started = [job for job in active if job.target is not None and job.target_id is not None]
-        started.sort(key=_target_type)
-        for target_type, jobs in groupby(started, key=_target_type):
-            listed = {job.target_id: job for job in jobs if job.target_id is not None}
-            for run in self.dispatcher.targets[target_type].describe(list(listed)):
+        for target_type, jobs in groupby(sorted(active, key=_target_type), key=_target_type):
+            target = self.dispatcher.targets.get(target_type)
+            if target is None:
+                continue  # another program's row
+            listed = self._by_target_id(jobs, target, troubles)
+            for run in target.describe(list(listed)):
                 job = listed.pop(run.target_id)
                 stuck += self._is_stuck(run)
                 if run.status is not job.status:
@@ -112,6 +113,21 @@ class Reconciler:
                 with troubles.noted(job.id):
                     self._lose(job, target_id)
         observability.gauge(Metric.STUCK_RUNNABLE, stuck)
+
+    def _by_target_id(self, jobs: Iterable[ActiveJob], target: Target, troubles: _Troubles) -> dict[str, ActiveJob]:
+        listed: dict[str, ActiveJob] = {}
+        for job in jobs:
+            target_id = job.target_id
+            with troubles.noted(job.id):
+                if target_id is None:
+                    # Its worker said that it runs, but neither we nor an event ever noted as what.
+                    known = self.store.get(job.id)
+                    target_id = target.find(known) if known else None
+                if target_id is None:
+                    self._lose(job, "unknown")
+                else:
+                    listed[target_id] = job
+        return listed
 
     def _is_stuck(self, run: Run) -> bool:
         if not self._older(run.queued_since, self.stuck_after):

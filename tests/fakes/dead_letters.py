@@ -1,0 +1,15 @@
+"""A dead-letter queue in memory."""
+
+from dataclasses import dataclass, field
+
+from switchyard.errors import SwitchyardError
+
+
+@dataclass
+class FakeDeadLetters:
+    """Keeps what it is sent: body and error."""
+
+    sent: list[tuple[str, SwitchyardError]] = field(default_factory=list)
+
+    def send(self, body: str, error: SwitchyardError) -> None:
+        self.sent.append((body, error))

@@ -1,0 +1,63 @@
+"""A target in memory: starts runs, and does what real ones do at their worst. Held by tests/contract/test_target.py."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from enum import Enum, auto
+
+from switchyard.errors import OutcomeUnknown, StartRefused, StartThrottled
+from switchyard.jobs import Job, Run, Status
+
+
+class Mode(Enum):
+    """What the next start does."""
+
+    ACCEPT = auto()
+    REFUSE = auto()
+    THROTTLE = auto()
+    TIME_OUT_BEFORE = auto()
+    TIME_OUT_AFTER = auto()
+
+
+@dataclass
+class FakeTarget:
+    """Runs by target id, in the order they were accepted.
+
+    `modes` are used up one a start, then every start works. While `lagging`, `find` does not see any run, as Batch's
+    list may not show a job it has just accepted.
+    """
+
+    runs: dict[str, Run] = field(default_factory=dict)
+    modes: deque[Mode] = field(default_factory=deque)
+    lagging: bool = False
+
+    def start(self, job: Job) -> str:
+        mode = self.modes.popleft() if self.modes else Mode.ACCEPT
+        match mode:
+            case Mode.REFUSE:
+                raise StartRefused("no such queue")
+            case Mode.THROTTLE:
+                raise StartThrottled("slow down")
+            case Mode.TIME_OUT_BEFORE:
+                raise OutcomeUnknown("read timeout", 1)
+        target_id = f"run-{len(self.runs)}"
+        self.runs[target_id] = Run(target_id, job.id, job.fence, Status.SUBMITTED)
+        if mode is Mode.TIME_OUT_AFTER:
+            raise OutcomeUnknown("read timeout", 1)
+        return target_id
+
+    def find(self, job: Job) -> str | None:
+        for run in self.runs.values():
+            if not self.lagging and (run.job_id, run.fence) == (job.id, job.fence):
+                return run.target_id
+        return None
+
+    def describe(self, target_ids: Iterable[str]) -> Iterator[Run]:
+        for target_id in target_ids:
+            if target_id in self.runs:
+                yield self.runs[target_id]
+
+    def move(self, target_id: str, status: Status, **changes: object) -> Run:
+        """A run reaches a status; gives the run as an event would tell of it."""
+        self.runs[target_id] = replace(self.runs[target_id], status=status, **changes)  # type: ignore[arg-type]
+        return self.runs[target_id]

@@ -1,0 +1,320 @@
+"""The dispatch protocol over the in-memory store and target: one situation a test."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from switchyard.dispatch import Outcome
+from switchyard.errors import ClaimInFlight, LaneIsFull, OutcomeUnknown, StartRefused, StartThrottled
+from switchyard.jobs import Job, Status, WorkRequest
+from switchyard.messages import Envelope, VideoWork
+from tests.fakes.target import Mode
+from tests.requests import SENT_AT, request, source
+from tests.world import Time, World
+
+
+def new_version(version: str = "v2", job_id: str = "a", *, message_id: str = "m2") -> WorkRequest:
+    """The same object, uploaded again."""
+    key = f"uploads/{job_id}.mp4"
+    return request(job_id, of=source(key=key, version=version, message_id=message_id), sent=60)
+
+
+# ---- start ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_request_starts_a_run(world: World) -> None:
+    assert world.dispatch(request()) is Outcome.STARTED
+    assert [(run.job_id, run.fence) for run in world.target.runs.values()] == [("a", 1)]
+
+
+def test_a_started_job_knows_its_run(world: World) -> None:
+    world.dispatch(request())
+    assert (world.job().status, world.job().target_id) == (Status.SUBMITTED, "run-0")
+
+
+# ---- duplicates -----------------------------------------------------------------------------------------------------
+
+
+def test_a_redelivery_starts_nothing(world: World) -> None:
+    world.dispatch(request())
+    assert world.dispatch(request()) is Outcome.DUPLICATE
+    assert len(world.target.runs) == 1
+
+
+def test_a_redelivery_after_the_end_starts_nothing(world: World) -> None:
+    world.dispatch(request())
+    world.end("run-0")
+    assert world.dispatch(request()) is Outcome.DUPLICATE
+
+
+def test_a_redelivery_after_a_failure_starts_nothing(world: World) -> None:
+    world.dispatch(request())
+    world.end("run-0", Status.FAILED)
+    assert world.dispatch(request()) is Outcome.DUPLICATE
+
+
+def test_the_same_object_under_another_id_starts_nothing(world: World) -> None:
+    world.limit = 2
+    world.dispatch(request())
+    other = request("b", of=replace(request().source, message_id="m2"))
+    assert world.dispatch(other) is Outcome.DUPLICATE
+    assert world.store.get("b") is None
+
+
+def test_a_plain_message_for_an_object_under_way_starts_nothing(world: World) -> None:
+    world.limit = 2
+    world.dispatch(request())
+    plain = request("b", of=source(key="uploads/a.mp4", version="m2", message_id="m2", written_at=None))
+    assert world.dispatch(plain) is Outcome.DUPLICATE
+
+
+def test_an_old_version_after_a_newer_one_starts_nothing(world: World) -> None:
+    world.dispatch(request(of=source(version="v2", sequencer="0B")))
+    world.end("run-0")
+    assert world.dispatch(request(of=source(version="v1", sequencer="0A"))) is Outcome.DUPLICATE
+
+
+def test_a_version_that_ran_before_the_last_one_starts_nothing(world: World) -> None:
+    for number, version in enumerate(("v1", "v2")):
+        world.dispatch(new_version(version))
+        world.end(f"run-{number}")
+    assert world.dispatch(new_version("v1")) is Outcome.DUPLICATE
+
+
+# ---- new versions ---------------------------------------------------------------------------------------------------
+
+
+def test_a_new_version_after_the_end_runs(world: World) -> None:
+    world.dispatch(request())
+    world.end("run-0")
+    assert world.dispatch(new_version()) is Outcome.STARTED
+    assert world.job().fence == 2
+
+
+def test_a_new_version_of_a_running_job_waits(world: World) -> None:
+    world.limit = 2
+    world.dispatch(request())
+    assert world.dispatch(new_version()) is Outcome.HELD
+    assert len(world.target.runs) == 1
+
+
+def test_a_new_version_runs_once_the_old_one_has_ended(world: World) -> None:
+    world.dispatch(request())
+    world.dispatch(new_version())
+    world.end("run-0")
+    assert (world.job().status, world.job().request.source.version) == (Status.SUBMITTED, "v2")
+
+
+def test_a_new_version_under_another_id_waits_and_then_runs(world: World) -> None:
+    world.limit = 2
+    world.dispatch(request("a"))
+    other = request("b", of=replace(request("a").source, version="v2", message_id="m2"))
+    assert world.dispatch(other) is Outcome.HELD
+    assert world.job("b").status is Status.WAITING
+    world.end("run-0")
+    assert world.job("b").status is Status.SUBMITTED
+
+
+def test_one_that_waits_for_its_object_does_not_hold_up_the_others(world: World) -> None:
+    world.limit = 2
+    world.dispatch(request("a"))
+    world.dispatch(new_version())
+    assert world.dispatch(request("b")) is Outcome.HELD
+    assert world.job("b").status is Status.SUBMITTED
+
+
+# ---- a full lane ----------------------------------------------------------------------------------------------------
+
+
+def test_a_full_lane_holds_the_job(world: World) -> None:
+    world.dispatch(request("a"))
+    assert world.dispatch(request("b")) is Outcome.HELD
+    assert world.job("b").status is Status.WAITING
+
+
+def test_a_redelivery_of_a_held_job_changes_nothing(world: World) -> None:
+    world.dispatch(request("a"))
+    world.dispatch(request("b"))
+    assert world.dispatch(request("b")) is Outcome.DUPLICATE
+    assert world.slots.waiting == 1
+
+
+def test_the_end_of_a_job_starts_the_next(world: World) -> None:
+    for job_id in ("a", "b"):
+        world.dispatch(request(job_id))
+    world.end("run-0")
+    assert world.job("b").status is Status.SUBMITTED
+
+
+def test_waiting_jobs_start_in_the_order_they_were_sent(world: World) -> None:
+    for job_id, sent in (("a", 0), ("c", 3), ("b", 2)):
+        world.dispatch(request(job_id, sent=sent))
+    world.end("run-0")
+    world.end("run-1")
+    assert [run.job_id for run in world.target.runs.values()] == ["a", "b", "c"]
+
+
+def test_a_newcomer_does_not_overtake(world: World) -> None:
+    for job_id in ("a", "b"):
+        world.dispatch(request(job_id))
+    world.store.finish(world.job("a"), Status.COMPLETED, error=None, target_id="run-0", attempts=1)  # died right after
+    world.dispatch(request("c", sent=9))
+    assert [run.job_id for run in world.target.runs.values()] == ["a", "b"]
+
+
+def test_a_slot_freed_between_claim_and_hold_is_filled(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.dispatch(request("a"))
+    hold = world.store.hold
+
+    def end_then_hold(*args: object, **options: object) -> object:
+        world.end("run-0")
+        return hold(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(world.store, "hold", end_then_hold)
+    world.dispatch(request("b"))
+    assert world.job("b").status is Status.SUBMITTED
+
+
+def test_the_limit_holds_for_many(world: World) -> None:
+    world.limit = 3
+    for number in range(10):
+        world.dispatch(request(f"job-{number}", sent=number))
+    assert (len(world.target.runs), len(world.slots.holders), world.slots.waiting) == (3, 3, 7)
+
+
+def test_with_return_a_full_lane_sends_the_message_back(world: World) -> None:
+    world.at_capacity = "return"
+    world.dispatch(request("a"))
+    with pytest.raises(LaneIsFull):
+        world.dispatch(request("b"))
+    assert world.store.get("b") is None
+
+
+# ---- refused starts -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("mode", "error"), [(Mode.REFUSE, StartRefused), (Mode.THROTTLE, StartThrottled)])
+def test_a_start_that_was_not_accepted_undoes_the_claim(world: World, mode: Mode, error: type[Exception]) -> None:
+    world.target.modes.append(mode)
+    with pytest.raises(error):
+        world.dispatch(request())
+    assert (world.job().status, world.slots.holders) == (Status.PENDING, frozenset())
+
+
+def test_the_next_delivery_after_a_refusal_starts_the_job(world: World) -> None:
+    world.target.modes.append(Mode.REFUSE)
+    with pytest.raises(StartRefused):
+        world.dispatch(request())
+    assert world.dispatch(request()) is Outcome.STARTED
+    assert world.job().fence == 2
+
+
+def test_a_waiting_job_that_is_refused_keeps_its_place(world: World) -> None:
+    for job_id, sent in (("a", 0), ("b", 1), ("c", 2)):
+        world.dispatch(request(job_id, sent=sent))
+    world.target.modes.append(Mode.REFUSE)
+    with pytest.raises(StartRefused):
+        world.end("run-0")
+    assert world.dispatcher.start_waiting("video") == 1
+    assert world.job("b").status is Status.SUBMITTED
+
+
+def test_a_waiting_job_refused_too_often_is_dead_lettered_with_the_reason(world: World) -> None:
+    world.dispatch(request("a"))
+    world.dispatch(request("b"))
+    world.target.modes.extend([Mode.REFUSE] * 3)
+    with pytest.raises(StartRefused):
+        world.end("run-0")
+    for _ in range(2):
+        with pytest.raises(StartRefused):
+            world.dispatcher.start_waiting("video")
+    ((_, error),) = world.dead_letters.sent
+    assert isinstance(error, StartRefused)
+    assert (world.job("b").status, world.job("b").never_started) == (Status.FAILED, True)
+
+
+def test_throttling_never_dead_letters_a_waiting_job(world: World) -> None:
+    world.dispatch(request("a"))
+    world.dispatch(request("b"))
+    world.target.modes.extend([Mode.THROTTLE] * 9)
+    with pytest.raises(StartThrottled):
+        world.end("run-0")
+    for _ in range(8):
+        with pytest.raises(StartThrottled):
+            world.dispatcher.start_waiting("video")
+    assert world.job("b").status is Status.WAITING
+
+
+def test_a_redriven_job_starts_and_keeps_its_identity(world: World) -> None:
+    world.dispatch(request("a"))
+    world.dispatch(request("b"))
+    world.target.modes.extend([Mode.REFUSE] * 3)
+    with pytest.raises(StartRefused):
+        world.end("run-0")
+    for _ in range(2):
+        with pytest.raises(StartRefused):
+            world.dispatcher.start_waiting("video")
+    (body, _), *_ = world.dead_letters.sent
+    work = VideoWork("video", request().target, re.compile("(?P<video_id>never)"), frozenset({"media"}))
+    (redriven,) = work.parse(body, Envelope("m9", SENT_AT)).requests
+    assert (redriven.job_id, redriven.source.version) == ("b", "v1")
+    assert world.dispatch(redriven) is Outcome.STARTED
+
+
+# ---- unknown outcomes and crashes -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", [Mode.TIME_OUT_BEFORE, Mode.TIME_OUT_AFTER])
+def test_an_unknown_outcome_keeps_the_claim(world: World, mode: Mode) -> None:
+    world.target.modes.append(mode)
+    with pytest.raises(OutcomeUnknown):
+        world.dispatch(request())
+    assert (world.job().status, world.slots.holders) == (Status.CLAIMED, {"a"})  # type: ignore[comparison-overlap]
+
+
+def test_a_redelivery_within_the_grace_period_comes_back_later(world: World) -> None:
+    world.target.modes.append(Mode.TIME_OUT_AFTER)
+    with pytest.raises(OutcomeUnknown):
+        world.dispatch(request())
+    with pytest.raises(ClaimInFlight):
+        world.dispatch(request())
+
+
+def test_another_message_for_a_young_claim_is_a_duplicate(world: World) -> None:
+    world.target.modes.append(Mode.TIME_OUT_AFTER)
+    with pytest.raises(OutcomeUnknown):
+        world.dispatch(request())
+    assert world.dispatch(request(of=source(message_id="m2"))) is Outcome.DUPLICATE
+
+
+def test_a_start_that_took_effect_is_adopted(world: World, time: Time) -> None:
+    world.target.modes.append(Mode.TIME_OUT_AFTER)
+    with pytest.raises(OutcomeUnknown):
+        world.dispatch(request())
+    time.pass_grace()
+    assert world.dispatch(request()) is Outcome.ADOPTED
+    assert (len(world.target.runs), world.job().target_id) == (1, "run-0")
+
+
+def test_a_start_that_took_no_effect_is_done_again_under_a_higher_fence(world: World, time: Time) -> None:
+    world.target.modes.append(Mode.TIME_OUT_BEFORE)
+    with pytest.raises(OutcomeUnknown):
+        world.dispatch(request())
+    time.pass_grace()
+    assert world.dispatch(request()) is Outcome.STARTED
+    assert [(run.job_id, run.fence) for run in world.target.runs.values()] == [("a", 2)]
+
+
+def test_events_of_a_start_nobody_recorded_move_the_job(world: World) -> None:
+    world.target.modes.append(Mode.TIME_OUT_AFTER)
+    with pytest.raises(OutcomeUnknown):
+        world.dispatch(request())
+    world.end("run-0")
+    assert (world.job().status, world.slots.holders) == (Status.COMPLETED, frozenset())
+
+
+def test_a_job_someone_registered_beforehand_is_started(world: World) -> None:
+    placeholder = replace(request().source, version="", message_id="")
+    world.store.jobs["a"] = Job(request(of=placeholder), Status.PENDING, fence=0, created_at=SENT_AT)
+    assert world.dispatch(request()) is Outcome.STARTED

@@ -1,0 +1,80 @@
+"""A dispatcher with everything around it in memory, and the hands to move it."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from switchyard.dispatch import Dispatcher, Outcome
+from switchyard.jobs import Job, Run, Status, WorkRequest
+from switchyard.lanes import Lane, Slots
+from switchyard.reconcile import Reconciler
+from switchyard.settings import AtCapacity
+from switchyard.tracking import Tracker
+from tests.fakes.dead_letters import FakeDeadLetters
+from tests.fakes.memory_store import MemoryStore
+from tests.fakes.target import FakeTarget
+from tests.requests import SENT_AT
+
+GRACE = timedelta(seconds=120)
+PENDING_GRACE = timedelta(hours=1)
+STUCK_AFTER = timedelta(minutes=30)
+
+
+@dataclass
+class World:
+    """Everything around a dispatcher, and the hands to move it."""
+
+    store: MemoryStore = field(default_factory=MemoryStore)
+    target: FakeTarget = field(default_factory=FakeTarget)
+    dead_letters: FakeDeadLetters = field(default_factory=FakeDeadLetters)
+    limit: int = 1
+    at_capacity: AtCapacity = "wait"
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        return Dispatcher(
+            store=self.store,
+            targets={"batch": self.target},
+            lanes={"video": Lane("video", self.limit)},
+            dead_letters=self.dead_letters,
+            grace=GRACE,
+            max_refusals=3,
+            at_capacity=self.at_capacity,
+        )
+
+    def dispatch(self, wanted: WorkRequest) -> Outcome:
+        return self.dispatcher.dispatch(wanted)
+
+    def job(self, job_id: str = "a") -> Job:
+        job = self.store.get(job_id)
+        assert job is not None
+        return job
+
+    @property
+    def tracker(self) -> Tracker:
+        return Tracker(self.store, self.dispatcher)
+
+    def event(self, run: Run) -> bool:
+        return self.tracker.apply(run)
+
+    def end(self, target_id: str, status: Status = Status.COMPLETED) -> bool:
+        return self.event(self.target.move(target_id, status))
+
+    def reconcile(self) -> None:
+        Reconciler(self.store, self.dispatcher, self.tracker, PENDING_GRACE, STUCK_AFTER).run()
+
+    @property
+    def slots(self) -> Slots:
+        return self.store.slots(Lane("video", self.limit))
+
+
+class Time:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = SENT_AT + timedelta(hours=1)
+
+    def pass_grace(self) -> None:
+        self.now += GRACE
+
+    def advance(self, by: timedelta) -> None:
+        self.now += by
