@@ -24,6 +24,7 @@ from switchyard.jobs import (
     origins_of,
 )
 from tests.requests import SENT_AT, request, source
+from tests.strategies import unicode_text
 
 GRACE = timedelta(seconds=120)
 NOW = SENT_AT + timedelta(hours=1)
@@ -319,7 +320,7 @@ def test_origins_are_the_transitions_read_backwards(origin: Status, to: Status) 
 
 # ---- requests as JSON -----------------------------------------------------------------------------------------------
 
-texts = st.text(max_size=5)
+texts = st.text(unicode_text, max_size=20)
 moments = st.datetimes(timezones=st.sampled_from([UTC])).map(
     lambda moment: moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 )
