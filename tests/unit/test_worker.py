@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -503,3 +504,21 @@ def test_clients_of_its_own_give_up_within_the_stop_timeout() -> None:
     config = worker._client("dynamodb").meta.config
     assert config.retries["mode"] == "standard"
     assert config.connect_timeout + config.read_timeout < 30
+
+
+def test_the_written_contract_says_what_the_code_does() -> None:
+    contract = (Path(__file__).resolve().parents[2] / "workers" / "CONTRACT.md").read_text(encoding="utf-8")
+    words = " ".join(contract.split())
+    for written in (
+        "fence = :fence AND (attribute_not_exists(runId) OR runId = :runId) AND #status IN (:claimed, :submitted,",
+        "SET runId = :runId, #status = :running, startedAt = if_not_exists(startedAt, :now), heartbeatAt = :now,",
+        "SET #progress = :progress, heartbeatAt = :now, updatedAt = :now",
+        "SET #result = :result, #progress = :progress, heartbeatAt = :now, updatedAt = :now REMOVE #error",
+        "SET #error = :error, heartbeatAt = :now, updatedAt = :now",
+    ):
+        assert written in words
+        # In the source a long string is written in pieces.
+        assert written in " ".join(re.sub(r'"\s*\n\s*"', "", Path(worker.__file__).read_text(encoding="utf-8")).split())
+    assert {f"| {code.value} |" for code in ExitCode} <= set(re.findall(r"\| \d+ \|", contract))
+    for name in re.findall(r'required\("(\w+)"|given\.get\("(\w+)"', Path(worker.__file__).read_text(encoding="utf-8")):
+        assert f"`{name[0] or name[1]}`" in contract

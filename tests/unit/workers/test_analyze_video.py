@@ -265,7 +265,6 @@ def test_memory_does_not_grow_with_the_file(account: Account, made: Make) -> Non
     assert [outcome.exit_code for outcome in outcomes] == [0, 0]
     small, large = (outcome.peak_megabytes for outcome in outcomes)
     assert large - small < 30, f"80 MB took {small:.0f} MB of memory, 240 MB took {large:.0f} MB"
-    assert large < 240 + 100, f"{large:.0f} MB: the file itself is smaller"
     fetched = [wanted for wanted in account.stand_in.ranges if not wanted.startswith("bytes=0-")]
     assert len(fetched) <= 1.1 * 240_000_000 / BLOCK, "blocks were fetched more than once"
 
