@@ -86,7 +86,10 @@ class BatchTarget:
             raise self._verdict(error) from error
         except BotoCoreError as error:
             raise OutcomeUnknown(f"SubmitJob: {error}", self._grace_seconds) from error
-        return answer["jobId"]
+        target_id = answer.get("jobId")
+        if not target_id:  # the SDK takes an answer that was cut off for an empty one
+            raise OutcomeUnknown("SubmitJob: the answer names no job", self._grace_seconds)
+        return target_id
 
     def _verdict(self, error: ClientError) -> StartRefused | StartThrottled | OutcomeUnknown:
         http_status = error.response["ResponseMetadata"]["HTTPStatusCode"]

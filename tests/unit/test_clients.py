@@ -1,0 +1,142 @@
+"""The clients as the calls they are for demand: what they repeat and what they never do. Over real HTTP."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from switchyard import clients
+from tests.fakes.endpoint import Endpoint, Reply, serving
+
+PUT: Any = [{"Put": {"TableName": "lanes", "Item": {"pk": {"S": "a"}, "sk": {"S": "b"}}}}]
+OK = Reply()
+BUSY = Reply(503, {"message": "busy"})
+
+
+def canceled(*codes: str) -> Reply:
+    """DynamoDB's answer to a transaction that it did not apply."""
+    return Reply(
+        400,
+        {
+            "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+            "Message": "Transaction cancelled, please refer cancellation reasons for specific reasons",
+            "CancellationReasons": [{"Code": code} for code in codes],
+        },
+    )
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses that the SDK wanted to make."""
+    pauses: list[float] = []
+    monkeypatch.setattr("botocore.endpoint.time.sleep", pauses.append)
+    return pauses
+
+
+@pytest.fixture(autouse=True)
+def new_clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    made = (clients.dynamodb, clients.sqs, clients.batch, clients.batch_submit)
+    for client in made:
+        client.cache_clear()
+    yield
+    for client in made:
+        client.cache_clear()
+
+
+def transact(monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", endpoint.url)
+    clients.dynamodb().transact_write_items(TransactItems=PUT)
+
+
+@pytest.mark.parametrize("passing", ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"])
+def test_a_transaction_that_only_lost_a_race_is_repeated(
+    passing: str, monkeypatch: pytest.MonkeyPatch, slept: list[float]
+) -> None:
+    with serving(canceled("None", passing), OK) as endpoint:
+        transact(monkeypatch, endpoint)
+    assert len(endpoint.asked) == 2
+
+
+def test_a_repeated_transaction_has_the_same_token(monkeypatch: pytest.MonkeyPatch, slept: list[float]) -> None:
+    with serving(canceled("TransactionConflict"), canceled("TransactionConflict"), OK) as endpoint:
+        transact(monkeypatch, endpoint)
+    tokens = {body["ClientRequestToken"] for _, body in endpoint.asked}
+    assert len(tokens) == 1
+
+
+def test_a_transaction_that_loses_every_race_is_given_up(monkeypatch: pytest.MonkeyPatch, slept: list[float]) -> None:
+    lost = canceled("TransactionConflict")
+    with serving(lost) as endpoint, pytest.raises(ClientError, match="TransactionCanceledException"):
+        transact(monkeypatch, endpoint)
+    assert len(endpoint.asked) == 8
+
+
+@pytest.mark.parametrize(
+    "reasons",
+    [
+        ("ConditionalCheckFailed",),
+        ("ConditionalCheckFailed", "TransactionConflict"),
+        ("ValidationError", "None"),
+        ("None", "None"),
+        (),
+    ],
+    ids=", ".join,
+)
+def test_a_transaction_that_was_refused_is_not_repeated(
+    reasons: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, slept: list[float]
+) -> None:
+    with serving(canceled(*reasons)) as endpoint, pytest.raises(ClientError, match="TransactionCanceledException"):
+        transact(monkeypatch, endpoint)
+    assert len(endpoint.asked) == 1
+
+
+def test_the_pauses_between_races_grow_and_have_a_limit(monkeypatch: pytest.MonkeyPatch, slept: list[float]) -> None:
+    monkeypatch.setattr("random.uniform", lambda _low, high: high)
+    with serving(canceled("TransactionConflict")) as endpoint, pytest.raises(ClientError):
+        transact(monkeypatch, endpoint)
+    assert slept == [0.02, 0.04, 0.08, 0.16, 0.32, 0.5, 0.5]
+
+
+def test_the_pauses_between_races_are_spread_from_zero(monkeypatch: pytest.MonkeyPatch, slept: list[float]) -> None:
+    monkeypatch.setattr("random.uniform", lambda low, _high: low)
+    with serving(canceled("TransactionConflict"), OK) as endpoint:
+        transact(monkeypatch, endpoint)
+    assert slept == [0]
+
+
+def test_dynamodb_is_asked_again_when_it_is_busy(monkeypatch: pytest.MonkeyPatch, slept: list[float]) -> None:
+    with serving(BUSY, OK) as endpoint:
+        transact(monkeypatch, endpoint)
+    assert len(endpoint.asked) == 2
+
+
+def test_batch_is_asked_again_for_what_only_reads(monkeypatch: pytest.MonkeyPatch, slept: list[float]) -> None:
+    with serving(BUSY, Reply(body={"jobs": []})) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_BATCH", endpoint.url)
+        clients.batch().describe_jobs(jobs=["a"])
+    assert len(endpoint.asked) == 2
+
+
+def test_reading_is_given_up_in_the_end(monkeypatch: pytest.MonkeyPatch, slept: list[float]) -> None:
+    with serving(BUSY) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_BATCH", endpoint.url)
+        with pytest.raises(ClientError):
+            clients.batch().describe_jobs(jobs=["a"])
+    assert len(endpoint.asked) == 4
+
+
+@pytest.mark.parametrize("make", [clients.dynamodb, clients.sqs, clients.batch, clients.batch_submit])
+def test_a_client_is_made_once(make: Any) -> None:  # noqa: ANN401 - a client of any service
+    assert make() is make()
+
+
+@pytest.mark.parametrize("make", [clients.dynamodb, clients.sqs, clients.batch, clients.batch_submit])
+def test_ten_messages_at_once_never_wait_for_a_connection(make: Any) -> None:  # noqa: ANN401 - as above
+    assert make().meta.config.max_pool_connections >= 10
+
+
+@pytest.mark.parametrize("make", [clients.dynamodb, clients.sqs, clients.batch, clients.batch_submit])
+def test_no_call_outlasts_the_function(make: Any) -> None:  # noqa: ANN401 - as above
+    config = make().meta.config
+    assert config.connect_timeout + config.read_timeout < 30
