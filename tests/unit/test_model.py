@@ -235,7 +235,9 @@ class Protocol(RuleBasedStateMachine):
         if job is None or not self._may_run(job, run):
             self.news.append(self.world.target.move(run.target_id, Status.FAILED))
             return
-        self.world.store.jobs[job.id] = replace(job, run_id=run.target_id, status=Status.RUNNING)
+        self.world.store.jobs[job.id] = replace(
+            job, run_id=run.target_id, target_id=run.target_id, status=Status.RUNNING
+        )
         self.at_work[run.target_id] = job.request.source.version
         self.done[job.id, job.request.source.version] += 1
         self.news.append(self.world.target.move(run.target_id, Status.RUNNING))

@@ -4,6 +4,7 @@ Logs are JSON without whole events or secrets. Metrics are EMF in the namespace 
 meaning is in docs/configuration.md.
 """
 
+import warnings
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -14,6 +15,9 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_xray_sdk.core import xray_recorder
 
 from switchyard import clock
+
+# Most invocations of the tracker count nothing, and a line in the log about it every time helps nobody.
+warnings.filterwarnings("ignore", message="No application metrics to publish")
 
 logger = Logger()
 metrics = Metrics()

@@ -202,8 +202,8 @@ class Record:
         item = self._update(
             condition="fence = :fence AND (attribute_not_exists(runId) OR runId = :runId)"
             " AND #status IN (:claimed, :submitted, :running)",
-            update="SET runId = :runId, #status = :running, startedAt = if_not_exists(startedAt, :now),"
-            " heartbeatAt = :now, updatedAt = :now REMOVE #error",
+            update="SET runId = :runId, targetId = :runId, #status = :running,"
+            " startedAt = if_not_exists(startedAt, :now), heartbeatAt = :now, updatedAt = :now REMOVE #error",
             values={":claimed": "CLAIMED", ":submitted": "SUBMITTED", ":running": "RUNNING"},
         )
         result = item.get("result")

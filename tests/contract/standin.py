@@ -1,0 +1,133 @@
+"""The Batch stand-in as a process that tests start, ask and kill."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import httpx
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from mypy_boto3_batch import BatchClient
+
+REPOSITORY = Path(__file__).parents[2]
+QUEUE = "switchyard-local"
+RETRIES = {
+    "attempts": 3,
+    "evaluateOnExit": [
+        {"onStatusReason": "Host EC2*", "action": "RETRY"},
+        {"onExitCode": "65", "action": "EXIT"},
+        {"onExitCode": "77", "action": "EXIT"},
+        {"onReason": "*", "action": "RETRY"},
+    ],
+}
+SETTINGS: dict[str, Any] = {
+    "queues": {
+        QUEUE: {"maxRunning": 4},
+        "single": {"maxRunning": 1},
+        "parked": {"maxRunning": 0},
+        "crowded": {"maxRunning": 0},
+    },
+    "definitions": {
+        "shell": {
+            "command": ["sh", "-c", "echo hello; env"],
+            "environment": {"FROM": "definition", "BOTH": "definition"},
+            "terminationGraceSeconds": 0.3,
+        },
+        "retrying": {"command": ["sh", "-c", "exit 75"], "retryStrategy": RETRIES, "terminationGraceSeconds": 5},
+        "short": {"command": ["sleep", "60"], "timeoutSeconds": 1, "retryStrategy": {"attempts": 3}},
+        "missing": {"command": ["/no/such/program"]},
+    },
+}
+
+SIGNED = "AWS4-HMAC-SHA256 Credential=test/20261122/us-east-1/batch/aws4_request, SignedHeaders=host, Signature=0"
+
+type Job = dict[str, Any]
+type Json = Any
+
+
+@dataclass
+class StandIn:
+    """A stand-in process and its state directory."""
+
+    state: Path
+    emulator: str | None = None
+    options: list[str] = field(default_factory=list)
+    process: subprocess.Popen[bytes] | None = None
+    url: str = ""
+    http: httpx.Client = field(default_factory=httpx.Client)
+
+    def start(self) -> "StandIn":
+        """Start it, anew or for the first time."""
+        self.state.mkdir(exist_ok=True)
+        config = self.state / "config.json"
+        config.write_text(json.dumps(SETTINGS))
+        (self.state / "port").unlink(missing_ok=True)
+        emulator = ["--emulator", self.emulator] if self.emulator else []
+        with (self.state / "server.log").open("ab") as log:
+            process = subprocess.Popen(
+                [*self.command(), "--config", str(config), *emulator, *self.options],
+                cwd=REPOSITORY,
+                stdout=log,
+                stderr=log,
+            )
+        until(lambda: (self.state / "port").exists() or process.poll() is not None)
+        assert process.poll() is None, (self.state / "server.log").read_text()
+        self.process = process
+        self.url = f"http://127.0.0.1:{(self.state / 'port').read_text()}"
+        self.http = httpx.Client(base_url=self.url, headers={"Authorization": SIGNED})
+        return self
+
+    def command(self) -> list[str]:
+        """How to start one on this state directory."""
+        return [sys.executable, "-m", "local.compute", "--state", str(self.state)]
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """End it by a signal; returns its exit code."""
+        assert self.process is not None
+        self.http.close()
+        self.process.send_signal(number)
+        return self.process.wait(20)
+
+    def client(self, key: str = "test", secret: str = "test", token: str | None = None) -> "BatchClient":  # noqa: S107
+        """A client of it: the emulator's root unless told otherwise."""
+        return client_of(self.url, key, secret, token)
+
+    def ask(self, path: str, method: str = "GET", body: Json = None) -> Json:
+        """What it answers to a plain request, signed in name only."""
+        return self.http.request(method, path, json=body).raise_for_status().json()
+
+    def log(self, job_id: str, offset: int = 0) -> tuple[str, int]:
+        """What a job wrote, and where to read on."""
+        answer = self.http.get(f"/_compute/jobs/{job_id}/log", params={"offset": offset}).raise_for_status()
+        return answer.text, int(answer.headers["X-Next-Offset"])
+
+
+@cache
+def client_of(url: str, key: str, secret: str, token: str | None, read_timeout: float = 20) -> "BatchClient":
+    return boto3.client(
+        "batch",
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        aws_session_token=token,
+        config=Config(retries={"total_max_attempts": 1}, read_timeout=read_timeout),
+    )
+
+
+def until[T](done: Callable[[], T | None], seconds: float = 30) -> T:
+    """What `done` gives, as soon as it is true."""
+    end = time.monotonic() + seconds
+    while not (result := done()):
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.01)
+    return result
