@@ -28,8 +28,6 @@ class SqsToBatch:
     def handle(self, message: Message) -> None:
         """Deals with every request of a message; raises the first that has to come back once all had their turn."""
         parsed = self._parse(message)
-        for rejected in parsed.rejected:
-            self._dispatcher.dead_letters.send(rejected.body, rejected.error)
         to_retry: list[RetryableError | StartFailed] = []
         for request in parsed.requests:
             try:
@@ -38,20 +36,31 @@ class SqsToBatch:
                 to_retry.append(error)
         if to_retry:
             raise to_retry[0]
+        self._reject(message, parsed)  # last, so that a message that comes back is not rejected once a receive
 
-    def exhausted(self, message: Message, error: SwitchyardError) -> None:
+    def exhausted(self, message: Message, error: SwitchyardError) -> bool:
         """The last receive failed too: to the dead-letter queue, unless the job is in the reconciler's hands."""
         if isinstance(error, LaneIsFull):
-            raise error  # not a fault: the queue's own redrive policy decides how long a message may wait
+            return False  # not a fault: the queue's own redrive policy decides how long a message may wait
+        parsed = self._parse(message)
         if isinstance(error, OutcomeUnknown | ClaimInFlight):
             logger.warning("left to the reconciler", message_id=message.id, error_type=error.code)
-            return
-        self._dispatcher.dead_letters.send(message.body, error)
-        for request in self._parse(message).requests:
+            self._reject(message, parsed)
+            return True
+        self._dead_letter(message, message.body, error)
+        for request in parsed.requests:
             self._dispatcher.give_up(request, error)
+        return True
 
     def _parse(self, message: Message) -> Parsed:
         return self._work.parse(message.body, Envelope(message.id, message.sent_at, message.attributes.get("video_id")))
+
+    def _reject(self, message: Message, parsed: Parsed) -> None:
+        for rejected in parsed.rejected:
+            self._dead_letter(message, rejected.body, rejected.error)
+
+    def _dead_letter(self, message: Message, body: str, error: SwitchyardError) -> None:
+        self._dispatcher.dead_letters.send(body, error, video_id=message.attributes.get("video_id"))
 
 
 @cache

@@ -33,9 +33,10 @@ class TrackJob:
             return
         self._tracker.apply(run)
 
-    def exhausted(self, message: Message, error: SwitchyardError) -> None:
+    def exhausted(self, message: Message, error: SwitchyardError) -> bool:
         """The reconciler sees to what this change could not: it asks the target, and starts waiting jobs."""
         logger.warning("left to the reconciler", message_id=message.id, error_type=error.code)
+        return True
 
 
 def _detail(body: str) -> dict[str, Any]:

@@ -90,8 +90,8 @@ class JobStore(Protocol):
 class DeadLetters(Protocol):
     """The dead-letter queue, for what we give up on ourselves."""
 
-    def send(self, body: str, error: SwitchyardError) -> None:
-        """Sends a message with its reason (`ErrorType`, `ErrorMessage`)."""
+    def send(self, body: str, error: SwitchyardError, *, video_id: str | None = None) -> None:
+        """Sends a message with its reason (`ErrorType`, `ErrorMessage`) and the `video_id` attribute it came with."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,15 +63,15 @@ class Message:
 class Queue:
     """Handles the messages of a queue.
 
-    `handle` deals with one message: returning acknowledges it, raising brings it back. `exhausted` is asked instead on
-    a message's last receive, when `handle` says it should come back once more.
+    `handle` deals with one message: returning acknowledges it, raising brings it back. `exhausted` is asked on a
+    message's last receive, when `handle` says it should come back once more: True acknowledges it.
     """
 
     client: SQSClient
     url: str
     max_receive_count: int
     handle: Callable[[Message], None]
-    exhausted: Callable[[Message, SwitchyardError], None]
+    exhausted: Callable[[Message, SwitchyardError], bool]
 
     def consume(self, event: dict[str, Any], context: object) -> dict[str, Any]:
         """Handles up to ten messages side by side; the answer names those that are to come back."""
@@ -89,8 +89,7 @@ class Queue:
         try:
             self.handle(message)
         except (RetryableError, StartFailed) as error:
-            if message.receive_count >= self.max_receive_count:
-                self.exhausted(message, error)
+            if message.receive_count >= self.max_receive_count and self.exhausted(message, error):
                 return
             self._delay(message, error, getattr(error, "retry_after", None))
             raise
@@ -125,15 +124,20 @@ class DeadLetterQueue:
     client: SQSClient
     url: str
 
-    def send(self, body: str, error: SwitchyardError) -> None:
-        """Sends a message with `ErrorType` and `ErrorMessage` attributes; the caller then acknowledges the original."""
+    def send(self, body: str, error: SwitchyardError, *, video_id: str | None = None) -> None:
+        """Sends a message with `ErrorType` and `ErrorMessage` attributes; the caller then acknowledges the original.
+
+        `video_id` is the original's attribute of that name, without which a redrive would be for another job.
+        """
         text = "".join(c if c.isprintable() else "?" for c in str(error))[:_MAX_ATTRIBUTE]
+        attributes = {"ErrorType": error.code, "ErrorMessage": text or error.code}
+        if video_id:
+            attributes["video_id"] = video_id
         self.client.send_message(
             QueueUrl=self.url,
             MessageBody=body,
             MessageAttributes={
-                "ErrorType": {"DataType": "String", "StringValue": error.code},
-                "ErrorMessage": {"DataType": "String", "StringValue": text or error.code},
+                name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
             },
         )
         observability.count(Metric.REJECTED)
