@@ -1,7 +1,8 @@
-"""Kills an invocation before or after any one of its AWS calls."""
+"""Kills or freezes an invocation before or after any one of its AWS calls."""
 
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -24,10 +25,57 @@ class Countdown:
             if self.calls >= 0:
                 return call(*args, **options)
             if self.after_effect:
-                call(*args, **options)
-            raise Killed
+                result = call(*args, **options)
+                self.strike()
+                return result
+            self.strike()
+            return call(*args, **options)
 
         return counted
+
+    def strike(self) -> None:
+        """What happens at the chosen call."""
+        raise Killed
+
+
+@dataclass
+class Freeze(Countdown):
+    """Stops an invocation at the chosen call until it is thawed: a slow one, that others overtake.
+
+    Only one thread runs at a time: whoever starts or thaws an invocation waits until it freezes or ends.
+    """
+
+    _paused: threading.Event = field(default_factory=threading.Event)
+    _resumed: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+    error: BaseException | None = None
+
+    def run(self, invocation: Callable[[], object]) -> None:
+        """Runs the invocation until it freezes or ends."""
+
+        def guarded() -> None:
+            try:
+                invocation()
+            except BaseException as error:  # noqa: BLE001 - handed to the thread that asks
+                self.error = error
+            self._paused.set()
+
+        self._thread = threading.Thread(target=guarded, daemon=True)
+        self._thread.start()
+        self._paused.wait()
+
+    def strike(self) -> None:
+        """Freezes, once."""
+        self.calls = None
+        self._paused.set()
+        self._resumed.wait()
+
+    def thaw(self) -> None:
+        """Lets the invocation run to its end."""
+        self._paused.clear()
+        self._resumed.set()
+        if self._thread is not None:
+            self._thread.join()
 
 
 class Crashing:

@@ -11,5 +11,5 @@ class FakeDeadLetters:
 
     sent: list[tuple[str, SwitchyardError]] = field(default_factory=list)
 
-    def send(self, body: str, error: SwitchyardError, *, video_id: str | None = None) -> None:  # noqa: ARG002
+    def send(self, body: str, error: SwitchyardError, *, video_id: str | None = None) -> None:  # noqa: ARG002 - the real one's signature  # noqa: ARG002
         self.sent.append((body, error))

@@ -5,6 +5,7 @@ real one by tests/contract), a target, a queue and workers that check the fence 
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, cast
@@ -18,12 +19,13 @@ from switchyard.jobs import HOLDING_SLOT, TERMINAL, Job, Run, Status, WorkReques
 from switchyard.lanes import Lane
 from switchyard.reconcile import Reconciler
 from switchyard.tracking import Tracker
-from tests.fakes.crashing import Countdown, Crashing, Killed
+from tests.fakes.crashing import Countdown, Crashing, Freeze, Killed
 from tests.fakes.target import Mode
 from tests.requests import request, source
 from tests.world import GRACE, PENDING_GRACE, STUCK_AFTER, Time, World
 
 JOBS = ("a", "b", "c", "d")
+WITHOUT_SEQUENCER = frozenset({"d"})
 KILLS = st.builds(Countdown, st.none() | st.integers(0, 12), st.booleans())
 NO_KILL = st.builds(Countdown)
 MODES = st.sampled_from(Mode)
@@ -50,6 +52,7 @@ class Protocol(RuleBasedStateMachine):
         self.at_work: dict[str, str] = {}  # run → version, of runs that passed the fence check and have not ended
         self.versions: Counter[str] = Counter()
         self.messages = 0
+        self.frozen: list[Freeze] = []
 
     def teardown(self) -> None:
         try:
@@ -75,7 +78,7 @@ class Protocol(RuleBasedStateMachine):
                 key=f"uploads/{job_id}.mp4",
                 version=f"v{number}",
                 message_id=f"m{self.messages}",
-                sequencer=f"{number:04X}",
+                sequencer=None if job_id in WITHOUT_SEQUENCER else f"{number:04X}",
                 written_at=self.time.now,
             )
             self.queue.append(Delivery(replace(request(job_id, of=of), sent_at=self.time.now)))
@@ -94,6 +97,26 @@ class Protocol(RuleBasedStateMachine):
         finally:
             self.world.target.modes.clear()
         self.queue.remove(delivery)
+
+    @rule(index=st.integers(0, 50), at=st.integers(0, 8), after=st.booleans())
+    def deliver_slowly(self, index: int, at: int, after: bool) -> None:  # noqa: FBT001 - hypothesis passes by name
+        """A message is handled by an invocation that stops in the middle and goes on when much has happened."""
+        if self.queue:
+            wanted = self.queue[index % len(self.queue)].wanted
+            self._freeze(Freeze(at, after), lambda freeze: self._with_kill(freeze).dispatch(wanted))
+
+    @rule(index=st.integers(0, 200), at=st.integers(0, 8), after=st.booleans())
+    def hear_slowly(self, index: int, at: int, after: bool) -> None:  # noqa: FBT001
+        if self.news:
+            run = self.news[index % len(self.news)]
+            self._freeze(Freeze(at, after), lambda freeze: self._tracker(freeze).apply(run))
+
+    @rule(index=st.integers(0, 20))
+    def thaw(self, index: int) -> None:
+        if self.frozen:
+            freeze = self.frozen.pop(index % len(self.frozen))
+            freeze.thaw()
+            self._check(freeze.error)
 
     @rule(index=st.integers(0, 50))
     def worker_starts(self, index: int) -> None:
@@ -185,18 +208,10 @@ class Protocol(RuleBasedStateMachine):
         if not hasattr(self, "world"):
             return
         self.world.target.lagging = False
+        while self.frozen:
+            self.thaw(0)
         for _ in range(200):
-            self._tick(GRACE + PENDING_GRACE)
-            for index in range(len(self.queue)):
-                self.deliver(index, Countdown(), Mode.ACCEPT)
-            self.reconcile(Countdown())
-            for run in list(self.world.target.runs.values()):
-                if run.status is Status.SUBMITTED:
-                    self._begin(run)
-                if self.world.target.runs[run.target_id].status is Status.RUNNING:
-                    self._end(run, Status.COMPLETED)
-            for run in list(self.news):
-                self._tracker(Countdown()).apply(run)
+            self._one_good_round()
             if self._is_quiet():
                 break
         assert self._is_quiet(), "work is left over"
@@ -204,6 +219,19 @@ class Protocol(RuleBasedStateMachine):
         assert self.world.store.locks == {}
         for job_id, newest in self.versions.items():
             assert self.done[job_id, f"v{newest}"] == 1, f"the newest upload of {job_id} was never processed"
+
+    def _one_good_round(self) -> None:
+        self._tick(GRACE + PENDING_GRACE)
+        for index in range(len(self.queue)):
+            self.deliver(index, Countdown(), Mode.ACCEPT)
+        self.reconcile(Countdown())
+        for run in list(self.world.target.runs.values()):
+            if run.status is Status.SUBMITTED:
+                self._begin(run)
+            if self.world.target.runs[run.target_id].status is Status.RUNNING:
+                self._end(run, Status.COMPLETED)
+        for run in list(self.news):
+            self._tracker(Countdown()).apply(run)
 
     def _is_quiet(self) -> bool:
         ended = all(job.status in TERMINAL for job in self.world.store.jobs.values())
@@ -228,6 +256,17 @@ class Protocol(RuleBasedStateMachine):
     def _tracker(self, kill: Countdown) -> Tracker:
         dispatcher = self._with_kill(kill)
         return Tracker(dispatcher.store, dispatcher)
+
+    def _freeze(self, freeze: Freeze, invocation: Callable[[Freeze], object]) -> None:
+        freeze.run(lambda: invocation(freeze))
+        self._check(freeze.error)
+        self.frozen.append(freeze)
+
+    @staticmethod
+    def _check(error: BaseException | None) -> None:
+        """Only what a handler expects may come out of an invocation."""
+        if error is not None and not isinstance(error, RetryableError | StartFailed):
+            raise error
 
     def _begin(self, run: Run) -> None:
         """The worker's fence check: one conditional write, as workers/CONTRACT.md has it."""

@@ -71,6 +71,14 @@ def test_late_news_of_the_version_before_frees_nothing(started: World) -> None:
     assert started.slots.holders == {"a"}
 
 
+def test_late_news_of_the_version_before_does_not_end_a_job_that_waits(started: World) -> None:
+    started.end("run-0")
+    started.dispatch(request("b"))
+    started.dispatch(request(of=source(key="uploads/a.mp4", version="v2"), sent=1))
+    assert not started.event(run_of(started, Status.FAILED))
+    assert started.job().status is Status.WAITING
+
+
 def test_news_of_a_job_we_do_not_know_changes_nothing(world: World) -> None:
     assert not world.event(Run("run-0", "stranger", 1, Status.COMPLETED))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from switchyard import observability
 from switchyard.dispatch import Dispatcher, JobStore
 from switchyard.errors import Contended
-from switchyard.jobs import TERMINAL, Run, Status
+from switchyard.jobs import HOLDING_SLOT, TERMINAL, Job, Run, Status
 from switchyard.observability import Metric, logger
 
 _RACES = 5
@@ -31,7 +31,7 @@ class Tracker:
         ended, job = False, None
         for _ in range(_RACES):
             job = self.store.get(run.job_id)
-            if job is None or job.fence != run.fence or job.authoritative_target_id not in (None, run.target_id):
+            if job is None or not _counts(run, job):
                 logger.info("ignored: not the run that counts", job_id=run.job_id, fence=run.fence)
                 return False
             ended = self.store.finish(job, run.status, error=run.error, target_id=run.target_id, attempts=run.attempts)
@@ -45,3 +45,12 @@ class Tracker:
                 observability.count(Metric.FAILED)
         self.dispatcher.start_waiting(job.request.lane)
         return job.status not in TERMINAL
+
+
+def _counts(run: Run, job: Job) -> bool:
+    """Whether a run is the one whose end is the job's end.
+
+    A job that waits again, for a newer version, still has the fence of the run before.
+    """
+    was_started = job.status in HOLDING_SLOT or job.status in TERMINAL
+    return was_started and job.fence == run.fence and job.authoritative_target_id in (None, run.target_id)
