@@ -2,8 +2,9 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -11,11 +12,21 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from local.view import Job, Lane, View
+from local.view import Job, Lane
 
 _EVERY = 0.1
 """Seconds between two looks at the tables."""
 _COLOURS = {"COMPLETED": "green", "FAILED": "red", "CANCELLED": "red", "RUNNING": "cyan", "WAITING": "yellow"}
+
+
+class Observer(Protocol):
+    """The part of a View that following needs."""
+
+    def jobs_of(self, keys: Iterable[str]) -> dict[str, Job]:
+        """The jobs of these objects, by key."""
+
+    def lane(self) -> Lane:
+        """The lane's slots."""
 
 
 class FollowTimeoutError(Exception):
@@ -56,7 +67,7 @@ class Followed:
 
 
 def follow(
-    view: View,
+    view: Observer,
     uploads: Mapping[str, float],
     console: Console,
     *,

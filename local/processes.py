@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import IO, NoReturn
+from typing import IO, NoReturn, Self
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -47,12 +47,17 @@ class Process:
     pid: int
     started: str
 
+    @classmethod
+    def of(cls, pid: int) -> Self:
+        """The process that has this id now."""
+        return cls(pid, _started(pid))
+
     def is_alive(self) -> bool:
         """Whether this very process runs; a zombie doesn't."""
         # If it is our own child, it stays a zombie until somebody asks.
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, os.WNOHANG)
-        return _started(self.pid) == self.started
+        return bool(self.started) and _started(self.pid) == self.started
 
     def stop(self, grace: float = 10) -> None:
         """End it and everything in its process group: first by SIGTERM, after `grace` seconds by SIGKILL."""
@@ -84,7 +89,7 @@ def start(command: Sequence[str | Path], *, env: Mapping[str, str], cwd: Path, l
         child = _spawn(command, env=env, cwd=cwd, output=output)
     # It is followed by its pid from now on; without this, Popen's finaliser warns that it still runs.
     child.returncode = 0
-    return Process(child.pid, _started(child.pid))
+    return Process.of(child.pid)
 
 
 def run(command: Sequence[str | Path], *, env: Mapping[str, str], cwd: Path, log: Path) -> None:

@@ -183,11 +183,18 @@ class LocalStack:
             raise NotRunningError(f"{logical_id} isn't deployed here; `make up` deploys the system") from None
 
     # boto3's stubs know what a client can do only for literal service names; callers annotate it.
-    def client(self, service: str) -> Any:  # noqa: ANN401
-        """A boto3 client for the local system; for Batch and ECS it talks to the stand-in, as functions do."""
+    def client(self, service: str, **credentials: str) -> Any:  # noqa: ANN401
+        """A boto3 client for the local system; for Batch and ECS it talks to the stand-in, as functions do.
+
+        Args:
+            service: boto3's name of it.
+            credentials: Instead of the root's, as `boto3.client` takes them.
+        """
+        server = self.compute if service in {"batch", "ecs"} else self.emulator
+        if credentials:
+            return _client(service, server.url, credentials)
         if service not in self._clients:
-            server = self.compute if service in {"batch", "ecs"} else self.emulator
-            self._clients[service] = _client(service, server.url)
+            self._clients[service] = _client(service, server.url, {})
         return self._clients[service]
 
     def function_log(self, logical_id: str, since: float = 0) -> list[LogLine]:
@@ -410,11 +417,12 @@ def _running(name: str, server: Server | None) -> Server:
     return server
 
 
-def _client(service: str, url: str) -> Any:  # noqa: ANN401 - as LocalStack.client
+def _client(service: str, url: str, credentials: Mapping[str, str]) -> Any:  # noqa: ANN401 - as LocalStack.client
     return boto3.client(  # type: ignore[call-overload]  # its overloads take only literal names
         service,
         endpoint_url=url,
         config=Config(s3={"addressing_style": "path"}, proxies={}, max_pool_connections=32),
+        **credentials,
     )
 
 

@@ -62,6 +62,16 @@ def stack() -> Iterator[LocalStack]:
 @pytest.fixture
 def system(stack: LocalStack, request: pytest.FixtureRequest) -> Iterator[System]:
     """The running system at rest, with everything a test needs to use it; put in order again afterwards."""
+    yield from _at_rest(stack, request)
+
+
+@pytest.fixture(scope="module")
+def scene(stack: LocalStack, request: pytest.FixtureRequest) -> Iterator[System]:
+    """As `system`, for a module: where many tests look at one course of events, or share settings."""
+    yield from _at_rest(stack, request)
+
+
+def _at_rest(stack: LocalStack, request: pytest.FixtureRequest) -> Iterator[System]:
     system = System(stack, GATES, LEDGER)
     failed_before = request.session.testsfailed
     yield system

@@ -29,6 +29,11 @@ def gate(folder: Path, key: str) -> Path:
     return folder / hashlib.sha256(key.encode()).hexdigest()
 
 
+def boot_barrier(folder: Path, key: str) -> Path:
+    """The file that keeps an object's job from getting as far as the fence check, as a slow image pull does."""
+    return gate(folder, key).with_suffix(".boot")
+
+
 def main(job: Run) -> dict[str, Any]:
     """Do as the plan says."""
     plan = _plan(job)
@@ -86,5 +91,12 @@ def _note(job: Run, event: str) -> None:
         ledger.write(json.dumps(line).encode() + b"\n")
 
 
+def _boot() -> None:
+    barrier = boot_barrier(Path(os.environ["GATES"]), os.environ["S3_KEY"])
+    while barrier.exists():
+        time.sleep(PAUSE_SECONDS)
+
+
 if __name__ == "__main__":
+    _boot()
     sys.exit(run(main))

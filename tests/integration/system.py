@@ -11,20 +11,22 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_plus
 
 from boto3.dynamodb.types import TypeDeserializer
 
 from local.stack import LocalStack
 from local.view import Lane, View
-from tests.integration.job import gate
+from tests.integration.job import boot_barrier, gate
 
 type Item = dict[str, Any]
 """A DynamoDB item or a JSON object."""
 
 FUNCTIONS = ("SqsToBatchFunction", "TrackJobFunction", "ReconcileJobsFunction")
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds that anything may take on a busy machine, where a second is usual."""
 
 
@@ -90,6 +92,39 @@ class System:
         """Let the job of that object go on."""
         gate(self._gates, key).touch()
 
+    @contextmanager
+    def booting(self, key: str) -> Iterator[None]:
+        """Keep runs of that object's jobs from reaching the fence check for a while."""
+        barrier = boot_barrier(self._gates, key)
+        barrier.touch()
+        try:
+            yield
+        finally:
+            barrier.unlink()
+
+    def notification(self, key: str) -> Item:
+        """What S3 would tell of an object as it is now."""
+        found = self.stack.client("s3").head_object(Bucket=self.bucket, Key=key)
+        return {
+            "Records": [
+                {
+                    "eventVersion": "2.1",
+                    "eventSource": "aws:s3",
+                    "eventTime": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                    "eventName": "ObjectCreated:Put",
+                    "s3": {
+                        "bucket": {"name": self.bucket},
+                        "object": {
+                            "key": quote_plus(key, safe="/"),
+                            "eTag": found["ETag"].strip('"'),
+                            "versionId": found["VersionId"],
+                            "sequencer": f"{time.time_ns():016X}",
+                        },
+                    },
+                }
+            ]
+        }
+
     # ---- look ------------------------------------------------------------------------------------------------
 
     @property
@@ -137,7 +172,7 @@ class System:
         return [self.wait_for(key, "COMPLETED", seconds=seconds) for key in keys]
 
     def until[Found](
-        self, look: Callable[[], Found | None], what: str, *, seconds: float = PATIENCE, every: float = 0.05
+        self, look: Callable[[], Found | None], what: str, *, seconds: float = PATIENCE, every: float = 0.1
     ) -> Found:
         """Look again and again until there is something (that isn't None or False).
 
@@ -229,6 +264,10 @@ class System:
         """How often the faults have hit so far."""
         return sum(fault["fired"] for fault in self.compute("GET", "/_compute/faults")["faults"])
 
+    def no_more_faults(self) -> None:
+        """Let the stand-in for Batch behave again; events that it held back go out."""
+        self.compute("DELETE", "/_compute/faults")
+
     def kill_function(self, function: str) -> int:
         """Kill every running process of a function, as a crash of Lambda's host would; how many there were."""
         name = f"ministack-lambda-{self.stack.resource(function)}-"
@@ -288,12 +327,12 @@ class System:
 
     def settle(self) -> None:
         """Put everything back: no faults, every gate open, the parameters as before, nothing left to do."""
-        self.compute("DELETE", "/_compute/faults")
+        self.no_more_faults()
         for span in self.runs():
             if span.end is None:
                 self.release(span.key)
         self.stack.redeploy(**self._parameters)
-        self.until(self._idle, "everything to come to rest", seconds=2 * PATIENCE)
+        self.until(self._idle, "everything to come to rest")
         self.messages("VideoDeadLetterQueue")
         self.messages("TrackDeadLetterQueue")
 

@@ -1,0 +1,135 @@
+"""However many messages come, no more jobs run than the lane has slots; the others wait, and lose nothing by it."""
+
+import itertools
+import json
+import statistics
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pytest
+
+from tests.integration.system import Item, Span, System
+
+VIDEOS = 10
+PAUSE_TARGET = 2.0
+"""Seconds from one job's end to the next one's start."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """What was seen of ten videos that came at once while the lane had one slot.
+
+    Attributes:
+        jobs: In the end, by job id.
+        attempts: What the stand-in for Batch has started, in that order.
+        runs: What the workers say themselves, in that order.
+        holders: The most slots seen taken at one moment.
+        dead: Messages found in the dead-letter queue.
+    """
+
+    jobs: Mapping[str, Item]
+    attempts: list[Item]
+    runs: list[Span]
+    holders: int
+    dead: list[Item]
+
+
+@pytest.fixture(scope="module")
+def course(scene: System) -> Course:
+    with ThreadPoolExecutor(VIDEOS) as senders:
+        keys = list(senders.map(lambda _: scene.upload(gate=True, seconds=0.1), range(VIDEOS)))
+    # Each is where it belongs before the first ends, so that the order they are taken in depends on nothing else.
+    scene.until(lambda: scene.lane().waiting == VIDEOS - 1 and scene.runs(*keys), "one to run and nine to wait")
+    for key in keys:
+        scene.release(key)
+    holders = 1
+
+    def all_ended() -> list[Item] | None:
+        nonlocal holders
+        holders = max(holders, len(scene.lane().holders))
+        jobs = scene.jobs(*keys)
+        return jobs if all(job["status"] in {"COMPLETED", "FAILED"} for job in jobs) else None
+
+    jobs = {job["jobId"]: job for job in scene.until(all_ended, "all to end", seconds=180)}
+    attempts = [
+        {"jobId": job_id, **attempt}
+        for job_id in jobs
+        for submitted in scene.submissions(job_id)
+        for attempt in submitted["attempts"]
+    ]
+    attempts.sort(key=lambda attempt: attempt["startedAt"])
+    return Course(jobs, attempts, scene.runs(*keys), holders, scene.messages())
+
+
+def test_ten_videos_at_once_all_complete(course: Course) -> None:
+    assert [job["status"] for job in course.jobs.values()] == ["COMPLETED"] * VIDEOS
+
+
+def test_ten_videos_at_once_run_once_each(course: Course) -> None:
+    assert sorted(run.job_id for run in course.runs) == sorted(course.jobs)
+    assert len(course.attempts) == VIDEOS
+
+
+def test_one_slot_is_never_held_by_two(course: Course) -> None:
+    assert course.holders == 1
+
+
+def test_one_slot_never_has_two_processes_at_work(course: Course) -> None:
+    for before, after in itertools.pairwise(course.attempts):
+        assert before["stoppedAt"] <= after["startedAt"]
+
+
+def test_those_that_wait_run_in_the_order_they_were_sent(course: Course) -> None:
+    waited = [attempt["jobId"] for attempt in course.attempts[1:]]
+
+    assert waited == sorted(waited, key=lambda job_id: (json.loads(course.jobs[job_id]["request"])["sent_at"], job_id))
+
+
+def test_waiting_puts_nothing_into_the_dead_letter_queue(course: Course) -> None:
+    assert course.dead == []
+
+
+def test_the_next_job_starts_the_moment_one_ends(course: Course, capsys: pytest.CaptureFixture[str]) -> None:
+    pauses = [
+        (after["startedAt"] - before["stoppedAt"]) / 1000 for before, after in itertools.pairwise(course.attempts)
+    ]
+    with capsys.disabled():
+        print(  # noqa: T201 - one of the figures that the tests are there to show
+            f"\npause between one job's end and the next one's start, {len(pauses)} times: "
+            f"median {statistics.median(pauses):.2f} s, longest {max(pauses):.2f} s"
+        )
+
+    assert statistics.median(pauses) < PAUSE_TARGET
+
+
+def test_a_raised_limit_is_used_at_the_reconcilers_next_run(system: System) -> None:
+    first = system.upload(gate=True)
+    system.wait_for(first, "RUNNING")
+    second, third = system.upload(gate=True), system.upload(gate=True)
+    system.until(lambda: system.lane().waiting == 2, "two to wait")
+
+    system.deploy(MaxConcurrentJobs="2")
+    system.invoke("ReconcileJobsFunction")
+
+    system.until(lambda: len(system.runs(second, third)) == 1, "one more to run")
+    assert len(system.lane().holders) == 2
+
+
+def test_with_at_capacity_return_messages_wait_in_their_queue_and_none_is_lost(system: System) -> None:
+    system.deploy(AtCapacity="return")
+    first = system.upload(gate=True)
+    system.wait_for(first, "RUNNING")
+    second = system.upload()
+    system.until(lambda: _told(system, "LaneIsFull"), "the second message to be returned")
+    assert system.lane().waiting == 0
+
+    system.release(first)
+
+    # It comes back 20 to 60 s later, at random, so that messages don't come back together.
+    system.completed(first, second, seconds=120)
+    assert not system.messages()
+
+
+def _told(system: System, error_type: str) -> bool:
+    return any(line.get("error_type") == error_type for line in system.log("SqsToBatchFunction"))

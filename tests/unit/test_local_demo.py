@@ -1,0 +1,101 @@
+"""What the demo takes for a broken promise, and how it shows what happens."""
+
+import io
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from local.demo import DemoError, check_one_at_a_time, pauses_between
+from local.follow import Followed, FollowTimeoutError, follow
+from local.view import Job, Lane
+
+JOB = Job(
+    id="a",
+    key="uploads/a.mp4",
+    status="COMPLETED",
+    percent=100,
+    message="",
+    target_id="batch-1",
+    error="",
+    result={},
+    created=100,
+    sent=100,
+    claimed=100,
+    started=101,
+    ended=102,
+)
+
+
+class Script:
+    """A view that shows one thing after another."""
+
+    def __init__(self, *scenes: Job) -> None:
+        self._scenes = list(scenes)
+
+    def jobs_of(self, keys: Iterable[str]) -> dict[str, Job]:
+        scene = self._scenes.pop(0) if len(self._scenes) > 1 else self._scenes[0]
+        assert scene.key in set(keys)
+        return {scene.key: scene}
+
+    def lane(self) -> Lane:
+        return Lane(frozenset("a"), 0)
+
+
+def job(name: str, started: float, ended: float) -> Job:
+    return replace(JOB, id=name, key=f"uploads/{name}", started=started, ended=ended)
+
+
+def test_one_after_the_other_is_as_promised() -> None:
+    jobs = [job("a", 1, 2), job("b", 2.5, 3), job("c", 3.25, 4)]
+
+    check_one_at_a_time(jobs, most_holders=1)
+
+    assert pauses_between(jobs) == [0.5, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "most_holders", "reason"),
+    [
+        ([job("a", 1, 3), job("b", 2, 4)], 1, "ran at once"),
+        ([job("a", 3, 4), job("b", 1, 2)], 1, "before"),
+        ([job("a", 1, 2), job("b", 3, 4)], 2, "held a slot at once"),
+    ],
+)
+def test_a_broken_promise_is_told(jobs: list[Job], most_holders: int, reason: str) -> None:
+    with pytest.raises(DemoError, match=reason):
+        check_one_at_a_time(jobs, most_holders)
+
+
+def test_a_pipe_gets_a_plain_line_for_each_status() -> None:
+    out = io.StringIO()
+    scenes = [replace(JOB, status=status) for status in ("SUBMITTED", "SUBMITTED", "RUNNING", "COMPLETED")]
+
+    ended = follow(Script(*scenes), {JOB.key: 100.0}, Console(file=out), seconds=10)
+
+    assert [line.split()[-1] for line in out.getvalue().splitlines()] == ["SUBMITTED", "RUNNING", "COMPLETED"]
+    assert "\x1b" not in out.getvalue()
+    assert [job.id for job in ended] == ["a"]
+
+
+def test_a_terminal_gets_a_live_table() -> None:
+    out = io.StringIO()
+    terminal = Console(file=out, force_terminal=True, width=100)
+
+    follow(Script(replace(JOB, status="RUNNING", percent=40), JOB), {JOB.key: 100.0}, terminal, seconds=10)
+
+    assert "COMPLETED" in out.getvalue()
+    assert "100 %" in out.getvalue()
+
+
+def test_jobs_that_do_not_end_are_named() -> None:
+    with pytest.raises(FollowTimeoutError, match=r"a\.mp4 is RUNNING"):
+        follow(Script(replace(JOB, status="RUNNING")), {JOB.key: 100.0}, Console(file=io.StringIO()), seconds=0)
+
+
+def test_the_job_of_an_earlier_upload_to_the_key_is_not_taken_for_this_ones() -> None:
+    followed = Followed(JOB.key, uploaded=JOB.sent + 60)
+
+    assert not followed.update(JOB, now=200)
+    assert followed.job is None
