@@ -511,7 +511,7 @@ def test_the_written_contract_says_what_the_code_does() -> None:
     words = " ".join(contract.split())
     for written in (
         "fence = :fence AND (attribute_not_exists(runId) OR runId = :runId) AND #status IN (:claimed, :submitted,",
-        "SET runId = :runId, targetId = :runId, #status = :running, startedAt = if_not_exists(startedAt, :now), heartbeatAt = :now,",
+        "SET runId = :runId, targetId = :runId, #status = :running, startedAt = if_not_exists(startedAt, :now),",
         "SET #progress = :progress, heartbeatAt = :now, updatedAt = :now",
         "SET #result = :result, #progress = :progress, heartbeatAt = :now, updatedAt = :now REMOVE #error",
         "SET #error = :error, heartbeatAt = :now, updatedAt = :now",
