@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 # Powertools reads these when it is imported, so they come before any import of ours. Nothing here is a real credential.
@@ -23,7 +24,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 from moto import mock_aws
 
-from switchyard import clients
 from tests.tables import create_tables
 
 if TYPE_CHECKING:
@@ -48,15 +48,17 @@ class Aws:
     dead_letter_queue_url: str
 
 
+@cache
+def _clients() -> "tuple[DynamoDBClient, SQSClient]":
+    """Made once: it is what takes time, and moto forgets everything else between tests."""
+    return boto3.client("dynamodb"), boto3.client("sqs")
+
+
 @pytest.fixture
 def aws() -> Iterator[Aws]:
     """The template's tables and two queues on moto; the layer's own clients reach them too."""
     with mock_aws():
-        for client in (clients.dynamodb, clients.sqs, clients.batch, clients.batch_submit):
-            client.cache_clear()
-        dynamodb, sqs = boto3.client("dynamodb"), boto3.client("sqs")
+        dynamodb, sqs = _clients()
         jobs_table, lanes_table = create_tables(dynamodb)
         queue_url, dlq_url = (sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("queue", "dead-letters"))
         yield Aws(dynamodb, sqs, jobs_table, lanes_table, queue_url, dlq_url)
-    for client in (clients.dynamodb, clients.sqs, clients.batch, clients.batch_submit):
-        client.cache_clear()

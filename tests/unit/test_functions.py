@@ -1,0 +1,554 @@
+"""The functions from end to end: sample events in; tables, queues, calls to Batch, logs and metrics out."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from boto3.dynamodb.types import TypeDeserializer
+from botocore.exceptions import ClientError, ReadTimeoutError
+from moto.dynamodb.responses import DynamoHandler
+
+from functions.reconcile_jobs import app as reconcile_jobs
+from functions.sqs_to_batch import app as sqs_to_batch
+from functions.track_job import app as track_job
+from switchyard import clients, clock, observability
+from switchyard.errors import SettingsError
+from tests.conftest import Aws
+
+# An invocation that counts nothing is a normal one (layers/switchyard/switchyard/observability.py).
+pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
+
+EVENTS = Path(__file__).parents[2] / "events"
+UUID = "6f1c2a34-5b6d-4e7f-8a90-b1c2d3e4f506"
+RUN = "4c7599ae-0a82-49aa-ba5a-4727fcce14a8"
+"""The Batch job that the sample state changes tell of."""
+
+
+@dataclass
+class FakeBatch:
+    """Batch as both of the layer's clients see it. The first job it accepts is that of the sample events."""
+
+    failure: Exception | None = None
+    submitted: list[dict[str, Any]] = field(default_factory=list)
+    known: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def submit_job(self, **call: Any) -> dict[str, str]:  # noqa: ANN401 - a call's parameters
+        if self.failure:
+            raise self.failure
+        target_id = f"batch-{len(self.submitted)}" if self.submitted else RUN
+        self.submitted.append(call)
+        self.known[target_id] = {"jobId": target_id, "status": "RUNNABLE", "container": call["containerOverrides"]}
+        return {"jobId": target_id}
+
+    def describe_jobs(self, *, jobs: list[str]) -> dict[str, Any]:
+        return {"jobs": [self.known[target_id] for target_id in jobs if target_id in self.known]}
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of the objects it was given jobs for."""
+        variables = [each["containerOverrides"]["environment"] for each in self.submitted]
+        return sorted(pair["value"] for each in variables for pair in each if pair["name"] == "S3_KEY")
+
+
+@dataclass
+class Context:
+    """What Lambda says of an invocation."""
+
+    function_name: str = "function"
+    function_version: str = "$LATEST"
+    memory_limit_in_mb: int = 512
+    invoked_function_arn: str = "arn:aws:lambda:us-east-1:123456789012:function:function"
+    aws_request_id: str = "52fdfc07-2182-454f-963f-5f0f9a621d72"
+    log_group_name: str = "/aws/lambda/function"
+    log_stream_name: str = "2026/11/22/[$LATEST]0123456789abcdef"
+    tenant_id: str | None = None
+
+
+@dataclass
+class Deployment:
+    """The three functions over one moto account and a Batch of our own."""
+
+    aws: Aws
+    batch: FakeBatch
+    monkeypatch: pytest.MonkeyPatch
+
+    def set(self, **variables: str) -> None:
+        """Deploys other settings."""
+        for name, value in variables.items():
+            self.monkeypatch.setenv(name, value)
+        for made in (sqs_to_batch.function, track_job.function, reconcile_jobs.reconciler):
+            made.cache_clear()
+
+    def video(self, name: str, **changes: str) -> list[str]:
+        """Invokes sqs_to_batch with a sample event; gives the ids of the messages that come back."""
+        return self._failures(sqs_to_batch.lambda_handler(event(f"sqs_to_batch/{name}", **changes), Context()))
+
+    def change(self, name: str, **changes: str) -> list[str]:
+        """Invokes track_job with a sample event; gives the ids of the messages that come back."""
+        return self._failures(track_job.lambda_handler(event(f"track_job/{name}", **changes), Context()))
+
+    def reconcile(self) -> None:
+        reconcile_jobs.lambda_handler(event("reconcile_jobs/schedule"), Context())
+
+    @staticmethod
+    def _failures(response: Mapping[str, Any]) -> list[str]:
+        assert list(response) == ["batchItemFailures"]
+        return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
+
+    def job(self, job_id: str = UUID) -> dict[str, Any]:
+        """What JobsTable holds of a job."""
+        found = self.aws.dynamodb.get_item(TableName=self.aws.jobs_table, Key={"jobId": {"S": job_id}})["Item"]
+        return {name: TypeDeserializer().deserialize(value) for name, value in found.items()}
+
+    def dead_letters(self) -> list[tuple[str, str, dict[str, str]]]:
+        """ErrorType, body and other attributes of every message in the dead-letter queue."""
+        found = []
+        while answer := self.aws.sqs.receive_message(
+            QueueUrl=self.aws.dead_letter_queue_url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+        ).get("Messages"):
+            for message in answer:
+                attributes = {name: value["StringValue"] for name, value in message["MessageAttributes"].items()}
+                found.append((attributes.pop("ErrorType"), message["Body"], attributes))
+        return found
+
+
+def event(name: str, **changes: str) -> dict[str, Any]:
+    """A sample event, each of its records changed: `body`, or one of the attributes that SQS gives it."""
+    read: dict[str, Any] = json.loads((EVENTS / f"{name}.json").read_text())
+    for record in read.get("Records", ()):
+        record["body"] = changes.get("body", record["body"])
+        record["attributes"] |= {name: value for name, value in changes.items() if name != "body"}
+    return read
+
+
+LAST = {"ApproximateReceiveCount": "5"}
+"""A message on its last receive."""
+
+
+@pytest.fixture
+def deployed(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
+    batch = FakeBatch()
+    monkeypatch.setattr(clients, "batch", lambda: batch)
+    monkeypatch.setattr(clients, "batch_submit", lambda: batch)
+    # DynamoDB applies transactions one after the other; moto, called from several threads, does not.
+    one_at_a_time, call_action = threading.Lock(), DynamoHandler.call_action
+
+    def in_turn(self: DynamoHandler) -> Any:  # noqa: ANN401 - moto's own type of an answer
+        with one_at_a_time:
+            return call_action(self)
+
+    monkeypatch.setattr(DynamoHandler, "call_action", in_turn)
+    deployment = Deployment(aws, batch, monkeypatch)
+    deployment.set(
+        ENVIRONMENT="test",
+        JOBS_TABLE=aws.jobs_table,
+        LANES_TABLE=aws.lanes_table,
+        MAX_CONCURRENT_JOBS="10",
+        DEAD_LETTER_QUEUE_URL=aws.dead_letter_queue_url,
+        TRACK_DEAD_LETTER_QUEUE_URL=aws.dead_letter_queue_url,
+        QUEUE_URL=aws.queue_url,
+        BATCH_JOB_QUEUE="queue",
+        BATCH_JOB_DEFINITION="definition",
+        SOURCE_BUCKETS="switchyard-media",
+    )
+    yield deployment
+    deployment.set()
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]]:
+    """The log lines so far, as Lambda would get them."""
+    formatter = observability.logger.registered_formatter
+    return lambda: [json.loads(formatter.format(record)) for record in caplog.records if record.name == "test"]
+
+
+type Lines = Callable[[], list[dict[str, Any]]]
+
+
+# ---- sqs_to_batch ---------------------------------------------------------------------------------------------------
+
+STARTS = {
+    "s3_put": 1,
+    "s3_multipart_upload_versioned": 1,
+    "s3_several_records": 3,
+    "s3_test_event": 0,
+    "sns_wrapped": 1,
+    "eventbridge_object_created": 1,
+    "backend_video_uploaded": 1,
+    "plain_bucket_key": 1,
+    "job_message": 1,
+    "video_id_attribute": 1,
+    "rubbish": 0,
+    "mixed_batch": 4,
+}
+REJECTS = {"rubbish": 9, "mixed_batch": 2}
+
+
+def test_every_sample_event_is_tested() -> None:
+    assert set(STARTS) == {path.stem for path in EVENTS.glob("sqs_to_batch/*.json")}
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_every_event_starts_what_it_asks_for_and_rejects_the_rest(name: str, deployed: Deployment) -> None:
+    assert deployed.video(name) == []
+    assert (len(deployed.batch.submitted), len(deployed.dead_letters())) == (STARTS[name], REJECTS.get(name, 0))
+
+
+def test_a_second_delivery_starts_nothing(deployed: Deployment) -> None:
+    deployed.video("s3_put")
+    assert deployed.video("s3_put") == []
+    assert len(deployed.batch.submitted) == 1
+
+
+def test_a_started_job_is_on_record(deployed: Deployment) -> None:
+    deployed.video("s3_put")
+    job = deployed.job()
+    assert (job["status"], job["fence"], job["targetId"], job["lane"]) == ("SUBMITTED", 1, RUN, "video")
+
+
+def test_the_worker_gets_the_key_as_it_was_uploaded(deployed: Deployment) -> None:
+    deployed.video("s3_put")
+    assert deployed.batch.keys == [f"uploads/2026/11/22/{UUID}-My holiday (100%) + sun.mp4"]
+
+
+def test_the_user_is_on_record(deployed: Deployment) -> None:
+    deployed.video("backend_video_uploaded")
+    assert deployed.job("lecture-2026-11-22")["userId"] == "user-42"
+
+
+def test_what_finds_the_lane_full_waits(deployed: Deployment) -> None:
+    deployed.set(MAX_CONCURRENT_JOBS="1")
+    deployed.video("s3_put")
+    assert deployed.video("backend_video_uploaded") == []
+    assert deployed.job("lecture-2026-11-22")["status"] == "WAITING"
+
+
+def test_rubbish_is_dead_lettered_with_its_reason(deployed: Deployment) -> None:
+    deployed.video("rubbish")
+    types = sorted(error_type for error_type, _, _ in deployed.dead_letters())
+    assert types == ["INVALID_MESSAGE"] * 8 + ["SOURCE_NOT_ALLOWED"]
+
+
+THROTTLED = ClientError(
+    {"Error": {"Code": "TooManyRequestsException"}, "ResponseMetadata": {"HTTPStatusCode": 429}},  # type: ignore[typeddict-item]
+    "SubmitJob",
+)
+
+
+def test_a_start_that_is_throttled_brings_the_message_back(deployed: Deployment) -> None:
+    deployed.batch.failure = THROTTLED
+    assert deployed.video("s3_put") == [event("sqs_to_batch/s3_put")["Records"][0]["messageId"]]
+    assert deployed.job()["status"] == "PENDING"
+
+
+def test_a_start_that_is_throttled_to_the_last_is_dead_lettered(deployed: Deployment) -> None:
+    deployed.batch.failure = THROTTLED
+    assert deployed.video("s3_put", **LAST) == []
+    ((error_type, body, _),) = deployed.dead_letters()
+    assert (error_type, body) == ("START_THROTTLED", event("sqs_to_batch/s3_put")["Records"][0]["body"])
+
+
+def test_a_job_that_is_given_up_has_failed(deployed: Deployment) -> None:
+    deployed.batch.failure = THROTTLED
+    deployed.video("s3_put", **LAST)
+    job = deployed.job()
+    assert (job["status"], job["error"]["code"], job["neverStarted"]) == ("FAILED", "START_THROTTLED", True)
+
+
+def test_a_redrive_starts_a_job_that_was_given_up(deployed: Deployment) -> None:
+    deployed.batch.failure = THROTTLED
+    deployed.video("s3_put", **LAST)
+    deployed.batch.failure = None
+    deployed.video("s3_put")
+    assert deployed.job()["status"] == "SUBMITTED"
+
+
+def test_a_dead_letter_keeps_the_attribute_that_names_its_job(deployed: Deployment) -> None:
+    deployed.batch.failure = THROTTLED
+    deployed.video("video_id_attribute", **LAST)
+    ((_, _, attributes),) = deployed.dead_letters()
+    assert attributes["video_id"] == "camera-1-0001"
+
+
+def test_an_unknown_outcome_brings_the_message_back(deployed: Deployment) -> None:
+    deployed.batch.failure = ReadTimeoutError(endpoint_url="batch")
+    assert len(deployed.video("s3_put")) == 1
+    assert deployed.job()["status"] == "CLAIMED"
+
+
+def test_an_unknown_outcome_to_the_last_is_left_to_the_reconciler(deployed: Deployment) -> None:
+    deployed.batch.failure = ReadTimeoutError(endpoint_url="batch")
+    assert deployed.video("s3_put", **LAST) == []
+    assert deployed.dead_letters() == []
+
+
+def test_one_record_that_can_not_start_does_not_keep_its_siblings_from_it(deployed: Deployment) -> None:
+    deployed.video("s3_several_records")
+    deployed.monkeypatch.setattr(deployed.batch, "failure", THROTTLED)
+    assert len(deployed.video("mixed_batch")) == 3
+    assert len(deployed.batch.submitted) == 3
+
+
+def test_the_bad_part_of_a_message_that_comes_back_is_not_rejected_yet(deployed: Deployment) -> None:
+    deployed.batch.failure = THROTTLED
+    deployed.video("mixed_batch")
+    assert [body for _, body, _ in deployed.dead_letters()] == ["rubbish between good ones"]
+
+
+def test_the_bad_part_of_a_message_is_rejected_though_its_siblings_are_left_to_the_reconciler(
+    deployed: Deployment,
+) -> None:
+    deployed.batch.failure = ReadTimeoutError(endpoint_url="batch")
+    assert deployed.video("mixed_batch", **LAST) == []
+    assert len(deployed.dead_letters()) == 2
+
+
+@pytest.mark.parametrize("received", ["1", "5", "700"])
+def test_at_capacity_a_message_returns_as_often_as_it_must(received: str, deployed: Deployment) -> None:
+    deployed.set(MAX_CONCURRENT_JOBS="1", AT_CAPACITY="return")
+    deployed.video("s3_put")
+    assert len(deployed.video("backend_video_uploaded", ApproximateReceiveCount=received)) == 1
+    assert deployed.dead_letters() == []
+
+
+def test_bad_settings_fail_the_invocation_and_name_themselves(deployed: Deployment) -> None:
+    deployed.set(BATCH_JOB_QUEUE="", MAX_CONCURRENT_JOBS="many")
+    with pytest.raises(SettingsError, match=r"MAX_CONCURRENT_JOBS must be .*; BATCH_JOB_QUEUE is missing"):
+        deployed.video("s3_put")
+
+
+# ---- track_job ------------------------------------------------------------------------------------------------------
+
+ENDS = {
+    "runnable": ("SUBMITTED", None),
+    "running": ("RUNNING", None),
+    "succeeded": ("COMPLETED", None),
+    "failed_permanent": ("FAILED", "PERMANENT_FAILURE"),
+    "failed_retries": ("FAILED", "OUT_OF_MEMORY"),
+    "not_ours": ("SUBMITTED", None),
+}
+
+
+def test_every_state_change_is_tested() -> None:
+    assert set(ENDS) == {path.stem for path in EVENTS.glob("track_job/*.json")}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_every_state_change_moves_its_job(name: str, deployed: Deployment) -> None:
+    deployed.video("s3_put")
+    assert deployed.change(name) == []
+    job = deployed.job()
+    assert (job["status"], job.get("error", {}).get("code")) == ENDS[name]
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_a_state_change_of_a_job_that_nobody_knows_is_acknowledged(name: str, deployed: Deployment) -> None:
+    assert deployed.change(name) == []
+
+
+def test_late_news_change_nothing(deployed: Deployment) -> None:
+    deployed.video("s3_put")
+    for name in ("succeeded", "running", "runnable", "failed_retries"):
+        deployed.change(name)
+    assert deployed.job()["status"] == "COMPLETED"
+
+
+def test_the_end_of_a_job_starts_the_next(deployed: Deployment) -> None:
+    deployed.set(MAX_CONCURRENT_JOBS="1")
+    deployed.video("s3_put")
+    deployed.video("backend_video_uploaded")
+    deployed.change("succeeded")
+    assert deployed.job("lecture-2026-11-22")["status"] == "SUBMITTED"
+
+
+def test_the_end_of_a_job_told_twice_starts_one(deployed: Deployment) -> None:
+    deployed.set(MAX_CONCURRENT_JOBS="1")
+    for name in ("s3_put", "backend_video_uploaded", "plain_bucket_key"):
+        deployed.video(name)
+    deployed.change("succeeded")
+    deployed.change("succeeded")
+    assert len(deployed.batch.submitted) == 2
+
+
+@pytest.mark.parametrize(
+    "body", ["rubbish", "[]", "7", "{}", '{"detail": []}', '{"detail": {}}', '{"detail": {"jobId": 7}}']
+)
+def test_what_is_no_state_change_is_dead_lettered(body: str, deployed: Deployment) -> None:
+    assert deployed.change("running", body=body) == []
+    ((error_type, kept, _),) = deployed.dead_letters()
+    assert (error_type, kept) == ("INVALID_MESSAGE", body)
+
+
+def test_a_next_job_that_can_not_start_brings_the_change_back(deployed: Deployment) -> None:
+    deployed.set(MAX_CONCURRENT_JOBS="1")
+    deployed.video("s3_put")
+    deployed.video("backend_video_uploaded")
+    deployed.batch.failure = THROTTLED
+    assert len(deployed.change("succeeded")) == 1
+    assert deployed.job("lecture-2026-11-22")["status"] == "WAITING"
+
+
+def test_a_change_on_its_last_receive_is_left_to_the_reconciler(deployed: Deployment) -> None:
+    deployed.set(MAX_CONCURRENT_JOBS="1")
+    deployed.video("s3_put")
+    deployed.video("backend_video_uploaded")
+    deployed.batch.failure = THROTTLED
+    assert deployed.change("succeeded", **LAST) == []
+    assert deployed.dead_letters() == []
+
+
+# ---- reconcile_jobs -------------------------------------------------------------------------------------------------
+
+
+def test_with_nothing_to_repair_nothing_happens(deployed: Deployment) -> None:
+    deployed.reconcile()
+    assert deployed.batch.submitted == []
+
+
+def test_an_end_that_no_event_told_of_is_noted(deployed: Deployment) -> None:
+    deployed.video("s3_put")
+    deployed.batch.known[RUN]["status"] = "SUCCEEDED"
+    deployed.reconcile()
+    assert deployed.job()["status"] == "COMPLETED"
+
+
+def test_a_job_that_batch_has_forgotten_has_failed(deployed: Deployment) -> None:
+    deployed.video("s3_put")
+    deployed.batch.known.clear()
+    later(deployed, timedelta(minutes=3))
+    deployed.reconcile()
+    assert deployed.job()["error"]["code"] == "TARGET_LOST"
+
+
+def test_a_job_that_lies_pending_is_started(deployed: Deployment) -> None:
+    deployed.batch.failure = THROTTLED
+    deployed.video("s3_put")
+    deployed.batch.failure = None
+    later(deployed, timedelta(hours=1))
+    deployed.reconcile()
+    assert deployed.job()["status"] == "SUBMITTED"
+
+
+def test_a_repair_that_fails_fails_the_invocation_for_the_alarm(deployed: Deployment) -> None:
+    deployed.batch.failure = THROTTLED
+    deployed.video("s3_put")
+    later(deployed, timedelta(hours=1))
+    with pytest.raises(ExceptionGroup, match="some repairs failed"):
+        deployed.reconcile()
+
+
+def later(deployed: Deployment, by: timedelta) -> None:
+    """Moves the clock."""
+    now: datetime = clock.now() + by
+    deployed.monkeypatch.setattr(clock, "now", lambda: now)
+
+
+# ---- logs and metrics -----------------------------------------------------------------------------------------------
+
+
+def all_kinds_of_ends(deployed: Deployment) -> None:
+    """One invocation after another: started, held, rejected, refused, given up, tracked, reconciled."""
+    deployed.set(MAX_CONCURRENT_JOBS="1")
+    for name in ("s3_put", "sns_wrapped", "rubbish"):
+        deployed.video(name)
+    deployed.batch.failure = THROTTLED
+    deployed.change("failed_permanent")
+    deployed.change("running", body="Sampled=1 rubbish")
+    deployed.set(MAX_CONCURRENT_JOBS="10")
+    deployed.video("job_message", **LAST)
+    deployed.batch.failure = ReadTimeoutError(endpoint_url="batch")
+    deployed.video("video_id_attribute", **LAST)
+    deployed.batch.failure = KeyError("a bug")
+    deployed.video("eventbridge_object_created")
+    deployed.batch.failure = None
+    deployed.reconcile()
+
+
+def test_no_line_has_a_top_level_status(deployed: Deployment, lines: Lines) -> None:
+    all_kinds_of_ends(deployed)
+    assert [line for line in lines() if "status" in line] == []
+
+
+def test_no_line_holds_an_event_or_a_secret(deployed: Deployment, lines: Lines) -> None:
+    all_kinds_of_ends(deployed)
+    found = [json.dumps(line) for line in lines()]
+    assert len(found) > 10
+    secrets = (
+        "AQEB",
+        "Signature",
+        "Sampled=1",
+        "sourceIPAddress",
+        "203.0.113.7",
+        "s3SchemaVersion",
+        '"detail',
+        "SenderId",
+    )
+    assert [(secret, line) for line in found for secret in secrets if secret in line] == []
+
+
+def test_every_line_names_the_request_and_the_environment(deployed: Deployment, lines: Lines) -> None:
+    deployed.video("s3_put")
+    found = lines()
+    assert found
+    assert {(line["function_request_id"], line["environment"]) for line in found} == {
+        ("52fdfc07-2182-454f-963f-5f0f9a621d72", "test")
+    }
+
+
+def metrics(printed: str) -> dict[str, Any]:
+    """What one invocation measured: values by name."""
+    (blob,) = [json.loads(line) for line in printed.splitlines() if '"_aws"' in line]
+    (definition,) = blob["_aws"]["CloudWatchMetrics"]
+    assert definition["Namespace"] == "Switchyard"
+    assert definition["Dimensions"] == [["Environment", "service"]]
+    return {metric["Name"]: sum(blob[metric["Name"]]) for metric in definition["Metrics"]}
+
+
+def test_a_start_is_counted_and_timed(deployed: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
+    deployed.video("s3_put")
+    measured = metrics(capsys.readouterr().out)
+    assert set(measured) == {"Dispatched", "TimeToStart"}
+    assert measured["Dispatched"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "counted"),
+    [
+        ("s3_put", {"Duplicates": 1}),
+        ("rubbish", {"Rejected": 9}),
+        ("backend_video_uploaded", {"Held": 1}),
+    ],
+)
+def test_what_does_not_start_is_counted(
+    name: str, counted: dict[str, int], deployed: Deployment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deployed.set(MAX_CONCURRENT_JOBS="1")
+    deployed.video("s3_put")
+    capsys.readouterr()
+    deployed.video(name)
+    assert metrics(capsys.readouterr().out) == counted
+
+
+def test_a_failed_job_and_the_next_one_are_counted(deployed: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
+    deployed.set(MAX_CONCURRENT_JOBS="1")
+    deployed.video("s3_put")
+    deployed.video("backend_video_uploaded")
+    capsys.readouterr()
+    deployed.change("failed_permanent")
+    measured = metrics(capsys.readouterr().out)
+    assert (measured["Failed"], measured["Released"]) == (1, 1)
+
+
+def test_the_reconciler_measures_the_waiting_room(deployed: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
+    deployed.set(MAX_CONCURRENT_JOBS="1")
+    deployed.video("s3_put")
+    deployed.video("backend_video_uploaded")
+    capsys.readouterr()
+    deployed.reconcile()
+    measured = metrics(capsys.readouterr().out)
+    assert (measured["JobsWaiting"], measured["StuckRunnable"]) == (1, 0)
