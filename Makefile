@@ -8,6 +8,9 @@ DEV := $(VENVS)/dev/bin
 SAM := $(VENVS)/sam/bin/sam
 LOCAL := $(DEV)/python -m local
 export SAM_CLI_TELEMETRY := 0
+# Nothing here talks to AWS, so nothing here gets to know the user's account.
+unexport $(filter AWS_%,$(.VARIABLES))
+export AWS_DEFAULT_REGION := us-east-1
 # The layer is built by a python3.13 that has pip, whatever the machine's own one is.
 SAM_PATH := $(CURDIR)/$(VENVS)/uv/bin:$(PATH)
 
@@ -46,7 +49,7 @@ check: setup ## Lint, format, types, templates, pins, and nothing of this machin
 	$(DEV)/ruff format --check
 	$(DEV)/mypy
 	$(DEV)/cfn-lint template.yaml stacks/compute.yaml
-	AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint --template template.yaml
+	$(SAM) validate --lint --template template.yaml
 	$(DEV)/python .ci/hygiene.py
 
 format: setup ## Put the code into the project's format, and fix what ruff can fix
@@ -59,7 +62,7 @@ build: setup ## sam build
 	PATH="$(SAM_PATH)" $(SAM) build --cached --parallel
 
 FUNCTION ?= SqsToBatchFunction
-EVENT ?= $(firstword $(wildcard events/*.json))
+EVENT ?= $(firstword $(wildcard events/sqs_to_batch/*.json))
 invoke: setup ## Run one function in Docker: make invoke FUNCTION=SqsToBatchFunction EVENT=events/x.json
 	@$(LOCAL) invoke "$(FUNCTION)" "$(EVENT)" $(ARGS)
 

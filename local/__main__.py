@@ -17,6 +17,8 @@ from rich.table import Table
 from local import demo as scenario
 from local.environment import STATE, VENVS, seal_this_process
 from local.follow import FollowTimeoutError, follow
+from local.invoke import InvokeError, require_docker
+from local.invoke import invoke as run_in_docker
 from local.media import MediaError
 from local.processes import CommandFailedError, end_like_ctrl_c
 from local.stack import LocalStack, LogLine, NotRunningError
@@ -32,6 +34,7 @@ _SHOWN = 10
 _EXPECTED = (
     CommandFailedError,
     FollowTimeoutError,
+    InvokeError,
     MediaError,
     NotRunningError,
     TimeoutError,
@@ -165,6 +168,26 @@ def logs(stack: LocalStack, what: str, job_id: str | None, *, following: bool) -
             if not following:
                 return
             time.sleep(0.3)
+
+
+@main.command()
+@click.argument("function")
+@click.argument("event", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.pass_obj
+def invoke(stack: LocalStack, function: str, event: Path) -> None:
+    """Run FUNCTION (its name in template.yaml) in Docker with the event in the file EVENT."""
+    out = Console(stderr=True)
+    with _plainly():
+        require_docker()
+        started = False
+        try:
+            started = _up(stack, out)
+            code = run_in_docker(stack, function, event)
+        finally:
+            if started:
+                stack.down()
+    if code:
+        raise click.exceptions.Exit(code)
 
 
 # ---- the pieces ----------------------------------------------------------------------------------------------
