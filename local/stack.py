@@ -250,6 +250,7 @@ class LocalStack:
                     self._stop()
                     self._start(say)
                 elif not self._compute_answers():
+                    say("starting the compute stand-in again, with the jobs it had")
                     self.restart_compute()
                 if (digest, self._parameters()) != (self._state.built, self._state.parameters):
                     self._sam_deploy(digest, say)
