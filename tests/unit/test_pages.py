@@ -1,0 +1,248 @@
+"""The pages lead somewhere: links, commands and paths in them exist, and the picture of the imports is the true one."""
+
+import ast
+import re
+import sys
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+import yaml
+
+from local.__main__ import main as local_command
+
+ROOT: Final = Path(__file__).parents[2]
+README: Final = (ROOT / "README.md").read_text()
+PACKAGE: Final = ROOT / "layers" / "switchyard" / "switchyard"
+MAKEFILE: Final = (ROOT / "Makefile").read_text()
+TARGETS: Final = frozenset(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
+
+FENCED: Final = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def _files(pattern: str) -> Iterator[Path]:
+    """Files of the project: hidden folders hold environments and what was built."""
+    yield from ROOT.glob(pattern)
+    for folder in ROOT.iterdir():
+        if folder.is_dir() and not folder.name.startswith("."):
+            yield from folder.rglob(pattern)
+
+
+PAGES: Final = sorted(_files("*.md"))
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def _prose(page: Path) -> str:
+    return FENCED.sub("", page.read_text())
+
+
+def _anchors(page: Path) -> set[str]:
+    """As GitHub makes them: marks and punctuation gone, blanks to hyphens, a number on what occurs again."""
+    seen: Counter[str] = Counter()
+    anchors = set()
+    for heading in re.findall(r"^#+ (.+?)\s*$", _prose(page), re.MULTILINE):
+        text = re.sub(r"\[(.*?)\]\(.*?\)", r"\1", heading)
+        anchor = re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
+        anchors.add(f"{anchor}-{seen[anchor]}" if seen[anchor] else anchor)
+        seen[anchor] += 1
+    return anchors
+
+
+def _code(page: Path) -> str:
+    """What stands as code on a page, without the shell's comments."""
+    text = page.read_text()
+    fenced = "\n".join(block for _, block in FENCED.findall(text))
+    return re.sub(r"(^|\s)#.*", "", fenced) + "\n" + "\n".join(re.findall(r"`([^`\n]+)`", FENCED.sub("", text)))
+
+
+# ---- every page ------------------------------------------------------------------------------------------------------
+
+
+@every_page
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", _prose(page)):
+        if link.startswith("https://"):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        assert target.is_relative_to(ROOT), link
+        assert target.exists(), link
+        assert not anchor or anchor in _anchors(target), link
+
+
+@every_page
+def test_every_make_target_exists(page: Path) -> None:
+    assert set(re.findall(r"(?<![\w./-])make ([a-z][a-z-]*)", _code(page))) <= TARGETS
+
+
+@every_page
+def test_every_local_command_exists(page: Path) -> None:
+    named = re.findall(r"python -m local ((?:[a-z]+ \| )*[a-z]+)", _code(page))
+    assert {command for names in named for command in names.split(" | ")} <= set(local_command.commands)
+
+
+# ---- README.md -------------------------------------------------------------------------------------------------------
+
+SHELL: Final = "\n".join(
+    re.sub(r"\s+#.*", "", block).replace("\\\n", " ") for kind, block in FENCED.findall(README) if kind == "sh"
+)
+TEMPLATE: Final = (ROOT / "template.yaml").read_text()
+
+
+def _template_names(section: str) -> set[str]:
+    body = re.split(rf"^{section}:\n", TEMPLATE, flags=re.MULTILINE)[1]
+    return set(re.findall(r"^  (\w+):", re.split(r"^\w", body, flags=re.MULTILINE)[0], re.MULTILINE))
+
+
+def _map() -> list[str]:
+    section = README.split("## Where things are\n")[1].split("\n## ")[0]
+    cells = re.findall(r"^\| (`.+?) \|", section, re.MULTILINE)
+    return [path for cell in cells for path in re.findall(r"`([^`]+)`", cell)]
+
+
+def test_every_path_of_the_map_exists() -> None:
+    assert _map()
+    assert [path for path in _map() if not (ROOT / path).exists()] == []
+
+
+def test_the_map_names_every_folder_with_something_in_it() -> None:
+    folders = {
+        folder.name
+        for folder in ROOT.iterdir()
+        if not folder.name.startswith(".") and folder.is_dir() and any(path.is_file() for path in folder.rglob("*"))
+    }
+    assert folders <= {path.partition("/")[0] for path in _map()}
+
+
+def test_the_shell_blocks_call_only_known_programs() -> None:
+    lines = [re.sub(r"^\w+=(\S*\$\(.*\)\S*|\S+)\s*", "", line) for line in SHELL.splitlines()]
+    programs = {line.split()[0] for line in lines if line}
+    assert programs <= {"make", "sam", "aws", "docker", "output()", 'REGISTRY="$(aws'}
+
+
+def test_the_shell_blocks_name_what_the_template_has() -> None:
+    overrides = re.findall(r"--parameter-overrides (.*)", SHELL)
+    assert {name for line in overrides for name in re.findall(r"(\w+)=", line)} <= _template_names("Parameters")
+    assert set(re.findall(r"\$\(output (\w+)\)", SHELL)) <= _template_names("Outputs")
+    assert set(re.findall(r"FUNCTION=(\w+)", SHELL)) <= _template_names("Resources")
+
+
+def test_the_shell_blocks_name_files_that_exist() -> None:
+    named = re.findall(r"(?:EVENT=|--file )(\S+)", SHELL)
+    assert named
+    assert [file for file in named if not (ROOT / file).exists()] == []
+
+
+def test_the_table_of_settings_names_parameters_and_their_defaults() -> None:
+    parameters = {
+        name: yaml.safe_load(TEMPLATE.split(f"\n  {name}:\n")[1].split("Default: ")[1].splitlines()[0])
+        for name in _template_names("Parameters")
+    }
+    section = README.split("## Configure it\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (`.+?) \| (.*?) ?\|", section, re.MULTILINE)
+    assert len(rows) == 5
+    for names, default in rows:
+        for name in re.findall(r"`(\w+)`", names):
+            assert parameters[name] == {"": "", "none": ""}.get(default, yaml.safe_load(default.strip("`"))), name
+
+
+# ---- decisions and changes -------------------------------------------------------------------------------------------
+
+DECISIONS: Final = sorted(path for path in (ROOT / "docs" / "adr").glob("*.md") if path.name != "README.md")
+
+
+def test_decisions_are_numbered_without_a_gap() -> None:
+    assert [path.name[:5] for path in DECISIONS] == [f"{number:04}-" for number in range(1, len(DECISIONS) + 1)]
+
+
+@pytest.mark.parametrize("path", DECISIONS, ids=lambda path: path.stem)
+def test_a_decision_has_its_parts_and_its_line_in_the_index(path: Path) -> None:
+    number, _, _ = path.name.partition("-")
+    heading, date, *parts = re.findall(r"^(?:#+ .+|Date: .+)$", path.read_text(), re.MULTILINE)
+    assert heading.startswith(f"# {number}. ")
+    assert re.fullmatch(r"Date: \d{4}-\d\d-\d\d", date)
+    assert parts == ["## Context", "## Decision", "## Consequences"]
+    title = heading.removeprefix(f"# {number}. ")
+    assert f"| [{number}]({path.name}) | {title} |" in (path.parent / "README.md").read_text()
+
+
+def test_the_changelog_says_what_is_new() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    newest = re.split(r"^## ", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)[1]
+    assert re.match(rf"\[(Unreleased|{re.escape(version)})\]", newest)
+    kinds = re.findall(r"^### (\w+)\n\n- ", newest, re.MULTILINE)
+    assert kinds
+    assert set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_the_licence_is_the_one_that_is_named() -> None:
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["license"] == "Apache-2.0"
+    assert "Apache License\n                           Version 2.0" in (ROOT / "LICENSE").read_text()
+
+
+# ---- the picture of the imports --------------------------------------------------------------------------------------
+
+
+def _picture() -> dict[str, int]:
+    """The layers of docs/architecture.md: module → line, counted from the top."""
+    section = (ROOT / "docs" / "architecture.md").read_text().split("## The code\n")[1]
+    lines = FENCED.findall(section)[0][1].splitlines()
+    return {module: number for number, line in enumerate(lines) for module in re.split(r"   +", line)[0].split()}
+
+
+def _modules() -> dict[str, Path]:
+    """Modules by their dotted names inside the package; `__init__`s hold no code."""
+    files = [path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
+    return {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in files}
+
+
+def _imports(path: Path) -> set[str]:
+    """What a module imports, as dotted names: `from a import b` counts as `a` and as `a.b`."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Import(names):
+                found |= {name.name for name in names}
+            case ast.ImportFrom(str(module), names):
+                found |= {module, *(f"{module}.{name.name}" for name in names)}
+    return found
+
+
+def test_the_picture_names_every_module() -> None:
+    assert set(_picture()) == set(_modules())
+
+
+@pytest.mark.parametrize("module", sorted(_modules()))
+def test_imports_point_downwards(module: str) -> None:
+    ours = {name.removeprefix("switchyard.") for name in _imports(_modules()[module])} & set(_picture())
+    assert {name for name in ours if _picture()[name] <= _picture()[module]} == set()
+    if module == "worker":
+        assert ours == set()
+
+
+@pytest.mark.parametrize(
+    ("library", "module"),
+    [
+        ("boto3", "clients"),
+        ("os", "settings"),
+        ("aws_lambda_powertools", "observability"),
+        ("aws_xray_sdk", "observability"),
+    ],
+)
+def test_what_only_one_module_may_know_is_known_to_it_alone(library: str, module: str) -> None:
+    """Types don't count, nor does what `queues` takes from Powertools: its reading of SQS batches."""
+    allowed = {module, "worker"} | ({"queues"} if library == "aws_lambda_powertools" else set())
+    known = {
+        name for name, path in _modules().items() if library in {each.partition(".")[0] for each in _imports(path)}
+    }
+    assert module in known
+    assert known <= allowed
+
+
+@pytest.mark.parametrize("module", ["jobs", "lanes", "messages", "names", "errors", "clock"])
+def test_a_pure_module_imports_only_the_standard_library(module: str) -> None:
+    libraries = {name.partition(".")[0] for name in _imports(_modules()[module])}
+    assert libraries <= sys.stdlib_module_names | {"switchyard"}
