@@ -39,7 +39,7 @@ down: setup ## End it all
 	@$(LOCAL) down
 
 # ---- quality ---------------------------------------------------------------------------------------------------------
-.PHONY: test check format
+.PHONY: test check check-iam format
 test: setup ## Every tier of the tests: fast ones side by side, then those that need the deployed local system
 	$(DEV)/pytest -n auto tests --ignore tests/integration $(ARGS)
 	$(DEV)/pytest tests/integration $(ARGS)
@@ -51,6 +51,9 @@ check: setup ## Lint, format, types, templates, pins, and nothing of this machin
 	$(DEV)/cfn-lint template.yaml stacks/compute.yaml
 	$(SAM) validate --lint --template template.yaml
 	$(DEV)/python .ci/hygiene.py
+
+check-iam: setup ## Show that functions need every permission they have: 15 minutes (ARGS=--list, "--only sqs_to_batch")
+	@PYTHONPATH=layers/switchyard $(DEV)/python -m tests.iam $(ARGS)
 
 format: setup ## Put the code into the project's format, and fix what ruff can fix
 	$(DEV)/ruff check --fix

@@ -1,0 +1,69 @@
+"""Permissions that can't be proven here, because here nobody asks for them.
+
+They are used not by our code but by Lambda itself, in the function's name, and the emulator's Lambda does those things
+without asking. That this is so is looked at on every run: with all of them taken away at once, every probe still
+passes. That AWS does ask is what its documentation says, and what its own policy for the purpose grants
+(`AWS_POLICIES`, which tests/template holds this list against).
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from tests.iam.permissions import Permission
+
+POLLER: Final = (
+    "Lambda's poller reads the queue by the function's role; the emulator's takes messages without asking. "
+    "https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html"
+)
+LOGS: Final = (
+    "Lambda writes the log by the function's role; the emulator's writes it without asking. "
+    "https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs.html"
+)
+TRACES: Final = (
+    "Lambda's X-Ray daemon sends traces by the function's role; the emulator has no X-Ray. "
+    "https://docs.aws.amazon.com/lambda/latest/dg/services-xray.html"
+)
+FAILED_RUNS: Final = (
+    "Lambda sends what failed to the destination by the function's role; the emulator's sends it without asking. "
+    "https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html"
+)
+
+EXCUSES: Final[Mapping[str, Mapping[str, str]]] = {
+    "sqs_to_batch": {
+        "sqs:ReceiveMessage on VideoQueue": POLLER,
+        "sqs:DeleteMessage on VideoQueue": POLLER,
+        "sqs:GetQueueAttributes on VideoQueue": POLLER,
+        "logs:CreateLogStream on SqsToBatchLogGroup": LOGS,
+        "logs:PutLogEvents on SqsToBatchLogGroup": LOGS,
+        "xray:PutTraceSegments on *": TRACES,
+        "xray:PutTelemetryRecords on *": TRACES,
+    },
+    "track_job": {
+        "sqs:ReceiveMessage on TrackQueue": POLLER,
+        "sqs:DeleteMessage on TrackQueue": POLLER,
+        "sqs:GetQueueAttributes on TrackQueue": POLLER,
+        "logs:CreateLogStream on TrackJobLogGroup": LOGS,
+        "logs:PutLogEvents on TrackJobLogGroup": LOGS,
+        "xray:PutTraceSegments on *": TRACES,
+        "xray:PutTelemetryRecords on *": TRACES,
+    },
+    "reconcile_jobs": {
+        "sqs:SendMessage on ReconcileDeadLetterQueue": FAILED_RUNS,
+        "logs:CreateLogStream on ReconcileJobsLogGroup": LOGS,
+        "logs:PutLogEvents on ReconcileJobsLogGroup": LOGS,
+        "xray:PutTraceSegments on *": TRACES,
+        "xray:PutTelemetryRecords on *": TRACES,
+    },
+}
+
+AWS_POLICIES: Final[Mapping[str, str]] = {
+    POLLER: "AWSLambdaSQSQueueExecutionRole",
+    LOGS: "AWSLambdaBasicExecutionRole",
+    TRACES: "AWSXRayDaemonWriteAccess",
+}
+"""The policy that AWS itself offers for the purpose, where there is one."""
+
+
+def excuse(permission: Permission) -> str | None:
+    """Why it can't be proven here; None if it has to be."""
+    return EXCUSES.get(permission.function, {}).get(permission.what)

@@ -1,0 +1,138 @@
+"""The system on which probes run while something is missing."""
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import yaml
+
+from local.environment import ROOT, STATE
+from local.processes import locked
+from local.stack import STACK_NAME, LocalStack, Say
+from local.workers import JobDefinition
+from tests.iam.permissions import Permission, Template, without
+from tests.iam.probes import Hands, Probe
+from tests.integration.system import PATIENCE
+
+FOLDER: Final = STATE / "iam"
+QUEUES: Final = (
+    "VideoQueue",
+    "VideoDeadLetterQueue",
+    "TrackQueue",
+    "TrackDeadLetterQueue",
+    "ReconcileDeadLetterQueue",
+)
+KEYS: Final = {"JobsTable": ("jobId",), "LanesTable": ("pk", "sk")}
+QUIET_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a probe: how it failed, if it did, and how long it took."""
+
+    failure: str | None
+    seconds: float
+
+
+class Trial:
+    """A deployed system from which permissions can be taken for a while."""
+
+    def __init__(self, stack: LocalStack, gates: Path, ledger: Path) -> None:
+        self._stack = stack
+        self._gates = gates
+        self._ledger = ledger
+        deployed = stack.client("cloudformation").get_template(StackName=STACK_NAME, TemplateStage="Original")
+        self.template: Template = yaml.safe_load(deployed["TemplateBody"])
+
+    @classmethod
+    @contextlib.contextmanager
+    def running(cls, say: Say) -> Iterator[Self]:
+        """A system of its own, ended after the `with` block."""
+        gates, ledger = FOLDER / "gates", FOLDER / "ledger"
+        gates.mkdir(parents=True, exist_ok=True)
+        job = JobDefinition(
+            (sys.executable, str(ROOT / "tests" / "integration" / "job.py")),
+            {
+                "PYTHONPATH": str(ROOT / "layers" / "switchyard"),
+                "RESULTS_PREFIX": "results/",
+                "GATES": str(gates),
+                "LEDGER": str(ledger),
+            },
+            grace=1,
+        )
+        with locked(FOLDER / "session.lock"):
+            # The reconciler runs when a probe says so, and not on its schedule in the middle of one.
+            stack = LocalStack(FOLDER, parameters={"ReconcileMinutes": "60"}, definitions={"analyze-video": job})
+            stack.down()  # what a run that was killed left behind
+            ledger.unlink(missing_ok=True)
+            with stack.running(say):
+                yield cls(stack, gates, ledger)
+
+    @contextlib.contextmanager
+    def lacking(self, taken: Collection[Permission]) -> Iterator[None]:
+        """The system without these permissions, for a while."""
+        self._deploy(without(self.template, taken))
+        try:
+            yield
+        finally:
+            self._deploy(self.template)
+
+    def run(self, probe: Probe, patience: float = PATIENCE) -> Outcome:
+        """Run a probe; `clear` afterwards. `patience` is how many seconds each of its steps may take."""
+        system = Hands(self._stack, self._gates, self._ledger, patience)
+        began = time.monotonic()
+        try:
+            probe.run(system)
+        except AssertionError as error:
+            return Outcome(str(error).partition("\n")[0][:120] or "other than expected", time.monotonic() - began)
+        else:
+            return Outcome(None, time.monotonic() - began)
+
+    def clear(self) -> None:
+        """End and forget everything, until nothing comes back."""
+        system = Hands(self._stack, self._gates, self._ledger)
+        system.no_more_faults()
+        deadline = time.monotonic() + PATIENCE
+        while self._sweep(system):
+            if time.monotonic() > deadline:
+                raise TimeoutError("the system won't come to rest")
+            # An invocation under way may still write.
+            time.sleep(QUIET_SECONDS)
+
+    def _sweep(self, system: Hands) -> bool:
+        """Whether there was anything to sweep."""
+        batch, sqs, dynamodb = (self._stack.client(name) for name in ("batch", "sqs", "dynamodb"))
+        found = False
+        for job in system.compute("GET", "/_compute/jobs?limit=1000")["jobs"]:
+            if job["status"] not in {"SUCCEEDED", "FAILED"}:
+                found = True
+                batch.terminate_job(jobId=job["jobId"], reason="the probe has ended")
+        for queue in QUEUES:
+            url = self._stack.resource(queue)
+            names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+            depths = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+            found |= any(depths[name] != "0" for name in names)
+            sqs.purge_queue(QueueUrl=url)
+        for table, key in KEYS.items():
+            name = self._stack.resource(table)
+            for item in dynamodb.scan(TableName=name, ConsistentRead=True)["Items"]:
+                found = True
+                dynamodb.delete_item(TableName=name, Key={attribute: item[attribute] for attribute in key})
+        return found
+
+    def _deploy(self, template: Template) -> None:
+        cloudformation: Any = self._stack.client("cloudformation")
+        cloudformation.update_stack(
+            StackName=STACK_NAME,
+            TemplateBody=json.dumps(template, separators=(",", ":")),
+            Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+            Parameters=[{"ParameterKey": name, "UsePreviousValue": True} for name in self._stack.parameters],
+        )
+        cloudformation.get_waiter("stack_update_complete").wait(
+            StackName=STACK_NAME, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+        )

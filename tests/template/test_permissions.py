@@ -1,0 +1,59 @@
+"""What functions may do, as far as can be told without deploying; `make check-iam` shows that they need all of it."""
+
+import copy
+import json
+from collections.abc import Iterable
+from typing import Final
+
+import pytest
+from moto.iam.aws_managed_policies import aws_managed_policies_data
+
+from tests.iam.excuses import AWS_POLICIES, EXCUSES, excuse
+from tests.iam.permissions import Permission, permissions, without
+from tests.iam.probes import PROBES
+from tests.template.rendering import TEMPLATE, load
+
+TEMPLATE_AS_WRITTEN: Final = load(TEMPLATE).written
+PERMISSIONS: Final = permissions(TEMPLATE_AS_WRITTEN)
+
+
+def names(found: Iterable[Permission]) -> list[tuple[str, str, str]]:
+    """As a list, since the numbers of statements change when one goes."""
+    return [(permission.function, permission.policy, permission.what) for permission in found]
+
+
+@pytest.mark.parametrize("permission", PERMISSIONS, ids=str)
+def test_every_permission_has_a_probe_or_an_excuse(permission: Permission) -> None:
+    """Then `make check-iam` knows where to look; whoever grants something more is told here, and soon."""
+    assert any(probe.claimed(permission) for probe in PROBES) or excuse(permission)
+
+
+def test_probes_and_excuses_are_for_permissions_that_there_are() -> None:
+    granted = {(permission.function, permission.what) for permission in PERMISSIONS}
+    claimed = {claim for probe in PROBES for claim in probe.claims}
+    excused = {(function, what) for function, whats in EXCUSES.items() for what in whats}
+
+    assert claimed | excused == granted
+
+
+def test_aws_itself_grants_what_is_excused() -> None:
+    policies = json.loads(aws_managed_policies_data)
+    for what, reason in ((what, reason) for whats in EXCUSES.values() for what, reason in whats.items()):
+        if reason in AWS_POLICIES:
+            statements = policies[AWS_POLICIES[reason]]["Document"]["Statement"]
+            assert what.partition(" ")[0] in {action for statement in statements for action in statement["Action"]}
+
+
+@pytest.mark.parametrize("permission", PERMISSIONS, ids=str)
+def test_a_permission_is_taken_from_its_function_and_from_no_other(permission: Permission) -> None:
+    before = copy.deepcopy(TEMPLATE_AS_WRITTEN)
+
+    left = permissions(without(TEMPLATE_AS_WRITTEN, [permission]))
+
+    assert sorted([*names(left), *names([permission])]) == sorted(names(PERMISSIONS))
+    assert before == TEMPLATE_AS_WRITTEN
+
+
+def test_many_permissions_are_taken_at_once() -> None:
+    """Also a policy's last one, and with it the policy."""
+    assert permissions(without(TEMPLATE_AS_WRITTEN, PERMISSIONS)) == []
