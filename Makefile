@@ -41,8 +41,10 @@ down: setup ## End it all
 # ---- quality ---------------------------------------------------------------------------------------------------------
 .PHONY: test check check-iam format
 test: setup ## Every tier of the tests: fast ones side by side, then those that need the deployed local system
-	$(DEV)/pytest -n auto tests --ignore tests/integration $(ARGS)
-	$(DEV)/pytest tests/integration $(ARGS)
+	@status=0; \
+	$(DEV)/pytest -n auto tests --ignore tests/integration $(ARGS) || status=$$?; \
+	$(DEV)/pytest tests/integration $(ARGS) || status=$$?; \
+	exit $$status
 
 check: setup ## Lint, format, types, templates, pins, and nothing of this machine in what is committed
 	$(DEV)/ruff check
