@@ -1,0 +1,48 @@
+"""`python -m bench`, behind `make bench`: every benchmark, or those that are named."""
+
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import ModuleType
+
+import click
+from rich.console import Console
+
+from bench import calls, cpu, init, size, wall
+from bench.environment import ROOT, Layer
+
+_BENCHES: dict[str, ModuleType] = {"calls": calls, "cpu": cpu, "wall": wall, "init": init, "size": size}
+_POLITE = 10
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("benches", nargs=-1, type=click.Choice(list(_BENCHES)))
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(min=1), help="How often all take turns.")
+def main(benches: tuple[str, ...], rounds: int) -> None:
+    """Measure Switchyard beside the floor and the usual way; docs/performance.md says what each figure means.
+
+    BENCHES are those to run; without any, all of them.
+    """
+    os.nice(_POLITE)  # others work on this machine too
+    console = Console(width=None if Console().is_terminal else 140)
+    start = time.monotonic()
+    console.print(
+        f"commit {_commit()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, medians of {rounds} rounds\n"
+    )
+    with tempfile.TemporaryDirectory(prefix="switchyard-bench-") as folder:
+        layer = Layer.build(Path(folder))
+        for name in benches or _BENCHES:
+            for each in _BENCHES[name].run(layer, rounds):
+                console.print(each, "")
+    console.print(f"{time.monotonic() - start:.0f} s, load now {os.getloadavg()[0]:.1f}")
+
+
+def _commit() -> str:
+    command = ("git", "describe", "--always", "--dirty")
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""AWS answered below botocore: requests are built, signed and parsed for real, and nothing leaves the process.
+
+Answers have the real shapes, headers and sizes. They are made once and kept, so that a subject's CPU time is its own.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import islice
+from typing import TYPE_CHECKING, Any, cast
+
+from botocore.awsrequest import AWSResponse, HeadersDict
+
+from bench.environment import ROOT
+
+if TYPE_CHECKING:
+    from botocore.awsrequest import AWSPreparedRequest
+
+ACTIVE_STATUSES = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING")
+_PAGE = 1000
+_ID = "11111111-2222-4333-8444-{:012d}"
+
+type _Answer = tuple[int, dict[str, str], bytes]
+
+
+@dataclass
+class Aws:
+    """An account with a Batch queue of `active` jobs, spread evenly over the active statuses; none has ended.
+
+    Attach it to the events of a client or a session. `calls` counts requests by operation.
+
+    Attributes:
+        active: how many jobs the queue holds.
+        latency: seconds that each call takes.
+        conflict: seconds in the middle of a transaction during which another one on the same lane is cancelled, as
+            DynamoDB does with transactions that meet on one item. None: transactions never meet.
+        tables: whether to answer for DynamoDB; where not, somebody else does (moto), and calls are only counted.
+    """
+
+    active: int = 0
+    latency: float = 0.0
+    conflict: float | None = None
+    tables: bool = True
+    calls: Counter[str] = field(default_factory=Counter)
+    _lane: threading.Lock = field(default_factory=threading.Lock)
+
+    def answer(self, request: AWSPreparedRequest, event_name: str, **_: object) -> AWSResponse | None:
+        """A handler of botocore's `before-send`."""
+        service, operation = event_name.split(".")[1:]  # before-send.batch.ListJobs
+        self.calls[operation] += 1
+        if service == "dynamodb" and not self.tables:
+            return None
+        if operation == "TransactWriteItems" and self.conflict is not None:
+            answer = self._transaction(self.conflict)
+        else:
+            if self.latency:
+                time.sleep(self.latency)
+            answer = self._reply(operation, request)
+        status, headers, body = answer
+        return AWSResponse(request.url, status, cast("Any", HeadersDict(headers)), _Raw(body))
+
+    def _reply(self, operation: str, request: AWSPreparedRequest) -> _Answer:
+        match operation:
+            case "SubmitJob":
+                return _submitted()
+            case "ListJobs":
+                wanted = _body(request)
+                size = int(wanted.get("maxResults", _PAGE))
+                return _listed(self.active, wanted["jobStatus"], int(wanted.get("nextToken", 0)), size)
+            case "DescribeJobs":
+                return _described(tuple(_body(request)["jobs"]))
+            case "TransactWriteItems" | "UpdateItem" | "PutItem":
+                return _written()
+        raise NotImplementedError(operation)
+
+    def _transaction(self, window: float) -> _Answer:
+        on_the_way = (self.latency - window) / 2
+        time.sleep(on_the_way)
+        won = self._lane.acquire(blocking=False)
+        if won:
+            time.sleep(window)
+            self._lane.release()
+        time.sleep(on_the_way)
+        return _written() if won else _conflict()
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """What botocore reads a body from."""
+
+    body: bytes
+
+    def stream(self) -> Iterator[bytes]:
+        yield self.body
+
+
+def _body(request: AWSPreparedRequest) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(cast("bytes", request.body))
+    return body
+
+
+def _json(content: Mapping[str, Any], status: int = 200, kind: str = "application/json") -> _Answer:
+    body = json.dumps(content, separators=(",", ":")).encode()
+    headers = {
+        "content-type": kind,
+        "content-length": str(len(body)),
+        "connection": "keep-alive",
+        "date": "Sun, 22 Nov 2026 18:36:54 GMT",
+        "x-amzn-requestid": "8b6a2f34-90ab-4c3d-8e5f-1a2b3c4d5e6f",
+    }
+    return status, headers, body
+
+
+def _dynamodb(content: Mapping[str, Any], status: int = 200) -> _Answer:
+    _, headers, body = _json(content, status, "application/x-amz-json-1.0")
+    return status, {**headers, "x-amz-crc32": str(zlib.crc32(body)), "server": "Server"}, body
+
+
+@cache
+def _written() -> _Answer:
+    return _dynamodb({})
+
+
+@cache
+def _conflict() -> _Answer:
+    codes = [{"Code": "None"}, {"Code": "None"}, {"Code": "TransactionConflict", "Message": "Transaction is ongoing"}]
+    kind = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException"
+    message = "Transaction cancelled, please refer cancellation reasons for specific reasons"
+    return _dynamodb({"__type": kind, "Message": message, "CancellationReasons": codes}, 400)
+
+
+@cache
+def _submitted() -> _Answer:
+    identifier = _ID.format(0)
+    arn = f"arn:aws:batch:us-east-1:123456789012:job/{identifier}"
+    return _json({"jobArn": arn, "jobId": identifier, "jobName": "video-process-x"})
+
+
+@cache
+def _detail() -> dict[str, Any]:
+    """A job as Batch describes it: the repository's own sample of a state change holds one."""
+    event = json.loads((ROOT / "events" / "track_job" / "running.json").read_text())
+    detail: dict[str, Any] = json.loads(event["Records"][0]["body"])["detail"]
+    return detail
+
+
+@cache
+def _described(identifiers: tuple[str, ...]) -> _Answer:
+    return _json({"jobs": [{**_detail(), "jobId": identifier} for identifier in identifiers]})
+
+
+@cache
+def _listed(active: int, status: str, start: int, size: int) -> _Answer:
+    mine = range(ACTIVE_STATUSES.index(status), active, len(ACTIVE_STATUSES)) if status in ACTIVE_STATUSES else range(0)
+    page = islice(mine, start, start + size)
+    following = {"nextToken": str(start + size)} if start + size < len(mine) else {}
+    return _json({"jobSummaryList": [_summary(number, status) for number in page], **following})
+
+
+def _summary(number: int, status: str) -> dict[str, Any]:
+    identifier = _ID.format(number)
+    return {
+        "createdAt": 1795372615000 + number,
+        "jobArn": f"arn:aws:batch:us-east-1:123456789012:job/{identifier}",
+        "jobDefinition": "arn:aws:batch:us-east-1:123456789012:job-definition/analyze-video:3",
+        "jobId": identifier,
+        "jobName": f"video-process-{number:012d}",
+        "status": status,
+    }

@@ -1,0 +1,80 @@
+"""CPU time of one dispatched message, AWS answered below botocore.
+
+Building, signing and parsing requests is in it; connections and TLS are not.
+"""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+
+from rich.table import Table
+
+from bench.environment import Layer
+from bench.measure import Probe, interleaved
+from bench.report import table, verdict
+
+_BUDGET = 1.5 / 2.7
+"""Of the usual way at no active jobs: the budget was 1.5 ms where that took 2.7 ms, and machines differ."""
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """One row: who, with which jobs active, and how many messages a sample holds."""
+
+    name: str
+    subject: str
+    active: int = 0
+    batch: int = 1
+    traced: bool | None = None
+    samples: int = 10
+
+
+_FLOOR = _Subject("floor: three bare calls", "floor")
+_USUAL = _Subject("usual way, 0 active jobs", "usual")
+_OURS = (
+    _Subject("ours, 0 active jobs", "ours"),
+    _Subject("ours, 1,000 active jobs", "ours", active=1000),
+    _Subject("ours, ten messages an invocation", "ours", batch=10),
+    _Subject("ours, X-Ray on, not sampled", "ours", traced=False),
+    _Subject("ours, X-Ray on, sampled", "ours", traced=True),
+)
+_OTHERS = (
+    _FLOOR,
+    _USUAL,
+    _Subject("usual way, 1,000 active jobs", "usual", active=1000, samples=1),
+    _Subject("usual way, thorough, 1,000 active jobs", "thorough", active=1000, samples=1),
+)
+
+
+def run(layer: Layer, rounds: int) -> list[Table]:
+    """Every subject in a process of its own, all taking turns."""
+    with ExitStack() as stack:
+        measures = {subject: _measure(stack, subject, layer) for subject in (*_OURS, *_OTHERS)}
+        found = interleaved(measures, rounds)
+    shown = table(
+        "Own CPU per dispatched message",
+        *("", "ms: median, lowest-highest", "÷ floor", "÷ usual way at 0", "budget: ÷ usual way at 0"),
+        caption="One message an invocation where nothing else is said.",
+    )
+    for subject, samples in found.items():
+        to_usual = samples.over(found[_USUAL])
+        shown.add_row(
+            subject.name,
+            samples.show(),
+            samples.over(found[_FLOOR]).show(),
+            to_usual.show(),
+            verdict(round(to_usual.median, 2), round(_BUDGET, 2)) if subject in _OURS else "",
+            end_section=subject is _OURS[-1],
+        )
+    return [shown]
+
+
+def _measure(stack: ExitStack, subject: _Subject, layer: Layer) -> Callable[[], float]:
+    probe = stack.enter_context(Probe(subject.subject, layer, {"active": subject.active}, traced=subject.traced))
+    return partial(_milliseconds, probe, subject)
+
+
+def _milliseconds(probe: Probe, subject: _Subject) -> float:
+    answer = probe.sample(invocations=subject.samples // subject.batch, messages=subject.batch)
+    return float(answer["cpu"]) * 1000 / subject.samples

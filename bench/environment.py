@@ -1,0 +1,93 @@
+"""The environment a subject runs in: what Lambda would give a function of the template, and nothing of the user's."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+RUNTIME: Final = ROOT / ".venvs" / "runtime"
+FUNCTIONS: Final = ("sqs_to_batch", "track_job", "reconcile_jobs")
+
+LANE_LIMIT: Final = 10_000
+"""The highest MAX_CONCURRENT_JOBS there is: no bench is about a full lane."""
+
+VARIABLES: Final = {
+    "PATH": os.environ["PATH"],
+    "LANG": "C.UTF-8",
+    # No bytecode is left where functions are measured as they are deployed, with none.
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_SESSION_TOKEN": "test",  # as in Lambda: it is signed too
+    "AWS_REGION": "us-east-1",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "POWERTOOLS_METRICS_NAMESPACE": "Switchyard",
+    "POWERTOOLS_SERVICE_NAME": "bench",
+    "POWERTOOLS_LOG_LEVEL": "INFO",
+    "ENVIRONMENT": "bench",
+    "JOBS_TABLE": "JobsTable",
+    "LANES_TABLE": "LanesTable",
+    "MAX_CONCURRENT_JOBS": str(LANE_LIMIT),
+    "BATCH_JOB_QUEUE": "video",
+    "BATCH_JOB_DEFINITION": "analyze-video",
+    "SOURCE_BUCKETS": "switchyard-media",
+    "QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/video",
+    "DEAD_LETTER_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/video-dead-letters",
+    "TRACK_DEAD_LETTER_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/track-dead-letters",
+}
+
+
+def variables(*, traced: bool | None, path: Sequence[Path]) -> dict[str, str]:
+    """The environment of one subject.
+
+    Args:
+        traced: whether X-Ray samples the invocation; None leaves X-Ray off altogether.
+        path: where Python finds modules besides its own library.
+    """
+    xray = {"POWERTOOLS_TRACE_DISABLED": "true"}
+    if traced is not None:
+        # Powertools and the X-Ray SDK take a process with LAMBDA_TASK_ROOT for a function.
+        trace = f"Root=1-6b03aa06-06c3b1f5d27649dfbc1bcbd7;Parent=55ee03150403a210;Sampled={int(traced)}"
+        xray = {"LAMBDA_TASK_ROOT": os.fspath(ROOT), "_X_AMZN_TRACE_ID": trace}
+    return {**VARIABLES, **xray, "PYTHONPATH": os.pathsep.join(map(os.fspath, path))}
+
+
+def python(*arguments: str) -> list[str]:
+    """A command line for Python without this environment's packages: only PYTHONPATH counts, as in Lambda."""
+    return [sys.executable, "-S", *arguments]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The shared layer, built for this run from the sources as they are now."""
+
+    plain: Path
+    """As it is deployed."""
+    compiled: Path
+    """The same with bytecode beside every module."""
+
+    @classmethod
+    def build(cls, folder: Path) -> "Layer":
+        """Builds it into a folder by the layer's own Makefile."""
+        pip = ROOT / ".venvs" / "uv" / "bin" / "python"
+        plain, compiled = folder / "plain", folder / "compiled"
+        command = ["make", "--silent", "-C", f"{ROOT / 'layers' / 'switchyard'}", "build-SwitchyardLayer"]
+        quiet = {**os.environ, "PIP_QUIET": "1"}  # on top of its own --quiet: no word of this machine's settings
+        subprocess.run(
+            [*command, f"ARTIFACTS_DIR={plain}", f"PYTHON={pip}"], check=True, stdout=subprocess.DEVNULL, env=quiet
+        )
+        shutil.copytree(plain / "python", compiled)
+        # `unchecked-hash`: valid whatever happens to the sources' times on the way into a layer.
+        compile_it = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", f"{compiled}"]
+        subprocess.run(compile_it, check=True)
+        # The Lambda runtime's own boto3 comes with bytecode, so that of this machine does.
+        subprocess.run([sys.executable, "-m", "compileall", "-q", f"{RUNTIME}"], check=True)
+        return cls(plain / "python", compiled)

@@ -1,0 +1,94 @@
+"""Measuring on a machine that others use too: subjects take turns, ratios are taken within a turn, medians are told."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from bench.environment import ROOT, RUNTIME, Layer, python, variables
+
+
+@dataclass(frozen=True)
+class Samples:
+    """One figure, measured several times."""
+
+    values: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """The figure to quote."""
+        return statistics.median(self.values)
+
+    def show(self, digits: int = 2) -> str:
+        """The median, and the noise as the lowest and highest value."""
+        return f"{self.median:,.{digits}f}  [dim]{min(self.values):,.{digits}f}-{max(self.values):,.{digits}f}[/dim]"
+
+    def over(self, other: Samples) -> Samples:
+        """The ratios to another figure, each within one turn: a busy moment of the machine slows both."""
+        return Samples(tuple(mine / its for mine, its in zip(self.values, other.values, strict=True)))
+
+
+def interleaved[Name](measures: Mapping[Name, Callable[[], float]], rounds: int) -> dict[Name, Samples]:
+    """Every measure once a round, in an order that shifts from round to round.
+
+    One round before the first counts for nothing: it fills caches, as of service models.
+    """
+    names = list(measures)
+    values: dict[Name, list[float]] = {name: [] for name in names}
+    for turn in range(-1, rounds):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            value = measures[name]()
+            if turn >= 0:
+                values[name].append(value)
+    return {name: Samples(tuple(found)) for name, found in values.items()}
+
+
+class Probe(AbstractContextManager["Probe"]):
+    """A subject at work in a process of its own (see `bench.subjects`), asked for samples."""
+
+    def __init__(
+        self,
+        subject: str,
+        layer: Layer,
+        options: Mapping[str, object],
+        *,
+        traced: bool | None = None,
+        also: Path | None = None,
+    ) -> None:
+        path = [ROOT / "functions" / "sqs_to_batch", layer.plain, RUNTIME, ROOT, *([also] if also else [])]
+        self._process = subprocess.Popen(
+            python("-m", "bench.subjects", subject, json.dumps(options)),
+            cwd=ROOT,
+            env=variables(traced=traced, path=path),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+
+    def sample(self, *, invocations: int, messages: int) -> dict[str, Any]:
+        """What so many invocations of so many messages take: `cpu`, `wall` (seconds), `calls`, `came_back`."""
+        assert self._process.stdin is not None  # noqa: S101 - both are pipes
+        assert self._process.stdout is not None  # noqa: S101
+        self._process.stdin.write(json.dumps({"invocations": invocations, "messages": messages}) + "\n")
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("a subject has ended; what it said is above")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.communicate()  # its stdin ends, and so does it

@@ -1,0 +1,19 @@
+"""Tables: ours, the floor, a baseline, and the budget with whether it is kept."""
+
+from typing import Any
+
+from rich.table import Table
+
+
+def table(title: str, *columns: str, caption: str = "") -> Table:
+    """An empty table: the first column says what, the others hold figures."""
+    made = Table(title=title, caption=caption or None, title_justify="left", caption_justify="left")
+    for number, column in enumerate(columns):
+        layout: dict[str, Any] = {} if number == 0 else {"justify": "right", "no_wrap": True}
+        made.add_column(column, **layout)
+    return made
+
+
+def verdict(value: float, budget: float, unit: str = "") -> str:
+    """The budget, and whether a figure keeps it."""
+    return f"[green]kept: ≤ {budget:g}{unit}[/]" if value <= budget else f"[red]OVER: ≤ {budget:g}{unit}[/]"
