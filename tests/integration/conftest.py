@@ -21,6 +21,9 @@ FOLDER = STATE / "tests" / os.environ.get("PYTEST_XDIST_WORKER", "main")
 GATES = FOLDER / "gates"
 LEDGER = FOLDER / "ledger"
 
+PARAMETERS = {"MaxConcurrentJobs": "1", "AtCapacity": "wait", "ProcessingEnabled": "true"}
+"""The template's defaults, said aloud: what tests deploy otherwise goes back to these."""
+
 JOB = JobDefinition(
     (sys.executable, str(ROOT / "tests" / "integration" / "job.py")),
     {
@@ -49,13 +52,14 @@ def stack() -> Iterator[LocalStack]:
     with locked(FOLDER / "session.lock"):  # another run of this clone's tests: wait for its end
         GATES.mkdir(parents=True, exist_ok=True)
         LEDGER.unlink(missing_ok=True)
-        stack = LocalStack(FOLDER, definitions={"analyze-video": JOB})
+        stack = LocalStack(FOLDER, parameters=PARAMETERS, definitions={"analyze-video": JOB})
         stack.down()
         with stack.running():
-            # The template's six minutes suit Lambda's timeout; a test can't wait that long for a redelivery.
-            stack.client("sqs").set_queue_attributes(
-                QueueUrl=stack.resource("VideoQueue"), Attributes={"VisibilityTimeout": "10"}
-            )
+            # The template's minutes suit Lambda's timeout; a test can't wait that long for a redelivery.
+            for queue in ("VideoQueue", "TrackQueue"):
+                stack.client("sqs").set_queue_attributes(
+                    QueueUrl=stack.resource(queue), Attributes={"VisibilityTimeout": "10"}
+                )
             yield stack
 
 

@@ -271,7 +271,7 @@ class System:
     def kill_function(self, function: str) -> int:
         """Kill every running process of a function, as a crash of Lambda's host would; how many there were."""
         name = f"ministack-lambda-{self.stack.resource(function)}-"
-        listed = subprocess.run(["ps", "-eo", "pid=,pgid=,args="], capture_output=True, text=True, check=True)
+        listed = subprocess.run(["ps", "-eww", "-o", "pid=,pgid=,args="], capture_output=True, text=True, check=True)
         killed = 0
         for line in listed.stdout.splitlines():
             pid, group, command = line.split(None, 2)
@@ -310,6 +310,7 @@ class System:
 
     def deploy(self, **parameters: str) -> None:
         """Deploy the template with other parameters, until the test's end."""
+        assert parameters.keys() <= self._parameters.keys(), "conftest must say what they go back to"
         self.stack.redeploy(**parameters)
 
     @contextmanager
@@ -326,13 +327,16 @@ class System:
     # ---- the end ---------------------------------------------------------------------------------------------
 
     def settle(self) -> None:
-        """Put everything back: no faults, every gate open, the parameters as before, nothing left to do."""
+        """Put everything back: no faults, every gate open, nothing left to do, the parameters as before."""
         self.no_more_faults()
         for span in self.runs():
             if span.end is None:
                 self.release(span.key)
-        self.stack.redeploy(**self._parameters)
-        self.until(self._idle, "everything to come to rest")
+        try:
+            self.until(self._idle, "everything to come to rest")
+        finally:
+            # Last, because the emulator, unlike Lambda, ends invocations that are under way when it is given settings.
+            self.stack.redeploy(**self._parameters)
         self.messages("VideoDeadLetterQueue")
         self.messages("TrackDeadLetterQueue")
 
@@ -343,6 +347,11 @@ class System:
         lane = self.lane()
         queues = self.view.queues()
         return not lane.holders and not lane.waiting and queues["VideoQueue"] == queues["TrackQueue"] == (0, 0)
+
+
+def environment(submission: Item) -> dict[str, str]:
+    """The environment that a Batch job gives its worker."""
+    return {pair["name"]: pair["value"] for pair in submission["container"]["environment"]}
 
 
 def _item(raw: Mapping[str, Any]) -> Item:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from local.environment import ROOT
-from tests.integration.system import Item, System
+from tests.integration.system import Item, System, environment
 
 COPIES = 5
 
@@ -140,10 +140,6 @@ def test_an_upload_told_by_s3_and_by_the_backend_under_another_id_runs_once(syst
 
     [job] = system.completed(key)
     assert len(system.submissions(job["jobId"])) == len(system.runs(key)) == 1
-
-
-def environment(run: Item) -> dict[str, str]:
-    return {pair["name"]: pair["value"] for pair in run["container"]["environment"]}
 
 
 def _completed_under(system: System, key: str, fence: int) -> Item | None:

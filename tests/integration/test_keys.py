@@ -4,14 +4,13 @@ import uuid
 
 import pytest
 
-from tests.integration.system import Item, System
-from tests.integration.test_duplicates import environment
+from tests.integration.system import Item, System, environment
 
 NAMES = {
     "spaces": "my holiday  film.mp4",
     "plus": "1+1=2.mp4",
     "percent": "100% & 50%25.mp4",
-    "quotes": "it's a \"quote\" `here`.mp4",
+    "quotes": 'it\'s a "quote" `here`.mp4',
     "emoji": "🎬 été 東京.mp4",
     "shell": "$(id);|<>*?[a]{b}~!#\\.mp4",
     "1,000 bytes": "",  # filled up below
@@ -23,8 +22,10 @@ def keys(scene: System) -> dict[str, str]:
     """Every name as a key, uploaded; the jobs may have ended by now or not."""
     folder = f"uploads/{uuid.uuid4()}/"
     long = "🎬" * ((1000 - len(folder) - 4) // 4)
-    keys = {what: folder + (name or f"{long.ljust(len(long) + (1000 - len(folder) - 4) % 4, 'x')}.mp4")
-            for what, name in NAMES.items()}
+    keys = {
+        what: folder + (name or f"{long.ljust(len(long) + (1000 - len(folder) - 4) % 4, 'x')}.mp4")
+        for what, name in NAMES.items()
+    }
     for key in keys.values():
         scene.upload(key)
     return keys
