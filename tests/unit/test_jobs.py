@@ -291,8 +291,8 @@ def test_what_has_no_way_on_is_an_end() -> None:
 
 
 @pytest.mark.parametrize("status", sorted(set(Status) - TERMINAL))
-def test_every_job_can_still_be_cancelled_or_fail(status: Status) -> None:
-    assert TRANSITIONS[status] >= {Status.FAILED, Status.CANCELLED}
+def test_every_job_can_still_be_cancelled(status: Status) -> None:
+    assert Status.CANCELLED in TRANSITIONS[status]
 
 
 @pytest.mark.parametrize("status", sorted(set(Status) - {Status.PENDING}))

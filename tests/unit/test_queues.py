@@ -350,6 +350,7 @@ def test_every_error_type_is_a_constant_that_alarms_and_people_can_rely_on() -> 
         return {error.code}.union(*(codes(kind) for kind in error.__subclasses__()))
 
     assert codes(SwitchyardError) - {"INTERNAL"} == {
+        "AWS_UNAVAILABLE",
         "CLAIM_IN_FLIGHT",
         "CONTENDED",
         "INVALID_MESSAGE",

@@ -9,19 +9,19 @@ SwitchyardError
 │   ├── LaneIsFull           only with AT_CAPACITY=return
 │   ├── ClaimInFlight        another delivery of the same message holds a claim that is still young
 │   ├── Contended            lost the optimistic race several times in a row
-│   └── OutcomeUnknown       the target may or may not have accepted the job
+│   ├── OutcomeUnknown       the target may or may not have accepted the job
+│   ├── Unavailable          an AWS service failed, was throttled or refused, after the SDK's own retries
+│   └── RequestsFailed       some requests of one message failed, each in its own way (`intake`)
 └── StartFailed              the target definitely did not accept the job; the claim can be undone
     ├── StartRefused         ... and says the request is wrong
     └── StartThrottled       ... and says to come back later
 """
 
-from typing import ClassVar
-
 
 class SwitchyardError(Exception):
     """The root. `code` is stable and safe to show to callers; the text is for logs and dead-letter queues."""
 
-    code: ClassVar[str] = "INTERNAL"
+    code: str = "INTERNAL"
 
 
 class SettingsError(SwitchyardError):
@@ -80,6 +80,12 @@ class OutcomeUnknown(RetryableError):
     """The start call ended in a timeout, a reset or a 5xx: the job may be running."""
 
     code = "START_UNKNOWN"
+
+
+class Unavailable(RetryableError):
+    """An AWS service failed, was throttled or refused, after the SDK's own retries; nothing is decided."""
+
+    code = "AWS_UNAVAILABLE"
 
 
 class StartFailed(SwitchyardError):

@@ -34,7 +34,7 @@ HOLDING_SLOT = frozenset({Status.CLAIMED, Status.SUBMITTED, Status.RUNNING})
 
 TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.PENDING: frozenset({Status.CLAIMED, Status.WAITING, Status.FAILED, Status.CANCELLED}),
-    Status.WAITING: frozenset({Status.CLAIMED, Status.FAILED, Status.CANCELLED}),
+    Status.WAITING: frozenset({Status.CLAIMED, Status.CANCELLED}),
     Status.CLAIMED: frozenset(
         {Status.SUBMITTED, Status.RUNNING, Status.PENDING, Status.WAITING, Status.CLAIMED} | TERMINAL
     ),

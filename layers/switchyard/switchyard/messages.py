@@ -117,6 +117,8 @@ def redrive_body(request: WorkRequest) -> str:
         "key": source.key,
         "versionId": source.version_id,
         "version": source.version,
+        "sequencer": source.sequencer,
+        "writtenAt": clock.iso(source.written_at) if source.written_at else None,
         "job_id": request.job_id,
         "video_id": request.video_id,
         "user_id": request.user_id,
@@ -319,12 +321,16 @@ def _plain_source(bucket: object, key: object, message: Mapping[str, Any], envel
     """The source of a message that names an object: versioned by the message, or by the S3 versionId it gives."""
     bucket, key = _location(bucket, key)
     version_id = _version_id(message.get("versionId"))
+    version = version_id or _optional_text(message.get("version"), _MAX_VERSION_LENGTH)
     return Source(
         bucket=bucket,
         key=key,
-        version=version_id or _optional_text(message.get("version"), _MAX_VERSION_LENGTH) or envelope.message_id,
+        version=version or envelope.message_id,
         message_id=envelope.message_id,
         version_id=version_id,
+        # What `redrive_body` writes, so that S3's order of uploads still tells old from new; worth nothing without.
+        sequencer=_optional_text(message.get("sequencer"), _MAX_VERSION_LENGTH) if version else None,
+        written_at=_time(message.get("writtenAt")) if version else None,
     )
 
 

@@ -107,7 +107,11 @@ class Queue:
             ceiling = min(_BACKOFF_LIMIT, _BACKOFF_BASE * 2**message.receive_count)
             seconds = random.uniform(_BACKOFF_BASE, ceiling)  # noqa: S311 - jitter, not a secret
         logger.info(
-            "message comes back", message_id=message.id, seconds=round(seconds), error_type=type(error).__name__
+            "message comes back",
+            message_id=message.id,
+            seconds=round(seconds),
+            error_type=type(error).__name__,
+            reason=str(error)[:_MAX_ATTRIBUTE],
         )
         try:
             self.client.change_message_visibility(

@@ -1,0 +1,86 @@
+"""From a message to its jobs: reads it, dispatches what it asks for, dead-letters what can't be."""
+
+from dataclasses import dataclass
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from switchyard.dispatch import Dispatcher
+from switchyard.errors import (
+    ClaimInFlight,
+    LaneIsFull,
+    OutcomeUnknown,
+    RetryableError,
+    StartFailed,
+    StartRefused,
+    SwitchyardError,
+    Unavailable,
+)
+from switchyard.jobs import WorkRequest
+from switchyard.messages import Envelope, Parsed, VideoWork, redrive_body
+from switchyard.observability import logger
+from switchyard.queues import Message
+
+
+class RequestsFailed(RetryableError):
+    """Some requests of one message failed, each in its own way; the others are done. `failures` is never empty."""
+
+    def __init__(self, failures: list[tuple[WorkRequest, RetryableError | StartFailed]]) -> None:
+        _, first = failures[0]
+        super().__init__(str(first), getattr(first, "retry_after", None))
+        self.failures = failures
+        self.code = first.code
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What a queue of requests does with a message; `handle` and `exhausted` are as `queues.Queue` wants them."""
+
+    dispatcher: Dispatcher
+    work: VideoWork
+
+    def handle(self, message: Message) -> None:
+        """Gives every request of a message its turn; RequestsFailed names those that have to come back."""
+        parsed = self._parse(message)
+        failures: list[tuple[WorkRequest, RetryableError | StartFailed]] = []
+        for request in parsed.requests:
+            try:
+                self.dispatcher.dispatch(request)
+            except (RetryableError, StartFailed) as error:
+                failures.append((request, error))
+            except (ClientError, BotoCoreError) as error:
+                failures.append((request, Unavailable(f"{type(error).__name__}: {error}")))
+        if failures:
+            raise RequestsFailed(failures)
+        self._reject(message, parsed)  # last, so that a message that comes back is not rejected once a receive
+
+    def exhausted(self, message: Message, error: SwitchyardError) -> bool:
+        """The last receive failed too: each request that failed is given up, unless it is seen to elsewhere."""
+        failures = error.failures if isinstance(error, RequestsFailed) else []
+        if any(self._comes_back(failure) for _, failure in failures):
+            return False
+        for request, failure in failures:
+            if isinstance(failure, OutcomeUnknown | ClaimInFlight):
+                logger.warning("left to the reconciler", job_id=request.job_id, error_type=failure.code)
+                continue
+            self.dispatcher.dead_letters.send(redrive_body(request), failure)
+            self.dispatcher.give_up(request, failure)
+        self._reject(message, self._parse(message))
+        return True
+
+    def _comes_back(self, failure: SwitchyardError) -> bool:
+        """Whether a failure says nothing about the request: with AT_CAPACITY=return, most receives found a full lane.
+
+        How often such a message comes back, the redrive policy of its queue decides.
+        """
+        waits_in_queue = self.dispatcher.at_capacity == "return" and not isinstance(failure, StartRefused)
+        return isinstance(failure, LaneIsFull) or (
+            waits_in_queue and not isinstance(failure, OutcomeUnknown | ClaimInFlight)
+        )
+
+    def _parse(self, message: Message) -> Parsed:
+        return self.work.parse(message.body, Envelope(message.id, message.sent_at, message.attributes.get("video_id")))
+
+    def _reject(self, message: Message, parsed: Parsed) -> None:
+        for rejected in parsed.rejected:
+            video_id = message.attributes.get("video_id")
+            self.dispatcher.dead_letters.send(rejected.body, rejected.error, video_id=video_id)

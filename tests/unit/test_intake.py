@@ -1,0 +1,123 @@
+"""What becomes of a message whose requests fail: each in its own way, none lost."""
+
+import json
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from switchyard.errors import LaneIsFull, OutcomeUnknown, StartRefused, Unavailable
+from switchyard.intake import Intake, RequestsFailed
+from switchyard.jobs import Status, WorkRequest
+from switchyard.messages import VideoWork
+from switchyard.queues import Message
+from tests.fakes.target import Mode
+from tests.requests import SENT_AT, request
+from tests.world import World
+
+PATTERN = re.compile(r"uploads/(?P<video_id>\w+)")
+
+
+def intake(world: World) -> Intake:
+    return Intake(world.dispatcher, VideoWork("video", request().target, PATTERN, frozenset({"media"})))
+
+
+def message(*job_ids: str, receive_count: int = 1) -> Message:
+    """An S3 notification of one upload for each job."""
+    records = [
+        {
+            "eventSource": "aws:s3",
+            "eventName": "ObjectCreated:Put",
+            "eventTime": "2026-11-22T12:00:00.000Z",
+            "s3": {"bucket": {"name": "media"}, "object": {"key": f"uploads/{job}.mp4", "versionId": "v1"}},
+        }
+        for job in job_ids
+    ]
+    return Message(json.dumps({"Records": records}), "m1", SENT_AT, receive_count, "receipt")
+
+
+def fail(world: World, sent: Message) -> RequestsFailed:
+    with pytest.raises(RequestsFailed) as caught:
+        intake(world).handle(sent)
+    return caught.value
+
+
+def test_every_request_has_its_turn_though_the_first_fails(world: World) -> None:
+    world.limit = 2
+    world.target.modes.append(Mode.REFUSE)
+    fail(world, message("a", "b"))
+    assert world.job("b").status is Status.SUBMITTED
+
+
+def test_each_failure_is_kept_with_its_request(world: World) -> None:
+    world.limit = 2
+    world.target.modes.extend([Mode.REFUSE, Mode.TIME_OUT_AFTER])
+    failures = fail(world, message("a", "b")).failures
+    assert [(wanted.job_id, type(error)) for wanted, error in failures] == [("a", StartRefused), ("b", OutcomeUnknown)]
+
+
+def test_only_what_failed_for_good_is_given_up(world: World) -> None:
+    world.limit = 2
+    world.target.modes.extend([Mode.TIME_OUT_AFTER, Mode.REFUSE])
+    sent = message("a", "b")
+    assert intake(world).exhausted(sent, fail(world, sent))
+    assert (world.job("a").status, world.job("b").status) == (Status.CLAIMED, Status.FAILED)
+
+
+def test_what_is_given_up_is_dead_lettered_by_itself(world: World) -> None:
+    world.limit = 2
+    world.target.modes.extend([Mode.ACCEPT, Mode.REFUSE])
+    sent = message("a", "b")
+    intake(world).exhausted(sent, fail(world, sent))
+    ((body, _),) = world.dead_letters.sent
+    assert json.loads(body)["job_id"] == "b"
+
+
+def test_a_request_that_found_no_slot_is_not_lost_with_one_whose_outcome_is_unknown(world: World) -> None:
+    """Both in one message, on its last receive, with AT_CAPACITY=return."""
+    world.at_capacity = "return"
+    world.target.modes.append(Mode.TIME_OUT_AFTER)
+    sent = message("a", "b")
+    error = fail(world, sent)
+    assert [type(failure) for _, failure in error.failures] == [OutcomeUnknown, LaneIsFull]
+    assert not intake(world).exhausted(sent, error)
+
+
+def test_a_throttle_after_many_full_lanes_is_not_the_end(world: World) -> None:
+    world.at_capacity = "return"
+    world.target.modes.append(Mode.THROTTLE)
+    sent = message("a", receive_count=9)
+    assert not intake(world).exhausted(sent, fail(world, sent))
+    assert world.dead_letters.sent == []
+
+
+def test_a_request_that_meets_a_failing_service_does_not_keep_its_siblings_from_their_turn(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.limit = 2
+    claim = world.store.claim
+
+    def throttled(wanted: WorkRequest, *args: Any, **options: Any) -> object:  # noqa: ANN401 - as the real one's
+        if wanted.job_id == "a":
+            raise ClientError({"Error": {"Code": "ThrottlingException"}}, "TransactWriteItems")
+        return claim(wanted, *args, **options)
+
+    monkeypatch.setattr(world.store, "claim", throttled)
+    ((_, error),) = fail(world, message("a", "b")).failures
+    assert isinstance(error, Unavailable)
+    assert world.job("b").status is Status.SUBMITTED
+
+
+def test_what_is_given_up_and_redriven_is_the_same_work(world: World) -> None:
+    world.target.modes.append(Mode.REFUSE)
+    sent = message("a")
+    before = fail(world, sent)
+    intake(world).exhausted(sent, before)
+    ((body, _),) = world.dead_letters.sent
+    intake(world).handle(replace(sent, body=body, id="m2"))
+    ((wanted, _),) = before.failures
+    found = world.job("a").request.source
+    assert (found.version, found.written_at) == (wanted.source.version, wanted.source.written_at)
+    assert world.job("a").status is Status.SUBMITTED
