@@ -57,6 +57,10 @@ check: setup ## Lint, format, types, templates, pins, and nothing of this machin
 check-iam: setup ## Show that functions need every permission they have: 15 minutes (ARGS=--list, "--only sqs_to_batch")
 	@PYTHONPATH=layers/switchyard $(DEV)/python -m tests.iam $(ARGS)
 
+.PHONY: bench
+bench: setup ## What it costs, beside the floor and the usual way: make bench ARGS="cpu --rounds 9"
+	@$(DEV)/python -m bench $(ARGS)
+
 format: setup ## Put the code into the project's format, and fix what ruff can fix
 	$(DEV)/ruff check --fix
 	$(DEV)/ruff format
