@@ -131,7 +131,8 @@ def _inspect(inspection: Inspection, chosen: Sequence[Permission], progress: Pro
 
     likely = [probe for probe in PROBES if excused or any(probe.claimed(permission) for permission in to_prove)]
     for probe in progress.track(likely, description="with everything in place"):
-        inspection.baseline(probe)
+        seconds = inspection.baseline(probe)
+        progress.console.print(f"[dim]passes: {probe.name} ({seconds:.1f} s)[/]")
     if excused:
         each = progress.track(PROBES, description="without all that is excused")
         failing = [probe for probe in each if inspection.fails(excused, probe)]

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import sys
 import time
 from collections.abc import Collection, Iterator
@@ -29,6 +30,7 @@ QUEUES: Final = (
 )
 KEYS: Final = {"JobsTable": ("jobId",), "LanesTable": ("pk", "sk")}
 QUIET_SECONDS: Final = 0.5
+_FOLDER_OF_A_KEY: Final = re.compile(r"\b(uploads|quiet)/[0-9a-f-]{36}/")
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,8 @@ class Trial:
         try:
             probe.run(system)
         except AssertionError as error:
-            return Outcome(str(error).partition("\n")[0][:120] or "other than expected", time.monotonic() - began)
+            first_line = _FOLDER_OF_A_KEY.sub("", str(error).partition("\n")[0])[:120]
+            return Outcome(first_line or "not as expected", time.monotonic() - began)
         else:
             return Outcome(None, time.monotonic() - began)
 
