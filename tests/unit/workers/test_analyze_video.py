@@ -8,6 +8,8 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -45,6 +47,19 @@ class Outcome:
     def error(self) -> tuple[str, str]:
         """Code and message of the recorded error."""
         return self.item["error"]["code"], self.item["error"]["message"]
+
+
+def _peak_kilobytes(pid: int) -> int:
+    """The most memory a process has had, looked at until it ends.
+
+    Not what `wait4` tells, which a child inherits: it would be the size of these tests where that is larger.
+    """
+    peak = 0
+    with suppress(FileNotFoundError, ProcessLookupError):
+        while found := re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text()):
+            peak = int(found[1])
+            time.sleep(0.01)
+    return peak
 
 
 class Account:
@@ -108,13 +123,12 @@ class Account:
     def finish(self, process: "subprocess.Popen[str]") -> Outcome:
         """Wait for its end."""
         assert process.stdout
-        with process.stdout:
+        with ThreadPoolExecutor(1) as beside, process.stdout:
+            peak = beside.submit(_peak_kilobytes, process.pid)
             output = process.stdout.read()
-        # Not `wait`: only this tells what one child used, and not the largest of all children so far.
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+            process.wait()
         lines = [json.loads(line) for line in output.splitlines()]  # all of them: FFmpeg and Python must not chat
-        return Outcome(process.returncode, lines, self.item(), usage.ru_maxrss / 1024)
+        return Outcome(process.returncode, lines, self.item(), peak.result() / 1024)
 
     def run(self, video: Path | None, **changed: str) -> Outcome:
         """Upload and attempt."""
