@@ -46,7 +46,7 @@ def play(stack: LocalStack, console: Console) -> None:
 def one_video(view: View, console: Console, folder: str, results: Path) -> None:
     """A video lands in S3 and becomes one job, whose results are fetched into `results`."""
     console.rule("One video", align="left")
-    file = clip(CLIPS[0])
+    file = clip("bikes.mp4")  # the clip with cuts in it, so that there are scenes to find
     key = f"{folder}/{file.name}"
     console.print(f"uploading {_shown(file)} ({file.stat().st_size / 1e6:.1f} MB) to {key}", markup=False)
     uploaded = view.upload(file, key)
