@@ -19,7 +19,7 @@ LANE_LIMIT: Final = 10_000
 VARIABLES: Final = {
     "PATH": os.environ["PATH"],
     "LANG": "C.UTF-8",
-    # No bytecode is left where functions are measured as they are deployed, with none.
+    # As in Lambda, whose folders are read-only: what has no bytecode is compiled at every start.
     "PYTHONDONTWRITEBYTECODE": "1",
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
@@ -69,25 +69,22 @@ def python(*arguments: str) -> list[str]:
 class Layer:
     """The shared layer, built for this run from the sources as they are now."""
 
-    plain: Path
-    """As it is deployed."""
-    compiled: Path
-    """The same with bytecode beside every module."""
+    deployed: Path
+    """As it is deployed, bytecode included."""
+    sources: Path
+    """The same without bytecode."""
 
     @classmethod
     def build(cls, folder: Path) -> "Layer":
         """Builds it into a folder by the layer's own Makefile."""
         pip = ROOT / ".venvs" / "uv" / "bin" / "python"
-        plain, compiled = folder / "plain", folder / "compiled"
         command = ["make", "--silent", "-C", f"{ROOT / 'layers' / 'switchyard'}", "build-SwitchyardLayer"]
         quiet = {**os.environ, "PIP_QUIET": "1"}  # on top of its own --quiet: no word of this machine's settings
         subprocess.run(
-            [*command, f"ARTIFACTS_DIR={plain}", f"PYTHON={pip}"], check=True, stdout=subprocess.DEVNULL, env=quiet
+            [*command, f"ARTIFACTS_DIR={folder}", f"PYTHON={pip}"], check=True, stdout=subprocess.DEVNULL, env=quiet
         )
-        shutil.copytree(plain / "python", compiled)
-        # `unchecked-hash`: valid whatever happens to the sources' times on the way into a layer.
-        compile_it = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", f"{compiled}"]
-        subprocess.run(compile_it, check=True)
+        layer = cls(folder / "python", folder / "sources")
+        shutil.copytree(layer.deployed, layer.sources, ignore=shutil.ignore_patterns("__pycache__"))
         # The Lambda runtime's own boto3 comes with bytecode, so that of this machine does.
         subprocess.run([sys.executable, "-m", "compileall", "-q", f"{RUNTIME}"], check=True)
-        return cls(plain / "python", compiled)
+        return layer

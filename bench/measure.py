@@ -63,7 +63,7 @@ class Probe(AbstractContextManager["Probe"]):
         traced: bool | None = None,
         also: Path | None = None,
     ) -> None:
-        path = [ROOT / "functions" / "sqs_to_batch", layer.plain, RUNTIME, ROOT, *([also] if also else [])]
+        path = [ROOT / "functions" / "sqs_to_batch", layer.deployed, RUNTIME, ROOT, *([also] if also else [])]
         self._process = subprocess.Popen(
             python("-m", "bench.subjects", subject, json.dumps(options)),
             cwd=ROOT,
