@@ -101,11 +101,13 @@ $(VENVS)/runtime/.ready: requirements/runtime.txt $(UV)
 
 .PRECIOUS: $(VENVS)/%/.ready
 
+# What the layer's packages ask for and the Lambda runtime brings.
+IN_RUNTIME := $(addprefix --no-emit-package ,botocore jmespath python-dateutil six urllib3)
 lock: $(UV) ## Pin what requirements/*.in ask for, anew
 	@for each in requirements/*.in; do \
 	    pins="$${each%.in}.txt"; options=; \
 	    case "$$each" in \
-	        */layer.in) pins=layers/switchyard/requirements.txt ;; \
+	        */layer.in) pins=layers/switchyard/requirements.txt; options="$(IN_RUNTIME)" ;; \
 	        */media.in) options=--no-deps ;; \
 	    esac; \
 	    $(UV) pip compile --quiet --universal --python-version 3.13 --generate-hashes --no-header $$options \
