@@ -260,9 +260,10 @@ class System:
         """Have the stand-in for Batch misbehave, until the test's end; see `local.compute.faults`."""
         self.compute("POST", "/_compute/faults", [{"operation": operation, "mode": mode, **more}])
 
-    def fired(self) -> int:
-        """How often the faults have hit so far."""
-        return sum(fault["fired"] for fault in self.compute("GET", "/_compute/faults")["faults"])
+    def fired(self, operation: str) -> int:
+        """How often the faults of an operation (or of "events") have hit so far."""
+        faults = self.compute("GET", "/_compute/faults")["faults"]
+        return sum(fault["fired"] for fault in faults if fault["operation"] == operation)
 
     def no_more_faults(self) -> None:
         """Let the stand-in for Batch behave again; events that it held back go out."""
@@ -323,6 +324,17 @@ class System:
             yield
         finally:
             client.update_function_configuration(FunctionName=name, Environment={"Variables": dict(before)})
+
+    @contextmanager
+    def redelivery(self, queue: str, seconds: int) -> Iterator[None]:
+        """Deliver messages of a queue again that soon, if their receiver has died."""
+        sqs, url, name = self.stack.client("sqs"), self.stack.resource(queue), "VisibilityTimeout"
+        before = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[name])["Attributes"]
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={name: str(seconds)})
+        try:
+            yield
+        finally:
+            sqs.set_queue_attributes(QueueUrl=url, Attributes=before)
 
     # ---- the end ---------------------------------------------------------------------------------------------
 

@@ -1,0 +1,142 @@
+"""Batch tells of a job's state twice, in any order, or not at all; the status is right in the end."""
+
+import json
+
+import pytest
+
+from local.environment import ROOT
+from tests.integration.system import System
+
+
+@pytest.fixture(params=["duplicate", "reverse"])
+def disorder(system: System, request: pytest.FixtureRequest) -> str:
+    """Every state change comes twice, or all of them come last to first."""
+    system.fault("events", request.param)
+    return str(request.param)
+
+
+def test_the_status_is_right_in_the_end(system: System, disorder: str) -> None:
+    key = system.upload(seconds=0.1)
+
+    system.completed(key)
+    everything_told(system)
+
+    assert system.fired("events")
+    system.completed(key)
+
+
+def test_a_failure_stays_one(system: System, disorder: str) -> None:
+    key = system.upload(permanent="NOT_A_VIDEO")
+
+    system.wait_for(key, "FAILED")
+    everything_told(system)
+
+    system.wait_for(key, "FAILED")
+
+
+def test_the_slot_goes_to_the_next_once(system: System, disorder: str) -> None:
+    first = system.upload(gate=True)
+    system.wait_for(first, "SUBMITTED", "RUNNING")
+    waiting = [system.upload(seconds=0.1) for _ in range(2)]
+    system.until(lambda: system.lane().waiting == len(waiting), "two to wait")
+
+    system.release(first)
+    system.completed(first, *waiting)
+    everything_told(system)
+
+    assert system.most_at_once(first, *waiting) == 1
+    assert [len(system.runs(key)) for key in waiting] == [1, 1]
+    assert not system.lane().holders
+
+
+def test_word_of_the_start_that_comes_after_the_end_changes_nothing(system: System) -> None:
+    system.fault("events", "delay", status="RUNNING", delaySeconds=2)
+    key = system.upload()
+    [before] = system.completed(key)
+
+    everything_told(system)
+
+    assert system.job(key) == before
+
+
+def test_a_lost_end_is_found_by_the_reconciler(system: System) -> None:
+    system.fault("events", "drop")
+    key = system.upload()
+    ended_in_batch(system, key, "SUCCEEDED")
+    assert system.wait_for(key, "SUBMITTED", "RUNNING")
+
+    system.invoke("ReconcileJobsFunction")
+
+    system.completed(key)
+    assert not system.lane().holders
+
+
+def test_a_lost_failure_is_found_by_the_reconciler_with_the_workers_own_reason(system: System) -> None:
+    system.fault("events", "drop")
+    key = system.upload(permanent="NOT_A_VIDEO")
+    ended_in_batch(system, key, "FAILED")
+
+    system.invoke("ReconcileJobsFunction")
+
+    assert system.wait_for(key, "FAILED")["error"]["code"] == "NOT_A_VIDEO"
+
+
+def test_after_a_lost_end_the_reconciler_starts_what_waits(system: System) -> None:
+    system.fault("events", "drop")
+    first, second = system.upload(gate=True), system.key()
+    system.wait_for(first, "SUBMITTED", "RUNNING")
+    system.upload(second)
+    system.until(lambda: system.lane().waiting == 1, "the second to wait")
+    system.release(first)
+    ended_in_batch(system, first, "SUCCEEDED")
+    system.no_more_faults()
+
+    system.invoke("ReconcileJobsFunction")
+
+    system.completed(first, second)
+
+
+def test_the_reconciler_leaves_alone_what_is_well(system: System) -> None:
+    key = system.upload(gate=True)
+    waiting = system.key()
+    before = system.wait_for(key, "RUNNING")
+    system.upload(waiting)
+    system.until(lambda: system.lane().waiting == 1, "the second to wait")
+
+    system.invoke("ReconcileJobsFunction")
+
+    assert (system.job(key) or {})["fence"] == before["fence"]
+    assert system.lane().holders == {before["jobId"]}
+    assert system.lane().waiting == 1
+
+
+def test_word_of_somebody_elses_job_is_ignored(system: System) -> None:
+    [record] = json.loads((ROOT / "events" / "track_job" / "not_ours.json").read_text())["Records"]
+
+    system.send(record["body"], "TrackQueue")
+    system.drained("TrackQueue")
+
+    assert not system.messages("TrackDeadLetterQueue")
+
+
+def test_what_is_no_state_change_goes_to_the_trackers_dead_letter_queue_with_the_reason(system: System) -> None:
+    system.send("rubbish", "TrackQueue")
+
+    [dead] = system.until(lambda: system.messages("TrackDeadLetterQueue") or None, "a dead letter")
+    assert dead["attributes"]["ErrorType"] == "INVALID_MESSAGE"
+
+
+def everything_told(system: System) -> None:
+    """Wait until no state change is on its way any more."""
+    system.until(lambda: system.compute("GET", "/_compute/health")["eventsWaiting"] == 0, "all events to be sent")
+    system.drained("TrackQueue")
+
+
+def ended_in_batch(system: System, key: str, status: str) -> None:
+    """Wait until Batch itself shows the run of an object's job as ended."""
+
+    def ended() -> bool:
+        job = system.job(key)
+        return job is not None and [run["status"] for run in system.submissions(job["jobId"])] == [status]
+
+    system.until(ended, f"the run for {key} to end")
