@@ -7,6 +7,7 @@ import socket
 import struct
 import uuid
 from asyncio import Transport
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import ClassVar, cast
@@ -60,6 +61,7 @@ class Api:
         self._outbox = outbox
         self._faults = faults
         self._gatekeeper = gatekeeper
+        self._calls: Counter[str] = Counter()
 
     def application(self, lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]]) -> Starlette:
         """The ASGI application."""
@@ -91,6 +93,7 @@ class Api:
             if refusal:
                 headers = {"x-amzn-ErrorType": refusal.error_type, **_request_id()}
                 return Response(refusal.body, refusal.status, headers, "application/json")
+        self._calls[operation] += 1
         fault = self._faults.take(operation, str(members.get("jobName", "")))
         if fault is None:
             return JSONResponse(self._batch.call(operation, members), headers=_request_id())
@@ -117,9 +120,14 @@ class Api:
     # ---- people, the command line, tests -----------------------------------------------------------------------
 
     async def health(self, request: Request) -> Response:  # noqa: ARG002 - every endpoint is given it
-        """That it works, and how much there is to do."""
+        """That it works, how much there is to do, and how often each operation was called that the caller may use."""
         return JSONResponse(
-            {"status": "ok", "jobs": self._store.counts(), "eventsWaiting": self._store.waiting_events()}
+            {
+                "status": "ok",
+                "jobs": self._store.counts(),
+                "eventsWaiting": self._store.waiting_events(),
+                "calls": self._calls,
+            }
         )
 
     async def jobs(self, request: Request) -> Response:
