@@ -1,78 +1,74 @@
-"""Functions see what AWS Lambda would give them and no more: a dependency the layer lacks must fail here too."""
+"""Functions run with what Lambda would give them, the runtime's packages and their layer, and with nothing else."""
 
 import io
 import json
-import uuid
 import zipfile
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
-from botocore.exceptions import ClientError
 
-from local.stack import LocalStack
+from tests.integration.system import System
 
-type Run = Callable[[str], Any]
-
-IMPORTS = """
+PROBE = """
 import importlib
+
 def lambda_handler(event, context):
-    return importlib.import_module(event["module"]).__file__
+    found = {}
+    for name in event["modules"]:
+        try:
+            found[name] = importlib.import_module(name).__file__
+        except ImportError:
+            found[name] = None
+    return found
 """
+LAYER = ("switchyard", "aws_lambda_powertools", "aws_xray_sdk")
+RUNTIME = ("boto3", "botocore")
+EMULATOR = ("ministack", "samtranslator", "hypercorn", "cryptography", "yaml")
+"""What the emulator has installed for itself."""
 
 
 @pytest.fixture(scope="module")
-def imported(stack: LocalStack) -> Iterator[Run]:
-    """Imports a module in a function that has Switchyard's layer; where it was found."""
-    client = stack.client("lambda")
-    of = client.get_function_configuration(FunctionName=stack.resource("SqsToBatchFunction"))
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as file:
-        file.writestr("app.py", IMPORTS)
-    name = f"imports-{uuid.uuid4()}"
+def importable(scene: System) -> Iterator[dict[str, str | None]]:
+    """Where a function with Switchyard's layer imports each module from; None where it can't."""
+    client, like = scene.stack.client("lambda"), scene.stack.resource("SqsToBatchFunction")
+    configuration = client.get_function_configuration(FunctionName=like)
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr("probe.py", PROBE)
     client.create_function(
-        FunctionName=name,
-        Runtime="python3.13",
-        Handler="app.lambda_handler",
-        Role=of["Role"],
-        Layers=[layer["Arn"] for layer in of["Layers"]],
-        Code={"ZipFile": archive.getvalue()},
+        FunctionName="probe",
+        Runtime=configuration["Runtime"],
+        Role=configuration["Role"],
+        Handler="probe.lambda_handler",
+        Code={"ZipFile": code.getvalue()},
+        Layers=[layer["Arn"] for layer in configuration["Layers"]],
+        Timeout=30,
     )
-
-    def run(module: str) -> Any:  # noqa: ANN401 - whatever the function answers
-        answer = client.invoke(FunctionName=name, Payload=json.dumps({"module": module}).encode())
-        return json.load(answer["Payload"])
-
-    yield run
-    client.delete_function(FunctionName=name)
-
-
-@pytest.mark.parametrize("module", ["ministack", "hypercorn", "samtranslator", "cryptography"])
-def test_what_only_the_emulator_holds_is_missing(imported: Run, module: str) -> None:
-    assert f"No module named '{module}'" in json.dumps(imported(module))
+    try:
+        event = {"modules": [*LAYER, *RUNTIME, *EMULATOR]}
+        answer = client.invoke(FunctionName="probe", Payload=json.dumps(event).encode())
+        yield json.load(answer["Payload"])
+    finally:
+        client.delete_function(FunctionName="probe")
 
 
-@pytest.mark.parametrize("module", ["boto3", "botocore"])
-def test_boto3_is_the_lambda_runtimes(imported: Run, module: str) -> None:
-    assert "/.venvs/runtime/" in imported(module)
+@pytest.mark.parametrize("module", LAYER)
+def test_what_the_layer_holds_comes_from_the_layer(importable: dict[str, str | None], module: str) -> None:
+    found = importable[module]
+
+    assert found is not None
+    assert "/python/" in found
+    assert "site-packages" not in found
 
 
-@pytest.mark.parametrize("module", ["switchyard", "aws_lambda_powertools", "aws_xray_sdk"])
-def test_the_rest_comes_from_the_layer(imported: Run, module: str) -> None:
-    assert "/layer_0/python/" in imported(module)
+@pytest.mark.parametrize("module", RUNTIME)
+def test_the_sdk_comes_from_the_runtime_and_not_from_the_layer(importable: dict[str, str | None], module: str) -> None:
+    found = importable[module]
+
+    assert found is not None
+    assert "/.venvs/runtime/" in found
 
 
-def test_a_function_may_do_what_its_role_allows_and_no_more(stack: LocalStack) -> None:
-    """The emulator checks policies, so a missing grant is found here and not in production."""
-    sts, role = stack.client("sts"), stack.resource("TrackJobRole")
-    arn = stack.client("iam").get_role(RoleName=role)["Role"]["Arn"]
-    credentials = sts.assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
-    s3 = stack.client(
-        "s3",
-        aws_access_key_id=credentials["AccessKeyId"],
-        aws_secret_access_key=credentials["SecretAccessKey"],
-        aws_session_token=credentials["SessionToken"],
-    )
-
-    with pytest.raises(ClientError, match="AccessDenied"):
-        s3.list_objects_v2(Bucket=stack.resource("MediaBucket"))
+@pytest.mark.parametrize("module", EMULATOR)
+def test_what_only_the_emulator_has_is_hidden(importable: dict[str, str | None], module: str) -> None:
+    assert importable[module] is None
