@@ -133,8 +133,12 @@ def test_a_signal_waits_for_the_end_of_an_uninterrupted_block() -> None:
             signal.raise_signal(signal.SIGINT)
             finished = True
 
-    with pytest.raises(KeyboardInterrupt):
-        interrupted_block()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits "ignore"
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            interrupted_block()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert finished
 
 
