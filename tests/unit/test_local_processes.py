@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -112,13 +113,19 @@ def test_an_interrupted_command_ends_with_all_it_started(tmp_path: Path) -> None
     def interrupt(_number: int, _frame: object) -> None:
         raise InterruptedError
 
+    def interrupt_once_it_runs() -> None:
+        printed(tmp_path)
+        os.kill(os.getpid(), signal.SIGALRM)
+
     before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, 1)
+    (tmp_path / "log").touch()
+    watcher = threading.Thread(target=interrupt_once_it_runs)
+    watcher.start()
     try:
         with pytest.raises(InterruptedError):
             run([sys.executable, "-c", HAS_CHILD], env=bare(), cwd=tmp_path, log=tmp_path / "log")
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        watcher.join()
         signal.signal(signal.SIGALRM, before)
 
     assert not Process.of(int(printed(tmp_path))).is_alive()
