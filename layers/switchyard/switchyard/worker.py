@@ -487,7 +487,9 @@ def _leave(job: Run, error: WorkerError) -> int:
 def _client(service: str) -> Any:  # noqa: ANN401 - boto3's own signature; the callers name the type
     # Retries are on because every call here may be repeated; short, because after SIGTERM there are 30 s in all.
     config = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 5})
-    return boto3.client(service, config=config)  # type: ignore[call-overload]
+    # Spelled as every other SDK has it; boto3 itself only looks for AWS_DEFAULT_REGION.
+    region = os.environ.get("AWS_REGION")
+    return boto3.client(service, region_name=region, config=config)  # type: ignore[call-overload]
 
 
 @contextmanager

@@ -1,0 +1,12 @@
+"""Where a worker's AWS clients look for the Region: a container on EC2 has what its job definition says, and no more."""
+
+import pytest
+
+from switchyard import worker
+
+
+def test_a_worker_needs_no_more_than_aws_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+
+    assert worker._client("s3").meta.region_name == "eu-central-1"
