@@ -23,7 +23,7 @@ from local.environment import ROOT, VENVS, sealed
 from local.stack import LocalStack
 
 _BUILD: Final = ROOT / ".aws-sam" / "build"
-_IMAGE: Final = "public.ecr.aws/lambda/python:3.13-x86_64"
+IMAGE: Final = "public.ecr.aws/lambda/python:3.13-x86_64"
 
 
 class InvokeError(Exception):
@@ -48,7 +48,7 @@ def invoke(stack: LocalStack, function: str, event: Path) -> int:
         template = _template(stack, function, {"": emulator, "_BATCH": compute, "_ECS": compute})
         sam = str(VENVS / "sam" / "bin" / "sam")
         command = [sam, "local", "invoke", function, "--event", str(event), "--template", str(template)]
-        if _docker("image", "inspect", _IMAGE).returncode == 0:
+        if _docker("image", "inspect", IMAGE).returncode == 0:
             command.append("--skip-pull-image")
         try:
             # SAM prefers a variable of its own environment to the template's: the address must be the same in both.
@@ -104,17 +104,25 @@ def _reachable(port: int) -> Iterator[str]:
     gateway = network.get("Gateway") or str(next(ipaddress.ip_network(network["Subnet"]).hosts()))
     with socket.create_server((gateway, 0)) as server:
         threading.Thread(target=_relay, args=(server, port), daemon=True).start()
-        yield "http://{}:{}".format(*server.getsockname())
+        try:
+            yield "http://{}:{}".format(*server.getsockname())
+        finally:
+            server.shutdown(socket.SHUT_RDWR)  # closing alone wouldn't wake the thread that waits for connections
 
 
 def _relay(server: socket.socket, port: int) -> None:
-    """Connect whoever connects to that port of 127.0.0.1, until the server is closed."""
+    """Connect whoever connects to that port of 127.0.0.1, until the server is shut down."""
     with contextlib.suppress(OSError):
         while True:
-            inner = server.accept()[0]
-            outer = socket.create_connection(("127.0.0.1", port))
-            for source, sink in ((inner, outer), (outer, inner)):
-                threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+            threading.Thread(target=_connect, args=(server.accept()[0], port), daemon=True).start()
+
+
+def _connect(inner: socket.socket, port: int) -> None:
+    with inner, socket.create_connection(("127.0.0.1", port)) as outer:
+        back = threading.Thread(target=_pump, args=(outer, inner), daemon=True)
+        back.start()
+        _pump(inner, outer)
+        back.join()
 
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:
