@@ -77,7 +77,7 @@ def test_killed_after_the_submission_the_reconciler_adopts_the_run_if_no_deliver
         kill_at_submission(system, "SqsToBatchFunction")
         lose_messages(system)
 
-        job = reconciled(system, key, "SUBMITTED")
+        job = reconciled(system, key, "SUBMITTED", "RUNNING")
 
     assert [run["jobId"] for run in system.submissions(job["jobId"])] == [job["targetId"]]
     system.completed(key)
