@@ -42,8 +42,8 @@ down: setup ## End it all
 .PHONY: test check check-iam format
 test: setup ## Every tier of the tests: fast ones side by side, then those that need the deployed local system
 	@status=0; \
-	$(DEV)/pytest -n auto tests --ignore tests/integration $(ARGS) || status=$$?; \
-	$(DEV)/pytest tests/integration $(ARGS) || status=$$?; \
+	$(DEV)/pytest -n auto tests --ignore tests/integration --ignore tests/docker $(ARGS) || status=$$?; \
+	$(DEV)/pytest tests/integration tests/docker $(ARGS) || status=$$?; \
 	exit $$status
 
 check: setup ## Lint, format, types, templates, pins, and nothing of this machine in what is committed

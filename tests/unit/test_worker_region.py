@@ -1,4 +1,4 @@
-"""Where a worker's AWS clients look for the Region: a container on EC2 has what its job definition says, and no more."""
+"""Where a worker's AWS clients look for the Region: a container on EC2 has what its job definition says."""
 
 import pytest
 

@@ -1,0 +1,92 @@
+"""Docker for the tests that need it: they are skipped, with the reason, where there is none.
+
+With SWITCHYARD_DOCKER=1 an engine that doesn't run is started, and the base image built, if the tools for that lie
+beside the clone.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local.environment import ROOT, STATE, seal_this_process
+from local.invoke import IMAGE
+from local.processes import locked
+from local.stack import LocalStack
+from local.workers import JobDefinition
+
+TOOLS = ROOT.parent / "shared" / "tools"
+WORKER_IMAGE = "switchyard-test/analyze-video"
+SAMPLES_BUCKET = "switchyard-media"
+"""The bucket that the samples under events/ name."""
+
+PASSED_ON = (
+    *("JOB_ID", "FENCE", "JOBS_TABLE", "KIND", "LANE", "VIDEO_ID", "S3_BUCKET", "S3_KEY", "S3_VERSION_ID"),
+    *("SQS_MESSAGE_ID", "RESULTS_PREFIX", "AWS_BATCH_JOB_ID", "AWS_BATCH_JOB_ATTEMPT"),
+    *("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker(pytest.mark.docker)
+
+
+@pytest.fixture(scope="session")
+def docker() -> str:
+    """The docker command, with an engine that answers it."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("containers reach the local system by the host's own network, which only Linux gives them")
+    _provide("docker-up", unless=("docker", "info"))
+    command = shutil.which("docker")
+    if not command or not _succeeds(command, "info"):
+        pytest.skip("no Docker engine answers; SWITCHYARD_DOCKER=1 starts one where the tools for it are at hand")
+    return command
+
+
+@pytest.fixture(scope="session")
+def lambda_image(docker: str) -> None:
+    """The image that SAM runs functions in."""
+    _provide("lambda-image", unless=(docker, "image", "inspect", IMAGE))
+    if not _succeeds(docker, "image", "inspect", IMAGE):
+        pytest.skip(f"the image {IMAGE} isn't here; `docker pull` gets it")
+
+
+@pytest.fixture(scope="session")
+def stack(docker: str) -> Iterator[LocalStack]:
+    """The local system, whose jobs end well at once, or run in the worker's container."""
+    seal_this_process()
+    folder = STATE / "tests" / "docker"
+    environment = [word for name in PASSED_ON for word in ("--env", name)]
+    definitions = {
+        "at-once": JobDefinition(("/bin/true",)),
+        "container": JobDefinition(
+            (docker, "run", "--rm", "--network", "host", *environment, WORKER_IMAGE),
+            {"RESULTS_PREFIX": "results/"},
+        ),
+    }
+    parameters = {"SourceBuckets": SAMPLES_BUCKET, "MaxConcurrentJobs": "100"}
+    with locked(folder / "session.lock"):
+        stack = LocalStack(folder, parameters=parameters, definitions=definitions)
+        stack.down()  # of a run that was killed
+        with stack.running():
+            yield stack
+
+
+def _provide(tool: str, unless: tuple[str, ...]) -> None:
+    path = TOOLS / tool
+    if os.environ.get("SWITCHYARD_DOCKER") == "1" and path.exists() and not _succeeds(*unless):
+        subprocess.run([path], check=True)
+
+
+def _succeeds(*command: str) -> bool:
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
