@@ -87,7 +87,7 @@ def test_what_a_process_started_ends_with_it(tmp_path: Path) -> None:
 
     process.stop()
 
-    assert not child.is_alive()
+    assert gone(child)
 
 
 def test_a_crash_leaves_the_children(tmp_path: Path) -> None:
