@@ -110,7 +110,7 @@ class Queue:
             "message comes back",
             message_id=message.id,
             seconds=round(seconds),
-            error_type=type(error).__name__,
+            error_type=error.code if isinstance(error, SwitchyardError) else type(error).__name__,
             reason=str(error)[:_MAX_ATTRIBUTE],
         )
         try:
