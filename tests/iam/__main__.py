@@ -40,11 +40,12 @@ COLOURS: Final = {"needed": "green", "excused": "yellow", "survived": "bold red"
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of one permission, and the reason or the failing probe."""
+    """What was found of one permission: the failing probe, or the reason, and more of it."""
 
     permission: Permission
     verdict: str
     because: str
+    details: str = ""
 
 
 class Inspection:
@@ -75,8 +76,8 @@ class Inspection:
         """Take one permission away and look for a probe that fails; the likely ones first."""
         for probe in sorted(PROBES, key=lambda probe: not probe.claimed(permission)):
             if failure := self.fails([permission], probe):
-                return Finding(permission, "needed", f"{probe.name}: {failure}")
-        return Finding(permission, "survived", "nothing fails without it: superfluous, or lacks a probe")
+                return Finding(permission, "needed", f"fails: {probe.name}", failure)
+        return Finding(permission, "survived", "nothing fails without it", "superfluous, or lacks a probe")
 
     def fails(self, taken: Sequence[Permission], probe: Probe) -> str | None:
         """How a probe fails without these permissions, and for no other reason; None if it doesn't."""
@@ -101,7 +102,9 @@ def main(*, only: tuple[str, ...], only_list: bool) -> None:
     if only_list:
         for permission in _chosen(permissions(load(TEMPLATE).written), only):
             proof = [probe.name for probe in PROBES if probe.claimed(permission)]
-            screen.print(f"{permission}  [dim]{escape(excuse(permission) or ' · '.join(proof))}[/]")
+            if why := excuse(permission):
+                proof = [why.reason, why.page]
+            screen.print(f"{permission}  [dim]{escape(' · '.join(proof))}[/]")
         return
     began = time.monotonic()
     with Trial.running(screen.print) as trial:
@@ -132,13 +135,8 @@ def _inspect(inspection: Inspection, chosen: Sequence[Permission], progress: Pro
         progress.console.print(f"[dim]passes: {probe.name} ({seconds:.1f} s)[/]")
     if excused:
         each = progress.track(PROBES, description="without all that is excused")
-        failures = [f"{probe.name}: {failure}" for probe in each if (failure := inspection.fails(excused, probe))]
-        findings += [
-            Finding(permission, "excuse void", f"this one's doing? ask with --only; {' · '.join(failures)}")
-            if failures
-            else Finding(permission, "excused", excuse(permission) or "")
-            for permission in excused
-        ]
+        failing = [probe.name for probe in each if inspection.fails(excused, probe)]
+        findings += [_excused(permission, failing) for permission in excused]
     one_by_one = progress.track(to_prove, len(to_prove), description="one permission at a time")
     for number, permission in enumerate(one_by_one, 1):
         finding = inspection.inspect(permission)
@@ -146,6 +144,13 @@ def _inspect(inspection: Inspection, chosen: Sequence[Permission], progress: Pro
         progress.console.print(f"{number:>2}/{len(to_prove)}  {permission}  {_coloured(finding)}")
     order = {permission: number for number, permission in enumerate(chosen)}
     return sorted(findings, key=lambda finding: order[finding.permission])
+
+
+def _excused(permission: Permission, failing: Sequence[str]) -> Finding:
+    why = excuse(permission)
+    if failing or not why:
+        return Finding(permission, "excuse void", f"fails: {' · '.join(failing)} (or another's doing: --only)")
+    return Finding(permission, "excused", why.reason, why.page)
 
 
 def _progress() -> Progress:
@@ -160,7 +165,7 @@ def _progress() -> Progress:
 
 
 def _coloured(finding: Finding) -> str:
-    return f"[{COLOURS[finding.verdict]}]{finding.verdict}[/] {escape(finding.because)}"
+    return f"[{COLOURS[finding.verdict]}]{finding.verdict}[/] {escape(f'{finding.because}: {finding.details}')}"
 
 
 def _table(findings: Sequence[Finding]) -> Table:

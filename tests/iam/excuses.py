@@ -2,33 +2,47 @@
 
 They are used not by our code but by Lambda itself, in the function's name, and the emulator's Lambda does those things
 without asking. That this is so is looked at on every run: with all of them taken away at once, every probe still
-passes. That AWS does ask is what its documentation says, and what its own policy for the purpose grants
-(`AWS_POLICIES`, which tests/template holds this list against).
+passes. That AWS does ask is what its documentation says, and AWS's own policy for the purpose grants the same, which
+tests/template holds this list against.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from tests.iam.permissions import Permission
 
-POLLER: Final = (
-    "Lambda's poller reads the queue by the function's role; the emulator's takes messages without asking. "
-    "https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html"
+
+@dataclass(frozen=True)
+class Excuse:
+    """Why permissions can't be proven here, the page that says that AWS asks for them, and AWS's own policy if any."""
+
+    reason: str
+    page: str
+    policy: str | None = None
+
+
+POLLER: Final = Excuse(
+    "Lambda's poller reads the queue by the function's role; the emulator's takes messages without asking",
+    "https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html",
+    "AWSLambdaSQSQueueExecutionRole",
 )
-LOGS: Final = (
-    "Lambda writes the log by the function's role; the emulator's writes it without asking. "
-    "https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs.html"
+LOGS: Final = Excuse(
+    "Lambda writes the log by the function's role; the emulator's writes it without asking",
+    "https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs.html",
+    "AWSLambdaBasicExecutionRole",
 )
-TRACES: Final = (
-    "Lambda's X-Ray daemon sends traces by the function's role; the emulator has no X-Ray. "
-    "https://docs.aws.amazon.com/lambda/latest/dg/services-xray.html"
+TRACES: Final = Excuse(
+    "Lambda's X-Ray daemon sends traces by the function's role; the emulator has no X-Ray",
+    "https://docs.aws.amazon.com/lambda/latest/dg/services-xray.html",
+    "AWSXRayDaemonWriteAccess",
 )
-FAILED_RUNS: Final = (
-    "Lambda sends what failed to the destination by the function's role; the emulator's sends it without asking. "
-    "https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html"
+FAILED_RUNS: Final = Excuse(
+    "Lambda sends what failed to the destination by the function's role; the emulator's sends it without asking",
+    "https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html",
 )
 
-EXCUSES: Final[Mapping[str, Mapping[str, str]]] = {
+EXCUSES: Final[Mapping[str, Mapping[str, Excuse]]] = {
     "sqs_to_batch": {
         "sqs:ReceiveMessage on VideoQueue": POLLER,
         "sqs:DeleteMessage on VideoQueue": POLLER,
@@ -56,14 +70,7 @@ EXCUSES: Final[Mapping[str, Mapping[str, str]]] = {
     },
 }
 
-AWS_POLICIES: Final[Mapping[str, str]] = {
-    POLLER: "AWSLambdaSQSQueueExecutionRole",
-    LOGS: "AWSLambdaBasicExecutionRole",
-    TRACES: "AWSXRayDaemonWriteAccess",
-}
-"""The policy that AWS itself offers for the purpose, where there is one."""
 
-
-def excuse(permission: Permission) -> str | None:
+def excuse(permission: Permission) -> Excuse | None:
     """Why it can't be proven here; None if it has to be."""
     return EXCUSES.get(permission.function, {}).get(permission.what)

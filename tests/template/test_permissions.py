@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 from moto.iam.aws_managed_policies import aws_managed_policies_data
 
-from tests.iam.excuses import AWS_POLICIES, EXCUSES, excuse
+from tests.iam.excuses import EXCUSES, excuse
 from tests.iam.permissions import Permission, permissions, without
 from tests.iam.probes import PROBES
 from tests.template.rendering import TEMPLATE, load
@@ -38,9 +38,9 @@ def test_probes_and_excuses_are_for_permissions_that_there_are() -> None:
 
 def test_aws_itself_grants_what_is_excused() -> None:
     policies = json.loads(aws_managed_policies_data)
-    for what, reason in ((what, reason) for whats in EXCUSES.values() for what, reason in whats.items()):
-        if reason in AWS_POLICIES:
-            statements = policies[AWS_POLICIES[reason]]["Document"]["Statement"]
+    for what, why in ((what, why) for whats in EXCUSES.values() for what, why in whats.items()):
+        if why.policy:
+            statements = policies[why.policy]["Document"]["Statement"]
             assert what.partition(" ")[0] in {action for statement in statements for action in statement["Action"]}
 
 
