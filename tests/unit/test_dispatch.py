@@ -220,41 +220,32 @@ def test_a_waiting_job_that_is_refused_keeps_its_place(world: World) -> None:
     assert world.job("b").status is Status.SUBMITTED
 
 
-def test_a_waiting_job_refused_too_often_is_dead_lettered_with_the_reason(world: World) -> None:
+def fail_to_release(world: World, mode: Mode, error: type[Exception], *, times: int) -> None:
+    """Job b waits for a, which ends; b's start then fails this often."""
     world.dispatch(request("a"))
     world.dispatch(request("b"))
-    world.target.modes.extend([Mode.REFUSE] * 3)
-    with pytest.raises(StartRefused):
+    world.target.modes.extend([mode] * times)
+    with pytest.raises(error):
         world.end("run-0")
-    for _ in range(2):
-        with pytest.raises(StartRefused):
+    for _ in range(times - 1):
+        with pytest.raises(error):
             world.dispatcher.start_waiting("video")
+
+
+def test_a_waiting_job_refused_too_often_is_dead_lettered_with_the_reason(world: World) -> None:
+    fail_to_release(world, Mode.REFUSE, StartRefused, times=3)
     ((_, error),) = world.dead_letters.sent
     assert isinstance(error, StartRefused)
     assert (world.job("b").status, world.job("b").never_started) == (Status.FAILED, True)
 
 
 def test_throttling_never_dead_letters_a_waiting_job(world: World) -> None:
-    world.dispatch(request("a"))
-    world.dispatch(request("b"))
-    world.target.modes.extend([Mode.THROTTLE] * 9)
-    with pytest.raises(StartThrottled):
-        world.end("run-0")
-    for _ in range(8):
-        with pytest.raises(StartThrottled):
-            world.dispatcher.start_waiting("video")
+    fail_to_release(world, Mode.THROTTLE, StartThrottled, times=9)
     assert world.job("b").status is Status.WAITING
 
 
 def test_a_redriven_job_starts_and_keeps_its_identity(world: World) -> None:
-    world.dispatch(request("a"))
-    world.dispatch(request("b"))
-    world.target.modes.extend([Mode.REFUSE] * 3)
-    with pytest.raises(StartRefused):
-        world.end("run-0")
-    for _ in range(2):
-        with pytest.raises(StartRefused):
-            world.dispatcher.start_waiting("video")
+    fail_to_release(world, Mode.REFUSE, StartRefused, times=3)
     (body, _), *_ = world.dead_letters.sent
     work = VideoWork("video", request().target, re.compile("(?P<video_id>never)"), frozenset({"media"}))
     (redriven,) = work.parse(body, Envelope("m9", SENT_AT)).requests

@@ -232,22 +232,22 @@ def _read_backend(message: Mapping[str, Any], envelope: Envelope) -> VideoMessag
     )
 
 
-def _read_job_message(message: Mapping[str, Any], envelope: Envelope) -> VideoMessage:
-    return VideoMessage(
-        _plain_source(message.get("video_s3_bucket"), message.get("video_s3_key"), message, envelope),
-        video_id=_identifier(message, "video_id"),
-        job_id=_identifier(message, "job_id"),
-        user_id=_identifier(message, "user_id"),
-    )
+def _reader_of(bucket: str, key: str) -> _Reader:
+    """Reads a flat message that names its object in the fields `bucket` and `key`."""
+
+    def read(message: Mapping[str, Any], envelope: Envelope) -> VideoMessage:
+        return VideoMessage(
+            _plain_source(message.get(bucket), message.get(key), message, envelope),
+            video_id=_identifier(message, "video_id"),
+            job_id=_identifier(message, "job_id"),
+            user_id=_identifier(message, "user_id"),
+        )
+
+    return read
 
 
-def _read_plain(message: Mapping[str, Any], envelope: Envelope) -> VideoMessage:
-    return VideoMessage(
-        _plain_source(message.get("bucket"), message.get("key"), message, envelope),
-        video_id=_identifier(message, "video_id"),
-        job_id=_identifier(message, "job_id"),
-        user_id=_identifier(message, "user_id"),
-    )
+_read_job_message = _reader_of("video_s3_bucket", "video_s3_key")
+_read_plain = _reader_of("bucket", "key")
 
 
 def _mapping(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
