@@ -3,6 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3.13
 VENVS := .venvs
+WORKERS := $(patsubst workers/%/Dockerfile,%,$(wildcard workers/*/Dockerfile))
 UV := $(VENVS)/uv/bin/uv
 DEV := $(VENVS)/dev/bin
 SAM := $(VENVS)/sam/bin/sam
@@ -77,7 +78,7 @@ invoke: setup ## Run one function in Docker: make invoke FUNCTION=SqsToBatchFunc
 
 # ---- environments: one a requirements file, so that no tool's pins or imports leak into another's -------------------
 .PHONY: setup lock clean
-setup: $(VENVS)/dev/.ready $(VENVS)/sam/.ready $(VENVS)/emulator/.ready $(VENVS)/runtime/.ready $(VENVS)/analyze_video/.ready ## Set up every environment (all targets do)
+setup: $(VENVS)/dev/.ready $(VENVS)/sam/.ready $(VENVS)/emulator/.ready $(VENVS)/runtime/.ready $(foreach worker,$(WORKERS),$(VENVS)/$(worker)/.ready) ## Set up every environment (all targets do)
 
 $(UV): requirements/uv.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.13 is needed, and there is no $(PYTHON); name it: make PYTHON=/path/to/python3.13" >&2; exit 1; }

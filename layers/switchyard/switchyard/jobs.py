@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum, auto
-from typing import Self
+from typing import Any, Self
 
 from switchyard import clock
 
@@ -57,7 +57,8 @@ class Source:
     """Where a job's input is and which state of it is meant.
 
     `version` tells two uploads to one key apart: the S3 versionId, else ETag and sequencer, else the id of the message
-    that asked. `sequencer` and `written_at` are known only where S3 itself told of the object.
+    that asked. `sequencer` and `written_at` are known only where S3 itself told of the object. Work that is not about
+    one object has an empty `key`; its `bucket` is where the results go.
     """
 
     bucket: str
@@ -68,10 +69,15 @@ class Source:
     sequencer: str | None = None
     written_at: datetime | None = None
 
+    @property
+    def is_object(self) -> bool:
+        """Whether the work is about one object, which is locked while it lasts."""
+        return bool(self.key)
+
 
 @dataclass(frozen=True, slots=True)
 class TargetSpec:
-    """What runs a job: a Batch job queue and job definition (`type` is "batch")."""
+    """What runs a job. `type` "batch": a job queue and a job definition; "ecs": a cluster and a task definition."""
 
     type: str
     queue: str
@@ -82,7 +88,9 @@ class TargetSpec:
 class WorkRequest:
     """Everything needed to start a job, frozen when it is accepted: a later start uses nothing else.
 
-    `sent_at` is when the message was sent; the waiting room is ordered by it.
+    `sent_at` is when the message was sent; the waiting room is ordered by it. `input` is what a worker needs to know
+    beyond the object, `metadata` the caller's own; both are JSON-shaped and come back as they were. An `announced`
+    request was written down before its message was sent: where its record is gone, it was withdrawn.
     """
 
     job_id: str
@@ -91,12 +99,17 @@ class WorkRequest:
     target: TargetSpec
     source: Source
     sent_at: datetime
-    video_id: str
+    video_id: str = ""
     user_id: str | None = None
+    input: Mapping[str, Any] | None = None
+    metadata: Mapping[str, Any] | None = None
+    announced: bool = False
 
     def to_json(self) -> str:
         """Compact JSON, for the table; times as ISO 8601, absent fields left out."""
-        return json.dumps(_without_nones(asdict(self)), separators=(",", ":"), default=clock.iso)
+        fields = {name: value for name, value in asdict(self).items() if value is not None and value is not False}
+        fields |= {name: _without_nones(fields[name]) for name in ("target", "source")}
+        return json.dumps(fields, separators=(",", ":"), ensure_ascii=False, default=clock.iso)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -112,8 +125,8 @@ class WorkRequest:
         )
 
 
-def _without_nones(value: dict[str, object]) -> dict[str, object]:
-    return {k: _without_nones(v) if isinstance(v, dict) else v for k, v in value.items() if v is not None}
+def _without_nones(fields: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +143,8 @@ class Job:
 
     `fence` counts claims and only grows. `run_id` is the target id of the run that passed the worker's fence check,
     `past_versions` the versions of earlier runs under the same id (the newest `HISTORY_LIMIT`), and `never_started`
-    marks a FAILED job whose message went to the dead-letter queue: a redrive may start it.
+    marks a FAILED job whose message went to the dead-letter queue: a redrive may start it. `cancel_requested` stands
+    while a job that holds a slot is being cancelled: whatever its run does next, it is not started again.
     """
 
     request: WorkRequest
@@ -142,6 +156,7 @@ class Job:
     claimed_at: datetime | None = None
     past_versions: tuple[str, ...] = ()
     never_started: bool = False
+    cancel_requested: bool = False
     error: JobError | None = None
 
     @property
