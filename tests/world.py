@@ -35,7 +35,7 @@ class World:
             store=self.store,
             targets={"batch": self.target},
             lanes={"video": Lane("video", self.limit)},
-            dead_letters=self.dead_letters,
+            dead_letters={"video": self.dead_letters},
             grace=GRACE,
             max_refusals=3,
             at_capacity=self.at_capacity,

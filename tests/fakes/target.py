@@ -6,7 +6,9 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 from switchyard.errors import OutcomeUnknown, StartRefused, StartThrottled
-from switchyard.jobs import Job, Run, Status
+from switchyard.jobs import TERMINAL, Job, JobError, Run, Status
+
+STOPPED = JobError("STOPPED", "stopped by request")
 
 
 class Mode(Enum):
@@ -24,12 +26,14 @@ class FakeTarget:
     """Runs by target id, in the order they were accepted.
 
     `modes` are used up one a start, then every start works. While `lagging`, `find` does not see any run, as Batch's
-    list may not show a job it has just accepted.
+    list may not show a job it has just accepted. A run that is told to stop ends at once where it has not begun, else
+    when its worker gets to it: `stopped` has those that were told.
     """
 
     runs: dict[str, Run] = field(default_factory=dict)
     modes: deque[Mode] = field(default_factory=deque)
     lagging: bool = False
+    stopped: list[str] = field(default_factory=list)
 
     def start(self, job: Job) -> str:
         mode = self.modes.popleft() if self.modes else Mode.ACCEPT
@@ -56,6 +60,14 @@ class FakeTarget:
         for target_id in target_ids:
             if target_id in self.runs:
                 yield self.runs[target_id]
+
+    def stop(self, target_id: str) -> None:
+        run = self.runs.get(target_id)
+        if run is None or run.status in TERMINAL:
+            return
+        self.stopped.append(target_id)
+        if run.status is Status.SUBMITTED:
+            self.move(target_id, Status.FAILED, error=STOPPED)
 
     def move(self, target_id: str, status: Status, **changes: object) -> Run:
         """A run reaches a status; gives the run as an event would tell of it."""

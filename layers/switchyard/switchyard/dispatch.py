@@ -45,6 +45,7 @@ class Outcome(Enum):
     HELD = "held"
     ADOPTED = "adopted"
     DUPLICATE = "duplicate"
+    WITHDRAWN = "withdrawn"
 
 
 class Target(Protocol):
@@ -58,6 +59,9 @@ class Target(Protocol):
 
     def describe(self, target_ids: Iterable[str]) -> Iterator[Run]:
         """How runs stand; forgotten ones are left out."""
+
+    def stop(self, target_id: str) -> None:
+        """Asks for the end of a run; nothing where it has ended. ClientError and BotoCoreError pass."""
 
 
 class JobStore(Protocol):
@@ -96,12 +100,16 @@ class DeadLetters(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Dispatcher:
-    """Starts jobs. `max_refusals` bounds how often a job from the waiting room is refused before it is given up."""
+    """Starts jobs.
+
+    `targets` by type, `lanes` and `dead_letters` by lane name. `max_refusals` bounds how often a job from the waiting
+    room is refused before it is given up.
+    """
 
     store: JobStore
     targets: Mapping[str, Target]
     lanes: Mapping[str, Lane]
-    dead_letters: DeadLetters
+    dead_letters: Mapping[str, DeadLetters]
     grace: timedelta
     max_refusals: int
     at_capacity: AtCapacity = "wait"
@@ -222,7 +230,7 @@ class Dispatcher:
             return
         # Its own message is long gone: write a new one, so that a redrive can bring the job back.
         self.store.undo_claim(job, _job_error(error))
-        self.dead_letters.send(redrive_body(job.request), error)
+        self.dead_letters[job.request.lane].send(redrive_body(job.request), error)
         self.give_up(job.request, error)
 
     def _lane_full(self, request: WorkRequest, seen: Job | None) -> Outcome | JobChanged:

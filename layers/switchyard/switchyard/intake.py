@@ -62,7 +62,7 @@ class Intake:
             if isinstance(failure, OutcomeUnknown | ClaimInFlight):
                 logger.warning("left to the reconciler", job_id=request.job_id, error_type=failure.code)
                 continue
-            self.dispatcher.dead_letters.send(redrive_body(request), failure)
+            self.dispatcher.dead_letters[request.lane].send(redrive_body(request), failure)
             self.dispatcher.give_up(request, failure)
         self._reject(message, self._parse(message))
         return True
@@ -83,4 +83,4 @@ class Intake:
     def _reject(self, message: Message, parsed: Parsed) -> None:
         for rejected in parsed.rejected:
             video_id = message.attributes.get("video_id")
-            self.dispatcher.dead_letters.send(rejected.body, rejected.error, video_id=video_id)
+            self.dispatcher.dead_letters[self.work.lane].send(rejected.body, rejected.error, video_id=video_id)

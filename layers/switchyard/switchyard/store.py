@@ -6,6 +6,7 @@ held by tests/contract.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -396,7 +397,7 @@ class Store:
     def _rewrite_job(self, request: WorkRequest, seen: Job | None, now: datetime, changes: dict[str, Any]) -> _Action:
         """The job, as the caller saw it, becomes this request with `changes`; what an earlier run left is removed."""
         condition, values = _still(seen)
-        attributes = {**_request_attributes(request), "updatedAt": _s(clock.iso(now)), **changes}
+        attributes = {**request_attributes(request), "updatedAt": _s(clock.iso(now)), **changes}
         created = "if_not_exists(createdAt, :now)"
         if seen is not None and _is_other_work(seen, request):
             created = ":now"
@@ -649,7 +650,7 @@ def _entry_key(entry: WaitEntry) -> dict[str, Any]:
     return {"pk": _s(lane_key(entry.request.lane)), "sk": _s(entry.sort_key)}
 
 
-def _request_attributes(request: WorkRequest) -> dict[str, Any]:
+def request_attributes(request: WorkRequest) -> dict[str, Any]:
     """A request as attributes people and indexes can read, and whole, as JSON, for a later start."""
     source, target = request.source, request.target
     described = {
@@ -670,6 +671,8 @@ def _request_attributes(request: WorkRequest) -> dict[str, Any]:
     }
     if request.user_id is not None:
         attributes["userId"] = _s(request.user_id)
+    if request.metadata is not None:
+        attributes["metadata"] = _s(json.dumps(request.metadata, separators=(",", ":"), ensure_ascii=False))
     return attributes
 
 

@@ -25,7 +25,7 @@ def dispatcher(settings: LaneSettings, *, at_capacity: AtCapacity = "wait") -> D
             )
         },
         lanes={settings.lane: Lane(settings.lane, settings.max_concurrent_jobs)},
-        dead_letters=DeadLetterQueue(clients.sqs(), settings.dead_letter_queue_url),
+        dead_letters={settings.lane: DeadLetterQueue(clients.sqs(), settings.dead_letter_queue_url)},
         grace=settings.claim_grace_seconds,
         max_refusals=settings.max_receive_count,
         at_capacity=at_capacity,

@@ -138,6 +138,10 @@ class BatchTarget:
                 if run := run_of(detail):
                     yield run
 
+    def stop(self, target_id: str) -> None:
+        """Terminates a run, in whatever state it is; Batch says nothing of one that has ended."""
+        self._reader.terminate_job(jobId=target_id, reason="cancelled")
+
 
 def job_name(job: Job) -> str:
     """`video-process-{video_id}`, made legal."""
