@@ -1,0 +1,343 @@
+"""The API's HTTP: requests as API Gateway's REST proxy gives them, answers as it wants them, and every error alike.
+
+openapi.json, beside this module, is the contract: request bodies are validated against its own schemas. A handler gets
+a `Request`, gives a `Response` or raises a `Problem`; what else goes wrong becomes a 503 (AWS) or a 500 (us), without a
+word of the exception's text.
+"""
+
+import base64
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from switchyard.errors import RetryableError
+from switchyard.observability import logger
+
+MAX_BODY = 256 * 1024
+"""Bytes of a request's body."""
+MAX_DEPTH = 32
+"""How deep objects and arrays of a request may be nested. What is stored of it is written and read as JSON again."""
+
+_MAX_DETAILS = 10
+_RETRY_AFTER = 2
+_PREFLIGHT_SECONDS = 3600
+_ANY_ORIGIN = "*"
+
+
+class Problem(Exception):
+    """An answer that says no. `error` is stable; `message` and `details` are for people, and safe to show."""
+
+    def __init__(
+        self,
+        status: int,
+        error: str,
+        message: str,
+        details: Sequence[str] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(f"{status} {error}: {message}")
+        self.status = status
+        self.error = error
+        self.message = message
+        self.details = details
+        self.headers = headers or {}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request. `route` is the path with its parameters' names, `/jobs/{jobId}`; header names are in lower case.
+
+    `user_id` is who asks, where the caller is a user (Cognito). An API key or an IAM role is not one.
+    """
+
+    method: str
+    route: str
+    path: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    request_id: str = ""
+    user_id: str | None = None
+    body: str | None = field(default=None, repr=False)
+    body_is_base64: bool = field(default=False, repr=False)
+
+    def json(self, schema: str) -> dict[str, Any]:
+        """The body, which is as `components.schemas.<schema>` of openapi.json demands, defaults filled in.
+
+        Raises:
+            Problem: 400 with every rule that is broken, 413 for a body over `MAX_BODY`, 415 for another content type.
+        """
+        media_type = self.headers.get("content-type", "application/json")
+        if media_type != "application/json" and media_type.partition(";")[0].strip().lower() != "application/json":
+            raise Problem(415, "UNSUPPORTED_MEDIA_TYPE", "The body has to be application/json.")
+        validate = _validator(schema)
+        value = _parse(self._text())
+        try:
+            return cast("dict[str, Any]", validate(value))
+        except ValueError as error:
+            broken: Iterable[Any] = getattr(error, "errors", ())
+            raise _invalid(*dict.fromkeys(_detail(each) for each in broken)) from None
+
+    def _text(self) -> str:
+        body = self.body or ""
+        try:
+            if self.body_is_base64:
+                if len(body) > 2 * MAX_BODY:
+                    raise _too_large()
+                data = base64.b64decode(body, validate=True)
+                text = data.decode()
+            else:
+                data, text = body.encode(), body
+        except ValueError:
+            raise _invalid("the body is not valid UTF-8") from None
+        if len(data) > MAX_BODY:
+            raise _too_large()
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer; `body` becomes JSON. With an `ETag` header, a GET that names it in If-None-Match is answered 304."""
+
+    status: int
+    body: object | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+type Handler = Callable[[Request], Response]
+
+
+class Api:
+    """Routes, `"POST /process"` to its handler, and the origins whose pages may read the answers (`*`: all)."""
+
+    def __init__(self, routes: Mapping[str, Handler], cors_origins: frozenset[str] = frozenset()) -> None:
+        self.routes = dict(routes)
+        self._methods: dict[str, list[str]] = {}
+        for route in routes:
+            method, _, resource = route.partition(" ")
+            self._methods.setdefault(resource, []).append(method)
+        self._origins = cors_origins
+
+    def handle(self, event: Mapping[str, Any], context: object) -> dict[str, Any]:
+        """Answers an event of a REST API's proxy integration (payload version 1.0)."""
+        headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+        about: Mapping[str, Any] = event.get("requestContext") or {}
+        request_id = str(about.get("requestId") or getattr(context, "aws_request_id", ""))
+        try:
+            response = self._answer(event, about, headers, request_id)
+        except Problem as problem:
+            response = _refusal(problem, request_id)
+        except (ClientError, BotoCoreError, RetryableError) as error:
+            response = _refusal(_unavailable(error), request_id)
+        except Exception as error:  # noqa: BLE001 - the caller gets an answer of ours, and never the exception's text
+            response = _refusal(_unexpected(error), request_id)
+        return self._proxy(response, headers.get("origin"))
+
+    def _answer(
+        self, event: Mapping[str, Any], about: Mapping[str, Any], headers: dict[str, str], request_id: str
+    ) -> Response:
+        method, resource = event["httpMethod"], event["resource"]
+        handler = self.routes.get(f"{method} {resource}")
+        if handler is None:
+            return self._other(method, resource)
+        claims = (about.get("authorizer") or {}).get("claims") or {}
+        response = handler(
+            Request(
+                method,
+                resource,
+                event.get("pathParameters") or {},
+                event.get("queryStringParameters") or {},
+                headers,
+                request_id,
+                claims.get("sub"),
+                event.get("body"),
+                bool(event.get("isBase64Encoded")),
+            )
+        )
+        tag = response.headers.get("ETag")
+        if tag and method == "GET" and _names(headers.get("if-none-match", ""), tag):
+            return Response(304, None, response.headers)
+        return response
+
+    def _other(self, method: str, resource: str) -> Response:
+        if resource not in self._methods:
+            raise Problem(404, "NOT_FOUND", "There is no such route.")
+        allow = {"Allow": ", ".join([*self._methods[resource], "OPTIONS"])}
+        if method != "OPTIONS":
+            raise Problem(405, "METHOD_NOT_ALLOWED", "The route has no such method.", headers=allow)
+        return Response(204, None, allow | (_PREFLIGHT if self._origins else {}))
+
+    def _proxy(self, response: Response, origin: str | None) -> dict[str, Any]:
+        headers = {
+            "X-Content-Type-Options": "nosniff",
+            "Cache-Control": "private, no-cache" if "ETag" in response.headers else "no-store",
+            **response.headers,
+        }
+        if self._origins:
+            self._allow(headers, origin)
+        body = ""
+        if response.body is not None:
+            headers["Content-Type"] = "application/json"
+            body = _encode(response.body)
+        return {"statusCode": response.status, "headers": headers, "body": body, "isBase64Encoded": False}
+
+    def _allow(self, headers: dict[str, str], origin: str | None) -> None:
+        if _ANY_ORIGIN in self._origins:
+            headers["Access-Control-Allow-Origin"] = _ANY_ORIGIN
+        else:
+            headers["Vary"] = "Origin"
+            if origin not in self._origins:
+                for name in _PREFLIGHT:
+                    headers.pop(name, None)
+                return
+            headers["Access-Control-Allow-Origin"] = origin
+        headers["Access-Control-Expose-Headers"] = "ETag, Location, Retry-After"
+
+
+_PREFLIGHT = {
+    # All methods of the API: a path's others may be another function's.
+    "Access-Control-Allow-Methods": "GET, POST, DELETE",
+    "Access-Control-Allow-Headers": (
+        "Authorization, Content-Type, Idempotency-Key, If-None-Match, X-Api-Key, "
+        "X-Amz-Content-Sha256, X-Amz-Date, X-Amz-Security-Token"
+    ),
+    "Access-Control-Max-Age": str(_PREFLIGHT_SECONDS),
+}
+
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+def _names(condition: str, tag: str) -> bool:
+    """If-None-Match compares weakly (RFC 9110, 13.1.2)."""
+    return condition.strip() == "*" or tag.removeprefix("W/") in (
+        each.strip().removeprefix("W/") for each in condition.split(",")
+    )
+
+
+# ---- problems -------------------------------------------------------------------------------------------------------
+
+
+def _refusal(problem: Problem, request_id: str) -> Response:
+    body = {
+        "error": problem.error,
+        "message": problem.message,
+        "details": list(problem.details),
+        "requestId": request_id,
+    }
+    return Response(problem.status, body, problem.headers)
+
+
+def _unexpected(error: Exception) -> Problem:
+    logger.exception("unexpected error", error_type=type(error).__name__)
+    return Problem(500, "INTERNAL", "Something went wrong here. The request id helps to find out what.")
+
+
+def _unavailable(error: ClientError | BotoCoreError | RetryableError) -> Problem:
+    kind, wait = type(error).__name__, None
+    if isinstance(error, ClientError):
+        kind = f"{error.operation_name} {error.response.get('Error', {}).get('Code', kind)}"
+    elif isinstance(error, RetryableError):
+        kind, wait = error.code, error.retry_after
+    logger.warning("unavailable", error_type=kind)
+    message = "Something that is needed for this is not available at the moment. Please try again."
+    return Problem(503, "UNAVAILABLE", message, headers={"Retry-After": str(math.ceil(wait or _RETRY_AFTER))})
+
+
+def _invalid(*details: str) -> Problem:
+    return Problem(400, "INVALID_REQUEST", "The request is not as it should be.", details[:_MAX_DETAILS])
+
+
+def _too_large() -> Problem:
+    return Problem(413, "TOO_LARGE", f"The body may have {MAX_BODY // 1024} KiB at most.")
+
+
+# ---- bodies ---------------------------------------------------------------------------------------------------------
+
+
+def _parse(text: str) -> object:
+    """Strictly: what two readers could understand in two ways, or can't be stored and read again, is refused."""
+    try:
+        value: object = _DECODER.decode(text)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError:
+        raise _invalid(_TOO_DEEP) from None
+    except UnicodeEncodeError:
+        raise _invalid("the body holds half of a surrogate pair") from None
+    except ValueError:
+        raise _invalid("the body is not JSON") from None
+    if text.count("{") + text.count("[") > MAX_DEPTH and _deeper(value, MAX_DEPTH):
+        raise _invalid(_TOO_DEEP)
+    return value
+
+
+_TOO_DEEP = f"the body is nested more than {MAX_DEPTH} deep"
+
+
+def _deeper(value: object, depth: int) -> bool:
+    level = [value]
+    for _ in range(depth):
+        level = [
+            child
+            for each in level
+            if isinstance(each, dict | list)
+            for child in (each.values() if isinstance(each, dict) else each)
+        ]
+    return any(isinstance(each, dict | list) for each in level)
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _invalid("the body has an object with the same name twice")
+    return found
+
+
+def _number(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise _invalid("the body has a number that is too large")
+    return value
+
+
+def _no_number(_: str) -> NoReturn:
+    raise _invalid("the body is not JSON: NaN and Infinity are no numbers")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_number, parse_constant=_no_number)
+
+
+# ---- the document ---------------------------------------------------------------------------------------------------
+
+
+@cache
+def document() -> dict[str, Any]:
+    """openapi.json. Not to be changed."""
+    return cast("dict[str, Any]", json.loads(Path(__file__).with_name("openapi.json").read_bytes()))
+
+
+@cache
+def _validator(schema: str) -> Callable[[object], object]:
+    """Compiled once an execution environment, and only where bodies are read: a GET needs none of it."""
+    import fastjsonschema  # noqa: PLC0415
+
+    root = {"$ref": f"#/components/schemas/{schema}", "components": document()["components"]}
+    return cast("Callable[[object], object]", fastjsonschema.compile(root, fast_fail=False))
+
+
+def _detail(broken: Any) -> str:  # noqa: ANN401 - fastjsonschema's exception, whose module is imported late
+    """A broken rule in words, without what the caller sent: names of fields are the schema's own."""
+    where = "the body" + broken.name.removeprefix("data")
+    match broken.rule:
+        case "additionalProperties":
+            return f"{where} may have no other fields than {', '.join(broken.definition['properties'])}"
+        case "oneOf":
+            names = (each["required"][0] for each in broken.rule_definition)
+            return f"{where} must have exactly one of {' and '.join(names)}"
+        case _:
+            return f"the body{broken.message.removeprefix('data')}"
