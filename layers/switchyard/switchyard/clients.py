@@ -12,6 +12,8 @@ from botocore.config import Config
 if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
     from mypy_boto3_batch import BatchClient
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_ecs import ECSClient
+    from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
 # Ten messages of one invocation are handled side by side, each with one call open at a time.
@@ -34,6 +36,10 @@ _ONCE = Config(
 )
 """For SubmitJob, which has no idempotency token: a read timeout that the SDK retries is a doubled job."""
 
+_SIGNING = Config(
+    signature_version="s3v4", s3={"us_east_1_regional_endpoint": "regional", "addressing_style": "virtual"}
+)
+"""For presigned URLs: SigV2 leaves size and type unchecked, and the global host redirects where a bucket is young."""
 
 _CONFLICT_ATTEMPTS = 8
 _PASSING_REASONS = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
@@ -51,6 +57,28 @@ def _retry_conflict(response: tuple[Any, dict[str, Any]] | None, attempts: int, 
     if not reasons or not reasons <= _PASSING_REASONS:
         return None
     return random.uniform(0, min(0.5, 0.01 * 2**attempts))  # noqa: S311 - jitter, not a secret
+
+
+_PLACEMENT_ATTEMPTS = 4
+_NO_ROOM = ("RESOURCE:", "AGENT", "Capacity")
+
+
+def is_without_room(reason: str) -> bool:
+    """Whether RunTask's reason for a failure says only that there is no room now (ECS, "API failure reasons")."""
+    return reason.startswith(_NO_ROOM)
+
+
+def _retry_placement(response: tuple[Any, dict[str, Any]] | None, attempts: int, **_: object) -> float | None:
+    """A botocore `needs-retry` handler: seconds to wait before asking again for a task that found no room.
+
+    RunTask says so with HTTP 200, so botocore takes the answer for a success. The same clientToken goes out again.
+    """
+    if response is None or attempts >= _PLACEMENT_ATTEMPTS:
+        return None
+    reasons = [failure.get("reason", "") for failure in response[1].get("failures", ())]
+    if not reasons or not all(map(is_without_room, reasons)):
+        return None
+    return random.uniform(0, min(4, 0.5 * 2**attempts))  # noqa: S311 - jitter, not a secret
 
 
 @cache
@@ -77,3 +105,21 @@ def batch() -> BatchClient:
 def batch_submit() -> BatchClient:
     """Batch for SubmitJob: one attempt, no more."""
     return boto3.client("batch", config=_ONCE)
+
+
+@cache
+def ecs() -> ECSClient:
+    """ECS, with the SDK's retries, also of RunTask: its clientToken makes it repeatable, and so is finding no room."""
+    client = boto3.client("ecs", config=_REPEATABLE)
+    client.meta.events.register("needs-retry.ecs.RunTask", cast("Any", _retry_placement))
+    return client
+
+
+@cache
+def s3() -> S3Client:
+    """S3, with the SDK's retries. What it signs is SigV4, for the bucket's own host in the Region."""
+    client = boto3.client("s3", config=_REPEATABLE.merge(_SIGNING))
+    if ".amazonaws.com" in client.meta.endpoint_url:
+        return client
+    # An emulator: its address has no name for each bucket.
+    return boto3.client("s3", config=_REPEATABLE.merge(_SIGNING).merge(Config(s3={"addressing_style": "path"})))

@@ -9,11 +9,16 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, Literal, Self, cast
 
 from switchyard.errors import SettingsError
 
 type AtCapacity = Literal["wait", "return"]
+type PublicIp = Literal["ENABLED", "DISABLED"]
+type Network = IPv4Network | IPv6Network
+
+_MAX_JOBS = 10_000
 
 
 def _text(raw: str) -> str:
@@ -38,10 +43,17 @@ def _days(raw: str) -> timedelta:
     return timedelta(days=_integer(1, 3650)(raw))
 
 
-def _at_capacity(raw: str) -> AtCapacity:
-    if raw not in ("wait", "return"):
-        raise ValueError("must be wait or return")
-    return cast("AtCapacity", raw)
+def _one_of(first: str, second: str) -> Callable[[str], str]:
+    def parse(raw: str) -> str:
+        if raw not in (first, second):
+            raise ValueError(f"must be {first} or {second}")
+        return raw
+
+    return parse
+
+
+def _flag(raw: str) -> bool:
+    return _one_of("true", "false")(raw) == "true"
 
 
 def _id_pattern(raw: str) -> re.Pattern[str]:
@@ -54,22 +66,38 @@ def _id_pattern(raw: str) -> re.Pattern[str]:
     return pattern
 
 
-def _names(raw: str) -> frozenset[str]:
-    names = frozenset(name.strip() for name in raw.split(",") if name.strip())
-    if not names:
+def _list(raw: str) -> tuple[str, ...]:
+    items = tuple(item.strip() for item in raw.split(",") if item.strip())
+    if not items:
         raise ValueError("must name at least one")
-    return names
+    return items
 
 
-def _setting(parse: Callable[[str], Any], default: Any = MISSING) -> Any:  # noqa: ANN401 - the field's type decides
-    return field(default=default, metadata={"parse": parse})
+def _names(raw: str) -> frozenset[str]:
+    return frozenset(_list(raw))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Settings:
+def _networks(raw: str) -> tuple[Network, ...]:
+    try:
+        return tuple(ip_network(item) for item in _list(raw))
+    except ValueError as error:
+        raise ValueError(f"must be networks such as 10.0.0.0/8: {error}") from None
+
+
+def _setting(parse: Callable[[str], Any], default: Any = MISSING, *, alias: str | None = None) -> Any:  # noqa: ANN401 - the field's type decides
+    return field(default=default, metadata={"parse": parse, "alias": alias})
+
+
+# No slots: a function's class is made of several of these, and Python can't lay out two bases that both have them.
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What every function reads, and how."""
+
+    environment: str = _setting(_text, "dev")
+
     @classmethod
     def variables(cls) -> frozenset[str]:
-        """The environment variables this class reads."""
+        """The environment variables this class reads, aliases left out."""
         return frozenset(setting.name.upper() for setting in fields(cls))
 
     @classmethod
@@ -77,7 +105,7 @@ class _Settings:
         """Reads and checks every variable; an empty one counts as absent. SettingsError names all that are wrong."""
         values, problems = {}, []
         for setting in fields(cls):
-            raw = environ.get(setting.name.upper(), "")
+            raw = environ.get(setting.name.upper()) or environ.get(setting.metadata["alias"] or "", "")
             if not raw:
                 if setting.default is MISSING:
                     problems.append(f"{setting.name.upper()} is missing")
@@ -95,29 +123,92 @@ def _parser(setting: Field[Any]) -> Callable[[str], Any]:
     return cast("Callable[[str], Any]", setting.metadata["parse"])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaneSettings(_Settings):
-    """What every function that can start a job needs: the tables, the lane and its limit."""
+# ---- what several functions need ------------------------------------------------------------------------------------
 
-    environment: str = _setting(_text, "dev")
+
+@dataclass(frozen=True, kw_only=True)
+class JobsSettings(Settings):
+    """What every function needs that reads or writes jobs."""
+
     jobs_table: str = _setting(_text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreSettings(JobsSettings):
+    """What every function needs that moves jobs from status to status."""
+
     lanes_table: str = _setting(_text)
-    lane: str = _setting(_text, "video")
-    max_concurrent_jobs: int = _setting(_integer(1, 10_000), 1)
     ttl_days: timedelta = _setting(_days, timedelta(days=30))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaneSettings(StoreSettings):
+    """What every function needs that can start a job, whatever runs it."""
+
     claim_grace_seconds: timedelta = _setting(_seconds(1, 3600), timedelta(seconds=120))
     max_receive_count: int = _setting(_integer(1, 1000), 5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchLaneSettings(LaneSettings):
+    """The lane of video jobs."""
+
+    lane: str = _setting(_text, "video")
+    max_concurrent_jobs: int = _setting(_integer(1, _MAX_JOBS), 1)
     dead_letter_queue_url: str = _setting(_text)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SqsToBatchSettings(LaneSettings):
+@dataclass(frozen=True, kw_only=True)
+class ClusterSettings(JobsSettings):
+    """Where tasks run. Without a cluster there are no lanes for them, and nothing else about tasks counts."""
+
+    ecs_cluster: str = _setting(_text, "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EcsLaneSettings(LaneSettings, ClusterSettings):
+    """The lanes of what runs on ECS."""
+
+    subnet_ids: tuple[str, ...] = _setting(_list, ())
+    security_group_ids: tuple[str, ...] = _setting(_list, ())
+    assign_public_ip: PublicIp = _setting(_one_of("ENABLED", "DISABLED"), "DISABLED")
+    fargate_spot: bool = _setting(_flag, default=False)
+    container_name: str = _setting(_text, "worker")
+    max_concurrent_recordings: int = _setting(_integer(1, _MAX_JOBS), 10)
+    max_concurrent_images: int = _setting(_integer(1, _MAX_JOBS), 5)
+    max_concurrent_seeders: int = _setting(_integer(1, _MAX_JOBS), 5)
+    ecs_dead_letter_queue_url: str = _setting(_text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSettings(ClusterSettings):
+    """What every function needs that reads job messages: the same message then means the same work to all of them."""
+
+    queue_url: str = _setting(_text)
+    s3_bucket: str = _setting(_text)
+    ecs_task_def: str = _setting(_text, "")
+    image_task_def: str = _setting(_text, "")
+    allowed_networks: tuple[Network, ...] = _setting(_networks, ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiSettings(Settings):
+    """What every function of the API needs. No origin: no CORS; `*`: any."""
+
+    cors_origins: frozenset[str] = _setting(_names, frozenset())
+
+
+# ---- one class a function -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class SqsToBatchSettings(BatchLaneSettings):
     """`functions/sqs_to_batch`."""
 
     queue_url: str = _setting(_text)
     batch_job_queue: str = _setting(_text)
     batch_job_definition: str = _setting(_text)
-    at_capacity: AtCapacity = _setting(_at_capacity, "wait")
+    at_capacity: AtCapacity = _setting(_one_of("wait", "return"), "wait")
     video_id_pattern: re.Pattern[str] = _setting(
         _id_pattern,
         re.compile(r"(?P<video_id>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})[^/]*$"),
@@ -125,17 +216,60 @@ class SqsToBatchSettings(LaneSettings):
     source_buckets: frozenset[str] = _setting(_names)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrackJobSettings(LaneSettings):
+@dataclass(frozen=True, kw_only=True)
+class DispatchToEcsSettings(EcsLaneSettings, TaskSettings):
+    """`functions/dispatch_to_ecs`."""
+
+    jobs_table: str = _setting(_text, alias="DDB_TABLE")  # what the systems that this one replaces call it
+    transmission_task_def: str = _setting(_text, "")
+    at_capacity: AtCapacity = _setting(_one_of("wait", "return"), "wait")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackJobSettings(BatchLaneSettings, EcsLaneSettings):
     """`functions/track_job`."""
 
     queue_url: str = _setting(_text)
     track_dead_letter_queue_url: str = _setting(_text)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReconcileJobsSettings(LaneSettings):
+@dataclass(frozen=True, kw_only=True)
+class ReconcileJobsSettings(BatchLaneSettings, EcsLaneSettings):
     """`functions/reconcile_jobs`."""
 
     pending_grace_seconds: timedelta = _setting(_seconds(60, 86_400), timedelta(hours=1))
     stuck_runnable_seconds: timedelta = _setting(_seconds(60, 604_800), timedelta(minutes=30))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresignUploadSettings(ApiSettings):
+    """`functions/presign_upload`. A URL lives no longer than the role's credentials: 12 hours at the most."""
+
+    s3_bucket: str = _setting(_text)
+    upload_prefix: str = _setting(_text, "uploads/")
+    upload_url_seconds: timedelta = _setting(_seconds(60, 43_200), timedelta(minutes=15))
+    # 10,000 parts of 4 GiB, the greatest power of two that S3 takes for one. CloudFormation can't multiply, hence GiB.
+    max_upload_gib: int = _setting(_integer(1, 40_000), 50)
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """The greatest upload, in bytes."""
+        return self.max_upload_gib * 2**30
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmitJobSettings(ApiSettings, TaskSettings):
+    """`functions/submit_job`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GetJobSettings(ApiSettings, JobsSettings):
+    """`functions/get_job`. A URL lives no longer than the role's credentials: 12 hours at the most."""
+
+    s3_bucket: str = _setting(_text)
+    result_url_seconds: timedelta = _setting(_seconds(60, 43_200), timedelta(minutes=15))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CancelJobSettings(ApiSettings, StoreSettings):
+    """`functions/cancel_job`."""
