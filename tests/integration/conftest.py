@@ -15,14 +15,21 @@ from local.environment import ROOT, STATE, VENVS, seal_this_process
 from local.processes import locked
 from local.stack import LocalStack
 from local.workers import JobDefinition
+from tests.integration.roads import BATCH, Road
 from tests.integration.system import FUNCTIONS, System
 
 FOLDER = STATE / "tests" / os.environ.get("PYTEST_XDIST_WORKER", "main")
 GATES = FOLDER / "gates"
 LEDGER = FOLDER / "ledger"
 
-PARAMETERS = {"MaxConcurrentJobs": "1", "AtCapacity": "wait", "ProcessingEnabled": "true"}
-"""The template's defaults, said aloud: what tests deploy otherwise goes back to these."""
+PARAMETERS = {
+    "MaxConcurrentJobs": "1",
+    "MaxConcurrentImages": "1",
+    "AtCapacity": "wait",
+    "ProcessingEnabled": "true",
+    "EcsProcessingEnabled": "true",
+}
+"""What tests deploy otherwise goes back to these: one slot a lane, the rest as the template has it."""
 
 JOB = JobDefinition(
     (sys.executable, str(ROOT / "tests" / "integration" / "job.py")),
@@ -56,27 +63,33 @@ def stack() -> Iterator[LocalStack]:
         stack.down()
         with stack.running():
             # The template's minutes suit Lambda's timeout; a test can't wait that long for a redelivery.
-            for queue in ("VideoQueue", "TrackQueue"):
+            for queue in ("VideoQueue", "EcsQueue", "TrackQueue"):
                 stack.client("sqs").set_queue_attributes(
                     QueueUrl=stack.resource(queue), Attributes={"VisibilityTimeout": "10"}
                 )
             yield stack
 
 
+@pytest.fixture(scope="module")
+def road(request: pytest.FixtureRequest) -> Road:
+    """The road that work takes: Batch, unless a module is `OVER_BOTH`."""
+    return getattr(request, "param", BATCH)
+
+
 @pytest.fixture
-def system(stack: LocalStack, request: pytest.FixtureRequest) -> Iterator[System]:
+def system(stack: LocalStack, road: Road, request: pytest.FixtureRequest) -> Iterator[System]:
     """The running system at rest, with everything a test needs to use it; put in order again afterwards."""
-    yield from _at_rest(stack, request)
+    yield from _at_rest(stack, road, request)
 
 
 @pytest.fixture(scope="module")
-def scene(stack: LocalStack, request: pytest.FixtureRequest) -> Iterator[System]:
+def scene(stack: LocalStack, road: Road, request: pytest.FixtureRequest) -> Iterator[System]:
     """As `system`, for a module: where many tests look at one course of events, or share settings."""
-    yield from _at_rest(stack, request)
+    yield from _at_rest(stack, road, request)
 
 
-def _at_rest(stack: LocalStack, request: pytest.FixtureRequest) -> Iterator[System]:
-    system = System(stack, GATES, LEDGER)
+def _at_rest(stack: LocalStack, road: Road, request: pytest.FixtureRequest) -> Iterator[System]:
+    system = System(stack, GATES, LEDGER, road)
     failed_before = request.session.testsfailed
     yield system
     if request.session.testsfailed > failed_before:

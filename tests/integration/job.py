@@ -1,6 +1,7 @@
 """What a job of the integration tests runs: a worker that keeps the contract and does what its input file says.
 
-The uploaded object holds the plan, as JSON; anything else is an empty plan, a job that ends well at once:
+The uploaded object (for a task, the one that its first image URL names) holds the plan, as JSON; anything else is an
+empty plan, a job that ends well at once:
 
     {"seconds": 0.5}            work that long
     {"gate": true}              work until `System.release` is called for the object's key
@@ -47,7 +48,7 @@ def main(job: Run) -> dict[str, Any]:
 
 
 def _plan(job: Run) -> dict[str, Any]:
-    where = {"Bucket": job.environment.bucket, "Key": job.environment.key}
+    where = {"Bucket": job.environment.bucket, "Key": _key(job)}
     if job.environment.version_id:
         where["VersionId"] = job.environment.version_id
     body = job.s3.get_object(**where)["Body"].read()  # type: ignore[arg-type]
@@ -58,9 +59,17 @@ def _plan(job: Run) -> dict[str, Any]:
     return plan if isinstance(plan, dict) else {}
 
 
+def _key(job: Run) -> str:
+    """The key of the object that the work is about."""
+    if job.environment.key:
+        return job.environment.key
+    url: str = job.input["imageUrls"][0]
+    return url.removeprefix(f"s3://{job.environment.bucket}/")
+
+
 def _obey(plan: dict[str, Any], job: Run) -> None:
     if plan.get("gate"):
-        opened = gate(Path(os.environ["GATES"]), job.environment.key)
+        opened = gate(Path(os.environ["GATES"]), _key(job))
         while not opened.exists():
             job.checkpoint()
             time.sleep(PAUSE_SECONDS)
@@ -82,7 +91,7 @@ def _note(job: Run, event: str) -> None:
         "event": event,
         "time": time.time(),
         "jobId": job.environment.job_id,
-        "key": job.environment.key,
+        "key": _key(job),
         "runId": job.environment.run_id,
         "attempt": job.environment.attempt,
     }
@@ -92,7 +101,7 @@ def _note(job: Run, event: str) -> None:
 
 
 def _boot() -> None:
-    barrier = boot_barrier(Path(os.environ["GATES"]), os.environ["S3_KEY"])
+    barrier = boot_barrier(Path(os.environ["GATES"]), os.environ.get("S3_KEY") or os.environ["JOB_ID"])
     while barrier.exists():
         time.sleep(PAUSE_SECONDS)
 

@@ -1,5 +1,6 @@
 """The deployed local system as tests see it: send something in, steer the jobs, look at what became of it."""
 
+import hashlib
 import http.client
 import itertools
 import json
@@ -19,13 +20,16 @@ from urllib.parse import quote_plus
 from boto3.dynamodb.types import TypeDeserializer
 
 from local.stack import LocalStack
-from local.view import Lane, View
+from local.view import TERMINAL, Lane, View
+from local.workers import QUEUE
 from tests.integration.job import boot_barrier, gate
+from tests.integration.roads import BATCH, ROADS, Road, Start, of_batch, of_ecs
 
 type Item = dict[str, Any]
 """A DynamoDB item or a JSON object."""
 
-FUNCTIONS = ("SqsToBatchFunction", "TrackJobFunction", "ReconcileJobsFunction")
+FUNCTIONS = ("SqsToBatchFunction", "DispatchToEcsFunction", "TrackJobFunction", "ReconcileJobsFunction")
+"""Those that start jobs."""
 PATIENCE = 60.0
 """Seconds that anything may take on a busy machine, where a second is usual."""
 
@@ -49,10 +53,12 @@ class System:
         stack: The running system.
         gates: The folder of the files that let jobs go on.
         ledger: The file in which jobs note their runs.
+        road: Which way its work takes.
     """
 
-    def __init__(self, stack: LocalStack, gates: Path, ledger: Path) -> None:
+    def __init__(self, stack: LocalStack, gates: Path, ledger: Path, road: Road = BATCH) -> None:
         self.stack = stack
+        self.road = road
         self.view = View(stack)
         self._gates = gates
         self._ledger = ledger
@@ -66,27 +72,59 @@ class System:
         return f"uploads/{uuid.uuid4()}/{name}"
 
     def upload(self, key: str | None = None, **plan: object) -> str:
-        """Upload an object that tells its job what to do (see `job`); its key."""
-        key = key or self.key()
+        """Upload an object that tells its job what to do (see `job`), and have that job asked for; its key.
+
+        S3 itself asks for a Batch job.
+        """
+        key = self._put(key or self.key(), plan)
+        if self.road is not BATCH:
+            self.send(self.message(key))
+        return key
+
+    def place(self, key: str | None = None, **plan: object) -> str:
+        """As `upload`, but under `quiet/`, of which S3 tells nobody: for messages that tests send themselves."""
+        return self._put(key or f"quiet/{uuid.uuid4()}/clip.mp4", plan)
+
+    def _put(self, key: str, plan: Mapping[str, object]) -> str:
         self.stack.client("s3").put_object(
             Bucket=self.bucket, Key=key, Body=json.dumps(plan).encode(), ContentType="video/mp4"
         )
         return key
 
-    def place(self, key: str | None = None, **plan: object) -> str:
-        """As `upload`, but under `quiet/`, of which S3 tells nobody: for messages that tests send themselves."""
-        return self.upload(key or f"quiet/{uuid.uuid4()}/clip.mp4", **plan)
+    def message(self, key: str) -> Item:
+        """A message that asks for the object's job; sent twice, it asks for the same work."""
+        if self.road is BATCH:
+            return self.notification(key)
+        return {
+            "kind": "image-processing",
+            "jobId": job_id_of(key),
+            "imageUrls": [f"s3://{self.bucket}/{key}"],
+            "version": "as first uploaded",
+        }
 
-    def send(self, body: object, queue: str = "VideoQueue", **attributes: str) -> str:
-        """Send a message, JSON unless it is a string; its id."""
+    def unversioned(self, key: str) -> Item:
+        """As `message`, but one that names no version: sent twice, it asks for two runs."""
+        if self.road is BATCH:
+            return {"bucket": self.bucket, "key": key}
+        return {name: value for name, value in self.message(key).items() if name != "version"}
+
+    def send(self, body: object, queue: str | None = None, **attributes: str) -> str:
+        """Send a message, JSON unless it is a string, to the road's queue or another; its id."""
         message = self.stack.client("sqs").send_message(
-            QueueUrl=self.stack.resource(queue),
+            QueueUrl=self.stack.resource(queue or self.road.queue),
             MessageBody=body if isinstance(body, str) else json.dumps(body),
             MessageAttributes={
                 name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
             },
         )
         return str(message["MessageId"])
+
+    def send_together(self, *bodies: object) -> None:
+        """Send messages to the road's queue in one call, so that one invocation is likely to get them all."""
+        self.stack.client("sqs").send_message_batch(
+            QueueUrl=self.stack.resource(self.road.queue),
+            Entries=[{"Id": str(number), "MessageBody": json.dumps(body)} for number, body in enumerate(bodies)],
+        )
 
     def release(self, key: str) -> None:
         """Let the job of that object go on."""
@@ -95,7 +133,8 @@ class System:
     @contextmanager
     def booting(self, key: str) -> Iterator[None]:
         """Keep runs of that object's jobs from reaching the fence check for a while."""
-        barrier = boot_barrier(self._gates, key)
+        # A task is not told of its object before the fence check.
+        barrier = boot_barrier(self._gates, key if self.road is BATCH else job_id_of(key))
         barrier.touch()
         try:
             yield
@@ -134,13 +173,15 @@ class System:
 
     def jobs(self, *keys: str) -> list[Item]:
         """The items of JobsTable whose object is one of `keys`."""
+        return [item for item in self._items() if _object_of(item) in keys]
+
+    def _items(self) -> list[Item]:
         pages = self.stack.client("dynamodb").get_paginator("scan")
-        items = [
+        return [
             _item(raw)
             for page in pages.paginate(TableName=self.stack.resource("JobsTable"), ConsistentRead=True)
             for raw in page["Items"]
         ]
-        return [item for item in items if item.get("source", {}).get("key") in keys]
 
     def job(self, key: str) -> Item | None:
         """The one job of that object; None if there is none.
@@ -223,13 +264,27 @@ class System:
             if {"name": "JOB_ID", "value": job_id} in each["container"]["environment"]
         ]
 
+    def starts(self, job_id: str) -> list[Start]:
+        """Every run that the road's target was ever asked for, for a job."""
+        if self.road is BATCH:
+            return [of_batch(each) for each in self.submissions(job_id)]
+        tasks = (of_ecs(each) for each in self.compute("GET", "/_compute/tasks?limit=1000")["tasks"])
+        return [each for each in tasks if each.environment.get("JOB_ID") == job_id]
+
+    def stop(self, target_id: str) -> None:
+        """End a run behind Switchyard's back."""
+        if self.road is BATCH:
+            self.stack.client("batch").terminate_job(jobId=target_id, reason="runs too long")
+        else:
+            self.stack.client("ecs").stop_task(cluster=QUEUE, task=target_id, reason="runs too long")
+
     def lane(self) -> Lane:
         """The lane's slots and waiting room."""
-        return self.view.lane()
+        return self.view.lane(self.road.lane)
 
-    def messages(self, queue: str = "VideoDeadLetterQueue") -> list[Item]:
-        """Take every message out of a queue: body, and attributes by name."""
-        sqs, url = self.stack.client("sqs"), self.stack.resource(queue)
+    def messages(self, queue: str | None = None) -> list[Item]:
+        """Take every message out of the road's dead-letter queue, or another: body, and attributes by name."""
+        sqs, url = self.stack.client("sqs"), self.stack.resource(queue or self.road.dead_letters)
         taken: list[Item] = []
         while True:
             batch = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"])
@@ -245,9 +300,10 @@ class System:
                     }
                 )
 
-    def drained(self, queue: str = "VideoQueue", *, seconds: float = PATIENCE) -> None:
-        """Wait until a queue holds no message, neither waiting nor being handled."""
-        self.until(lambda: self.view.queues()[queue] == (0, 0), f"{queue} to be empty", seconds=seconds)
+    def drained(self, queue: str | None = None, *, seconds: float = PATIENCE) -> None:
+        """Wait until the road's queue, or another, holds no message, neither waiting nor being handled."""
+        name = queue or self.road.queue
+        self.until(lambda: self.view.queues()[name] == (0, 0), f"{name} to be empty", seconds=seconds)
 
     def log(self, function: str) -> list[Item]:
         """What a function has logged since the test began, as far as it is JSON."""
@@ -257,7 +313,7 @@ class System:
     # ---- make trouble ----------------------------------------------------------------------------------------
 
     def fault(self, operation: str, mode: str, **more: object) -> None:
-        """Have the stand-in for Batch misbehave, until the test's end; see `local.compute.faults`."""
+        """Have the stand-in for Batch and ECS misbehave, until the test's end; see `local.compute.faults`."""
         self.compute("POST", "/_compute/faults", [{"operation": operation, "mode": mode, **more}])
 
     def fired(self, operation: str) -> int:
@@ -266,7 +322,7 @@ class System:
         return sum(fault["fired"] for fault in faults if fault["operation"] == operation)
 
     def no_more_faults(self) -> None:
-        """Let the stand-in for Batch behave again; events that it held back go out."""
+        """Let the stand-in behave again; events that it held back go out."""
         self.compute("DELETE", "/_compute/faults")
 
     def kill_function(self, function: str) -> int:
@@ -295,7 +351,7 @@ class System:
         return payload
 
     def compute(self, method: str, path: str, body: object = None) -> Item:
-        """Ask the stand-in for Batch something that AWS has no call for."""
+        """Ask the stand-in for Batch and ECS something that AWS has no call for."""
         connection = http.client.HTTPConnection("127.0.0.1", self.stack.compute.port, timeout=10)
         try:
             connection.request(method, path, None if body is None else json.dumps(body).encode())
@@ -349,16 +405,31 @@ class System:
         finally:
             # Last, because the emulator, unlike Lambda, ends invocations that are under way when it is given settings.
             self.stack.redeploy(**self._parameters)
-        self.messages("VideoDeadLetterQueue")
-        self.messages("TrackDeadLetterQueue")
+        for queue in (*(road.dead_letters for road in ROADS), "TrackDeadLetterQueue"):
+            self.messages(queue)
 
     def _idle(self) -> bool:
-        for job in self.view.jobs():
-            if not job.over:
-                self.release(job.key)
-        lane = self.lane()
+        for item in self._items():
+            if item["status"] not in TERMINAL:
+                self.release(_object_of(item))
+        lanes = [self.view.lane(road.lane) for road in ROADS]
         queues = self.view.queues()
-        return not lane.holders and not lane.waiting and queues["VideoQueue"] == queues["TrackQueue"] == (0, 0)
+        return not any(lane.holders or lane.waiting for lane in lanes) and all(
+            queues[name] == (0, 0) for name in (*(road.queue for road in ROADS), "TrackQueue")
+        )
+
+
+def job_id_of(key: str) -> str:
+    """The job id under which tests ask for an object's task."""
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+def _object_of(item: Item) -> str:
+    """The key of the object that tells a job what to do."""
+    request = json.loads(item.get("request", "{}"))
+    [url, *_] = request.get("input", {}).get("imageUrls") or [""]
+    key: str = item.get("source", {}).get("key", "")
+    return key or url.removeprefix("s3://").partition("/")[2]
 
 
 def environment(submission: Item) -> dict[str, str]:

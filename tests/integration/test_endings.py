@@ -2,37 +2,20 @@
 
 import pytest
 
+from tests.integration.roads import OVER_BOTH
 from tests.integration.system import Item, System
 
-
-def test_a_worker_that_asks_to_be_tried_again_is_and_completes(system: System) -> None:
-    key = system.upload(again=2)
-
-    [job] = system.completed(key)
-
-    assert job["attempts"] == 3
-    assert [run.attempt for run in system.runs(key)] == [1, 2, 3]
-    assert "error" not in job
-
-
-def test_a_worker_that_asks_again_too_often_has_failed_with_its_own_reason(system: System) -> None:
-    key = system.upload(again=3)
-
-    job = system.wait_for(key, "FAILED")
-
-    assert job["error"] == {"code": "AS_PLANNED", "message": "as the plan says"}
-    assert job["attempts"] == 3
+pytestmark = OVER_BOTH
 
 
 @pytest.mark.parametrize("code", [1, 137])
-def test_a_worker_that_crashes_is_tried_again_and_then_has_failed(system: System, code: int) -> None:
+def test_a_worker_that_crashes_has_failed(system: System, code: int) -> None:
     key = system.upload(exit=code)
 
     job = system.wait_for(key, "FAILED")
 
     assert job["error"]["code"] == "WORKER_CRASHED"
     assert str(code) in job["error"]["message"]
-    assert job["attempts"] == 3
 
 
 @pytest.mark.parametrize("plan", [{"permanent": "NOT_A_VIDEO"}, {"exit": 1}], ids=["permanent failure", "crash"])
@@ -52,7 +35,7 @@ def test_a_run_ended_from_outside_fails_its_job_and_frees_the_slot(system: Syste
     key = system.upload(gate=True)
     job = system.wait_for(key, "RUNNING")
 
-    system.stack.client("batch").terminate_job(jobId=job["targetId"], reason="runs too long")
+    system.stop(job["targetId"])
 
     system.wait_for(key, "FAILED")
     assert not system.lane().holders

@@ -1,19 +1,22 @@
-"""Batch says no, once: the claim is taken back, others are not held up, and the next try makes one job."""
+"""The target says no, once: the claim is taken back, others are not held up, and the next try makes one job."""
 
-from tests.integration.system import System, environment
+from tests.integration.roads import OVER_BOTH
+from tests.integration.system import System
+
+pytestmark = OVER_BOTH
 
 
-def test_a_throttled_submission_is_made_again_and_makes_one_job(system: System) -> None:
-    system.fault("SubmitJob", "throttle", times=1)
+def test_a_throttled_start_is_made_again_and_makes_one_job(system: System) -> None:
+    system.fault(system.road.start, "throttle", times=1)
 
     key = system.upload()
 
     [job] = system.completed(key)
-    assert len(system.submissions(job["jobId"])) == len(system.runs(key)) == 1
+    assert len(system.starts(job["jobId"])) == len(system.runs(key)) == 1
 
 
 def test_a_refused_claim_is_taken_back_until_the_message_returns(system: System) -> None:
-    system.fault("SubmitJob", "refuse", times=1)
+    system.fault(system.road.start, "refuse", times=1)
 
     key = system.upload()
 
@@ -21,13 +24,13 @@ def test_a_refused_claim_is_taken_back_until_the_message_returns(system: System)
     assert job["error"]["code"] == "START_REFUSED"
     assert not system.lane().holders
     [job] = system.completed(key)
-    assert [environment(run)["FENCE"] for run in system.submissions(job["jobId"])] == ["2"]
+    assert [start.environment["FENCE"] for start in system.starts(job["jobId"])] == ["2"]
 
 
 def test_a_refused_job_leaves_its_slot_to_others(system: System) -> None:
     refused = system.place()
-    system.fault("SubmitJob", "refuse", times=1, jobName="video-process-refused")
-    system.send({"bucket": system.bucket, "key": refused, "video_id": "refused"})
+    system.fault(system.road.start, "refuse", times=1)
+    system.send(system.message(refused))
     system.wait_for(refused, "PENDING")
 
     key = system.upload(gate=True)
