@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,16 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from moto import mock_aws
 
 from switchyard import worker
-from switchyard.worker import BadEnvironment, ExitCode, PermanentFailure, Run, TryAgain, WorkerEnvironment, run
+from switchyard.worker import (
+    BadEnvironment,
+    ExitCode,
+    PermanentFailure,
+    Run,
+    Stopped,
+    TryAgain,
+    WorkerEnvironment,
+    run,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
@@ -175,7 +185,7 @@ def test_results_prefix_always_ends_in_the_job_id(prefix: str, key: str) -> None
 def test_every_bad_variable_is_named_in_one_error() -> None:
     variables = {"JOB_ID": "../../x", "FENCE": "0", "S3_KEY": "", "S3_BUCKET": "media", "VIDEO_ID": "1"}
     with pytest.raises(BadEnvironment) as caught:
-        WorkerEnvironment.from_env(variables)
+        WorkerEnvironment.from_env(variables, needs=("VIDEO_ID", "S3_KEY"))
     for name in (
         "JOB_ID is '../../x'",
         "JOBS_TABLE is missing",
@@ -194,6 +204,77 @@ def test_bad_environment_is_a_permanent_failure_that_names_no_other_variable(
     line = capsys.readouterr().out
     assert "JOB_ID is missing" in json.loads(line)["message"]
     assert "hunter2" not in line
+
+
+def test_a_worker_that_is_about_no_object_needs_none_named() -> None:
+    environment = WorkerEnvironment.from_env(
+        {name: value for name, value in VARIABLES.items() if name not in {"VIDEO_ID", "S3_KEY"}}, results="recordings"
+    )
+    assert (environment.video_id, environment.key) == ("", "")
+    assert environment.results_prefix == "recordings/video-1/"
+
+
+# ---- the run's id on ECS
+
+TASK = "arn:aws:ecs:eu-west-1:123456789012:task/cluster/0123456789abcdef"
+ON_ECS = {name: value for name, value in VARIABLES.items() if name != "AWS_BATCH_JOB_ID"}
+
+
+@pytest.fixture
+def metadata(monkeypatch: pytest.MonkeyPatch) -> Iterator["tuple[str, list[tuple[int, bytes]]]"]:
+    """ECS's metadata endpoint: its address, and the answers it will give one after the other."""
+    answers: list[tuple[int, bytes]] = []
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # which knows nothing of link-local addresses
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            code, body = answers.pop(0) if self.path == "/v4/abc/task" else (404, b"")
+            self.send_response(code)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_arguments: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/v4/abc", answers
+        server.shutdown()
+        thread.join()
+
+
+def test_on_ecs_the_run_is_the_task(metadata: tuple[str, list[tuple[int, bytes]]]) -> None:
+    uri, answers = metadata
+    answers += [(500, b"not yet"), (200, b"[]"), (200, json.dumps({"TaskARN": TASK, "Family": "x"}).encode())]
+    environment = WorkerEnvironment.from_env({**ON_ECS, "ECS_CONTAINER_METADATA_URI_V4": uri})
+    assert environment.run_id == TASK
+    assert environment.attempt == 1
+
+
+def test_on_batch_the_metadata_of_the_task_underneath_is_not_asked() -> None:
+    environment = WorkerEnvironment.from_env({**VARIABLES, "ECS_CONTAINER_METADATA_URI_V4": "http://127.0.0.1:9"})
+    assert environment.run_id == "batch-1"
+
+
+def test_a_task_that_cannot_learn_its_id_leaves_the_record_alone(
+    metadata: tuple[str, list[tuple[int, bytes]]],
+) -> None:
+    uri, answers = metadata
+    answers += [(500, b"")] * worker.METADATA_ATTEMPTS
+    put()
+    variables = {**ON_ECS, "ECS_CONTAINER_METADATA_URI_V4": uri}
+    code = run(raising(AssertionError("worked")), variables=variables, dynamodb=table(), s3=bucket())
+    assert code == ExitCode.TRY_AGAIN
+    assert item() == {"jobId": "video-1", "status": "SUBMITTED", "fence": 3}
+    assert answers == []
+
+
+@pytest.mark.parametrize("uri", ["", "file:///etc/passwd"])
+def test_without_an_id_of_either_target_the_environment_is_bad(uri: str) -> None:
+    with pytest.raises(BadEnvironment, match="ECS_CONTAINER_METADATA_URI_V4"):
+        WorkerEnvironment.from_env({**ON_ECS, "ECS_CONTAINER_METADATA_URI_V4": uri})
 
 
 # ---- the fence check
@@ -224,6 +305,7 @@ def test_success_records_result_files_and_progress_but_no_terminal_status() -> N
         {"status": "CANCELLED"},
         {"status": "COMPLETED"},
         {"status": "WAITING"},
+        {"cancelRequestedAt": "2026-11-22T18:36:54.123Z"},
     ],
 )
 def test_a_run_that_is_not_the_one_leaves_without_a_trace(changed: dict[str, Any]) -> None:
@@ -274,6 +356,26 @@ def test_the_result_of_an_earlier_run_does_not_count_as_this_ones() -> None:
     put(result={"runId": "batch-0"})
     assert attempt(succeed) == ExitCode.SUCCESS
     assert item()["result"]["runId"] == "batch-1"
+
+
+def test_a_partial_result_of_an_earlier_attempt_is_not_the_end() -> None:
+    """Batch gives a stopped attempt another try."""
+    put(result={"runId": "batch-1", "partial": True})
+    assert attempt(succeed) == ExitCode.SUCCESS
+    assert "partial" not in item()["result"]
+
+
+def test_the_input_comes_with_the_check() -> None:
+    given = {"url": "https://example.com/live.m3u8", "number": 0.1}
+    put(request=json.dumps({"job_id": "video-1", "input": given}))
+    seen: list[Mapping[str, Any]] = []
+
+    def main(job: Run) -> Mapping[str, Any]:
+        seen.append(job.input)
+        return {}
+
+    assert attempt(main) == ExitCode.SUCCESS
+    assert seen == [given]
 
 
 # ---- failures
@@ -410,6 +512,32 @@ def test_a_run_superseded_in_the_middle_stops_at_its_next_checkpoint() -> None:
 
 
 @pytest.mark.usefixtures("fast")
+def test_progress_may_carry_further_numbers() -> None:
+    put()
+
+    def main(job: Run) -> Mapping[str, Any]:
+        job.progress(2, "recording", bytes=73400320, seconds=281)
+        written = {"percent": 2, "message": "recording", "bytes": 73400320, "seconds": 281}
+        until(lambda: item().get("progress") == written)
+        return {}
+
+    assert attempt(main) == ExitCode.SUCCESS
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_run_whose_cancel_was_asked_for_stops_also_without_a_signal() -> None:
+    put()
+
+    def main(job: Run) -> Mapping[str, Any]:
+        put(status="RUNNING", runId="batch-1", cancelRequestedAt="2026-11-22T18:36:54.123Z")
+        checkpoints_until_told(job)
+        return {}
+
+    assert attempt(main) == ExitCode.TRY_AGAIN
+    assert "error" not in item()
+
+
+@pytest.mark.usefixtures("fast")
 def test_no_beat_follows_the_last_write() -> None:
     put()
     attempt(succeed)
@@ -447,6 +575,30 @@ def test_a_stop_signal_after_the_work_is_done_does_not_throw_it_away() -> None:
 
     assert attempt(main) == ExitCode.SUCCESS
     assert "result" in item()
+
+
+def test_a_stopped_run_records_what_it_leaves_behind() -> None:
+    put()
+
+    def main(job: Run) -> Mapping[str, Any]:
+        job.save("first.ts", b"an hour")
+        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            job.progress(40, "recording")
+        except Stopped as stopped:
+            raise Stopped({"seconds": 3600}) from stopped
+        return {}
+
+    assert attempt(main) == ExitCode.TRY_AGAIN
+    assert item()["result"] == {
+        "seconds": 3600,
+        "partial": True,
+        "prefix": "results/video-1/",
+        "files": ["first.ts"],
+        "runId": "batch-1",
+    }
+    assert item()["progress"] == {"percent": 40, "message": "recording"}
+    assert "error" not in item()
 
 
 # ---- results and logs
@@ -510,7 +662,8 @@ def test_the_written_contract_says_what_the_code_does() -> None:
     contract = (Path(__file__).resolve().parents[2] / "workers" / "CONTRACT.md").read_text(encoding="utf-8")
     words = " ".join(contract.split())
     for written in (
-        "fence = :fence AND (attribute_not_exists(runId) OR runId = :runId) AND #status IN (:claimed, :submitted,",
+        "fence = :fence AND (attribute_not_exists(runId) OR runId = :runId) AND #status IN",
+        "#status IN (:claimed, :submitted, :running) AND attribute_not_exists(cancelRequestedAt)",
         "SET runId = :runId, targetId = :runId, #status = :running, startedAt = if_not_exists(startedAt, :now),",
         "SET #progress = :progress, heartbeatAt = :now, updatedAt = :now",
         "SET #result = :result, #progress = :progress, heartbeatAt = :now, updatedAt = :now REMOVE #error",

@@ -20,12 +20,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+import urllib.request
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import IntEnum
+from http.client import HTTPException
 from io import BytesIO
 from pathlib import Path
 from types import FrameType
@@ -42,10 +44,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("switchyard.worker")
 
-HEARTBEAT_SECONDS = 15.0
+HEARTBEAT_SECONDS = 10.0
 """How often a run says that it is alive, when nothing else makes it write."""
 PROGRESS_SECONDS = 2.0
 """How often progress is looked at: the shortest time between two writes of it."""
+METADATA_ATTEMPTS = 4
+"""How often ECS is asked which task this is, over about 1.5 s."""
 ERROR_LIMIT = 1000
 """Characters of an error's message that are kept in the table."""
 
@@ -57,7 +61,7 @@ CRASHED = 1
 
 
 class ExitCode(IntEnum):
-    """What a worker tells Batch by how it ends; the job definition's retry strategy acts on it."""
+    """What a worker tells its target by how it ends; on Batch the job definition's retry strategy acts on it."""
 
     SUCCESS = 0
     PERMANENT_FAILURE = 65
@@ -88,10 +92,16 @@ class TryAgain(WorkerError):
 
 
 class Stopped(TryAgain):
-    """SIGTERM or SIGINT came (spot reclaim, cancel, a person): there is half a minute to leave in."""
+    """The run has to end (spot reclaim, cancel, a person): there is half a minute to leave in.
 
-    def __init__(self) -> None:
+    Args:
+        headline: what the run leaves behind all the same, as `main` would return it. It is recorded as the job's
+            result with `partial` set, so that a cancelled recording can be found.
+    """
+
+    def __init__(self, headline: Mapping[str, Any] | None = None) -> None:
         super().__init__("STOPPED", "the worker was asked to stop")
+        self.headline = headline
 
 
 class Superseded(WorkerError):
@@ -101,7 +111,7 @@ class Superseded(WorkerError):
         super().__init__("SUPERSEDED", "the job's record says that this run isn't the one")
 
 
-class BadEnvironment(WorkerError):
+class BadEnvironment(PermanentFailure):
     """Environment variables are missing or bad; the message names all of them at once."""
 
     def __init__(self, problems: list[str]) -> None:
@@ -116,7 +126,11 @@ _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
 @dataclass(frozen=True)
 class WorkerEnvironment:
-    """What a worker is told by the dispatcher, its job definition and Batch. See workers/CONTRACT.md."""
+    """What a worker is told by the dispatcher, its definition and its target. See workers/CONTRACT.md.
+
+    `run_id` is Batch's id of the job, or the ARN of the ECS task. `video_id` and `key` are empty where the job isn't
+    about an object in S3.
+    """
 
     job_id: str
     jobs_table: str
@@ -131,11 +145,19 @@ class WorkerEnvironment:
     results_prefix: str
 
     @classmethod
-    def from_env(cls, variables: Mapping[str, str] | None = None) -> Self:
+    def from_env(
+        cls, variables: Mapping[str, str] | None = None, *, needs: Collection[str] = (), results: str = "results"
+    ) -> Self:
         """Read it from `os.environ`, or from `variables`. An empty variable counts as a missing one.
+
+        Args:
+            variables: instead of `os.environ`.
+            needs: variables that this worker can't do without, and others can: `VIDEO_ID`, `S3_KEY`.
+            results: where this worker's results go unless `RESULTS_PREFIX` says otherwise.
 
         Raises:
             BadEnvironment: naming everything that is missing or bad, not just the first.
+            TryAgain: ECS doesn't tell which task this is.
         """
         variables = os.environ if variables is None else variables
         given = {name: value for name, value in variables.items() if value}
@@ -153,26 +175,42 @@ class WorkerEnvironment:
         job_id = required("JOB_ID", _JOB_ID.pattern)
         jobs_table = required("JOBS_TABLE")
         fence = required("FENCE", number)
-        run_id = required("AWS_BATCH_JOB_ID")
+        run_id = given.get("AWS_BATCH_JOB_ID", "")
+        metadata = given.get("ECS_CONTAINER_METADATA_URI_V4", "")
+        if not run_id and not re.fullmatch("https?://.+", metadata):
+            problems.append("AWS_BATCH_JOB_ID is missing, and so is ECS_CONTAINER_METADATA_URI_V4")
         attempt = required("AWS_BATCH_JOB_ATTEMPT", number, default="1")
-        video_id = required("VIDEO_ID")
         bucket = required("S3_BUCKET")
-        key = required("S3_KEY")
+        for name in needs:
+            required(name)
         if problems:
             raise BadEnvironment(problems)
         return cls(
             job_id=job_id,
             jobs_table=jobs_table,
             fence=int(fence),
-            run_id=run_id,
+            run_id=run_id or _task_arn(metadata),
             attempt=int(attempt),
-            video_id=video_id,
+            video_id=given.get("VIDEO_ID", ""),
             bucket=bucket,
-            key=key,
+            key=given.get("S3_KEY", ""),
             version_id=given.get("S3_VERSION_ID"),
             results_bucket=given.get("RESULTS_BUCKET", bucket),
-            results_prefix=f"{given.get('RESULTS_PREFIX', 'results').strip('/')}/{job_id}/",
+            results_prefix=f"{given.get('RESULTS_PREFIX', results).strip('/')}/{job_id}/",
         )
+
+
+def _task_arn(metadata_uri: str) -> str:
+    """The ARN of the ECS task this is, from its metadata endpoint (Amazon ECS developer guide, version 4)."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # it is link-local: no proxy knows it
+    for attempt in range(METADATA_ATTEMPTS):
+        time.sleep(0.2 * 2**attempt if attempt else 0)
+        try:
+            with direct.open(f"{metadata_uri}/task", timeout=2) as answer:
+                return str(json.load(answer)["TaskARN"])
+        except (OSError, HTTPException, ValueError, LookupError, TypeError) as error:
+            log.warning("ECS's metadata could not be read: %r", error)
+    raise TryAgain("NO_RUN_ID", "ECS did not tell the worker which task it is")
 
 
 # ---- the job's record ------------------------------------------------------------------------------------------------
@@ -187,9 +225,12 @@ class Record:
     def __init__(self, dynamodb: "DynamoDBClient", environment: WorkerEnvironment) -> None:
         self._dynamodb = dynamodb
         self._environment = environment
+        self.input: Mapping[str, Any] = {}
 
     def start(self) -> bool:
-        """The fence check. True where an earlier attempt of this same run has recorded its result already.
+        """The fence check; it also brings the job's `input`.
+
+        True where an earlier attempt of this same run has recorded its whole result already.
 
         Raises:
             Superseded: this run may not do the job.
@@ -198,26 +239,31 @@ class Record:
         #                 └─► SubmitJob again (a timeout hid the first) ► runId is the other run's: superseded
         # claim N+1 written meanwhile (adopted, uploaded anew) ────────► fence isn't N: superseded
         # cancelled, or ended meanwhile ───────────────────────────────► status isn't an active one: superseded
+        # its cancel was asked for, and it can't be told from one that runs ► cancelRequestedAt is there: superseded
         # a retried attempt of this run has the same Batch job id ─────► runId is ours: carry on
         item = self._update(
             condition="fence = :fence AND (attribute_not_exists(runId) OR runId = :runId)"
-            " AND #status IN (:claimed, :submitted, :running)",
+            " AND #status IN (:claimed, :submitted, :running) AND attribute_not_exists(cancelRequestedAt)",
             update="SET runId = :runId, targetId = :runId, #status = :running,"
             " startedAt = if_not_exists(startedAt, :now), heartbeatAt = :now, updatedAt = :now REMOVE #error",
             values={":claimed": "CLAIMED", ":submitted": "SUBMITTED", ":running": "RUNNING"},
         )
+        self.input = json.loads(item.get("request", "{}")).get("input") or {}
         result = item.get("result")
-        return isinstance(result, dict) and result.get("runId") == self._environment.run_id
+        return (
+            isinstance(result, dict) and result.get("runId") == self._environment.run_id and not result.get("partial")
+        )
 
-    def beat(self, progress: Mapping[str, Any]) -> None:
-        """Say that the run is alive, and how far it has come."""
-        self._write("SET #progress = :progress, heartbeatAt = :now, updatedAt = :now", {":progress": progress})
+    def beat(self, progress: Mapping[str, Any]) -> bool:
+        """Say that the run is alive, and how far it has come. False where the job's cancel has been asked for."""
+        item = self._write("SET #progress = :progress, heartbeatAt = :now, updatedAt = :now", {":progress": progress})
+        return "cancelRequestedAt" not in item
 
-    def finish(self, result: Mapping[str, Any]) -> None:
-        """Record the result: the last write of a run that succeeded."""
+    def finish(self, result: Mapping[str, Any], progress: Mapping[str, Any]) -> None:
+        """Record the result: the last write of a run that succeeded, or was stopped and leaves something behind."""
         self._write(
             "SET #result = :result, #progress = :progress, heartbeatAt = :now, updatedAt = :now REMOVE #error",
-            {":result": result, ":progress": {"percent": 100, "message": "done"}},
+            {":result": result, ":progress": progress},
         )
 
     def fail(self, code: str, message: str) -> None:
@@ -225,9 +271,9 @@ class Record:
         error = {"code": code, "message": _readable(message)}
         self._write("SET #error = :error, heartbeatAt = :now, updatedAt = :now", {":error": error})
 
-    def _write(self, update: str, values: Mapping[str, Any]) -> None:
+    def _write(self, update: str, values: Mapping[str, Any]) -> dict[str, Any]:
         # The item may have been claimed anew, or deleted by its TTL: it may neither be overwritten nor come back.
-        self._update("fence = :fence AND runId = :runId", update, values)
+        return self._update("fence = :fence AND runId = :runId", update, values)
 
     def _update(self, condition: str, update: str, values: Mapping[str, Any]) -> dict[str, Any]:
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -269,9 +315,10 @@ def _readable(message: str) -> str:
 class _Heartbeat(threading.Thread):
     """Writes `heartbeatAt` and the newest progress from the side, so that neither ever slows the work down."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, stop: threading.Event) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self._record = record
+        self._stop_wanted = stop
         self._ended = threading.Event()
         self.progress: dict[str, Any] = {"percent": 0, "message": "starting"}
         self.superseded = threading.Event()
@@ -285,7 +332,8 @@ class _Heartbeat(threading.Thread):
             # Before the write, so that a failed one is tried again at the next beat and not every moment.
             written, due = progress, time.monotonic() + HEARTBEAT_SECONDS
             try:
-                self._record.beat(progress)
+                if not self._record.beat(progress):
+                    self._stop_wanted.set()  # SIGTERM should have come, but the call that sends it can get lost
             except Superseded:
                 self.superseded.set()
                 return
@@ -307,25 +355,46 @@ class Run:
         self.files: list[str] = []
         self._record = record
         self._stop = stop
-        self._heartbeat = _Heartbeat(record)
+        self._heartbeat = _Heartbeat(record, stop)
+
+    @property
+    def input(self) -> Mapping[str, Any]:
+        """What the job is about, as its request has it: JSON-shaped, checked by nobody for this worker's purposes."""
+        return self._record.input
 
     def checkpoint(self) -> None:
         """Call it at least every second or two, wherever it is safe to leave.
 
         Raises:
             Superseded: another run has taken over.
-            Stopped: SIGTERM or SIGINT came.
+            Stopped: SIGTERM or SIGINT came, or the job is being cancelled.
         """
         if self._heartbeat.superseded.is_set():
             raise Superseded
         if self._stop.is_set():
             raise Stopped
 
-    def progress(self, percent: float, message: str) -> None:
-        """Say how far the work is; also a checkpoint, and as cheap as one: only the newest is written, at times."""
+    def progress(self, percent: float, message: str, **facts: float) -> None:
+        """Say how far the work is; also a checkpoint, and as cheap as one: only the newest is written, at times.
+
+        Args:
+            percent: 0 to 100.
+            message: for people, one line.
+            facts: further numbers for programs, such as `bytes`.
+        """
         whole = math.floor(min(max(percent, 0), 100))
-        self._heartbeat.progress = {"percent": whole, "message": _readable(message)[:200]}
+        self._heartbeat.progress = {"percent": whole, "message": _readable(message)[:200], **facts}
         self.checkpoint()
+
+    def confirm(self) -> None:
+        """Ask the record, now, whether this run still has the job: before the first file of a run is written.
+
+        A run that was frozen for minutes must not put its files over those of the run that replaced it.
+
+        Raises:
+            Superseded: it hasn't.
+        """
+        self._record.beat(self._heartbeat.progress)
 
     def key(self, name: str) -> str:
         """The object key of the result file `name`."""
@@ -342,8 +411,7 @@ class Run:
             raise ValueError(f"not a plain file name: {name!r}")
         self.checkpoint()
         if not self.files:
-            # A run that was frozen for minutes must not put its files over those of the run that replaced it.
-            self._record.beat(self._heartbeat.progress)
+            self.confirm()
         with BytesIO(body) if isinstance(body, bytes) else body.open("rb") as stream:
             self.s3.upload_fileobj(
                 stream, self.environment.results_bucket, self.key(name), {"ContentType": content_type(name)}
@@ -360,21 +428,20 @@ class Run:
             self._heartbeat.end()
         if self._heartbeat.superseded.is_set():
             raise Superseded
-        self._record.finish(
-            {
-                **headline,
-                "prefix": self.environment.results_prefix,
-                "files": self.files,
-                "runId": self.environment.run_id,
-            }
-        )
+        self._record.finish(self._result(headline), {"percent": 100, "message": "done"})
 
     def leave_word(self, error: WorkerError) -> None:
-        """Record why the attempt failed or, where it was only stopped, how far it came."""
-        if isinstance(error, Stopped):
+        """Record why the attempt failed or, where it was only stopped, how far it came and what it leaves behind."""
+        if not isinstance(error, Stopped):
+            self._record.fail(error.code, error.message)
+        elif error.headline is None:
             self._record.beat(self._heartbeat.progress)
         else:
-            self._record.fail(error.code, error.message)
+            self._record.finish(self._result({**error.headline, "partial": True}), self._heartbeat.progress)
+
+    def _result(self, headline: Mapping[str, Any]) -> dict[str, Any]:
+        given = self.environment
+        return {**headline, "prefix": given.results_prefix, "files": self.files, "runId": given.run_id}
 
 
 type Main = Callable[[Run], Mapping[str, Any]]
@@ -398,6 +465,8 @@ def content_type(name: str) -> str:
 def run(
     main: Main,
     *,
+    needs: Collection[str] = (),
+    results: str = "results",
     variables: Mapping[str, str] | None = None,
     dynamodb: "DynamoDBClient | None" = None,
     s3: "S3Client | None" = None,
@@ -407,6 +476,8 @@ def run(
     Args:
         main: the worker's own code. It may raise `PermanentFailure` and `TryAgain`; an error of boto3 that it lets
             through counts as `TryAgain`, any other as a crash.
+        needs: as `WorkerEnvironment.from_env`.
+        results: as `needs`.
         variables: instead of `os.environ`.
         dynamodb: instead of a client of its own.
         s3: as `dynamodb`.
@@ -417,10 +488,10 @@ def run(
     context: dict[str, object] = {}
     with _json_logs(context), _stop_signals() as stop:
         try:
-            environment = WorkerEnvironment.from_env(variables)
-        except BadEnvironment as error:
+            environment = WorkerEnvironment.from_env(variables, needs=needs, results=results)
+        except WorkerError as error:
             log.error("%s", error.message)  # noqa: TRY400 - a sentence, not a bug: no traceback
-            return ExitCode.PERMANENT_FAILURE
+            return _exit_code(error)
         context |= {"jobId": environment.job_id, "fence": environment.fence, "attempt": environment.attempt}
         record = Record(dynamodb or _client("dynamodb"), environment)
         job = Run(environment, record, s3 or _client("s3"), stop)
@@ -432,7 +503,8 @@ def run(
 def _attempt(main: Main, job: Run, record: Record) -> int:
     if (ended := _ended_at_start(record)) is not None:
         return ended
-    log.info("started", extra={"fields": {"runId": job.environment.run_id, "videoId": job.environment.video_id}})
+    video = {"videoId": job.environment.video_id} if job.environment.video_id else {}
+    log.info("started", extra={"fields": {"runId": job.environment.run_id, **video}})
     try:
         job.perform(main)
     except WorkerError as error:
@@ -473,6 +545,10 @@ def _leave(job: Run, error: WorkerError) -> int:
         except AWS_ERRORS as problem:
             # The exit code alone still says enough to the platform, and the log has said the rest.
             log.warning("the reason could not be recorded: %s", problem)
+    return _exit_code(error)
+
+
+def _exit_code(error: WorkerError) -> int:
     match error:
         case PermanentFailure():
             return ExitCode.PERMANENT_FAILURE
@@ -530,7 +606,7 @@ class _JsonLines(logging.Formatter):
 
 @contextmanager
 def _json_logs(context: Mapping[str, object]) -> Iterator[None]:
-    """Everything logged while this lasts goes to stdout, which Batch sends to CloudWatch Logs."""
+    """Everything logged while this lasts goes to stdout, which Batch and ECS send to CloudWatch Logs."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(_JsonLines(context))
     for chatty in ("boto3", "botocore", "s3transfer", "urllib3"):

@@ -5,4 +5,4 @@ import sys
 from analyze_video.job import main
 from switchyard.worker import run
 
-sys.exit(run(main))
+sys.exit(run(main, needs=("VIDEO_ID", "S3_KEY")))
