@@ -60,6 +60,7 @@ class System:
         self.stack = stack
         self.road = road
         self.view = View(stack)
+        self.folders = (gates, ledger)
         self._gates = gates
         self._ledger = ledger
         self._parameters = dict(stack.parameters)
