@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Iterator
-from typing import Any
 
 import httpx
 import pytest
@@ -41,9 +40,9 @@ class Submit:
     def send(self, body: object, **headers: str) -> httpx.Response:
         return self._http.post("/process", json=body, headers=headers)
 
-    def __call__(self, **plan: Any) -> tuple[str, str]:
+    def __call__(self, **plan: object) -> tuple[str, str]:
         """An accepted job: its object's key, its id."""
-        key = self._system.place(**plan)
+        key = self._system.place(None, **plan)
         answer = self.send(self.body(key))
         assert answer.status_code == 202, answer.text
         return key, answer.json()["jobId"]
