@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 from functools import cache
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, NoCredentialsError, ProxyConnectionError
 
 if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
     from mypy_boto3_batch import BatchClient
@@ -36,6 +38,9 @@ _ONCE = Config(
 )
 """For SubmitJob, which has no idempotency token: a read timeout that the SDK retries is a doubled job."""
 
+_LAUNCHES = _REPEATABLE.merge(Config(retries={"mode": "standard", "total_max_attempts": 3}))
+"""For RunTask, whose clientToken makes it repeatable; fewer, so that a function's 30 seconds are enough."""
+
 _SIGNING = Config(
     signature_version="s3v4", s3={"us_east_1_regional_endpoint": "regional", "addressing_style": "virtual"}
 )
@@ -60,23 +65,45 @@ def _retry_conflict(response: tuple[Any, dict[str, Any]] | None, attempts: int, 
 
 
 _PLACEMENT_ATTEMPTS = 4
-_NO_ROOM = ("RESOURCE:", "AGENT", "Capacity")
+_NO_ROOM = ("RESOURCE:", "AGENT", "Capacity is unavailable")
+
+NEVER_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError, NoCredentialsError)
+"""What says that a request has not left this machine."""
+
+IN_DOUBT = "InDoubt"
+"""In the ResponseMetadata of an answer to RunTask: an earlier attempt of the call may have had its effect."""
 
 
 def is_without_room(reason: str) -> bool:
-    """Whether RunTask's reason for a failure says only that there is no room now (ECS, "API failure reasons")."""
+    """Whether a failure of RunTask says only that there is no room now (ECS developer guide, "API failure reasons")."""
     return reason.startswith(_NO_ROOM)
 
 
-def _retry_placement(response: tuple[Any, dict[str, Any]] | None, attempts: int, **_: object) -> float | None:
+def _retry_placement(
+    response: tuple[Any, dict[str, Any]] | None,
+    attempts: int,
+    caught_exception: Exception | None,
+    request_dict: dict[str, Any],
+    **_: object,
+) -> float | None:
     """A botocore `needs-retry` handler: seconds to wait before asking again for a task that found no room.
 
-    RunTask says so with HTTP 200, so botocore takes the answer for a success. The same clientToken goes out again.
+    RunTask says so with HTTP 200, so botocore takes the answer for a success, as it does one that was cut off. A task
+    that an earlier attempt may have started must not be taken for refused because a later one was throttled: that is
+    noted on the way.
     """
-    if response is None or attempts >= _PLACEMENT_ATTEMPTS:
+    context = request_dict["context"]
+    if response is None:
+        context[IN_DOUBT] = context.get(IN_DOUBT, False) or not isinstance(caught_exception, NEVER_SENT)
         return None
-    reasons = [failure.get("reason", "") for failure in response[1].get("failures", ())]
-    if not reasons or not all(map(is_without_room, reasons)):
+    http, answer = response
+    answer["ResponseMetadata"][IN_DOUBT] = context.get(IN_DOUBT, False)
+    failures = answer.get("failures", ())
+    cut_off = http.status_code == HTTPStatus.OK and not failures and not answer.get("tasks")
+    if cut_off or http.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        context[IN_DOUBT] = True
+    no_room = failures and all(is_without_room(failure.get("reason", "")) for failure in failures)
+    if not (cut_off or no_room) or attempts >= _PLACEMENT_ATTEMPTS:
         return None
     return random.uniform(0, min(4, 0.5 * 2**attempts))  # noqa: S311 - jitter, not a secret
 
@@ -109,8 +136,8 @@ def batch_submit() -> BatchClient:
 
 @cache
 def ecs() -> ECSClient:
-    """ECS, with the SDK's retries, also of RunTask: its clientToken makes it repeatable, and so is finding no room."""
-    client = boto3.client("ecs", config=_REPEATABLE)
+    """ECS, with the SDK's retries, which also repeat a RunTask that found no room."""
+    client = boto3.client("ecs", config=_LAUNCHES)
     client.meta.events.register("needs-retry.ecs.RunTask", cast("Any", _retry_placement))
     return client
 

@@ -6,37 +6,34 @@ JOB_ID and FENCE in its environment, never by its name alone.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import batched
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    NoCredentialsError,
-    ParamValidationError,
-    ProxyConnectionError,
-)
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from switchyard import clock
+from switchyard.clients import NEVER_SENT
 from switchyard.errors import OutcomeUnknown, StartRefused, StartThrottled
 from switchyard.jobs import Job, JobError, Run, Status
 from switchyard.names import legal_name, legal_tag
+from switchyard.targets.contract import (
+    MAX_REASON,
+    OUT_OF_MEMORY,
+    STOPPED,
+    WORKER_VERDICTS,
+    claim_of,
+    counted,
+    crashed,
+    environment_of,
+    verdict,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_batch import BatchClient
     from mypy_boto3_batch.type_defs import KeyValuePairTypeDef
 
 _DESCRIBE_LIMIT = 100
-_THROTTLED = 429
-_SERVER_ERROR = 500
-_MAX_REASON = 500
-_FENCE = re.compile("[0-9]{1,15}")
-
-_NEVER_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError, NoCredentialsError)
 
 _STATUSES: Mapping[str, Status] = {
     "SUBMITTED": Status.SUBMITTED,
@@ -63,6 +60,10 @@ class BatchTarget:
 
     def start(self, job: Job) -> str:
         """Submits the job and gives Batch's id for it. StartRefused, StartThrottled, or OutcomeUnknown."""
+        with counted():
+            return self._submit(job)
+
+    def _submit(self, job: Job) -> str:
         request = job.request
         try:
             answer = self._submitter.submit_job(
@@ -80,10 +81,10 @@ class BatchTarget:
             )
         except ParamValidationError as error:
             raise StartRefused(f"SubmitJob: {error}") from error
-        except _NEVER_SENT as error:
+        except NEVER_SENT as error:
             raise StartThrottled(f"SubmitJob was never sent: {error}") from error
         except ClientError as error:
-            raise self._verdict(error) from error
+            raise verdict("SubmitJob", error, self._grace_seconds) from error
         except BotoCoreError as error:
             raise OutcomeUnknown(f"SubmitJob: {error}", self._grace_seconds) from error
         target_id = answer.get("jobId")
@@ -91,27 +92,9 @@ class BatchTarget:
             raise OutcomeUnknown("SubmitJob: the answer names no job", self._grace_seconds)
         return target_id
 
-    def _verdict(self, error: ClientError) -> StartRefused | StartThrottled | OutcomeUnknown:
-        http_status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-        if http_status == _THROTTLED or "Throttl" in error.response["Error"]["Code"]:
-            return StartThrottled(f"SubmitJob: {error}")
-        if http_status >= _SERVER_ERROR:
-            return OutcomeUnknown(f"SubmitJob: {error}", self._grace_seconds)
-        return StartRefused(f"SubmitJob: {error}")
-
     def _environment_of(self, job: Job) -> list[KeyValuePairTypeDef]:
-        request, source = job.request, job.request.source
-        variables = {
-            "JOB_ID": job.id,
-            "FENCE": str(job.fence),
-            "JOBS_TABLE": self._jobs_table,
-            "KIND": request.kind,
-            "LANE": request.lane,
-            "VIDEO_ID": request.video_id,
-            "S3_BUCKET": source.bucket,
-            "S3_KEY": source.key,
-            "SQS_MESSAGE_ID": source.message_id,
-        }
+        source = job.request.source
+        variables = environment_of(job, self._jobs_table) | {"VIDEO_ID": job.request.video_id, "S3_KEY": source.key}
         if source.version_id:
             variables["S3_VERSION_ID"] = source.version_id
         return [{"name": name, "value": value} for name, value in variables.items()]
@@ -139,8 +122,12 @@ class BatchTarget:
                     yield run
 
     def stop(self, target_id: str) -> None:
-        """Terminates a run, in whatever state it is; Batch says nothing of one that has ended."""
-        self._reader.terminate_job(jobId=target_id, reason="cancelled")
+        """Asks for the end of a run; nothing where it has ended or isn't known. ClientError and BotoCoreError pass."""
+        try:
+            self._reader.terminate_job(jobId=target_id, reason=STOPPED)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ClientException":  # TerminateJob: an id that is none
+                raise
 
 
 def job_name(job: Job) -> str:
@@ -151,15 +138,15 @@ def job_name(job: Job) -> str:
 def run_of(detail: Mapping[str, Any]) -> Run | None:
     """A run from Batch's description of a job, as DescribeJobs and state change events give it. None if not ours."""
     container = detail.get("container") or {}
-    environment = {pair.get("name"): pair.get("value") for pair in container.get("environment") or ()}
-    job_id, fence, state = environment.get("JOB_ID"), environment.get("FENCE"), detail.get("status", "")
-    if not job_id or not fence or not _FENCE.fullmatch(fence) or state not in _STATUSES:
+    claim, state = claim_of(container.get("environment") or ()), detail.get("status", "")
+    if not claim or state not in _STATUSES:
         return None
+    job_id, fence = claim
     created_at = detail.get("createdAt")
     return Run(
         target_id=detail["jobId"],
         job_id=job_id,
-        fence=int(fence),
+        fence=fence,
         status=_STATUSES[state],
         attempts=len(detail.get("attempts") or ()),
         error=_error_of(detail, container) if state == "FAILED" else None,
@@ -170,24 +157,16 @@ def run_of(detail: Mapping[str, Any]) -> Run | None:
 def _error_of(detail: Mapping[str, Any], container: Mapping[str, Any]) -> JobError:
     """Why Batch says a job failed, as a stable code. A worker's own message, where there is one, stands before it."""
     exit_code = container.get("exitCode")
-    reason = (container.get("reason") or "")[:_MAX_REASON]
-    status_reason = (detail.get("statusReason") or "")[:_MAX_REASON]
-    if exit_code in _WORKER_VERDICTS:
-        return _WORKER_VERDICTS[exit_code]
+    reason = (container.get("reason") or "")[:MAX_REASON]
+    status_reason = (detail.get("statusReason") or "")[:MAX_REASON]
+    if exit_code is not None and exit_code in WORKER_VERDICTS:
+        return WORKER_VERDICTS[exit_code]
     if "OutOfMemory" in reason:
-        return JobError("OUT_OF_MEMORY", "the container used more memory than its job definition gives it")
+        return OUT_OF_MEMORY
     if "timeout" in status_reason.lower():
         return JobError("TIMED_OUT", "the job ran longer than its job definition allows")
     if status_reason.startswith("Host EC2"):
         return JobError("HOST_LOST", "the machine that ran the job was taken away, and no attempts were left")
     if exit_code is None:
         return JobError("NOT_STARTED", status_reason or reason or "Batch ended the job before its container ran")
-    return JobError("WORKER_CRASHED", f"the worker ended with exit code {exit_code}{f': {reason}' if reason else ''}")
-
-
-_WORKER_VERDICTS = {
-    65: JobError("PERMANENT_FAILURE", "the worker says that this input can never be processed"),
-    75: JobError("RETRIES_EXHAUSTED", "the worker asked to be tried again until no attempts were left"),
-    77: JobError("SUPERSEDED", "the worker found that another run has taken its place"),
-}
-"""What the exit codes of workers/CONTRACT.md mean once no attempts are left."""
+    return crashed(exit_code, reason)

@@ -1,0 +1,305 @@
+"""Amazon ECS as a target: RunTask, finding what an unknown RunTask led to, and reading how a task stands.
+
+The clientToken is made of job id and fence, so ECS itself makes one task of a call that is repeated, and one claim
+never has two. The same token is the task's `startedBy`, by which it is found again. ECS does not run a task a second
+time when it fails: a run is one attempt.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import batched
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
+
+from switchyard import clock, observability
+from switchyard.clients import IN_DOUBT, is_without_room
+from switchyard.errors import OutcomeUnknown, StartFailed, StartRefused, StartThrottled
+from switchyard.jobs import Job, JobError, Run, Status
+from switchyard.names import legal_tag, stable_hash
+from switchyard.observability import Metric
+from switchyard.targets.contract import (
+    MAX_REASON,
+    OUT_OF_MEMORY,
+    STOPPED,
+    WORKER_VERDICTS,
+    claim_of,
+    counted,
+    crashed,
+    environment_of,
+    verdict,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_ecs import ECSClient
+    from mypy_boto3_ecs.type_defs import RunTaskResponseTypeDef, TaskOverrideTypeDef
+
+    from switchyard.settings import PublicIp
+
+_DESCRIBE_LIMIT = 100
+_MAX_OVERRIDES = 8192
+_CLUSTER = re.compile(r"arn:[^:]+:ecs:[^:]*:[^:]*:task/([^/]+)/[^/]+")
+
+# ECS also hides throttles and quotas behind errors that otherwise say that the request is wrong.
+_THROTTLED = re.compile("Rate exceeded|[Ll]imit exceeded|limit on the number of")
+
+_STATUSES: Mapping[str, Status] = {
+    "PROVISIONING": Status.SUBMITTED,
+    "PENDING": Status.SUBMITTED,
+    "ACTIVATING": Status.SUBMITTED,
+    "RUNNING": Status.RUNNING,
+    "DEACTIVATING": Status.RUNNING,
+    "STOPPING": Status.RUNNING,
+    "DEPROVISIONING": Status.RUNNING,
+}
+"""The life of a task before its end (ECS developer guide, "Task lifecycle")."""
+
+_ENDED = frozenset({"STOPPED", "DELETED"})
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where tasks run, on Fargate; `container` is the worker's name in every task definition."""
+
+    container: str
+    subnets: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
+    public_ip: PublicIp = "DISABLED"
+    spot: bool = False
+
+
+class EcsTarget:
+    """Starts jobs as ECS tasks. `client` must be one of `switchyard.clients`, which knows what may be repeated."""
+
+    def __init__(
+        self, client: ECSClient, placement: Placement, *, jobs_table: str, environment: str, grace_seconds: float
+    ) -> None:
+        self._client = client
+        self._placement = placement
+        self._jobs_table = jobs_table
+        self._environment = environment
+        self._grace_seconds = grace_seconds
+
+    def start(self, job: Job) -> str:
+        """Runs the job's task and gives its ARN. StartRefused, StartThrottled, or OutcomeUnknown."""
+        with counted():
+            return self._run(job)
+
+    def _run(self, job: Job) -> str:
+        overrides = self._overrides_of(job)
+        size = len(json.dumps(overrides))
+        if size > _MAX_OVERRIDES:
+            raise StartRefused(f"RunTask: the overrides have {size} characters; ECS takes {_MAX_OVERRIDES}")
+        token = token_of(job)
+        try:
+            answer = self._client.run_task(
+                cluster=job.request.target.queue,
+                taskDefinition=job.request.target.definition,
+                clientToken=token,
+                startedBy=token,
+                count=1,
+                overrides=overrides,
+                enableECSManagedTags=True,
+                propagateTags="TASK_DEFINITION",
+                tags=[
+                    {"key": "JobId", "value": job.id},
+                    {"key": "Kind", "value": job.request.kind},
+                    {"key": "Environment", "value": legal_tag(self._environment)},
+                ],
+                **self._place(),
+            )
+        except ParamValidationError as error:
+            raise StartRefused(f"RunTask: {error}") from error
+        except NoCredentialsError as error:
+            raise StartThrottled(f"RunTask was never sent: {error}") from error
+        except ClientError as error:
+            _count_retries(error.response)
+            if task := _conflicting_task(error):
+                return task
+            raise self._verdict(error) from error
+        except BotoCoreError as error:
+            # The last attempt may never have been sent; what became of those before, nobody knows.
+            raise self._unknown(error) from error
+        _count_retries(answer)
+        return self._task_of(answer)
+
+    def _place(self) -> dict[str, Any]:
+        placement = self._placement
+        awsvpc = {
+            "subnets": list(placement.subnets),
+            "securityGroups": list(placement.security_groups),
+            "assignPublicIp": placement.public_ip,
+        }
+        capacity: dict[str, Any] = (
+            {"capacityProviderStrategy": [{"capacityProvider": "FARGATE_SPOT", "weight": 1}]}
+            if placement.spot
+            else {"launchType": "FARGATE"}
+        )
+        return {"networkConfiguration": {"awsvpcConfiguration": awsvpc}, **capacity}
+
+    def _overrides_of(self, job: Job) -> TaskOverrideTypeDef:
+        # Nothing of a user's size: what a worker needs to know beyond this, it reads from the job's record.
+        variables = environment_of(job, self._jobs_table)
+        variables["DDB_TABLE"] = self._jobs_table  # what workers written for the systems before this one read
+        environment = [{"name": name, "value": value} for name, value in variables.items()]
+        return {"containerOverrides": [{"name": self._placement.container, "environment": environment}]}  # type: ignore[typeddict-item]
+
+    def _task_of(self, answer: RunTaskResponseTypeDef) -> str:
+        for task in answer.get("tasks", ()):
+            if arn := task.get("taskArn"):
+                return arn
+        reasons = [failure.get("reason", "?") for failure in answer.get("failures", ())]
+        if not reasons:  # the SDK takes an answer that was cut off for an empty one
+            raise self._unknown("the answer names no task")
+        text = "; ".join(
+            f"{failure.get('reason', '?')} {failure.get('detail', '')}".strip() for failure in answer["failures"]
+        )
+        if answer["ResponseMetadata"].get(IN_DOUBT):
+            raise self._unknown(text)
+        if all(map(is_without_room, reasons)):
+            raise StartThrottled(f"RunTask: no room: {text}")
+        raise StartRefused(f"RunTask: {text}")
+
+    def _verdict(self, error: ClientError) -> StartFailed | OutcomeUnknown:
+        found = verdict("RunTask", error, self._grace_seconds)
+        if isinstance(found, OutcomeUnknown):
+            return found
+        if error.response["ResponseMetadata"].get(IN_DOUBT) or error.response["Error"]["Code"] == "ConflictException":
+            return self._unknown(error)
+        return StartThrottled(f"RunTask: {error}") if _THROTTLED.search(str(error)) else found
+
+    def _unknown(self, reason: object) -> OutcomeUnknown:
+        return OutcomeUnknown(f"RunTask: {reason}", self._grace_seconds)
+
+    def find(self, job: Job) -> str | None:
+        """The task that was run for exactly this claim, if ECS lists one: it does while the task is not to stop."""
+        # With startedBy no other filter is allowed, so that a task that has stopped is not listed. Starting again is
+        # safe then too: a worker that got as far as its fence check has moved the job, and no other gets past its own.
+        pages = self._client.get_paginator("list_tasks").paginate(
+            cluster=job.request.target.queue, startedBy=token_of(job)
+        )
+        return next((arn for page in pages for arn in page["taskArns"]), None)
+
+    def describe(self, target_ids: Iterable[str]) -> Iterator[Run]:
+        """How tasks stand, asked for a hundred at a time. What ECS has forgotten, clusters included, is left out."""
+        clusters: dict[str, list[str]] = defaultdict(list)
+        for arn in target_ids:
+            if match := _CLUSTER.fullmatch(arn):
+                clusters[match[1]].append(arn)
+        for cluster, arns in clusters.items():
+            for some in batched(arns, _DESCRIBE_LIMIT, strict=False):
+                yield from self._described(cluster, list(some))
+
+    def _described(self, cluster: str, arns: list[str]) -> Iterator[Run]:
+        try:
+            tasks = self._client.describe_tasks(cluster=cluster, tasks=arns)["tasks"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ClusterNotFoundException":
+                raise
+            return
+        yield from filter(None, map(run_of, tasks))
+
+    def stop(self, target_id: str) -> None:
+        """Asks for the end of a task; nothing where it has ended or isn't known. ClientError and BotoCoreError pass."""
+        match = _CLUSTER.fullmatch(target_id)
+        if match is None:
+            return
+        try:
+            self._client.stop_task(cluster=match[1], task=target_id, reason=STOPPED)
+        except ClientError as error:
+            if not _is_gone(error):
+                raise
+
+
+def token_of(job: Job) -> str:
+    """What ECS knows a claim by: a `clientToken` (up to 64 characters) that is a `startedBy` (`[A-Za-z0-9-/_]`) too."""
+    return f"switchyard-{stable_hash(job.id, str(job.fence), length=36)}"
+
+
+def _conflicting_task(error: ClientError) -> str | None:
+    """The task that was started with the same token, but other parameters: the settings have changed meanwhile."""
+    if error.response["Error"]["Code"] != "ConflictException":
+        return None
+    ids: list[str] = error.response.get("resourceIds") or []  # type: ignore[assignment]
+    return ids[0] if ids else None
+
+
+def _is_gone(error: ClientError) -> bool:
+    code, text = error.response["Error"]["Code"], error.response["Error"]["Message"]
+    return code == "ClusterNotFoundException" or (code == "InvalidParameterException" and "not found" in text)
+
+
+def _count_retries(answer: Mapping[str, Any]) -> None:
+    if retries := answer["ResponseMetadata"].get("RetryAttempts"):
+        observability.count(Metric.LAUNCH_RETRIES, retries)
+
+
+def run_of(detail: Mapping[str, Any]) -> Run | None:
+    """A run from ECS's description of a task, as DescribeTasks and state change events give it. None if not ours."""
+    state = detail.get("lastStatus", "")
+    claimed = _claimed(detail)
+    if claimed is None or (state not in _STATUSES and state not in _ENDED):
+        return None
+    container, (job_id, fence) = claimed
+    ended = state in _ENDED
+    exit_code = container.get("exitCode")
+    completed = ended and exit_code == 0
+    return Run(
+        target_id=detail["taskArn"],
+        job_id=job_id,
+        fence=fence,
+        status=_STATUSES.get(state, Status.COMPLETED if completed else Status.FAILED),
+        attempts=1 if ended else 0,
+        error=_error_of(detail, container) if ended and not completed else None,
+        # Waiting for a network interface, or for an instance of a capacity provider.
+        queued_since=_moment(detail.get("createdAt")) if state == "PROVISIONING" else None,
+    )
+
+
+def _claimed(detail: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[str, int]] | None:
+    """The container that was given a claim, as far as the task has got one, and that claim."""
+    for override in (detail.get("overrides") or {}).get("containerOverrides") or ():
+        if claim := claim_of(override.get("environment") or ()):
+            name = override.get("name")
+            containers = detail.get("containers") or ()
+            return next((container for container in containers if container.get("name") == name), {}), claim
+    return None
+
+
+def _moment(value: object) -> datetime | None:
+    """A time as boto3 gives it, or as an event does."""
+    if isinstance(value, datetime) or value is None:
+        return value
+    return clock.parse(str(value))
+
+
+def _error_of(detail: Mapping[str, Any], container: Mapping[str, Any]) -> JobError:
+    """Why a task failed, as a stable code. A worker's own message, where there is one, stands before it."""
+    exit_code = container.get("exitCode")
+    reason = (container.get("reason") or "")[:MAX_REASON]
+    stopped_reason = (detail.get("stoppedReason") or "")[:MAX_REASON]
+    stop_code = detail.get("stopCode")
+    if exit_code in _FINAL_VERDICTS:
+        return WORKER_VERDICTS[exit_code]
+    if "OutOfMemory" in reason:
+        return OUT_OF_MEMORY
+    if stop_code in _HOST_LOST:
+        return JobError("HOST_LOST", "the capacity that ran the task was taken away")
+    if stop_code in _STOPPED:
+        return JobError("STOPPED", stopped_reason or "the task was stopped from outside")
+    if exit_code is None:
+        return JobError("NOT_STARTED", stopped_reason or reason or "ECS ended the task before its container ran")
+    return WORKER_VERDICTS.get(exit_code) or crashed(exit_code, reason)
+
+
+_FINAL_VERDICTS = (65, 77)
+"""Exit codes that stand whoever stopped the task; 75 is also how a worker ends that was told to stop."""
+
+_HOST_LOST = frozenset({"SpotInterruption", "TerminationNotice", "InfrastructureHealth"})
+_STOPPED = frozenset({"UserInitiated", "ServiceSchedulerInitiated"})
