@@ -86,4 +86,5 @@ class Crashing:
         self._countdown = countdown
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - it stands for anything
-        return self._countdown.around(getattr(self._inner, name))
+        value = getattr(self._inner, name)
+        return self._countdown.around(value) if callable(value) else value  # a client has `exceptions` too

@@ -1,0 +1,451 @@
+"""What the API needs of JobsTable, on moto: announcing is atomic, reading is exact, a list costs one Query a page."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from boto3.dynamodb.types import TypeSerializer
+from botocore.exceptions import ClientError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from switchyard import clock
+from switchyard.jobs import Job, JobError, Source, Status, TargetSpec, WorkRequest
+from switchyard.lanes import Lane
+from switchyard.records import BadToken, Filters, Known, Page, Record, Records
+from switchyard.store import Claimed, Store
+from tests.conftest import Aws
+from tests.fakes.crashing import Countdown, Crashing, Killed
+from tests.requests import SENT_AT
+
+LANE = Lane("images", 5)
+
+
+@pytest.fixture
+def records(aws: Aws) -> Records:
+    return Records(aws.dynamodb, aws.jobs_table)
+
+
+@pytest.fixture
+def store(aws: Aws) -> Store:
+    return Store(aws.dynamodb, aws.jobs_table, aws.lanes_table, keep_ended_jobs=timedelta(days=30))
+
+
+def request(job_id: str = "a", **changes: Any) -> WorkRequest:  # noqa: ANN401 - any field
+    return replace(
+        WorkRequest(
+            job_id=job_id,
+            kind="image-processing",
+            lane=LANE.name,
+            target=TargetSpec("ecs", "cluster", "definition"),
+            source=Source("media", "", "v1", "m1"),
+            sent_at=SENT_AT,
+            user_id="ada",
+            input={"imageUrls": ["s3://media/a.jpg"]},
+            metadata={"score": 0.5, "count": 2, "name": "Żółw"},
+            announced=True,
+        ),
+        **changes,
+    )
+
+
+def put(aws: Aws, **attributes: Any) -> None:  # noqa: ANN401 - any attribute
+    """A row as any program may write it."""
+    aws.dynamodb.put_item(TableName=aws.jobs_table, Item=TypeSerializer().serialize(attributes)["M"])
+
+
+def announced(records: Records, job_id: str = "a", by: str = "one") -> None:
+    assert records.announce(request(job_id), fingerprint="f", announced_by=by) is None
+
+
+def claimed(store: Store, job_id: str = "a") -> Job:
+    found = store.get(job_id)
+    assert found is not None
+    outcome = store.claim(found.request, found, LANE)
+    assert isinstance(outcome, Claimed), outcome
+    return outcome.job
+
+
+# ---- announcing ------------------------------------------------------------------------------------------------------
+
+
+def test_an_announced_job_is_pending(records: Records, store: Store) -> None:
+    announced(records)
+    found = store.get("a")
+    assert found is not None
+    assert (found.status, found.fence, found.request) == (Status.PENDING, 0, request())
+
+
+def test_an_announced_job_can_be_claimed(records: Records, store: Store) -> None:
+    announced(records)
+    assert claimed(store).fence == 1
+
+
+def test_a_second_announcement_finds_the_first(records: Records) -> None:
+    announced(records)
+    again = records.announce(request(kind="other"), fingerprint="g", announced_by="two")
+    assert again == Known(request(), "f", is_pending=True)
+
+
+def test_a_second_announcement_changes_nothing(records: Records, store: Store) -> None:
+    announced(records)
+    records.announce(request(kind="other"), fingerprint="g", announced_by="two")
+    found = store.get("a")
+    assert found is not None
+    assert found.request == request()
+
+
+def test_an_announcement_that_the_sdk_repeats_is_one(records: Records) -> None:
+    announced(records, by="one")
+    assert records.announce(request(), fingerprint="f", announced_by="one") is None
+
+
+def test_a_row_of_another_program_is_known_without_a_request(records: Records, aws: Aws) -> None:
+    put(aws, jobId="a", status="PENDING")
+    assert records.announce(request(), fingerprint="f", announced_by="one") == Known(None, None, is_pending=True)
+
+
+def test_a_claimed_job_is_known_and_no_longer_pending(records: Records, store: Store) -> None:
+    announced(records)
+    claimed(store)
+    assert records.announce(request(), fingerprint="f", announced_by="two") == Known(request(), "f", is_pending=False)
+
+
+def test_a_pending_job_can_be_announced_again(records: Records) -> None:
+    announced(records)
+    assert records.announce_again("a", announced_by="two")
+
+
+def test_a_claimed_job_is_not_announced_again(records: Records, store: Store) -> None:
+    announced(records)
+    claimed(store)
+    assert not records.announce_again("a", announced_by="two")
+
+
+def test_a_job_that_is_gone_is_not_announced_again(records: Records) -> None:
+    assert not records.announce_again("a", announced_by="two")
+    assert records.read("a") is None
+
+
+# ---- withdrawing -----------------------------------------------------------------------------------------------------
+
+
+def test_a_withdrawn_job_is_gone(records: Records) -> None:
+    announced(records)
+    assert records.withdraw("a", announced_by="one")
+    assert records.read("a") is None
+
+
+def test_a_job_is_withdrawn_twice_without_harm(records: Records) -> None:
+    announced(records)
+    records.withdraw("a", announced_by="one")
+    assert records.withdraw("a", announced_by="one")
+
+
+def test_a_claimed_job_stays_and_counts_as_sent(records: Records, store: Store) -> None:
+    announced(records)
+    claimed(store)
+    assert not records.withdraw("a", announced_by="one")
+    assert records.read("a") is not None
+
+
+def test_a_job_whose_claim_was_undone_stays_and_counts_as_sent(records: Records, store: Store) -> None:
+    announced(records)
+    store.undo_claim(claimed(store), JobError("START_REFUSED", "no"))
+    assert not records.withdraw("a", announced_by="one")
+    assert records.read("a") is not None
+
+
+def test_a_job_that_another_request_announced_since_stays(records: Records) -> None:
+    announced(records, by="one")
+    records.announce_again("a", announced_by="two")
+    assert records.withdraw("a", announced_by="one")
+    assert records.read("a") is not None
+
+
+def test_who_announced_it_last_can_withdraw_it(records: Records) -> None:
+    announced(records, by="one")
+    records.announce_again("a", announced_by="two")
+    records.withdraw("a", announced_by="two")
+    assert records.read("a") is None
+
+
+@pytest.mark.parametrize("after_effect", [False, True])
+def test_a_process_that_dies_while_it_announces_leaves_a_job_or_none(aws: Aws, *, after_effect: bool) -> None:
+    client: Any = Crashing(aws.dynamodb, Countdown(0, after_effect=after_effect))
+    with pytest.raises(Killed):
+        Records(client, aws.jobs_table).announce(request(), fingerprint="f", announced_by="one")
+    found = Records(aws.dynamodb, aws.jobs_table).read("a")
+    assert (found is not None) == after_effect
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_job_is_none(records: Records) -> None:
+    assert records.read("a") is None
+
+
+def test_an_announced_job_reads_as_it_was_asked_for(records: Records) -> None:
+    announced(records)
+    found = records.read("a")
+    assert found is not None
+    assert (found["jobId"], found["kind"], found["status"], found["userId"]) == (
+        "a",
+        "image-processing",
+        "PENDING",
+        "ada",
+    )
+    assert json.loads(found["metadata"]) == request().metadata
+
+
+@pytest.mark.parametrize(
+    "value",
+    [0, 7, -3, 10**30, 0.95, -0.5, "", "1", True, False, None, [], {}, [1, [2.5, {"a": None}]], {"é": ["x", False]}],
+)
+def test_a_result_comes_back_as_json_has_it(records: Records, aws: Aws, value: object) -> None:
+    # As DynamoDB's own clients do it, which know no binary fractions.
+    put(aws, jobId="a", result={"value": json.loads(json.dumps(value), parse_float=Decimal)})
+    found = records.read("a")
+    assert found is not None
+    back = found["result"]["value"]
+    assert (back, type(back)) == (value, type(value))
+
+
+def test_a_set_comes_back_as_a_list(records: Records, aws: Aws) -> None:
+    put(aws, jobId="a", result={"names": {"b", "a"}, "numbers": {3, 1}})
+    found = records.read("a")
+    assert found is not None
+    assert found["result"] == {"names": ["a", "b"], "numbers": [1, 3]}
+
+
+def test_bytes_come_back_as_null(records: Records, aws: Aws) -> None:
+    put(aws, jobId="a", result={"blob": b"\x00"})
+    found = records.read("a")
+    assert found is not None
+    assert found["result"] == {"blob": None}
+
+
+def test_what_is_nobodys_business_is_not_read(records: Records, aws: Aws) -> None:
+    put(aws, jobId="a", fingerprint="f", announcedBy="one", pastVersions=["v0"], runId="r", targetId="t")
+    assert records.read("a") == {"jobId": "a"}
+
+
+# ---- listing ---------------------------------------------------------------------------------------------------------
+
+USERS = ("ada", "bob")
+KINDS = ("image-processing", "stream-recording")
+STATUSES = ("PENDING", "RUNNING", "COMPLETED")
+
+
+def listed(records: Records, filters: Filters, limit: int) -> list[Page]:
+    """Every page of a list."""
+    pages = [records.page(filters, limit)]
+    while pages[-1].next_token is not None:
+        pages.append(records.page(filters, limit, pages[-1].next_token))
+    return pages
+
+
+def jobs(pages: list[Page]) -> list[str]:
+    return [job["jobId"] for page in pages for job in page.jobs]
+
+
+def at(second: int) -> str:
+    return clock.iso(SENT_AT + timedelta(seconds=second))
+
+
+def populate(aws: Aws, count: int) -> list[Record]:
+    """Jobs of every user, kind and status; several share a moment."""
+    rows = [
+        {
+            "jobId": f"job-{number:03}",
+            "userId": USERS[number % 2],
+            "kind": KINDS[number // 2 % 2],
+            "status": STATUSES[number // 4 % 3],
+            "createdAt": at(number // 3),
+        }
+        for number in range(count)
+    ]
+    for row in rows:
+        put(aws, **row)
+    return rows
+
+
+def matching(rows: list[Record], filters: Filters) -> list[Record]:
+    wanted = {"userId": filters.user_id, "kind": filters.kind, "status": filters.status}
+    return [row for row in rows if all(value in (None, row[name]) for name, value in wanted.items())]
+
+
+some_filters = st.builds(
+    Filters,
+    st.sampled_from([None, *USERS]),
+    st.sampled_from([None, *KINDS]),
+    st.sampled_from([None, *STATUSES]),
+).filter(lambda filters: filters != Filters())
+
+
+@pytest.fixture
+def populated(aws: Aws) -> list[Record]:
+    return populate(aws, 48)
+
+
+@given(filters=some_filters, limit=st.integers(1, 60))
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_pages_hold_every_job_once(records: Records, populated: list[Record], filters: Filters, limit: int) -> None:
+    expected = sorted(row["jobId"] for row in matching(populated, filters))
+    assert sorted(jobs(listed(records, filters, limit))) == expected
+
+
+@given(filters=some_filters, limit=st.integers(1, 60))
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_pages_hold_the_newest_first(records: Records, populated: list[Record], filters: Filters, limit: int) -> None:
+    times = [job["createdAt"] for page in listed(records, filters, limit) for job in page.jobs]
+    assert times == sorted(times, reverse=True)
+
+
+@given(filters=some_filters, limit=st.integers(1, 60))
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_page_is_longer_than_asked(records: Records, populated: list[Record], filters: Filters, limit: int) -> None:
+    assert all(len(page.jobs) <= limit for page in listed(records, filters, limit))
+
+
+def test_a_listed_job_says_whose_and_what_it_is(records: Records, populated: list[Record]) -> None:
+    (job,) = records.page(Filters(user_id="ada"), 1).jobs
+    assert job == {
+        "jobId": "job-046",
+        "userId": "ada",
+        "kind": "stream-recording",
+        "status": "COMPLETED",
+        "createdAt": at(15),
+    }
+
+
+def test_a_job_that_comes_while_one_pages_moves_nothing(records: Records, aws: Aws, populated: list[Record]) -> None:
+    first = records.page(Filters(user_id="ada"), 5)
+    put(aws, jobId="newer", userId="ada", kind=KINDS[0], status="PENDING", createdAt=at(1000))
+    second = records.page(Filters(user_id="ada"), 5, first.next_token)
+    assert jobs([first, second]) == [row["jobId"] for row in reversed(populated) if row["userId"] == "ada"][:10]
+
+
+class Counting:
+    """A client that keeps what it was asked."""
+
+    def __init__(self, inner: object) -> None:
+        self._inner = inner
+        self.calls: list[tuple[str, Mapping[str, Any]]] = []
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - it stands for anything
+        real = getattr(self._inner, name)
+        if not callable(real):
+            return real
+
+        def call(**parameters: object) -> object:
+            self.calls.append((name, parameters))
+            return real(**parameters)
+
+        return call
+
+
+@given(filters=some_filters, limit=st.integers(1, 100))
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_page_is_one_query_with_a_bound(aws: Aws, populated: list[Record], filters: Filters, limit: int) -> None:
+    client: Any = Counting(aws.dynamodb)
+    Records(client, aws.jobs_table).page(filters, limit)
+    ((name, parameters),) = client.calls
+    assert name == "query"
+    assert parameters["Limit"] <= 500
+
+
+def test_a_filter_that_matches_little_gives_short_pages_that_go_on(
+    records: Records, aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("switchyard.records._LOOKED_AT", 7)
+    rows = populate(aws, 48)
+    filters = Filters(user_id="ada", kind=KINDS[0], status="COMPLETED")
+    pages = listed(records, filters, 3)
+    assert jobs(pages) == [row["jobId"] for row in reversed(matching(rows, filters))]
+    assert any(len(page.jobs) < 3 for page in pages[:-1])
+
+
+def test_a_list_of_nothing_is_empty(records: Records) -> None:
+    assert records.page(Filters(user_id="nobody"), 10) == Page([], None)
+
+
+# ---- tokens ----------------------------------------------------------------------------------------------------------
+
+
+def token(records: Records, filters: Filters) -> str:
+    given_token = records.page(filters, 1).next_token
+    assert given_token is not None
+    return given_token
+
+
+@pytest.mark.parametrize(
+    "others",
+    [Filters(user_id="bob"), Filters(user_id="ada", kind=KINDS[0]), Filters(kind="ada"), Filters(status="ada")],
+)
+def test_a_token_is_of_its_list_alone(records: Records, populated: list[Record], others: Filters) -> None:
+    foreign = token(records, Filters(user_id="ada"))
+    with pytest.raises(BadToken):
+        records.page(others, 1, foreign)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    ["", "x", "=", "AAAA", "é", "\ud800", "bnVsbA", "W10", "WzEsMiwzXQ", "W" * 5000, "Ww" * 40_000, "{}", "MTIz", "\0"],
+)
+def test_what_is_no_token_is_refused(records: Records, bad: str) -> None:
+    with pytest.raises(BadToken):
+        records.page(Filters(user_id="ada"), 1, bad)
+
+
+@given(bad=st.text(max_size=200) | st.binary(max_size=200).map(lambda raw: raw.hex()))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_text_breaks_a_list(records: Records, bad: str) -> None:
+    with pytest.raises(BadToken):
+        records.page(Filters(user_id="ada"), 1, bad)
+
+
+@given(data=st.data())
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_token_that_was_tampered_with_is_refused_or_stays_in_its_list(
+    records: Records, populated: list[Record], data: st.DataObject
+) -> None:
+    whole = token(records, Filters(user_id="ada"))
+    position = data.draw(st.integers(0, len(whole) - 1))
+    tampered = whole[:position] + data.draw(st.sampled_from("Aaz09-_")) + whole[position + 1 :]
+    try:
+        page = records.page(Filters(user_id="ada"), 100, tampered)
+    except BadToken:
+        return
+    assert {job["userId"] for job in page.jobs} <= {"ada"}
+
+
+# ---- faults ----------------------------------------------------------------------------------------------------------
+
+
+def test_throttling_is_not_taken_for_an_answer(aws: Aws) -> None:
+    class Throttled:
+        exceptions = aws.dynamodb.exceptions
+
+        def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - it stands for anything
+            def call(**_: object) -> object:
+                raise ClientError({"Error": {"Code": "ThrottlingException"}}, name)
+
+            return call
+
+    client: Any = Throttled()
+    records = Records(client, aws.jobs_table)
+    for call in (
+        lambda: records.announce(request(), fingerprint="f", announced_by="one"),
+        lambda: records.announce_again("a", announced_by="one"),
+        lambda: records.withdraw("a", announced_by="one"),
+        lambda: records.read("a"),
+        lambda: records.page(Filters(user_id="ada"), 1),
+    ):
+        with pytest.raises(ClientError):
+            call()
