@@ -66,37 +66,37 @@ class Request:
     body: str | None = field(default=None, repr=False)
     body_is_base64: bool = field(default=False, repr=False)
 
-    def json(self, schema: str) -> dict[str, Any]:
+    def json(self, schema: str, limit: int = MAX_BODY) -> dict[str, Any]:
         """The body, which is as `components.schemas.<schema>` of openapi.json demands, defaults filled in.
 
         Raises:
-            Problem: 400 with every rule that is broken, 413 for a body over `MAX_BODY`, 415 for another content type.
+            Problem: 400 with every rule that is broken, 413 for more than `limit` bytes, 415 for another content type.
         """
         media_type = self.headers.get("content-type", "application/json")
         if media_type != "application/json" and media_type.partition(";")[0].strip().lower() != "application/json":
             raise Problem(415, "UNSUPPORTED_MEDIA_TYPE", "The body has to be application/json.")
         validate = _validator(schema)
-        value = _parse(self._text())
+        value = _parse(self._text(limit))
         try:
             return cast("dict[str, Any]", validate(value))
         except ValueError as error:
             broken: Iterable[Any] = getattr(error, "errors", ())
-            raise _invalid(*dict.fromkeys(_detail(each) for each in broken)) from None
+            raise invalid(*dict.fromkeys(_detail(each) for each in broken)) from None
 
-    def _text(self) -> str:
+    def _text(self, limit: int) -> str:
         body = self.body or ""
         try:
             if self.body_is_base64:
-                if len(body) > 2 * MAX_BODY:
-                    raise _too_large()
+                if len(body) > 2 * limit:
+                    raise _too_large(limit)
                 data = base64.b64decode(body, validate=True)
                 text = data.decode()
             else:
                 data, text = body.encode(), body
         except ValueError:
-            raise _invalid("the body is not valid UTF-8") from None
-        if len(data) > MAX_BODY:
-            raise _too_large()
+            raise invalid("the body is not valid UTF-8") from None
+        if len(data) > limit:
+            raise _too_large(limit)
         return text
 
 
@@ -248,12 +248,13 @@ def _unavailable(error: ClientError | BotoCoreError | RetryableError) -> Problem
     return Problem(503, "UNAVAILABLE", message, headers={"Retry-After": str(math.ceil(wait or _RETRY_AFTER))})
 
 
-def _invalid(*details: str) -> Problem:
+def invalid(*details: str) -> Problem:
+    """400 INVALID_REQUEST; `details` say what is wrong, without what the caller sent."""
     return Problem(400, "INVALID_REQUEST", "The request is not as it should be.", details[:_MAX_DETAILS])
 
 
-def _too_large() -> Problem:
-    return Problem(413, "TOO_LARGE", f"The body may have {MAX_BODY // 1024} KiB at most.")
+def _too_large(limit: int) -> Problem:
+    return Problem(413, "TOO_LARGE", f"The body may have {limit // 1024} KiB at most.")
 
 
 # ---- bodies ---------------------------------------------------------------------------------------------------------
@@ -266,13 +267,13 @@ def _parse(text: str) -> object:
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
-        raise _invalid(_TOO_DEEP) from None
+        raise invalid(_TOO_DEEP) from None
     except UnicodeEncodeError:
-        raise _invalid("the body holds half of a surrogate pair") from None
+        raise invalid("the body holds half of a surrogate pair") from None
     except ValueError:
-        raise _invalid("the body is not JSON") from None
+        raise invalid("the body is not JSON") from None
     if text.count("{") + text.count("[") > MAX_DEPTH and _deeper(value, MAX_DEPTH):
-        raise _invalid(_TOO_DEEP)
+        raise invalid(_TOO_DEEP)
     return value
 
 
@@ -294,19 +295,19 @@ def _deeper(value: object, depth: int) -> bool:
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise _invalid("the body has an object with the same name twice")
+        raise invalid("the body has an object with the same name twice")
     return found
 
 
 def _number(digits: str) -> float:
     value = float(digits)
     if math.isinf(value):
-        raise _invalid("the body has a number that is too large")
+        raise invalid("the body has a number that is too large")
     return value
 
 
 def _no_number(_: str) -> NoReturn:
-    raise _invalid("the body is not JSON: NaN and Infinity are no numbers")
+    raise invalid("the body is not JSON: NaN and Infinity are no numbers")
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_number, parse_constant=_no_number)
@@ -336,8 +337,7 @@ def _detail(broken: Any) -> str:  # noqa: ANN401 - fastjsonschema's exception, w
     match broken.rule:
         case "additionalProperties":
             return f"{where} may have no other fields than {', '.join(broken.definition['properties'])}"
-        case "oneOf":
-            names = (each["required"][0] for each in broken.rule_definition)
-            return f"{where} must have exactly one of {' and '.join(names)}"
+        case "oneOf" | "anyOf":
+            return f"{where} {broken.definition['description']}"
         case _:
             return f"the body{broken.message.removeprefix('data')}"

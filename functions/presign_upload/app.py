@@ -1,0 +1,38 @@
+"""/uploads/presign and /uploads/multipart…: signs uploads for one prefix of one bucket, and puts parts together."""
+
+from functools import cache
+from typing import Any
+
+from switchyard import clients
+from switchyard.http import Api
+from switchyard.observability import handler
+from switchyard.settings import PresignUploadSettings
+from switchyard.uploads import Uploads
+
+
+@cache
+def api() -> Api:
+    """Made once an execution environment."""
+    settings = PresignUploadSettings.from_env()
+    uploads = Uploads(
+        client=clients.s3(),
+        bucket=settings.s3_bucket,
+        prefix=settings.upload_prefix,
+        lifetime=settings.upload_url_seconds,
+        max_bytes=settings.max_upload_bytes,
+    )
+    routes = {
+        "POST /uploads/presign": uploads.presign,
+        "POST /uploads/multipart": uploads.create,
+        "GET /uploads/multipart": uploads.parts,
+        "DELETE /uploads/multipart": uploads.abort,
+        "POST /uploads/multipart/parts": uploads.sign_parts,
+        "POST /uploads/multipart/complete": uploads.complete,
+    }
+    return Api(routes, settings.cors_origins)
+
+
+@handler
+def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """Answers one request."""
+    return api().handle(event, context)
