@@ -24,6 +24,7 @@ def function() -> Queue:
             id_pattern=settings.video_id_pattern,
             allowed_buckets=settings.source_buckets,
         ),
+        dead_letters=wiring.dead_letter_queue(settings.dead_letter_queue_url),
     )
     return Queue(clients.sqs(), settings.queue_url, settings.max_receive_count, intake.handle, intake.exhausted)
 

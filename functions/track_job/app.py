@@ -1,17 +1,25 @@
-"""State changes of Batch jobs (EventBridge → SQS) → status, a free slot, the next waiting job."""
+"""State changes of Batch jobs and ECS tasks (EventBridge → SQS) → status, a free slot, the next waiting job."""
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from switchyard import clients, wiring
 from switchyard.errors import InvalidMessage, SwitchyardError
+from switchyard.jobs import Run
 from switchyard.observability import handler, logger
 from switchyard.queues import DeadLetterQueue, Message, Queue
 from switchyard.settings import TrackJobSettings
-from switchyard.targets import batch
+from switchyard.targets import batch, ecs
 from switchyard.tracking import Tracker
+
+READERS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], Run | None]]] = {
+    "Batch Job State Change": ("jobId", batch.run_of),
+    "ECS Task State Change": ("taskArn", ecs.run_of),
+}
+"""Which field of an event's detail names the run, and what reads it, by `detail-type`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +32,10 @@ class TrackJob:
     def handle(self, message: Message) -> None:
         """Applies one state change; those of jobs that aren't ours are ignored."""
         try:
-            detail = _detail(message.body)
+            run = _run(message.body)
         except InvalidMessage as error:
             self.rejected.send(message.body, error)
             return
-        run = batch.run_of(detail)
         if run is None:
             logger.info("ignored: not one of our jobs", message_id=message.id)
             return
@@ -40,14 +47,18 @@ class TrackJob:
         return True
 
 
-def _detail(body: str) -> dict[str, Any]:
+def _run(body: str) -> Run | None:
     try:
-        detail = json.loads(body)["detail"]
+        event = json.loads(body)
+        kind, detail = event["detail-type"], event["detail"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise InvalidMessage("not an EventBridge event") from None
-    if not isinstance(detail, dict) or not isinstance(detail.get("jobId"), str):
-        raise InvalidMessage("not a Batch job state change")
-    return detail
+    if not isinstance(kind, str) or kind not in READERS:
+        raise InvalidMessage("neither a Batch job's nor an ECS task's state change")
+    name, run_of = READERS[kind]
+    if not isinstance(detail, dict) or not isinstance(detail.get(name), str):
+        raise InvalidMessage(f"{kind}: the detail names no {name}")
+    return run_of(detail)
 
 
 @cache
@@ -56,7 +67,7 @@ def function() -> Queue:
     settings = TrackJobSettings.from_env()
     track = TrackJob(
         tracker=wiring.tracker(wiring.dispatcher(settings)),
-        rejected=DeadLetterQueue(clients.sqs(), settings.track_dead_letter_queue_url),
+        rejected=wiring.dead_letter_queue(settings.track_dead_letter_queue_url),
     )
     return Queue(clients.sqs(), settings.queue_url, settings.max_receive_count, track.handle, track.exhausted)
 

@@ -4,7 +4,9 @@ SwitchyardError
 ├── SettingsError            a function is configured wrongly; raised once, at start
 ├── PermanentError           the sender's fault: the message goes to the dead-letter queue with the reason, at once
 │   ├── InvalidMessage
-│   └── SourceNotAllowed
+│   ├── SourceNotAllowed
+│   ├── UrlRefused
+│   └── KindNotConfigured
 ├── RetryableError           not now: the message goes back to its queue for `retry_after` seconds
 │   ├── LaneIsFull           only with AT_CAPACITY=return
 │   ├── ClaimInFlight        another delivery of the same message holds a claim that is still young
@@ -48,6 +50,18 @@ class SourceNotAllowed(PermanentError):
     """The message points at a bucket this deployment does not serve."""
 
     code = "SOURCE_NOT_ALLOWED"
+
+
+class UrlRefused(PermanentError):
+    """The message names a URL that must not be fetched, or that is not of this system's bucket."""
+
+    code = "URL_NOT_ALLOWED"
+
+
+class KindNotConfigured(PermanentError):
+    """This deployment has nothing that runs jobs of that kind."""
+
+    code = "KIND_NOT_CONFIGURED"
 
 
 class RetryableError(SwitchyardError):

@@ -1,10 +1,11 @@
 """From a message to its jobs: reads it, dispatches what it asks for, dead-letters what can't be."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from switchyard.dispatch import Dispatcher
+from switchyard.dispatch import DeadLetters, Dispatcher
 from switchyard.errors import (
     ClaimInFlight,
     LaneIsFull,
@@ -16,7 +17,7 @@ from switchyard.errors import (
     Unavailable,
 )
 from switchyard.jobs import WorkRequest
-from switchyard.messages import Envelope, Parsed, VideoWork, redrive_body
+from switchyard.messages import Envelope, Parsed, redrive_body
 from switchyard.observability import logger
 from switchyard.queues import Message
 
@@ -31,12 +32,20 @@ class RequestsFailed(RetryableError):
         self.code = first.code
 
 
+class Work(Protocol):
+    """How the messages of a queue become requests."""
+
+    def parse(self, body: str, envelope: Envelope) -> Parsed:
+        """Reads a message body. Never raises for what it holds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Intake:
     """What a queue of requests does with a message; `handle` and `exhausted` are as `queues.Queue` wants them."""
 
     dispatcher: Dispatcher
-    work: VideoWork
+    work: Work
+    dead_letters: DeadLetters
 
     def handle(self, message: Message) -> None:
         """Gives every request of a message its turn; RequestsFailed names those that have to come back."""
@@ -62,7 +71,7 @@ class Intake:
             if isinstance(failure, OutcomeUnknown | ClaimInFlight):
                 logger.warning("left to the reconciler", job_id=request.job_id, error_type=failure.code)
                 continue
-            self.dispatcher.dead_letters[request.lane].send(redrive_body(request), failure)
+            self.dead_letters.send(redrive_body(request), failure)
             self.dispatcher.give_up(request, failure)
         self._reject(message, self._parse(message))
         return True
@@ -83,4 +92,4 @@ class Intake:
     def _reject(self, message: Message, parsed: Parsed) -> None:
         for rejected in parsed.rejected:
             video_id = message.attributes.get("video_id")
-            self.dispatcher.dead_letters[self.work.lane].send(rejected.body, rejected.error, video_id=video_id)
+            self.dead_letters.send(rejected.body, rejected.error, video_id=video_id)

@@ -1,5 +1,7 @@
 """Reads the messages that ask for a video job. Pure; every accepted shape is described in docs/messages.md.
 
+Job messages, which ask for anything else, are read by `tasks`, in the same terms.
+
 A message may hold several S3 records; each is read on its own, so that a bad one never touches its siblings.
 """
 
@@ -19,7 +21,7 @@ from switchyard.names import legal_name, stable_hash
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _MAX_KEY_BYTES = 1024
 _MAX_ID_LENGTH = 256
-_MAX_VERSION_LENGTH = 1024
+MAX_VERSION_LENGTH = 1024
 _MAX_VERSION_PART_LENGTH = 256
 _JSON_TYPE_NAMES = {list: "a list", str: "a string", int: "a number", float: "a number", bool: "a boolean"}
 
@@ -72,7 +74,7 @@ class VideoWork:
         """Reads a message body in any of the accepted shapes. Never raises for what the body holds."""
         parsed = Parsed()
         try:
-            for fragment, read in _parts(_decode(body)):
+            for fragment, read in _parts(decode(body)):
                 try:
                     parsed.requests.append(self._request(read(fragment, envelope), envelope))
                 except PermanentError as error:
@@ -87,7 +89,7 @@ class VideoWork:
             raise SourceNotAllowed(f"the bucket {source.bucket!r} is not among SOURCE_BUCKETS")
         video_id = (
             message.video_id
-            or _identifier({"video_id": envelope.video_id}, "video_id")
+            or identifier({"video_id": envelope.video_id}, "video_id")
             or self._id_from_key(source.key)
             or stable_hash(source.bucket, source.key)
         )
@@ -111,8 +113,13 @@ class VideoWork:
 
 def redrive_body(request: WorkRequest) -> str:
     """A message that asks for the very same work again, job id and source version included."""
+    fields = _object_message(request) if request.source.is_object else _job_message(request)
+    return json.dumps({name: value for name, value in fields.items() if value is not None})
+
+
+def _object_message(request: WorkRequest) -> dict[str, Any]:
     source = request.source
-    fields = {
+    return {
         "bucket": source.bucket,
         "key": source.key,
         "versionId": source.version_id,
@@ -123,13 +130,25 @@ def redrive_body(request: WorkRequest) -> str:
         "video_id": request.video_id,
         "user_id": request.user_id,
     }
-    return json.dumps({name: value for name, value in fields.items() if value is not None})
+
+
+def _job_message(request: WorkRequest) -> dict[str, Any]:
+    return {
+        "kind": request.kind,
+        "jobId": request.job_id,
+        **(request.input or {}),
+        "userId": request.user_id,
+        "metadata": request.metadata,
+        "version": request.source.version,
+        "announced": request.announced or None,
+    }
 
 
 type _Reader = Callable[[Mapping[str, Any], Envelope], VideoMessage]
 
 
-def _decode(body: str) -> Mapping[str, Any]:
+def decode(body: str) -> Mapping[str, Any]:
+    """A message body as a JSON object; InvalidMessage for anything else."""
     try:
         message = json.loads(body)
     except (ValueError, RecursionError):
@@ -144,7 +163,7 @@ def _parts(message: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], _Rea
     """The requests a message holds, each with the function that reads it; nothing for `s3:TestEvent`."""
     match message:
         case {"Type": "Notification", "Message": str(inner)}:  # S3 → SNS → SQS without raw delivery
-            yield from _parts(_decode(inner))
+            yield from _parts(decode(inner))
         case {"Event": "s3:TestEvent"}:
             return
         case {"Records": list(records)}:
@@ -227,8 +246,8 @@ def _read_backend(message: Mapping[str, Any], envelope: Envelope) -> VideoMessag
     s3 = _mapping(message, "s3")
     return VideoMessage(
         _plain_source(s3.get("bucket"), s3.get("key"), s3, envelope),
-        video_id=_identifier(_mapping(message, "video"), "id"),
-        user_id=_identifier(message, "userId"),
+        video_id=identifier(_mapping(message, "video"), "id"),
+        user_id=identifier(message, "userId"),
     )
 
 
@@ -238,9 +257,9 @@ def _reader_of(bucket: str, key: str) -> _Reader:
     def read(message: Mapping[str, Any], envelope: Envelope) -> VideoMessage:
         return VideoMessage(
             _plain_source(message.get(bucket), message.get(key), message, envelope),
-            video_id=_identifier(message, "video_id"),
-            job_id=_identifier(message, "job_id"),
-            user_id=_identifier(message, "user_id"),
+            video_id=identifier(message, "video_id"),
+            job_id=identifier(message, "job_id"),
+            user_id=identifier(message, "user_id"),
         )
 
     return read
@@ -257,8 +276,8 @@ def _mapping(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return value
 
 
-def _identifier(parent: Mapping[str, Any], name: str) -> str | None:
-    """An optional id: a string or an integer."""
+def identifier(parent: Mapping[str, Any], name: str) -> str | None:
+    """An optional id: a string or an integer. InvalidMessage for anything else."""
     value = parent.get(name)
     if value is None or value == "":
         return None
@@ -273,13 +292,14 @@ def _is_printable(value: object, limit: int) -> TypeGuard[str]:
     return isinstance(value, str) and 0 < len(value) <= limit and value.isprintable()
 
 
-def _optional_text(value: object, limit: int) -> str | None:
+def optional_text(value: object, limit: int) -> str | None:
+    """Printable text of at most `limit` characters; whatever is none counts as absent."""
     return value if _is_printable(value, limit) else None
 
 
 def _version_id(value: object) -> str | None:
     """An S3 versionId; "null" is every object's in a bucket whose versioning is suspended, and tells nothing apart."""
-    return None if value == "null" else _optional_text(value, _MAX_VERSION_LENGTH)
+    return None if value == "null" else optional_text(value, MAX_VERSION_LENGTH)
 
 
 def _time(value: object) -> datetime | None:
@@ -301,7 +321,7 @@ def _s3_source(
 ) -> Source:
     """The source of an S3 event: versioned by versionId, else by ETag and sequencer."""
     bucket, key = _location(bucket, key)
-    etag, sequencer = (_optional_text(part, _MAX_VERSION_PART_LENGTH) for part in (etag, sequencer))
+    etag, sequencer = (optional_text(part, _MAX_VERSION_PART_LENGTH) for part in (etag, sequencer))
     version_id = _version_id(version_id)
     content = f"{etag}-{sequencer}" if etag and sequencer else None
     version = version_id or content
@@ -321,7 +341,7 @@ def _plain_source(bucket: object, key: object, message: Mapping[str, Any], envel
     """The source of a message that names an object: versioned by the message, or by the S3 versionId it gives."""
     bucket, key = _location(bucket, key)
     version_id = _version_id(message.get("versionId"))
-    version = version_id or _optional_text(message.get("version"), _MAX_VERSION_LENGTH)
+    version = version_id or optional_text(message.get("version"), MAX_VERSION_LENGTH)
     return Source(
         bucket=bucket,
         key=key,
@@ -329,7 +349,7 @@ def _plain_source(bucket: object, key: object, message: Mapping[str, Any], envel
         message_id=envelope.message_id,
         version_id=version_id,
         # What `redrive_body` writes, so that S3's order of uploads still tells old from new; worth nothing without.
-        sequencer=_optional_text(message.get("sequencer"), _MAX_VERSION_LENGTH) if version else None,
+        sequencer=optional_text(message.get("sequencer"), MAX_VERSION_LENGTH) if version else None,
         written_at=_time(message.get("writtenAt")) if version else None,
     )
 

@@ -1,32 +1,50 @@
-"""Puts the parts together for the functions that start jobs: clients, store, lane, target, dispatcher."""
+"""Puts the parts together for the functions that start and end jobs: clients, store, lanes, targets, dispatcher."""
 
 from switchyard import clients, observability
-from switchyard.dispatch import Dispatcher
+from switchyard.cancel import Canceller
+from switchyard.dispatch import DeadLetters, Dispatcher, Target
 from switchyard.lanes import Lane
 from switchyard.queues import DeadLetterQueue
-from switchyard.settings import AtCapacity, LaneSettings
+from switchyard.settings import (
+    AtCapacity,
+    BatchLaneSettings,
+    CancelJobSettings,
+    EcsLaneSettings,
+    JobsSettings,
+    LaneSettings,
+    StoreSettings,
+    TaskSettings,
+)
 from switchyard.store import Store
 from switchyard.targets.batch import BatchTarget
+from switchyard.targets.ecs import EcsTarget, Placement
+from switchyard.tasks import KINDS, TaskWork
 from switchyard.tracking import Tracker
 
 
 def dispatcher(settings: LaneSettings, *, at_capacity: AtCapacity = "wait") -> Dispatcher:
-    """The dispatcher of a function's lane. Also names the environment on its logs and metrics."""
+    """The dispatcher of a function's lanes. Also names the environment on its logs and metrics."""
     observability.configure(settings.environment)
+    grace = settings.claim_grace_seconds
+    targets: dict[str, Target] = {}
+    lanes: list[Lane] = []
+    dead_letters: dict[str, DeadLetters] = {}
+    if isinstance(settings, BatchLaneSettings):
+        targets["batch"] = _batch(settings, grace.total_seconds())
+        lanes.append(Lane(settings.lane, settings.max_concurrent_jobs))
+        dead_letters[settings.lane] = dead_letter_queue(settings.dead_letter_queue_url)
+    if isinstance(settings, EcsLaneSettings) and settings.ecs_cluster:
+        targets["ecs"] = _ecs(settings, _placement(settings), grace.total_seconds())
+        given_up = dead_letter_queue(settings.ecs_dead_letter_queue_url)
+        for kind in KINDS.values():
+            lanes.append(Lane(kind.lane, getattr(settings, kind.limit.lower())))
+            dead_letters[kind.lane] = given_up
     return Dispatcher(
-        store=Store(clients.dynamodb(), settings.jobs_table, settings.lanes_table, keep_ended_jobs=settings.ttl_days),
-        targets={
-            "batch": BatchTarget(
-                clients.batch(),
-                clients.batch_submit(),
-                jobs_table=settings.jobs_table,
-                environment=settings.environment,
-                grace_seconds=settings.claim_grace_seconds.total_seconds(),
-            )
-        },
-        lanes={settings.lane: Lane(settings.lane, settings.max_concurrent_jobs)},
-        dead_letters={settings.lane: DeadLetterQueue(clients.sqs(), settings.dead_letter_queue_url)},
-        grace=settings.claim_grace_seconds,
+        store=_store(settings),
+        targets=targets,
+        lanes={lane.name: lane for lane in lanes},
+        dead_letters=dead_letters,
+        grace=grace,
         max_refusals=settings.max_receive_count,
         at_capacity=at_capacity,
     )
@@ -35,3 +53,59 @@ def dispatcher(settings: LaneSettings, *, at_capacity: AtCapacity = "wait") -> D
 def tracker(dispatcher: Dispatcher) -> Tracker:
     """The tracker that starts waiting jobs by `dispatcher`."""
     return Tracker(dispatcher.store, dispatcher)
+
+
+def canceller(settings: CancelJobSettings) -> Canceller:
+    """What ends jobs on request, wherever they run. It starts none, so it needs to know nothing of how that is done."""
+    observability.configure(settings.environment)
+    return Canceller(_store(settings), {"batch": _batch(settings, 0), "ecs": _ecs(settings, Placement(""), 0)})
+
+
+def task_work(settings: TaskSettings) -> TaskWork:
+    """How job messages become requests. A kind has a task definition where there is a cluster to run it."""
+    definitions = {name: getattr(settings, kind.definition.lower(), "") for name, kind in KINDS.items()}
+    return TaskWork(
+        bucket=settings.s3_bucket,
+        cluster=settings.ecs_cluster,
+        definitions=definitions if settings.ecs_cluster else {},
+        networks=settings.allowed_networks,
+    )
+
+
+def dead_letter_queue(url: str) -> DeadLetterQueue:
+    """A dead-letter queue."""
+    return DeadLetterQueue(clients.sqs(), url)
+
+
+def _store(settings: StoreSettings) -> Store:
+    return Store(clients.dynamodb(), settings.jobs_table, settings.lanes_table, keep_ended_jobs=settings.ttl_days)
+
+
+def _batch(settings: JobsSettings, grace_seconds: float) -> BatchTarget:
+    return BatchTarget(
+        clients.batch(),
+        clients.batch_submit(),
+        jobs_table=settings.jobs_table,
+        environment=settings.environment,
+        grace_seconds=grace_seconds,
+    )
+
+
+def _ecs(settings: JobsSettings, placement: Placement, grace_seconds: float) -> EcsTarget:
+    return EcsTarget(
+        clients.ecs(),
+        placement,
+        jobs_table=settings.jobs_table,
+        environment=settings.environment,
+        grace_seconds=grace_seconds,
+    )
+
+
+def _placement(settings: EcsLaneSettings) -> Placement:
+    return Placement(
+        container=settings.container_name,
+        subnets=settings.subnet_ids,
+        security_groups=settings.security_group_ids,
+        public_ip=settings.assign_public_ip,
+        spot=settings.fargate_spot,
+    )
