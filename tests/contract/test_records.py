@@ -58,8 +58,13 @@ def put(aws: Aws, **attributes: Any) -> None:  # noqa: ANN401 - any attribute
     aws.dynamodb.put_item(TableName=aws.jobs_table, Item=TypeSerializer().serialize(attributes)["M"])
 
 
-def announced(records: Records, job_id: str = "a", by: str = "one") -> None:
-    assert records.announce(request(job_id), fingerprint="f", announced_by=by) is None
+def by(message_id: str) -> WorkRequest:
+    """The request as another HTTP request asks for it."""
+    return request(source=replace(request().source, message_id=message_id))
+
+
+def announced(records: Records) -> None:
+    assert records.announce(request(), fingerprint="f") is None
 
 
 def claimed(store: Store, job_id: str = "a") -> Job:
@@ -87,47 +92,47 @@ def test_an_announced_job_can_be_claimed(records: Records, store: Store) -> None
 
 def test_a_second_announcement_finds_the_first(records: Records) -> None:
     announced(records)
-    again = records.announce(request(kind="other"), fingerprint="g", announced_by="two")
-    assert again == Known(request(), "f", is_pending=True)
+    again = records.announce(replace(by("m2"), kind="other"), fingerprint="g")
+    assert again == Known("f", is_pending=True)
 
 
 def test_a_second_announcement_changes_nothing(records: Records, store: Store) -> None:
     announced(records)
-    records.announce(request(kind="other"), fingerprint="g", announced_by="two")
+    records.announce(replace(by("m2"), kind="other"), fingerprint="g")
     found = store.get("a")
     assert found is not None
     assert found.request == request()
 
 
 def test_an_announcement_that_the_sdk_repeats_is_one(records: Records) -> None:
-    announced(records, by="one")
-    assert records.announce(request(), fingerprint="f", announced_by="one") is None
+    announced(records)
+    assert records.announce(request(), fingerprint="f") is None
 
 
-def test_a_row_of_another_program_is_known_without_a_request(records: Records, aws: Aws) -> None:
+def test_a_row_of_another_program_is_known_without_a_fingerprint(records: Records, aws: Aws) -> None:
     put(aws, jobId="a", status="PENDING")
-    assert records.announce(request(), fingerprint="f", announced_by="one") == Known(None, None, is_pending=True)
+    assert records.announce(request(), fingerprint="f") == Known(None, is_pending=True)
 
 
 def test_a_claimed_job_is_known_and_no_longer_pending(records: Records, store: Store) -> None:
     announced(records)
     claimed(store)
-    assert records.announce(request(), fingerprint="f", announced_by="two") == Known(request(), "f", is_pending=False)
+    assert records.announce(by("m2"), fingerprint="f") == Known("f", is_pending=False)
 
 
 def test_a_pending_job_can_be_announced_again(records: Records) -> None:
     announced(records)
-    assert records.announce_again("a", announced_by="two")
+    assert records.announce_again(by("m2"))
 
 
 def test_a_claimed_job_is_not_announced_again(records: Records, store: Store) -> None:
     announced(records)
     claimed(store)
-    assert not records.announce_again("a", announced_by="two")
+    assert not records.announce_again(by("m2"))
 
 
 def test_a_job_that_is_gone_is_not_announced_again(records: Records) -> None:
-    assert not records.announce_again("a", announced_by="two")
+    assert not records.announce_again(by("m2"))
     assert records.read("a") is None
 
 
@@ -136,41 +141,41 @@ def test_a_job_that_is_gone_is_not_announced_again(records: Records) -> None:
 
 def test_a_withdrawn_job_is_gone(records: Records) -> None:
     announced(records)
-    assert records.withdraw("a", announced_by="one")
+    assert records.withdraw(request())
     assert records.read("a") is None
 
 
 def test_a_job_is_withdrawn_twice_without_harm(records: Records) -> None:
     announced(records)
-    records.withdraw("a", announced_by="one")
-    assert records.withdraw("a", announced_by="one")
+    records.withdraw(request())
+    assert records.withdraw(request())
 
 
 def test_a_claimed_job_stays_and_counts_as_sent(records: Records, store: Store) -> None:
     announced(records)
     claimed(store)
-    assert not records.withdraw("a", announced_by="one")
+    assert not records.withdraw(request())
     assert records.read("a") is not None
 
 
 def test_a_job_whose_claim_was_undone_stays_and_counts_as_sent(records: Records, store: Store) -> None:
     announced(records)
     store.undo_claim(claimed(store), JobError("START_REFUSED", "no"))
-    assert not records.withdraw("a", announced_by="one")
+    assert not records.withdraw(request())
     assert records.read("a") is not None
 
 
 def test_a_job_that_another_request_announced_since_stays(records: Records) -> None:
-    announced(records, by="one")
-    records.announce_again("a", announced_by="two")
-    assert records.withdraw("a", announced_by="one")
+    announced(records)
+    records.announce_again(by("m2"))
+    assert records.withdraw(request())
     assert records.read("a") is not None
 
 
 def test_who_announced_it_last_can_withdraw_it(records: Records) -> None:
-    announced(records, by="one")
-    records.announce_again("a", announced_by="two")
-    records.withdraw("a", announced_by="two")
+    announced(records)
+    records.announce_again(by("m2"))
+    records.withdraw(by("m2"))
     assert records.read("a") is None
 
 
@@ -178,7 +183,7 @@ def test_who_announced_it_last_can_withdraw_it(records: Records) -> None:
 def test_a_process_that_dies_while_it_announces_leaves_a_job_or_none(aws: Aws, *, after_effect: bool) -> None:
     client: Any = Crashing(aws.dynamodb, Countdown(0, after_effect=after_effect))
     with pytest.raises(Killed):
-        Records(client, aws.jobs_table).announce(request(), fingerprint="f", announced_by="one")
+        Records(client, aws.jobs_table).announce(request(), fingerprint="f")
     found = Records(aws.dynamodb, aws.jobs_table).read("a")
     assert (found is not None) == after_effect
 
@@ -441,9 +446,9 @@ def test_throttling_is_not_taken_for_an_answer(aws: Aws) -> None:
     client: Any = Throttled()
     records = Records(client, aws.jobs_table)
     for call in (
-        lambda: records.announce(request(), fingerprint="f", announced_by="one"),
-        lambda: records.announce_again("a", announced_by="one"),
-        lambda: records.withdraw("a", announced_by="one"),
+        lambda: records.announce(request(), fingerprint="f"),
+        lambda: records.announce_again(request()),
+        lambda: records.withdraw(request()),
         lambda: records.read("a"),
         lambda: records.page(Filters(user_id="ada"), 1),
     ):

@@ -56,9 +56,8 @@ class BadToken(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """There is a job of this id already. Without `fingerprint` it was not announced by the API."""
+    """There is a job of this id already. Without a `fingerprint` it was not announced by the API."""
 
-    request: WorkRequest | None
     fingerprint: str | None
     is_pending: bool
 
@@ -88,9 +87,9 @@ class Records:
         self._table = jobs_table
 
     # ---- announcing -------------------------------------------------------------------------------------------------
-    # `announced_by` is an id of the one HTTP request that is about to send the job's message.
+    # The message id of a request's source is that of the one HTTP request which made it: it tells who announced what.
 
-    def announce(self, request: WorkRequest, *, fingerprint: str, announced_by: str) -> Known | None:
+    def announce(self, request: WorkRequest, *, fingerprint: str) -> Known | None:
         """Writes a job down before its message is sent; gives the one that has its id already, if any.
 
         `fingerprint` tells what was asked for, and by whom.
@@ -106,7 +105,7 @@ class Records:
                     "createdAt": now,
                     "updatedAt": now,
                     "fingerprint": {"S": fingerprint},
-                    "announcedBy": {"S": announced_by},
+                    "announcedBy": {"S": request.source.message_id},
                     **request_attributes(request),
                 },
                 ConditionExpression="attribute_not_exists(jobId)",
@@ -115,47 +114,49 @@ class Records:
         except self._client.exceptions.ConditionalCheckFailedException as error:
             item = _found(error)
             # The SDK repeats a call whose answer got lost: then it is our own record that we found.
-            return None if item.get("announcedBy", {}).get("S") == announced_by else _known(item)
+            if item.get("announcedBy") == {"S": request.source.message_id}:
+                return None
+            return Known(item.get("fingerprint", {}).get("S"), _is_pending(item))
         return None
 
-    def announce_again(self, job_id: str, *, announced_by: str) -> bool:
+    def announce_again(self, request: WorkRequest) -> bool:
         """Says that a job's message is about to be sent once more. False where the job isn't PENDING, or is gone.
 
-        Whoever sent the message before then can't withdraw the job under us any more.
+        Whoever announced it before then can't withdraw it under us any more.
         """
-        #   PENDING ──▶ announced by us
+        #   PENDING ──▶ PENDING, announced by us
         try:
             self._client.update_item(
                 TableName=self._table,
-                Key={"jobId": {"S": job_id}},
+                Key={"jobId": {"S": request.job_id}},
                 UpdateExpression="SET announcedBy = :us",
                 ConditionExpression="#status = :pending",
                 ExpressionAttributeNames={"#status": "status"},
-                ExpressionAttributeValues={":us": {"S": announced_by}, ":pending": {"S": Status.PENDING}},
+                ExpressionAttributeValues={":us": {"S": request.source.message_id}, ":pending": {"S": Status.PENDING}},
             )
         except self._client.exceptions.ConditionalCheckFailedException:
             return False
         return True
 
-    def withdraw(self, job_id: str, *, announced_by: str) -> bool:
+    def withdraw(self, request: WorkRequest) -> bool:
         """Deletes a job whose message could not be sent, as far as we know. False: it has been claimed, so it was sent.
 
-        What another request has announced since stays for that one to answer for.
+        What another request has announced since stays: that one may have been told that the job is accepted.
         """
         #   PENDING, never claimed, and announced by us, or not there ──▶ gone
         try:
             self._client.delete_item(
                 TableName=self._table,
-                Key={"jobId": {"S": job_id}},
+                Key={"jobId": {"S": request.job_id}},
                 ConditionExpression="attribute_not_exists(jobId) OR "
                 "(#status = :pending AND attribute_not_exists(fence) AND announcedBy = :us)",
                 ExpressionAttributeNames={"#status": "status"},
-                ExpressionAttributeValues={":pending": {"S": Status.PENDING}, ":us": {"S": announced_by}},
+                ExpressionAttributeValues={":us": {"S": request.source.message_id}, ":pending": {"S": Status.PENDING}},
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except self._client.exceptions.ConditionalCheckFailedException as error:
             item = _found(error)
-            return item["status"]["S"] == Status.PENDING and "fence" not in item
+            return _is_pending(item) and "fence" not in item
         return True
 
     # ---- reading ----------------------------------------------------------------------------------------------------
@@ -251,13 +252,8 @@ def _found(error: Any) -> Mapping[str, Any]:  # noqa: ANN401 - made by botocore 
     return cast("Mapping[str, Any]", error.response["Item"])
 
 
-def _known(item: Mapping[str, Any]) -> Known:
-    request = item.get("request", {}).get("S")
-    return Known(
-        WorkRequest.from_json(request) if request else None,
-        item.get("fingerprint", {}).get("S"),
-        item.get("status", {}).get("S") == Status.PENDING,
-    )
+def _is_pending(item: Mapping[str, Any]) -> bool:
+    return item.get("status") == {"S": Status.PENDING}
 
 
 def _plain(value: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any JSON value
