@@ -311,6 +311,17 @@ class LocalStack:
             "Local": "true",
             "BatchJobQueue": workers.QUEUE,
             "BatchJobDefinition": next(iter(self._definitions)),
+            "EcsCluster": "switchyard-local",
+            "RecorderTaskDefinition": "record-stream",
+            "ImageTaskDefinition": "detect-objects",
+            "TaskRoleArns": "arn:aws:iam::000000000000:role/switchyard-local-task",
+            "SubnetIds": "subnet-00000000",
+            "SecurityGroupIds": "sg-00000000",
+            "AllowedNetworks": "127.0.0.0/8",  # what is recorded here is served here
+            # Tests ask as fast as they can.
+            "ApiRateLimit": "10000",
+            "ApiBurstLimit": "5000",
+            "ApiDailyQuota": "1000000000",
         } | self._wanted
 
     def _start(self, say: Say) -> None:
