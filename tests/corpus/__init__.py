@@ -1,0 +1,1 @@
+"""Inputs as hostile as they come, by what they are for."""
