@@ -83,6 +83,10 @@ class Request:
             broken: Iterable[Any] = getattr(error, "errors", ())
             raise invalid(*dict.fromkeys(_detail(each) for each in broken)) from None
 
+    def has(self, tag: str) -> bool:
+        """Whether the caller has what this ETag names: nothing costly need then be made, the answer is a 304."""
+        return _names(self.headers.get("if-none-match", ""), tag)
+
     def _text(self, limit: int) -> str:
         body = self.body or ""
         try:
