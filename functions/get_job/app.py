@@ -1,0 +1,36 @@
+"""GET /jobs/{jobId}, GET /jobs and GET /openapi.json: how jobs stand. Changes nothing."""
+
+from functools import cache
+from typing import Any
+
+from switchyard import clients, observability, presentation
+from switchyard.http import Api
+from switchyard.observability import handler
+from switchyard.presentation import Presentation
+from switchyard.records import Records
+from switchyard.settings import GetJobSettings
+
+
+@cache
+def api() -> Api:
+    """Made once an execution environment, by its first event: bad settings then fail with a clear error."""
+    settings = GetJobSettings.from_env()
+    observability.configure(settings.environment)
+    shown = Presentation(
+        records=Records(clients.dynamodb(), settings.jobs_table),
+        s3=clients.s3,
+        bucket=settings.s3_bucket,
+        link_lifetime=settings.result_url_seconds,
+    )
+    routes = {
+        "GET /jobs/{jobId}": shown.job,
+        "GET /jobs": shown.jobs,
+        "GET /openapi.json": presentation.document,
+    }
+    return Api(routes, settings.cors_origins)
+
+
+@handler
+def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """Answers one request of API Gateway's REST proxy integration."""
+    return api().handle(event, context)

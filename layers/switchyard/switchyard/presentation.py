@@ -1,0 +1,222 @@
+"""Shows jobs: one as it stands, with what was found and links to its files; many as a list; the API's own document.
+
+A row may be another program's, and what a worker wrote is a stranger's as well: only what is as expected is shown.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from switchyard import clock, http
+from switchyard.http import Problem, Request, Response, invalid
+from switchyard.jobs import TERMINAL, Status
+from switchyard.names import stable_hash
+from switchyard.observability import logger
+from switchyard.records import BadToken, Filters, Record, Records
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+DETECTIONS = "detections.json"
+"""The result's file with all that was found in the images, where that is too much for the job's record."""
+
+_MAX_DETECTIONS = 4 * 1024 * 1024
+_MAX_LINKS = 100
+_PAGE = 25
+_MAX_PAGE = 100
+
+_JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+_USER_ID = re.compile(r"[ -~]{1,256}")
+_KIND = re.compile(r"(?s:.{1,128})")
+_LIMIT = re.compile(r"[1-9][0-9]?|100")
+_GONE = frozenset({"NoSuchKey", "NoSuchBucket", "AccessDenied"})  # denied: it isn't there, and we may not list
+
+
+def job_id_of(request: Request) -> str:
+    """The job that a request's path names. What can't be a job's id is not found, like one that isn't there."""
+    job_id = request.path.get("jobId", "")
+    if not _JOB_ID.fullmatch(job_id):
+        raise not_found()
+    return job_id
+
+
+def is_visible(request: Request, owner: str | None) -> bool:
+    """Whether who asks may know of a job: a user only of their own; who isn't a user (API key, IAM) of all."""
+    return request.user_id is None or request.user_id == owner
+
+
+def not_found() -> Problem:
+    """The same for a job that isn't there and for one of somebody else."""
+    return Problem(404, "NOT_FOUND", "There is no such job.")
+
+
+@dataclass(frozen=True, slots=True)
+class Presentation:
+    """Answers the questions about jobs. `s3` gives the client that reads and signs, made when it is first needed."""
+
+    records: Records
+    s3: Callable[[], S3Client]
+    bucket: str
+    link_lifetime: timedelta
+
+    def job(self, request: Request) -> Response:
+        """`GET /jobs/{jobId}`."""
+        record = self.records.read(job_id_of(request))
+        if record is None or not is_visible(request, record.get("userId")):
+            raise not_found()
+        files = _files(record)
+        tag = self._tag(record, has_links=bool(files))
+        if request.has(tag):
+            return Response(304, None, {"ETag": tag})
+        return Response(200, self._view(record, files), {"ETag": tag})
+
+    def jobs(self, request: Request) -> Response:
+        """`GET /jobs`."""
+        limit = _query(request, "limit", _LIMIT) or _PAGE
+        try:
+            page = self.records.page(_filters(request), int(limit), request.query.get("nextToken"))
+        except BadToken:
+            raise invalid("nextToken is not that of a page of this list") from None
+        return Response(200, {"jobs": page.jobs} | ({"nextToken": page.next_token} if page.next_token else {}))
+
+    def _tag(self, record: Record, *, has_links: bool) -> str:
+        """Changes with the job, and in time before links that were given with it run out."""
+        state = json.dumps(record, sort_keys=True)
+        # Twice in a link's life: who has this representation has links that are good for another half of it.
+        period = int(clock.now().timestamp() // (self.link_lifetime.total_seconds() / 2)) if has_links else 0
+        return f'W/"{stable_hash(state, str(period))}"'
+
+    def _view(self, record: Record, files: Mapping[str, str]) -> dict[str, Any]:
+        result = _result(record)
+        view = {
+            "jobId": record["jobId"],
+            "kind": record.get("kind"),
+            "status": record.get("status"),
+            "imageCount": _image_count(record, result),
+            "detections": self._detections(result, files),
+            "progress": record.get("progress"),
+            "error": record.get("error"),
+            "result": {name: value for name, value in result.items() if name not in _INTERNAL} or None,
+            "links": {name: self._link(key) for name, key in files.items()} or None,
+            "metadata": _parsed(record.get("metadata")),
+            "userId": record.get("userId"),
+            "createdAt": record.get("createdAt"),
+            "updatedAt": record.get("updatedAt"),
+            "startedAt": record.get("startedAt"),
+            "endedAt": record.get("endedAt"),
+            "cancelRequested": ("cancelRequestedAt" in record and record.get("status") not in TERMINAL) or None,
+        }
+        return {name: value for name, value in view.items() if value is not None}
+
+    def _detections(self, result: Record, files: Mapping[str, str]) -> list[Any] | None:
+        """What was found in the images: from the record, or from S3; None where it is too much for an answer."""
+        found = result.get("detections")
+        if found is None and DETECTIONS in files:
+            found = self._read(files[DETECTIONS]).get("images")
+        return found if isinstance(found, list) else None
+
+    def _read(self, key: str) -> dict[str, Any]:
+        """A JSON file of a result; empty where there is none that can be shown: its link is in the answer."""
+        try:
+            answer = self.s3().get_object(Bucket=self.bucket, Key=key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in _GONE:
+                raise
+            logger.warning("a file of a result is missing", key=key, error_type=error.response["Error"]["Code"])
+            return {}
+        with answer["Body"] as body:
+            if answer["ContentLength"] > _MAX_DETECTIONS:
+                return {}
+            return _parsed(body.read()) or {}
+
+    def _link(self, key: str) -> str:
+        return self.s3().generate_presigned_url(
+            "get_object",
+            Params={"Bucket": self.bucket, "Key": key},
+            ExpiresIn=int(self.link_lifetime.total_seconds()),
+        )
+
+
+def document(request: Request) -> Response:
+    """`GET /openapi.json`."""
+    tag = _document_tag()
+    return Response(304, None, {"ETag": tag}) if request.has(tag) else Response(200, http.document(), {"ETag": tag})
+
+
+@cache
+def _document_tag() -> str:
+    return f'W/"{stable_hash(json.dumps(http.document()))}"'
+
+
+# ---- a job ----------------------------------------------------------------------------------------------------------
+
+_INTERNAL = frozenset({"runId", "detections"})
+"""Of a result: what only workers need, and what is shown beside it."""
+
+
+def _result(record: Record) -> Record:
+    result = record.get("result")
+    return result if isinstance(result, dict) else {}
+
+
+def _files(record: Record) -> dict[str, str]:
+    """The result's files: name to key, the first hundred. Whatever a worker writes, only its job's folder is read."""
+    result = _result(record)
+    prefix, names = result.get("prefix"), result.get("files")
+    if not isinstance(prefix, str) or not isinstance(names, list) or prefix.split("/")[-2:] != [record["jobId"], ""]:
+        return {}
+    keys = {name: prefix + name for name in names if isinstance(name, str)}
+    # A client may resolve what looks like a step up before it sends the request.
+    inside = {name: key for name, key in keys.items() if {"", ".", ".."}.isdisjoint(key.split("/"))}
+    return dict(list(inside.items())[:_MAX_LINKS])
+
+
+def _image_count(record: Record, result: Record) -> int | None:
+    counted = result.get("imageCount")
+    if isinstance(counted, int):
+        return counted
+    if record.get("kind") != "image-processing":
+        return None
+    request = _parsed(record.get("request")) or {}
+    return len(request.get("input", {}).get("imageUrls", ())) or None
+
+
+def _parsed(text: object) -> dict[str, Any] | None:
+    """A JSON object; None for anything else."""
+    try:
+        value = json.loads(text) if isinstance(text, str | bytes) else None
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+# ---- a list ---------------------------------------------------------------------------------------------------------
+
+
+def _filters(request: Request) -> Filters:
+    """What to list. A user's list is of their own jobs, whether they say so or not."""
+    status = request.query.get("status")
+    if status is not None and status not in Status:
+        raise invalid(f"status must be one of {', '.join(Status)}")
+    user_id = _query(request, "userId", _USER_ID)
+    if request.user_id is not None and user_id not in (None, request.user_id):
+        raise Problem(403, "FORBIDDEN", "Only your own jobs can be listed.")
+    filters = Filters(user_id=request.user_id or user_id, kind=_query(request, "kind", _KIND), status=status)
+    if filters == Filters():
+        raise invalid("at least one of status, userId and kind is needed")
+    return filters
+
+
+def _query(request: Request, name: str, pattern: re.Pattern[str]) -> str | None:
+    value = request.query.get(name)
+    if value is not None and not pattern.fullmatch(value):
+        raise invalid(f"{name} is not as it should be")
+    return value
