@@ -56,7 +56,8 @@ def _permissions(template: Template) -> Iterator[Permission]:
             case _:
                 raise ValueError(f"{name} has no role of this template, which could be looked into")
         for policy in _policies(template, role):
-            for number, statement in enumerate(policy["PolicyDocument"]["Statement"]):
+            for number, written in enumerate(policy["PolicyDocument"]["Statement"]):
+                statement = _statement(written)
                 for action in _actions(statement):
                     yield Permission(
                         service, role, policy["PolicyName"], number, action, _in_short(statement["Resource"])
@@ -86,9 +87,11 @@ def _left(policy: dict[str, Any], role: str, taken: Collection[Permission]) -> I
         for permission in taken
         if (permission.role, permission.policy) == (role, policy["PolicyName"])
     }
-    for number, statement in enumerate(policy["PolicyDocument"]["Statement"]):
+    for number, written in enumerate(policy["PolicyDocument"]["Statement"]):
+        statement = _statement(written)
         if left := [action for action in _actions(statement) if (number, action) not in gone]:
-            yield {**statement, "Action": left}
+            rest = {**statement, "Action": left}
+            yield {"Fn::If": [written["Fn::If"][0], rest, written["Fn::If"][2]]} if "Fn::If" in written else rest
 
 
 def _policies(template: Template, role: str) -> list[dict[str, Any]]:
@@ -104,6 +107,12 @@ def _policies(template: Template, role: str) -> list[dict[str, Any]]:
     ]
 
 
+def _statement(written: dict[str, Any]) -> dict[str, Any]:
+    """A statement that is there on a condition counts as there."""
+    statement: dict[str, Any] = written["Fn::If"][1] if "Fn::If" in written else written
+    return statement
+
+
 def _actions(statement: dict[str, Any]) -> list[str]:
     actions = statement["Action"]
     return [actions] if isinstance(actions, str) else actions
@@ -113,12 +122,14 @@ def _in_short(resource: Any) -> str:  # noqa: ANN401 - a template holds anything
     match resource:
         case list():
             return ", ".join(dict.fromkeys(_in_short(each) for each in resource))
-        case {"Fn::GetAtt": [str(name), *_]}:
+        case {"Fn::If": [_, _, brought]}:
+            return _in_short(brought)
+        case {"Fn::GetAtt": [str(name), *_]} | {"Ref": str(name)}:
             return name
         case {"Fn::Sub": [str(text), *_]} | {"Fn::Sub": str(text)}:
             return _ARN.sub("", re.sub(r"\$\{(\w+)\.Arn\}", r"\1", text))
     return str(resource)
 
 
-_ARN = re.compile(r"^arn:.+:(?=[\w-]+/)|(?<=\w)/\$\{Name\}.*$|/\*$")
+_ARN = re.compile(r"^arn:.+:(?=[\w-]+/)|(?<=\w)/\$\{\w+\}.*$|/\*$")
 """What can go from an ARN so that the kind of resource is left."""

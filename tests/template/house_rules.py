@@ -1,5 +1,6 @@
 """The house rules: each says in words what is wrong with a template, or nothing."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -9,6 +10,23 @@ from tests.template.rendering import Template
 type Rule = Callable[[Template], Iterator[str]]
 
 FOURTEEN_DAYS: Final = 1_209_600
+LONGEST_STOP_SECONDS: Final = 120
+LOGGED_OF_A_REQUEST: Final = {
+    "requestId",
+    "requestTime",
+    "httpMethod",
+    "path",
+    "resourcePath",
+    "status",
+    "error.responseType",
+    "responseLatency",
+    "responseLength",
+    "identity.sourceIp",
+    "identity.apiKeyId",
+    "identity.userArn",
+    "authorizer.claims.sub",
+}
+"""Context variables of API Gateway that hold no query string, no body and no key."""
 
 
 def functions_log_in_json_with_retention(template: Template) -> Iterator[str]:
@@ -134,6 +152,84 @@ def grants_have_a_comment(template: Template) -> Iterator[str]:
             yield f"line {number + 1} grants something without saying why"
 
 
+def routes_are_guarded(template: Template) -> Iterator[str]:
+    """Every route asks who calls, but for preflights, which carry no credentials, and the API's own document."""
+    for route, operation in _routes(template):
+        method, path = route.split()
+        is_open = method == "OPTIONS" or path == "/openapi.json"
+        if ("security" not in operation) is not is_open:
+            yield f"{route} is for {'callers only' if is_open else 'everybody'}"
+    for route in dict(_routes(template)):
+        preflight = f"OPTIONS {route.split()[1]}"
+        if preflight not in dict(_routes(template)):
+            yield f"{route} has no preflight"
+
+
+def routes_reach_a_function(template: Template) -> Iterator[str]:
+    """Each is handed over whole, to a function that lets the gateway in, and nobody else in its name."""
+    let_in = {}
+    for name, permission in template.of_type("AWS::Lambda::Permission").items():
+        let_in[_target(permission["FunctionName"])] = permission
+        if "SourceArn" not in permission:
+            yield f"{name} lets a service in for anybody"
+    for route, operation in _routes(template):
+        integration = operation.get("x-amazon-apigateway-integration", {})
+        invoked = re.search(r"/functions/\$\{(\w+)\.Arn\}/invocations$", _text(integration.get("uri", "")))
+        if (integration.get("type"), integration.get("httpMethod")) != ("aws_proxy", "POST") or not invoked:
+            yield f"{route} doesn't reach a function"
+        elif let_in.get(invoked[1], {}).get("Principal") != "apigateway.amazonaws.com":
+            yield f"{route} isn't let in by {invoked[1]}"
+
+
+def apis_are_limited_and_logged(template: Template) -> Iterator[str]:
+    """Throttled, traced, and with a log of who asked for what: no query strings, no bodies, no keys."""
+    for name, stage in template.of_type("AWS::ApiGateway::Stage").items():
+        settings = {(each["ResourcePath"], each["HttpMethod"]): each for each in stage.get("MethodSettings", [])}
+        if not {"ThrottlingRateLimit", "ThrottlingBurstLimit"} <= set(settings.get(("/*", "*"), {})):
+            yield f"{name} has no limit"
+        if stage.get("TracingEnabled") is not True:
+            yield f"{name} isn't traced"
+        log = stage.get("AccessLogSetting", {})
+        if _target(log.get("DestinationArn")) not in template.of_type("AWS::Logs::LogGroup"):
+            yield f"{name} has no access log"
+        elif not set(json.loads(log["Format"]).values()) <= {f"$context.{each}" for each in LOGGED_OF_A_REQUEST}:
+            yield f"{name} logs what it should not"
+
+
+def the_gateway_answers_as_we_do(template: Template) -> Iterator[str]:
+    """Its own errors have the shape of ours, and a web page may read them."""
+    for name, api in template.of_type("AWS::ApiGateway::RestApi").items():
+        answers = api["Body"].get("x-amazon-apigateway-gateway-responses", {})
+        for kind in ("DEFAULT_4XX", "DEFAULT_5XX"):
+            answer = answers.get(kind, {})
+            text = answer.get("responseTemplates", {}).get("application/json", "{}")
+            body = json.loads(text.replace("$context.error.messageString", '"message"'))
+            if list(body) != ["error", "message", "details", "requestId"]:
+                yield f"{name} answers {kind} in a shape of its own"
+            if "gatewayresponse.header.Access-Control-Allow-Origin" not in answer.get("responseParameters", {}):
+                yield f"{name} hides {kind} from web pages"
+
+
+def containers_log_and_end_in_peace(template: Template) -> Iterator[str]:
+    """Each has a log group of the stack's own, and all the time that Fargate gives after SIGTERM."""
+    groups = template.of_type("AWS::Logs::LogGroup")
+    for name, task in template.of_type("AWS::ECS::TaskDefinition").items():
+        for container in task["ContainerDefinitions"]:
+            if _target(container.get("LogConfiguration", {}).get("Options", {}).get("awslogs-group")) not in groups:
+                yield f"{name} has no log group"
+            if container.get("StopTimeout") != LONGEST_STOP_SECONDS:
+                yield f"{name} is killed sooner than it must be"
+
+
+def nobody_calls_in(template: Template) -> Iterator[str]:
+    """What works here calls others, and is called by nobody."""
+    for name, group in template.of_type("AWS::EC2::SecurityGroup").items():
+        if "SecurityGroupIngress" in group:
+            yield f"{name} lets somebody in"
+    for name in template.of_type("AWS::EC2::SecurityGroupIngress"):
+        yield f"{name} lets somebody in"
+
+
 def tables_are_safe(template: Template) -> Iterator[str]:
     """Kept, encrypted, restorable, paid by use, and emptied of what is old."""
     for name, table in template.of_type("AWS::DynamoDB::Table").items():
@@ -177,7 +273,7 @@ def buckets_are_private(template: Template) -> Iterator[str]:
 
 
 def everything_has_its_alarm(template: Template) -> Iterator[str]:
-    """Every dead-letter queue, every function's errors, the oldest message of every work queue, and both gauges."""
+    """Every dead-letter queue, every function's errors, every work queue's oldest message, every API, both gauges."""
     alarms = template.of_type("AWS::CloudWatch::Alarm")
     watched = {(alarm["MetricName"], _target(alarm["Dimensions"][0]["Value"])) for alarm in alarms.values()}
     dead_letter_queues = _dead_letter_queues(template)
@@ -185,6 +281,8 @@ def everything_has_its_alarm(template: Template) -> Iterator[str]:
     for name in template.of_type("AWS::SQS::Queue"):
         dead = name in dead_letter_queues
         wanted.add(("ApproximateNumberOfMessagesVisible" if dead else "ApproximateAgeOfOldestMessage", name))
+    for api in template.of_type("AWS::ApiGateway::RestApi").values():
+        wanted |= {("5XXError", _target(api["Name"])), ("Latency", _target(api["Name"]))}
     if template.of_type("AWS::Lambda::Function"):
         wanted |= {("OldestWaitSeconds", "reconcile_jobs"), ("StuckRunnable", "reconcile_jobs")}
     for metric, name in sorted(wanted - watched):
@@ -213,12 +311,26 @@ RULES: Final[tuple[Rule, ...]] = (
     actions_are_named,
     wide_resources_have_a_reason,
     principals_are_named,
+    routes_are_guarded,
+    routes_reach_a_function,
+    apis_are_limited_and_logged,
+    the_gateway_answers_as_we_do,
+    containers_log_and_end_in_peace,
+    nobody_calls_in,
     grants_have_a_comment,
     tables_are_safe,
     buckets_are_private,
     everything_has_its_alarm,
     alarms_reach_somebody,
 )
+
+
+def _routes(template: Template) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every "METHOD /path" of every API, with what its definition says of it."""
+    for api in template.of_type("AWS::ApiGateway::RestApi").values():
+        for path, methods in api["Body"]["paths"].items():
+            for method, operation in methods.items():
+                yield f"{method.upper()} {path}", operation
 
 
 def _dead_letter_queues(template: Template) -> set[str]:

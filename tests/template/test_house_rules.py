@@ -125,13 +125,13 @@ BROKEN: list[tuple[Rule, Break, str]] = [
     ),
     (
         house_rules.actions_are_named,
-        _properties("DispatchPolicy", *_STATEMENT, "Action", to=["dynamodb:*"]),
-        "DispatchPolicy grants dynamodb:*",
+        _properties("StorePolicy", *_STATEMENT, "Action", to=["dynamodb:*"]),
+        "StorePolicy grants dynamodb:*",
     ),
     (
         house_rules.wide_resources_have_a_reason,
-        _properties("DispatchPolicy", *_STATEMENT, "Resource", to="*"),
-        "4 grants on every resource, 3 explained",
+        _properties("StorePolicy", *_STATEMENT, "Resource", to="*"),
+        "6 grants on every resource, 5 explained",
     ),
     (
         house_rules.principals_are_named,
@@ -143,6 +143,68 @@ BROKEN: list[tuple[Rule, Break, str]] = [
         _properties("TrackQueuePolicy", *_STATEMENT, "Condition"),
         "TrackQueuePolicy lets a service in for anybody",
     ),
+    (
+        house_rules.routes_are_guarded,
+        _properties("Api", "Body", "paths", "/jobs", "post", "security"),
+        "POST /jobs is for everybody",
+    ),
+    (
+        house_rules.routes_are_guarded,
+        _properties("Api", "Body", "paths", "/jobs", "options", "security", to=[{"api_key": []}]),
+        "OPTIONS /jobs is for callers only",
+    ),
+    (
+        house_rules.routes_are_guarded,
+        _properties("Api", "Body", "paths", "/process", "options"),
+        "POST /process has no preflight",
+    ),
+    (
+        house_rules.routes_reach_a_function,
+        _properties("Api", "Body", "paths", "/jobs", "get", "x-amazon-apigateway-integration", "type", to="aws"),
+        "GET /jobs doesn't reach a function",
+    ),
+    (
+        house_rules.routes_reach_a_function,
+        _without("GetJobPermission"),
+        "GET /jobs isn't let in by GetJobFunction",
+    ),
+    (
+        house_rules.routes_reach_a_function,
+        _properties("GetJobPermission", "SourceArn"),
+        "GetJobPermission lets a service in for anybody",
+    ),
+    (
+        house_rules.apis_are_limited_and_logged,
+        _properties("Apiv1Stage", "MethodSettings"),
+        "Apiv1Stage has no limit",
+    ),
+    (
+        house_rules.apis_are_limited_and_logged,
+        _properties("Apiv1Stage", "TracingEnabled"),
+        "Apiv1Stage isn't traced",
+    ),
+    (
+        house_rules.apis_are_limited_and_logged,
+        _properties("Apiv1Stage", "AccessLogSetting"),
+        "Apiv1Stage has no access log",
+    ),
+    (
+        house_rules.apis_are_limited_and_logged,
+        _properties("Apiv1Stage", "AccessLogSetting", "Format", to='{"key": "$context.identity.apiKey"}'),
+        "Apiv1Stage logs what it should not",
+    ),
+    (
+        house_rules.the_gateway_answers_as_we_do,
+        _properties("Api", "Body", "x-amazon-apigateway-gateway-responses", "DEFAULT_4XX", "responseTemplates"),
+        "Api answers DEFAULT_4XX in a shape of its own",
+    ),
+    (
+        house_rules.the_gateway_answers_as_we_do,
+        _properties("Api", "Body", "x-amazon-apigateway-gateway-responses", "DEFAULT_5XX"),
+        "Api hides DEFAULT_5XX from web pages",
+    ),
+    (house_rules.everything_has_its_alarm, _without("ApiErrorsAlarm"), "5XXError of AWS::StackName has no alarm"),
+    (house_rules.everything_has_its_alarm, _without("ApiLatencyAlarm"), "Latency of AWS::StackName has no alarm"),
     (house_rules.tables_are_safe, _edit("JobsTable", "DeletionPolicy"), "JobsTable goes with the stack"),
     (house_rules.tables_are_safe, _edit("JobsTable", "UpdateReplacePolicy"), "JobsTable goes when it is replaced"),
     (house_rules.tables_are_safe, _properties("LanesTable", "SSESpecification"), "LanesTable isn't encrypted"),
@@ -208,9 +270,29 @@ BROKEN: list[tuple[Rule, Break, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("rule", "break_it", "complaint"), BROKEN, ids=[complaint for *_, complaint in BROKEN])
-def test_the_rule_notices(rule: Rule, break_it: Break, complaint: str) -> None:
-    template = load(TEMPLATE)
+BROKEN_COMPUTE: list[tuple[Rule, Break, str]] = [
+    (
+        house_rules.containers_log_and_end_in_peace,
+        _properties("RecorderTask", "ContainerDefinitions", 0, "LogConfiguration"),
+        "RecorderTask has no log group",
+    ),
+    (
+        house_rules.containers_log_and_end_in_peace,
+        _properties("DetectorTask", "ContainerDefinitions", 0, "StopTimeout"),
+        "DetectorTask is killed sooner than it must be",
+    ),
+    (
+        house_rules.nobody_calls_in,
+        _properties("WorkerSecurityGroup", "SecurityGroupIngress", to=[]),
+        "WorkerSecurityGroup lets somebody in",
+    ),
+]
+EVERY_BREAK = [(TEMPLATE, *case) for case in BROKEN] + [(COMPUTE, *case) for case in BROKEN_COMPUTE]
+
+
+@pytest.mark.parametrize(("path", "rule", "break_it", "complaint"), EVERY_BREAK, ids=[each[-1] for each in EVERY_BREAK])
+def test_the_rule_notices(path: Path, rule: Rule, break_it: Break, complaint: str) -> None:
+    template = load(path)
     broken = dataclasses.replace(template, rendered=copy.deepcopy(template.rendered))
     break_it(broken.rendered["Resources"])
     assert complaint in list(rule(broken))
@@ -224,4 +306,4 @@ def test_an_uncommented_grant_is_noticed() -> None:
 
 
 def test_every_rule_is_shown_to_fail() -> None:
-    assert {rule for rule, *_ in BROKEN} | {house_rules.grants_have_a_comment} == set(RULES)
+    assert {rule for _, rule, *_ in EVERY_BREAK} | {house_rules.grants_have_a_comment} == set(RULES)
