@@ -1,0 +1,68 @@
+"""What finds things on a picture, and which of the detectors this run uses."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from detect_objects.boxes import Detection
+from switchyard.worker import BadEnvironment
+
+MAX_DETECTIONS = 100
+"""On one picture: the surest. More than that is a texture, not a list of things."""
+
+
+class Detector(Protocol):
+    """Finds things on a picture.
+
+    Attributes:
+        name: which detector, or model, for those who read the results.
+        side: the most pixels of the longer side it can make use of; it need not be shown more.
+    """
+
+    name: str
+    side: int
+
+    def detect(self, image: Any) -> list[Detection]:  # noqa: ANN401 - a numpy array; numpy's types aren't where this is checked
+        """What is on `image` (height × width × red, green, blue; bytes), in its pixels, the surest first."""
+
+
+def from_environment(variables: Mapping[str, str] | None = None) -> Detector:
+    """The model that MODEL_PATH names, or the cascades where it names none.
+
+    Raises:
+        BadEnvironment: naming every setting that is wrong.
+        PermanentFailure: there is a model, and it can't be used.
+    """
+    given = {name: value for name, value in (os.environ if variables is None else variables).items() if value}
+    problems: list[str] = []
+
+    def share(name: str, default: float) -> float:
+        try:
+            value = float(given.get(name, default))
+        except ValueError:
+            value = -1.0
+        if not 0 <= value <= 1:
+            problems.append(f"{name} is {given[name][:40]!r}: it must be a number from 0 to 1")
+        return value
+
+    def file(name: str) -> Path | None:
+        path = Path(given[name]) if name in given else None
+        if path and not path.is_file():
+            problems.append(f"{name} is {given[name][:200]!r}: there is no such file")
+        return path
+
+    confidence, iou = share("CONFIDENCE", 0.25), share("IOU", 0.45)
+    model, labels = file("MODEL_PATH"), file("LABELS_PATH")
+    if labels and not model:
+        problems.append("LABELS_PATH is there without MODEL_PATH")
+    if problems:
+        raise BadEnvironment(problems)
+    # Not at the top: a run needs one of them, and either takes a while to load.
+    if model:
+        from detect_objects.yolo import Yolo  # noqa: PLC0415
+
+        return Yolo(model, labels, confidence, iou)
+    from detect_objects.cascades import Cascades  # noqa: PLC0415
+
+    return Cascades(confidence, iou)

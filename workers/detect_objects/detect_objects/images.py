@@ -1,0 +1,181 @@
+"""Pictures from S3 that nobody has checked: limits first, and one bad picture is an error of its own."""
+
+import io
+import logging
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np  # type: ignore[import-not-found] # not in the environment that checks types
+from botocore.exceptions import BotoCoreError, ClientError
+from PIL import Image, UnidentifiedImageError  # type: ignore[import-not-found] # as numpy
+
+from switchyard.urls import UrlNotAllowed, s3_location
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+log = logging.getLogger(__name__)
+
+FORMATS = ("JPEG", "PNG", "WEBP")
+"""Pillow's names of those that are accepted; it knows forty more, each with a parser of its own."""
+MAX_BYTES = 32 * 2**20
+"""Of one file."""
+MAX_PIXELS = 64_000_000
+"""Of one picture: more than any phone's ordinary mode. A few kilobytes can claim far more, and would get the memory."""
+MAX_SCANS = 200
+"""Of one JPEG. Each is a pass over the whole picture; cameras and encoders write a dozen at most."""
+READ_ATTEMPTS = 3
+"""For one file. boto3 retries what fails before the body starts; a body that breaks off is ours to fetch again."""
+
+UNREACHABLE = "UNREACHABLE"
+"""The one error that may be better in a minute."""
+
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is only a warning at first; `decoded` has ours
+
+_UPRIGHT = {
+    # EXIF's orientation (CIPA DC-008, 4.6.5): what makes the picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = range(5, 9)
+_ORIENTATION = 0x0112
+
+
+class ImageError(Exception):
+    """One picture can't be looked at.
+
+    Args:
+        code: stable, for programs.
+        message: a sentence for people.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture, upright.
+
+    Attributes:
+        pixels: height × width × red, green, blue; bytes. Perhaps smaller than the original.
+        width: the original's.
+        height: the original's.
+    """
+
+    pixels: Any
+    width: int
+    height: int
+
+
+def fetched(s3: "S3Client", bucket: str, url: str, checkpoint: Callable[[], None]) -> bytes:
+    """The file that `url` names in `bucket`.
+
+    Args:
+        s3: a client.
+        bucket: the only one that is read from, whatever the URL says.
+        url: `s3://bucket/key`, or an https address of it.
+        checkpoint: called before every request; what it raises ends the reading.
+
+    Raises:
+        ImageError: it can't be had.
+    """
+    try:
+        key = s3_location(url, bucket)
+    except UrlNotAllowed as error:
+        raise ImageError("URL_NOT_ALLOWED", str(error)) from error
+    for attempt in range(READ_ATTEMPTS):
+        time.sleep(0.2 * 2**attempt if attempt else 0)
+        checkpoint()
+        try:
+            answer = s3.get_object(Bucket=bucket, Key=key)
+            with closing(answer["Body"]) as body:
+                size = answer["ContentLength"]
+                if size > MAX_BYTES:
+                    raise ImageError("IMAGE_TOO_LARGE", f"the file has {size:,} bytes; at most {MAX_BYTES:,} are read")
+                return bytes(body.read())
+        except ClientError as error:
+            raise _explained(error) from error
+        except BotoCoreError as error:
+            log.warning("a picture could not be read: %s", type(error).__name__)
+    raise ImageError(UNREACHABLE, f"S3 broke off {READ_ATTEMPTS} times while sending the picture")
+
+
+def _explained(error: ClientError) -> ImageError:
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    code = error.response.get("Error", {}).get("Code", "")
+    if code == "InvalidObjectState":
+        return ImageError("ARCHIVED", "the picture is in an archive storage class: restore it, submit it again")
+    if status in (404, 405):  # 405: a delete marker
+        return ImageError("NOT_FOUND", "there is no such object: it was deleted, or never there")
+    # 403 too: a missing permission is put right by people, and the object may be fine.
+    return ImageError(UNREACHABLE, f"S3 did not send the picture (HTTP {status}, {code or 'no code'})")
+
+
+def decoded(data: bytes, side: int) -> Picture:
+    """The picture in a file.
+
+    Args:
+        data: the file.
+        side: the longer side is shrunk to this many pixels where it has more, which saves memory and time.
+
+    Raises:
+        ImageError: it isn't one that is accepted, or it is damaged.
+    """
+    if not data:
+        raise ImageError("EMPTY_FILE", "the file is empty (0 bytes)")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_limits(image, data)
+            width, height = image.size
+            # Before anything else, and for a JPEG while it is decoded: the whole may take hundreds of megabytes.
+            image.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
+            orientation = _orientation(image)
+            turn = _UPRIGHT.get(orientation)
+            pixels = np.asarray(_in_colour(image if turn is None else image.transpose(turn)))
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            "NOT_AN_IMAGE", "the file is not a JPEG, PNG or WebP picture, whatever its name says"
+        ) from error
+    except Exception as error:
+        # Decoders raise anything for damaged files, and one picture must not end the work on the others.
+        log.info("a picture could not be decoded: %s", type(error).__name__)
+        raise ImageError("BROKEN_IMAGE", "the picture is damaged, or cut short") from error
+    return Picture(pixels, *((height, width) if orientation in _SIDEWAYS else (width, height)))
+
+
+def _check_limits(image: Any, data: bytes) -> None:  # noqa: ANN401
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ImageError("IMAGE_TOO_LARGE", f"{width:,} × {height:,} pixels; at most {MAX_PIXELS:,} are accepted")
+    if image.format in {"JPEG", "MPO"} and data.count(b"\xff\xda") > MAX_SCANS:  # 0xFFDA is nothing but a scan's start
+        raise ImageError("IMAGE_TOO_LARGE", f"more than {MAX_SCANS} scans: it would take too long to decode")
+
+
+def _orientation(image: Any) -> int:  # noqa: ANN401
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # noqa: BLE001 - damaged metadata, for which Pillow raises anything, is no damaged picture
+        return 1
+
+
+def _in_colour(image: Any) -> Any:  # noqa: ANN401
+    """As red, green and blue on white."""
+    if image.mode.startswith("I;16"):  # greys of 16 bits, which `convert` would cut off at 255
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return image.convert("RGB")
