@@ -133,14 +133,14 @@ class Api:
         about: Mapping[str, Any] = event.get("requestContext") or {}
         request_id = str(about.get("requestId") or getattr(context, "aws_request_id", ""))
         try:
-            response = self._answer(event, about, headers, request_id)
-        except Problem as problem:
-            response = _refusal(problem, request_id)
+            return self._proxy(self._answer(event, about, headers, request_id), headers)
+        except Problem as error:
+            problem = error
         except (ClientError, BotoCoreError, RetryableError) as error:
-            response = _refusal(_unavailable(error), request_id)
+            problem = _unavailable(error, request_id)
         except Exception as error:  # noqa: BLE001 - the caller gets an answer of ours, and never the exception's text
-            response = _refusal(_unexpected(error), request_id)
-        return self._proxy(response, headers.get("origin"))
+            problem = _unexpected(error, request_id)
+        return self._proxy(_refusal(problem, request_id), headers)
 
     def _answer(
         self, event: Mapping[str, Any], about: Mapping[str, Any], headers: dict[str, str], request_id: str
@@ -176,14 +176,14 @@ class Api:
             raise Problem(405, "METHOD_NOT_ALLOWED", "The route has no such method.", headers=allow)
         return Response(204, None, allow | (_PREFLIGHT if self._origins else {}))
 
-    def _proxy(self, response: Response, origin: str | None) -> dict[str, Any]:
+    def _proxy(self, response: Response, asked: Mapping[str, str]) -> dict[str, Any]:
         headers = {
             "X-Content-Type-Options": "nosniff",
             "Cache-Control": "private, no-cache" if "ETag" in response.headers else "no-store",
             **response.headers,
         }
         if self._origins:
-            self._allow(headers, origin)
+            self._allow(headers, asked.get("origin"))
         body = ""
         if response.body is not None:
             headers["Content-Type"] = "application/json"
@@ -236,18 +236,18 @@ def _refusal(problem: Problem, request_id: str) -> Response:
     return Response(problem.status, body, problem.headers)
 
 
-def _unexpected(error: Exception) -> Problem:
-    logger.exception("unexpected error", error_type=type(error).__name__)
+def _unexpected(error: Exception, request_id: str) -> Problem:
+    logger.exception("unexpected error", error_type=type(error).__name__, api_request_id=request_id)
     return Problem(500, "INTERNAL", "Something went wrong here. The request id helps to find out what.")
 
 
-def _unavailable(error: ClientError | BotoCoreError | RetryableError) -> Problem:
+def _unavailable(error: ClientError | BotoCoreError | RetryableError, request_id: str) -> Problem:
     kind, wait = type(error).__name__, None
     if isinstance(error, ClientError):
         kind = f"{error.operation_name} {error.response.get('Error', {}).get('Code', kind)}"
     elif isinstance(error, RetryableError):
         kind, wait = error.code, error.retry_after
-    logger.warning("unavailable", error_type=kind)
+    logger.warning("unavailable", error_type=kind, api_request_id=request_id)
     message = "Something that is needed for this is not available at the moment. Please try again."
     return Problem(503, "UNAVAILABLE", message, headers={"Retry-After": str(math.ceil(wait or _RETRY_AFTER))})
 
