@@ -31,3 +31,18 @@ def request(job_id: str = "a", *, of: Source | None = None, sent: int = 0, lane:
         sent_at=SENT_AT + timedelta(seconds=sent),
         video_id=job_id,
     )
+
+
+def task(job_id: str = "t", *, announced: bool = False, sent: int = 0, message_id: str = "m1") -> WorkRequest:
+    """A request for images to be looked at: no object of its own, another lane, another target."""
+    return WorkRequest(
+        job_id=job_id,
+        kind="image-processing",
+        lane="images",
+        target=TargetSpec("ecs", "cluster", "detector"),
+        source=Source("media", "", version=message_id, message_id=message_id),
+        sent_at=SENT_AT + timedelta(seconds=sent),
+        input={"imageUrls": ["s3://media/cat.jpg"]},
+        metadata={"album": {"page": 1.5}},
+        announced=announced,
+    )

@@ -5,13 +5,15 @@ from datetime import timedelta
 
 import pytest
 
+from switchyard import clock
 from switchyard.dispatch import JobStore
-from switchyard.jobs import Job, JobError, Status
+from switchyard.jobs import TERMINAL, TRANSITIONS, Job, JobError, Status
 from switchyard.lanes import Lane, Slots, WaitEntry
 from switchyard.store import Claimed, EntryGone, Held, JobChanged, LaneFull, ObjectLocked, Store
 from tests.conftest import Aws
 from tests.fakes.memory_store import MemoryStore
-from tests.requests import request, source
+from tests.requests import request, source, task
+from tests.world import Time
 
 ONE = Lane("video", 1)
 TWO = Lane("video", 2)
@@ -26,6 +28,13 @@ def store(request: pytest.FixtureRequest) -> JobStore:
     return Store(aws.dynamodb, aws.jobs_table, aws.lanes_table, keep_ended_jobs=timedelta(days=30))
 
 
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    time = Time()
+    monkeypatch.setattr(clock, "now", lambda: time.now)
+    return time
+
+
 def claimed(store: JobStore, job_id: str = "a", lane: Lane = TWO) -> Job:
     outcome = store.claim(request(job_id), None, lane)
     assert isinstance(outcome, Claimed), outcome
@@ -33,8 +42,14 @@ def claimed(store: JobStore, job_id: str = "a", lane: Lane = TWO) -> Job:
 
 
 def submitted(store: JobStore, job_id: str = "a", lane: Lane = TWO) -> Job:
-    assert store.record_start(claimed(store, job_id, lane), f"batch-{job_id}")
+    assert store.record_start(claimed(store, job_id, lane), f"batch-{job_id}") is None
     return known(store, job_id)
+
+
+def asked_to_cancel(store: JobStore, job: Job) -> Job:
+    noted = store.request_cancel(job)
+    assert isinstance(noted, Job), noted
+    return noted
 
 
 def known(store: JobStore, job_id: str = "a") -> Job:
@@ -235,34 +250,34 @@ def test_recording_a_start(store: JobStore) -> None:
 def test_a_start_is_not_recorded_over_an_event_that_came_first(store: JobStore) -> None:
     job = claimed(store)
     store.advance("a", 1, "batch-a", Status.RUNNING, attempts=0)
-    assert not store.record_start(job, "batch-a")
+    assert store.record_start(job, "batch-a") == JobChanged(known(store))
     assert known(store).status is Status.RUNNING
 
 
 def test_a_start_is_not_recorded_under_an_old_fence(store: JobStore) -> None:
     job = claimed(store)
-    assert store.raise_fence(job) is not None
-    assert not store.record_start(job, "batch-a")
+    store.raise_fence(job)
+    assert store.record_start(job, "batch-a") == JobChanged(known(store))
 
 
 def test_raising_the_fence(store: JobStore) -> None:
     again = store.raise_fence(claimed(store))
-    assert again is not None
-    assert (again.fence, known(store).fence, known(store).status) == (2, 2, Status.CLAIMED)
+    assert isinstance(again, Claimed)
+    assert (again.job.fence, known(store).fence, known(store).status) == (2, 2, Status.CLAIMED)
 
 
 def test_only_one_of_two_raises_the_fence(store: JobStore) -> None:
     job = claimed(store)
     store.raise_fence(job)
-    assert store.raise_fence(job) is None
+    assert store.raise_fence(job) == JobChanged(known(store))
 
 
 def test_the_fence_of_a_started_job_is_not_raised(store: JobStore) -> None:
-    assert store.raise_fence(submitted(store)) is None
+    assert store.raise_fence(submitted(store)) == JobChanged(known(store))
 
 
 def test_undoing_a_claim_makes_the_job_pending(store: JobStore) -> None:
-    store.undo_claim(claimed(store), ERROR)
+    assert store.undo_claim(claimed(store), ERROR) is None
     assert (known(store).status, known(store).error) == (Status.PENDING, ERROR)
 
 
@@ -290,7 +305,7 @@ def test_undoing_a_claim_from_the_room_puts_it_back_in_its_place(store: JobStore
 def test_undoing_a_claim_that_is_no_longer_ours_changes_nothing(store: JobStore) -> None:
     job = claimed(store)
     store.record_start(job, "batch-a")
-    store.undo_claim(job, ERROR)
+    assert store.undo_claim(job, ERROR) == JobChanged(known(store))
     assert (known(store).status, store.slots(ONE)) == (Status.SUBMITTED, Slots(frozenset({"a"}), 0))
 
 
@@ -328,7 +343,7 @@ def test_a_late_event_does_not_move_a_job_back(store: JobStore) -> None:
 
 
 def test_an_event_of_an_old_fence_changes_nothing(store: JobStore) -> None:
-    assert store.raise_fence(claimed(store)) is not None
+    store.raise_fence(claimed(store))
     assert not store.advance("a", 1, "batch-a", Status.RUNNING, attempts=0)
 
 
@@ -381,6 +396,227 @@ def test_a_failure_keeps_its_reason(store: JobStore) -> None:
     assert known(store).error == ERROR
 
 
+def test_an_end_without_a_run_is_noted(store: JobStore) -> None:
+    assert store.finish(claimed(store), Status.CANCELLED, error=None, target_id=None, attempts=0)
+    assert (known(store).status, known(store).target_id) == (Status.CANCELLED, None)
+
+
+@pytest.mark.parametrize("to", sorted(TERMINAL - TRANSITIONS[Status.WAITING]))
+def test_an_end_that_can_not_follow_changes_nothing(store: JobStore, to: Status) -> None:
+    store.hold(request(), None)
+    assert not store.finish(known(store), to, error=None, target_id="batch-a", attempts=1)
+    assert known(store).status is Status.WAITING
+
+
+@pytest.mark.parametrize("to", sorted(set(Status) - TERMINAL))
+def test_what_is_no_end_ends_nothing(store: JobStore, to: Status) -> None:
+    job = submitted(store)
+    assert not store.finish(job, to, error=None, target_id="batch-a", attempts=1)
+    assert known(store) == job
+
+
+# ---- cancels --------------------------------------------------------------------------------------------------------
+
+
+def test_cancelling_a_pending_job_ends_it(store: JobStore, time: Time) -> None:
+    store.undo_claim(claimed(store), ERROR)
+    assert store.cancel(known(store)) is None
+    assert (known(store).status, known(store).ended_at, known(store).error) == (Status.CANCELLED, time.now, None)
+
+
+def test_cancelling_a_waiting_job_ends_it(store: JobStore) -> None:
+    store.hold(request(), None)
+    assert store.cancel(known(store)) is None
+    assert known(store).status is Status.CANCELLED
+
+
+def test_cancelling_a_waiting_job_takes_it_out_of_the_room(store: JobStore) -> None:
+    store.hold(request("a"), None)
+    store.hold(request("b"), None)
+    store.cancel(known(store, "a"))
+    assert ([entry.request.job_id for entry in entries(store)], store.slots(ONE).waiting) == (["b"], 1)
+
+
+def test_cancelling_a_waiting_job_unlocks_its_object(store: JobStore) -> None:
+    store.hold(request(), None)
+    store.cancel(known(store))
+    assert isinstance(store.claim(request("b", of=request().source), None, ONE), Claimed)
+
+
+def test_cancelling_a_job_that_waits_for_an_object_leaves_the_object_to_its_job(store: JobStore) -> None:
+    claimed(store, "a")
+    store.hold(request("b", of=request("a").source), None, lock_object=False)
+    assert store.cancel(known(store, "b")) is None
+    assert (entries(store), store.slots(ONE).waiting) == ([], 0)
+    assert isinstance(store.claim(request("c", of=request("a").source), None, TWO), ObjectLocked)
+
+
+def test_cancelling_a_job_that_lost_its_place_in_the_room_counts_nothing(store: JobStore) -> None:
+    store.hold(request("a"), None)
+    store.hold(request("b"), None)
+    store.drop(WaitEntry(request("a")))
+    assert store.cancel(known(store, "a")) is None
+    assert (known(store, "a").status, store.slots(ONE).waiting) == (Status.CANCELLED, 1)
+    assert isinstance(store.claim(request("c", of=request("a").source), None, ONE, fifo=False), Claimed)
+
+
+def test_cancelling_a_waiting_job_leaves_newer_work_behind_it_in_the_room(store: JobStore) -> None:
+    newer = request(of=source(version="v2"), sent=1)
+    store.hold(request(), None)
+    store.hold_behind(newer)
+    store.cancel(known(store))
+    assert [entry.request for entry in entries(store)] == [newer]
+
+
+def test_a_job_that_was_claimed_meanwhile_is_not_ended_under_its_claim(store: JobStore) -> None:
+    store.hold(request(), None)
+    waiting = known(store)
+    store.claim(request(), waiting, ONE, entry=WaitEntry(request()))
+    assert store.cancel(waiting) == JobChanged(known(store))
+    assert (known(store).status, store.slots(ONE).holders) == (Status.CLAIMED, frozenset({"a"}))
+
+
+def test_a_job_that_went_back_to_the_room_meanwhile_is_not_ended_as_pending(store: JobStore) -> None:
+    """Its fence is the same or not: it is the status that has changed."""
+    store.undo_claim(claimed(store), ERROR)
+    pending = known(store)
+    store.hold(request(), pending)
+    assert store.cancel(pending) == JobChanged(known(store))
+
+
+def test_a_vanished_job_can_not_be_cancelled(store: JobStore) -> None:
+    seen = Job(request(), Status.PENDING, fence=0, created_at=request().sent_at)
+    assert store.cancel(seen) == JobChanged(None)
+    assert store.get("a") is None
+
+
+def test_a_cancelled_job_can_not_be_claimed_as_the_pending_one_it_was(store: JobStore) -> None:
+    store.undo_claim(claimed(store), ERROR)
+    pending = known(store)
+    store.cancel(pending)
+    assert store.claim(request(), pending, ONE) == JobChanged(known(store))
+
+
+def test_a_job_with_a_slot_is_noted_to_be_cancelled_and_goes_on(store: JobStore) -> None:
+    job = submitted(store)
+    noted = asked_to_cancel(store, job)
+    assert noted == known(store) == replace(job, cancel_requested=True)
+
+
+def test_a_cancel_asked_for_twice_is_one(store: JobStore) -> None:
+    once = asked_to_cancel(store, submitted(store))
+    assert asked_to_cancel(store, once) == once
+
+
+def test_a_cancel_finds_the_run_that_was_recorded_meanwhile(store: JobStore) -> None:
+    job = claimed(store)
+    store.record_start(job, "batch-a")
+    assert asked_to_cancel(store, job).target_id == "batch-a"
+
+
+def test_a_job_that_ended_meanwhile_is_not_to_be_cancelled(store: JobStore) -> None:
+    job = submitted(store)
+    store.finish(job, Status.COMPLETED, error=None, target_id="batch-a", attempts=1)
+    assert store.request_cancel(job) == JobChanged(known(store))
+    assert not known(store).cancel_requested
+
+
+def test_a_job_that_was_claimed_anew_meanwhile_is_not_to_be_cancelled(store: JobStore) -> None:
+    job = claimed(store)
+    store.raise_fence(job)
+    assert store.request_cancel(job) == JobChanged(known(store))
+
+
+def test_the_start_of_a_job_to_be_cancelled_is_not_recorded_unseen(store: JobStore) -> None:
+    job = claimed(store)
+    asked_to_cancel(store, job)
+    assert store.record_start(job, "batch-a") == JobChanged(known(store))
+    assert known(store).cancel_requested
+
+
+def test_an_event_tells_the_run_of_a_job_to_be_cancelled(store: JobStore) -> None:
+    asked_to_cancel(store, claimed(store))
+    assert store.advance("a", 1, "batch-a", Status.SUBMITTED, attempts=0)
+    assert known(store).target_id == "batch-a"
+
+
+def test_a_claim_to_be_cancelled_is_not_made_again(store: JobStore) -> None:
+    job = claimed(store)
+    asked_to_cancel(store, job)
+    assert store.raise_fence(job) == JobChanged(known(store))
+    assert known(store).fence == 1
+
+
+@pytest.mark.parametrize("entry", [None, WaitEntry(request())], ids=["pending", "waiting"])
+def test_a_claim_to_be_cancelled_does_not_go_back(store: JobStore, entry: WaitEntry | None) -> None:
+    job = claimed(store)
+    asked_to_cancel(store, job)
+    assert store.undo_claim(job, ERROR, entry=entry) == JobChanged(known(store))
+    assert (known(store).status, store.slots(ONE), entries(store)) == (Status.CLAIMED, Slots(frozenset({"a"}), 0), [])
+
+
+def test_new_work_under_the_same_id_is_not_to_be_cancelled(store: JobStore) -> None:
+    asked_to_cancel(store, submitted(store))
+    store.finish(known(store), Status.CANCELLED, error=None, target_id="batch-a", attempts=1)
+    store.claim(request(of=source(version="v2")), known(store), ONE)
+    assert (known(store).cancel_requested, known(store).ended_at) == (False, None)
+
+
+# ---- work without an object -----------------------------------------------------------------------------------------
+
+
+IMAGES = Lane("images", 2)
+
+
+def test_work_without_an_object_locks_nothing(store: JobStore) -> None:
+    assert [type(store.claim(task(job_id), None, IMAGES)) for job_id in ("a", "b")] == [Claimed, Claimed]
+
+
+def test_work_without_an_object_waits_without_a_lock(store: JobStore) -> None:
+    assert [store.hold(task(job_id), None) for job_id in ("a", "b")] == [Held(), Held()]
+
+
+def test_work_without_an_object_is_claimed_out_of_the_room(store: JobStore) -> None:
+    store.hold(task(), None)
+    assert isinstance(store.claim(task(), known(store, "t"), IMAGES, entry=WaitEntry(task())), Claimed)
+    assert store.slots(IMAGES) == Slots(frozenset({"t"}), 0)
+
+
+def test_work_without_an_object_is_given_back(store: JobStore) -> None:
+    claim = store.claim(task(), None, IMAGES)
+    assert isinstance(claim, Claimed)
+    assert store.undo_claim(claim.job, ERROR) is None
+    assert (known(store, "t").status, store.slots(IMAGES).holders) == (Status.PENDING, frozenset())
+
+
+def test_work_without_an_object_ends(store: JobStore) -> None:
+    store.claim(task(), None, IMAGES)
+    assert store.finish(known(store, "t"), Status.COMPLETED, error=None, target_id="task-t", attempts=1)
+    assert store.slots(IMAGES).holders == frozenset()
+
+
+def test_work_without_an_object_is_cancelled_while_it_waits(store: JobStore) -> None:
+    store.hold(task(), None)
+    assert store.cancel(known(store, "t")) is None
+    assert store.slots(IMAGES).waiting == 0
+
+
+def test_a_leaked_slot_of_work_without_an_object_is_freed(store: JobStore) -> None:
+    store.claim(task(), None, IMAGES)
+    store.finish(known(store, "t"), Status.COMPLETED, error=None, target_id="task-t", attempts=1)
+    assert store.free_leaked_slot(IMAGES, "t", known(store, "t"))
+
+
+def test_each_lane_has_its_own_slots(store: JobStore) -> None:
+    claimed(store, "a", ONE)
+    assert isinstance(store.claim(task(), None, Lane("images", 1)), Claimed)
+
+
+def test_input_and_metadata_come_back_as_they_were(store: JobStore) -> None:
+    store.claim(task(), None, IMAGES)
+    assert known(store, "t").request == task()
+
+
 # ---- repairs --------------------------------------------------------------------------------------------------------
 
 
@@ -396,6 +632,12 @@ def test_the_index_tells_what_the_reconciler_needs(store: JobStore) -> None:
     (listed,) = store.by_status(Status.SUBMITTED)
     assert (listed.fence, listed.target, listed.target_id) == (1, job.request.target, "batch-a")
     assert listed.claimed_at is not None
+    assert not listed.cancel_requested
+
+
+def test_the_index_tells_which_jobs_are_to_be_cancelled(store: JobStore) -> None:
+    asked_to_cancel(store, submitted(store))
+    assert [job.cancel_requested for job in store.by_status(Status.SUBMITTED)] == [True]
 
 
 def test_a_leaked_slot_of_an_unknown_job_is_freed(store: JobStore) -> None:

@@ -1,12 +1,24 @@
 """The two tables as dictionaries: the contract of `switchyard.store.Store`, held by tests/contract/test_store.py."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from switchyard import clock
-from switchyard.jobs import HISTORY_LIMIT, TERMINAL, Job, JobError, Status, WorkRequest, origins_of
+from switchyard.jobs import (
+    HISTORY_LIMIT,
+    HOLDING_SLOT,
+    TERMINAL,
+    TRANSITIONS,
+    Job,
+    JobError,
+    Status,
+    WorkRequest,
+    is_other_work,
+    origins_of,
+)
 from switchyard.lanes import Lane, ObjectLock, Slots, WaitEntry, object_key
 from switchyard.store import (
     ActiveJob,
@@ -66,6 +78,7 @@ class MemoryStore:
                 target_id=job.target_id,
                 claimed_at=job.claimed_at,
                 created_at=job.created_at,
+                cancel_requested=job.cancel_requested,
             )
 
     def claim(
@@ -84,7 +97,7 @@ class MemoryStore:
             now = clock.now()
             job = replace(self._reopened(request, seen, now, Status.CLAIMED), claimed_at=now)
             self.jobs[job.id] = replace(job, fence=job.fence + 1)
-            self.locks[object_key(request.source)] = ObjectLock(job.id, request.source.version)
+            self._lock(request)
             held.holders.add(job.id)
             if entry is not None:
                 del held.room[entry.sort_key]
@@ -104,7 +117,7 @@ class MemoryStore:
                 return Held()
             self.jobs[request.job_id] = self._reopened(request, seen, clock.now(), Status.WAITING)
             if lock_object:
-                self.locks[object_key(request.source)] = ObjectLock(request.job_id, request.source.version)
+                self._lock(request)
             self._enter(entry)
             return Held()
 
@@ -118,41 +131,70 @@ class MemoryStore:
             if held.room.pop(entry.sort_key, None):
                 held.waiting -= 1
 
-    def record_start(self, job: Job, target_id: str) -> bool:
-        return self._move(job, {Status.CLAIMED}, lambda now: replace(now, status=Status.SUBMITTED, target_id=target_id))
-
-    def raise_fence(self, job: Job) -> Job | None:
-        def raised(now: Job) -> Job:
-            return replace(now, fence=now.fence + 1, claimed_at=clock.now(), run_id=None, target_id=None)
-
-        return self.jobs[job.id] if self._move(job, {Status.CLAIMED}, raised) else None
-
-    def undo_claim(self, job: Job, error: JobError, *, entry: WaitEntry | None = None) -> None:
+    def record_start(self, job: Job, target_id: str) -> JobChanged | None:
         with self._mutex:
+            if changed := self._claim_changed(job):
+                return changed
+            self._change(job.id, status=Status.SUBMITTED, target_id=target_id)
+            return None
+
+    def raise_fence(self, job: Job) -> Claimed | JobChanged:
+        with self._mutex:
+            if changed := self._claim_changed(job):
+                return changed
+            self._change(job.id, fence=job.fence + 1, claimed_at=clock.now(), run_id=None, target_id=None)
+            return Claimed(self.jobs[job.id])
+
+    def undo_claim(self, job: Job, error: JobError, *, entry: WaitEntry | None = None) -> JobChanged | None:
+        with self._mutex:
+            if changed := self._claim_changed(job):
+                return changed
             back_to = Status.WAITING if entry else Status.PENDING
-            if not self._move(
-                job, {Status.CLAIMED}, lambda now: replace(now, status=back_to, error=error, claimed_at=None)
-            ):
-                return
+            self._change(job.id, status=back_to, error=error, claimed_at=None)
             held = self._lane(job.request.lane)
             held.holders.discard(job.id)
             if entry is None:
                 self._unlock(job)
-                return
-            held.room[entry.sort_key] = entry
-            held.waiting += 1
+            else:
+                held.room[entry.sort_key] = entry
+                held.waiting += 1
+            return None
 
     def give_up(self, job: Job, error: JobError) -> bool:
-        return self._move(
-            job, {Status.PENDING}, lambda now: replace(now, status=Status.FAILED, error=error, never_started=True)
-        )
+        with self._mutex:
+            if not self._still(job.id, replace(job, status=Status.PENDING)):
+                return False
+            self._change(job.id, status=Status.FAILED, error=error, never_started=True, ended_at=clock.now())
+            return True
+
+    def cancel(self, job: Job) -> JobChanged | None:
+        assert job.status in {Status.PENDING, Status.WAITING}
+        with self._mutex:
+            if not self._still(job.id, job):
+                return JobChanged(self.get(job.id))
+            self._change(job.id, status=Status.CANCELLED, error=None, ended_at=clock.now())
+            if job.status is Status.WAITING:
+                self.drop(WaitEntry(job.request))
+                self._unlock(job)
+            return None
+
+    def request_cancel(self, job: Job) -> Job | JobChanged:
+        with self._mutex:
+            now = self.jobs.get(job.id)
+            if now is None or now.fence != job.fence or now.status not in HOLDING_SLOT:
+                return JobChanged(now)
+            self._change(job.id, cancel_requested=True)
+            return self.jobs[job.id]
 
     def advance(self, job_id: str, fence: int, target_id: str, to: Status, *, attempts: int) -> bool:  # noqa: ARG002
         with self._mutex:
             job = self.jobs.get(job_id)
             if job is None or job.fence != fence or job.target_id not in (None, target_id):
                 return False
-            return self._move(job, origins_of(to), lambda now: replace(now, status=to, target_id=target_id))
+            if job.status not in origins_of(to):
+                return False
+            self._change(job_id, status=to, target_id=target_id)
+            return True
 
     def finish(
         self,
@@ -160,15 +202,20 @@ class MemoryStore:
         to: Status,
         *,
         error: JobError | None,
-        target_id: str,
+        target_id: str | None,
         attempts: int,  # noqa: ARG002
     ) -> bool:
         with self._mutex:
             if not self._still(job.id, job):
                 return False
             if job.status not in TERMINAL:
-                because = (self.jobs[job.id].error or error) if error else None
-                self.jobs[job.id] = replace(self.jobs[job.id], status=to, target_id=target_id, error=because)
+                if to not in TRANSITIONS[job.status] & TERMINAL:
+                    return False
+                now = self.jobs[job.id]
+                because = (now.error or error) if error else None
+                self._change(
+                    job.id, status=to, target_id=target_id or now.target_id, error=because, ended_at=clock.now()
+                )
             self._lane(job.request.lane).holders.discard(job.id)
             self._unlock(job)
             return True
@@ -198,9 +245,18 @@ class MemoryStore:
             return job is seen
         return (job.status, job.fence) == (seen.status, seen.fence)
 
+    def _claim_changed(self, job: Job) -> JobChanged | None:
+        now = self.jobs.get(job.id)
+        ours = now is not None and (now.status, now.fence) == (Status.CLAIMED, job.fence) and not now.cancel_requested
+        return None if ours else JobChanged(now)
+
     def _locked(self, request: WorkRequest) -> ObjectLock | None:
         lock = self.locks.get(object_key(request.source))
         return lock if lock and lock.job_id != request.job_id else None
+
+    def _lock(self, request: WorkRequest) -> None:
+        if request.source.is_object:
+            self.locks[object_key(request.source)] = ObjectLock(request.job_id, request.source.version)
 
     def _unlock(self, job: Job) -> None:
         key = object_key(job.request.source)
@@ -216,21 +272,16 @@ class MemoryStore:
     def _reopened(self, request: WorkRequest, seen: Job | None, now: datetime, status: Status) -> Job:
         if seen is None:
             return Job(request, status, fence=0, created_at=now)
-        other_work = not seen.is_placeholder and seen.request.source.version != request.source.version
+        other_work = is_other_work(seen, request)
         past = (*seen.past_versions, seen.request.source.version) if other_work else seen.past_versions
         return Job(
             request,
             status,
             fence=seen.fence,
-            created_at=now if other_work else seen.created_at,
+            created_at=now if other_work else self.jobs[request.job_id].created_at,
             claimed_at=seen.claimed_at,
             past_versions=past[-HISTORY_LIMIT:],
         )
 
-    def _move(self, job: Job, origins: set[Status] | frozenset[Status], change: Callable[[Job], Job]) -> bool:
-        with self._mutex:
-            now = self.jobs.get(job.id)
-            if now is None or now.fence != job.fence or now.status not in origins:
-                return False
-            self.jobs[job.id] = change(now)
-            return True
+    def _change(self, job_id: str, **changes: Any) -> None:  # noqa: ANN401 - as `replace`
+        self.jobs[job_id] = replace(self.jobs[job_id], **changes)

@@ -4,7 +4,8 @@
 
 A request that finds its lane full goes to the waiting room; whoever ends a job starts the next one from there. A start
 whose outcome is unknown leaves the claim standing: once its grace period is over, the next delivery or the reconciler
-adopts the run it led to, or starts again under a higher fence. docs/architecture.md tells the whole story.
+adopts the run it led to, or starts again under a higher fence. A claim that is to be cancelled is never started again.
+docs/architecture.md tells the whole story.
 """
 
 import random
@@ -14,8 +15,18 @@ from datetime import timedelta
 from enum import Enum
 from typing import Protocol
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from switchyard import clock, observability
-from switchyard.errors import ClaimInFlight, Contended, LaneIsFull, OutcomeUnknown, StartFailed, SwitchyardError
+from switchyard.errors import (
+    ClaimInFlight,
+    Contended,
+    LaneIsFull,
+    OutcomeUnknown,
+    StartFailed,
+    StartRefused,
+    SwitchyardError,
+)
 from switchyard.jobs import Job, JobError, Run, Status, Verdict, WorkRequest, is_newer_work, judge
 from switchyard.lanes import Lane, ObjectLock, Slots, WaitEntry
 from switchyard.messages import redrive_body
@@ -45,6 +56,7 @@ class Outcome(Enum):
     HELD = "held"
     ADOPTED = "adopted"
     DUPLICATE = "duplicate"
+    CANCELLED = "cancelled"
     WITHDRAWN = "withdrawn"
 
 
@@ -79,13 +91,17 @@ class JobStore(Protocol):
     ) -> Held | JobChanged | ObjectLocked: ...
     def hold_behind(self, request: WorkRequest) -> None: ...  # noqa: D102
     def drop(self, entry: WaitEntry) -> None: ...  # noqa: D102
-    def record_start(self, job: Job, target_id: str) -> bool: ...  # noqa: D102
-    def raise_fence(self, job: Job) -> Job | None: ...  # noqa: D102
-    def undo_claim(self, job: Job, error: JobError, *, entry: WaitEntry | None = None) -> None: ...  # noqa: D102
+    def record_start(self, job: Job, target_id: str) -> JobChanged | None: ...  # noqa: D102
+    def raise_fence(self, job: Job) -> Claimed | JobChanged: ...  # noqa: D102
+    def undo_claim(  # noqa: D102
+        self, job: Job, error: JobError, *, entry: WaitEntry | None = None
+    ) -> JobChanged | None: ...
     def give_up(self, job: Job, error: JobError) -> bool: ...  # noqa: D102
+    def cancel(self, job: Job) -> JobChanged | None: ...  # noqa: D102
+    def request_cancel(self, job: Job) -> Job | JobChanged: ...  # noqa: D102
     def advance(self, job_id: str, fence: int, target_id: str, to: Status, *, attempts: int) -> bool: ...  # noqa: D102
     def finish(  # noqa: D102
-        self, job: Job, to: Status, *, error: JobError | None, target_id: str, attempts: int
+        self, job: Job, to: Status, *, error: JobError | None, target_id: str | None, attempts: int
     ) -> bool: ...
     def free_leaked_slot(self, lane: Lane, job_id: str, seen: Job | None) -> bool: ...  # noqa: D102
     def recount_waiting(self, lane: Lane, seen: int, actual: int) -> bool: ...  # noqa: D102
@@ -120,7 +136,7 @@ class Dispatcher:
         Raises RetryableError where a later delivery has to look again, StartFailed where the target did not take the
         job and the claim has been undone.
         """
-        seen: Job | None = None  # nearly always true, and it saves the read
+        seen = _as_announced(request) if request.announced else None  # nearly always true, and it saves the read
         for _ in range(_RACES):
             step = self._without_claim(request, seen) or self._claim(request, seen)
             if isinstance(step, Outcome):
@@ -132,9 +148,11 @@ class Dispatcher:
         """Starts waiting jobs, oldest first, while the lane has slots free; gives their number.
 
         Entries that must wait for older work on the same job or object are passed over. Stops at the first start that
-        fails: what refused one job would refuse the next.
+        fails: what refused one job would refuse the next. A lane that this deployment doesn't have is left alone.
         """
-        lane = self.lanes[lane_name]
+        lane = self.lanes.get(lane_name)
+        if lane is None:
+            return 0
         slots = self.store.slots(lane)
         free = lane.limit - len(slots.holders)
         started = 0
@@ -146,28 +164,27 @@ class Dispatcher:
                 continue
             if isinstance(job, LaneFull):
                 break
-            self._start(job, entry)
-            observability.count(Metric.RELEASED)
-            started += 1
+            if self._start(job, entry) is Outcome.STARTED:
+                observability.count(Metric.RELEASED)
+                started += 1
             if started == free:
                 break
         return started
 
     def adopt(self, job: Job) -> Outcome:
         """Finds out what became of a claim older than its grace period, and starts the job again if nothing did."""
-        target_id = self.targets[job.request.target.type].find(job)
+        target_id = self._target(job).find(job)
         if target_id is not None:
-            self.store.record_start(job, target_id)
+            self._record(job, target_id)
             observability.count(Metric.ADOPTED)
             logger.info("adopted", job_id=job.id, fence=job.fence, target_id=target_id)
             return Outcome.ADOPTED
-        again = self.store.raise_fence(job)
-        if again is None:
-            return self._duplicate(job.request)
-        logger.warning("starting again: the claim came to nothing", job_id=job.id, fence=again.fence)
-        self._start(again)
-        observability.count(Metric.DISPATCHED)
-        return Outcome.STARTED
+        match self.store.raise_fence(job):
+            case Claimed(again):
+                logger.warning("starting again: the claim came to nothing", job_id=job.id, fence=again.fence)
+                return self._dispatched(again)
+            case JobChanged(found):
+                return self._end_if_cancelled(job, found) or self._duplicate(job.request)
 
     def give_up(self, request: WorkRequest, error: SwitchyardError) -> None:
         """Marks a job as failed whose message has just gone to the dead-letter queue, unless it runs after all."""
@@ -182,6 +199,9 @@ class Dispatcher:
         match judge(seen, request, now=clock.now(), grace=self.grace):
             case Verdict.DUPLICATE:
                 return self._duplicate(request)
+            case Verdict.WITHDRAWN:
+                logger.info("withdrawn", job_id=request.job_id, version=request.source.version)
+                return Outcome.WITHDRAWN
             case Verdict.WAIT_BEHIND:
                 self.store.hold_behind(request)
                 return self._held(request)
@@ -195,9 +215,7 @@ class Dispatcher:
         lane = self.lanes[request.lane]
         match self.store.claim(request, seen, lane, fifo=self.at_capacity == "wait"):
             case Claimed(job):
-                self._start(job)
-                observability.count(Metric.DISPATCHED)
-                return Outcome.STARTED
+                return self._dispatched(job)
             case ObjectLocked(lock):
                 return self._locked_out(request, seen, lock)
             case JobChanged() as changed:
@@ -205,33 +223,71 @@ class Dispatcher:
             case LaneFull() | EntryGone():
                 return self._lane_full(request, seen)
 
-    def _start(self, job: Job, entry: WaitEntry | None = None) -> None:
+    def _dispatched(self, job: Job) -> Outcome:
+        outcome = self._start(job)
+        if outcome is Outcome.STARTED:
+            observability.count(Metric.DISPATCHED)
+        return outcome
+
+    def _start(self, job: Job, entry: WaitEntry | None = None) -> Outcome:
+        """Starts a claimed job; CANCELLED where it could not be started and nobody wants it any more."""
         try:
-            target_id = self.targets[job.request.target.type].start(job)
+            target_id = self._target(job).start(job)
         except StartFailed as error:
-            self._undo(job, entry, error)
+            if cancelled := self._undo(job, entry, error):
+                return cancelled
             raise
         except OutcomeUnknown as error:
             logger.warning("start: outcome unknown", job_id=job.id, fence=job.fence, reason=str(error))
             raise
-        self.store.record_start(job, target_id)
+        self._record(job, target_id)
         observability.since(Metric.TIME_TO_START, job.request.sent_at)
         logger.info("started", job_id=job.id, fence=job.fence, target_id=target_id, lane=job.request.lane)
+        return Outcome.STARTED
 
-    def _undo(self, job: Job, entry: WaitEntry | None, error: StartFailed) -> None:
+    def _target(self, job: Job) -> Target:
+        name = job.request.target.type
+        if name not in self.targets:  # its request was frozen by a deployment that had one
+            raise StartRefused(f"this deployment has no target {name!r}")
+        return self.targets[name]
+
+    def _record(self, job: Job, target_id: str) -> None:
+        """Notes the run of a claim, and stops it where the job was cancelled before anybody could know of the run."""
+        changed = self.store.record_start(job, target_id)
+        found = changed.found if changed else None
+        if found is None or not found.cancel_requested or found.fence != job.fence:
+            return
+        self.store.advance(job.id, job.fence, target_id, Status.SUBMITTED, attempts=0)
+        logger.info("stopping: cancelled while it was being started", job_id=job.id, target_id=target_id)
+        try:
+            self._target(job).stop(target_id)
+        except (ClientError, BotoCoreError) as error:
+            logger.warning("not stopped: left to the reconciler", job_id=job.id, reason=str(error))
+
+    def _undo(self, job: Job, entry: WaitEntry | None, error: StartFailed) -> Outcome | None:
+        """Takes a claim back, or ends it where it was cancelled."""
         logger.warning("start: refused", job_id=job.id, fence=job.fence, error_type=error.code, reason=str(error))
-        if entry is None:
-            self.store.undo_claim(job, _job_error(error))
-            return
-        refused_for_good = error.code == "START_REFUSED"
-        attempts = entry.attempts + (1 if refused_for_good else 0)
-        if attempts < self.max_refusals:
-            self.store.undo_claim(job, _job_error(error), entry=WaitEntry(entry.request, attempts))
-            return
-        # Its own message is long gone: write a new one, so that a redrive can bring the job back.
-        self.store.undo_claim(job, _job_error(error))
-        self.dead_letters[job.request.lane].send(redrive_body(job.request), error)
-        self.give_up(job.request, error)
+        back = None
+        if entry is not None:
+            attempts = entry.attempts + (1 if error.code == "START_REFUSED" else 0)
+            back = WaitEntry(entry.request, attempts) if attempts < self.max_refusals else None
+        if changed := self.store.undo_claim(job, _job_error(error), entry=back):
+            return self._end_if_cancelled(job, changed.found)
+        if entry is not None and back is None:
+            # Its own message is long gone: write a new one, so that a redrive can bring the job back.
+            self.dead_letters[job.request.lane].send(redrive_body(job.request), error)
+            self.give_up(job.request, error)
+        return None
+
+    def _end_if_cancelled(self, job: Job, found: Job | None) -> Outcome | None:
+        """Ends a claim that came to no run, where that is what stood in the way of going on with it."""
+        if found is None or found.fence != job.fence or not found.cancel_requested:
+            return None
+        if found.status is Status.CLAIMED:
+            self.store.finish(found, Status.CANCELLED, error=None, target_id=None, attempts=0)
+            logger.info("cancelled before it was started", job_id=job.id, fence=job.fence)
+            self._start_waiting_quietly(job.request.lane)
+        return Outcome.CANCELLED
 
     def _lane_full(self, request: WorkRequest, seen: Job | None) -> Outcome | JobChanged:
         if self.at_capacity == "return":
@@ -262,12 +318,14 @@ class Dispatcher:
     def _locked_out(self, request: WorkRequest, seen: Job | None, lock: ObjectLock) -> Outcome | JobChanged:
         """Another job works on the object: the same upload told twice under two ids, or a newer upload."""
         holder = self.store.get(lock.job_id)
-        if holder and lock.version != request.source.version:
-            accepted_at = holder.claimed_at or holder.created_at
-            if is_newer_work(request.source, holder.request.source, accepted_at):
-                held = self.store.hold(request, seen, lock_object=False)
-                return held if isinstance(held, JobChanged) else self._held(request)
-        return self._duplicate(request)
+        if (
+            holder is None
+            or lock.version == request.source.version
+            or not is_newer_work(request.source, holder.request.source, holder.accepted_at)
+        ):
+            return self._duplicate(request)
+        held = self.store.hold(request, seen, lock_object=False)
+        return held if isinstance(held, JobChanged) else self._held(request)
 
     def _duplicate(self, request: WorkRequest) -> Outcome:
         observability.count(Metric.DUPLICATES)
@@ -301,6 +359,11 @@ class Dispatcher:
         if verdict is not Verdict.WAIT_BEHIND:  # it was started, or overtaken, by other means
             self.store.drop(entry)
         return False
+
+
+def _as_announced(request: WorkRequest) -> Job:
+    """The record of an announced request, as it stands until it is claimed for the first time."""
+    return Job(request, Status.PENDING, fence=0, created_at=request.sent_at)
 
 
 def _job_error(error: SwitchyardError) -> JobError:

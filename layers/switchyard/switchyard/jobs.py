@@ -157,6 +157,7 @@ class Job:
     past_versions: tuple[str, ...] = ()
     never_started: bool = False
     cancel_requested: bool = False
+    ended_at: datetime | None = None
     error: JobError | None = None
 
     @property
@@ -168,6 +169,12 @@ class Job:
     def is_placeholder(self) -> bool:
         """Whether somebody else wrote this row ahead of the work: nobody started it and it names no version."""
         return self.status is Status.PENDING and not self.request.source.version
+
+    @property
+    def accepted_at(self) -> datetime:
+        """When it was settled which state of its object the job is about; what was written later is new work."""
+        settled_by_its_end = None if self.request.source.version else self.ended_at
+        return self.claimed_at or settled_by_its_end or self.created_at
 
     @property
     def authoritative_target_id(self) -> str | None:
@@ -207,24 +214,37 @@ class Verdict(Enum):
     """This very message was claimed a moment ago by a delivery that may still be at work."""
     ADOPT = auto()
     """The claim is older than its grace period: find out what became of it."""
+    WITHDRAWN = auto()
+    """The record that announced it is gone: nobody wants it any more."""
 
 
 def judge(found: Job | None, request: WorkRequest, *, now: datetime, grace: timedelta) -> Verdict:
     """What to do with `request`, given the job the table holds under its id."""
-    if found is None or found.is_placeholder:
+    if found is None:
+        return Verdict.WITHDRAWN if request.announced else Verdict.START
+    if found.is_placeholder:
         return Verdict.START
     if found.request.source.version == request.source.version:
         return _judge_same_work(found, request, now=now, grace=grace)
-    if request.source.version in found.past_versions:
+    return _judge_other_work(found, request)
+
+
+def _judge_other_work(found: Job, request: WorkRequest) -> Verdict:
+    if request.source.version in found.past_versions or is_older(request.source, found.request.source):
         return Verdict.DUPLICATE
-    if is_older(request.source, found.request.source):
-        return Verdict.DUPLICATE
-    newer = is_newer_work(request.source, found.request.source, found.claimed_at or found.created_at)
+    newer = is_newer_work(request.source, found.request.source, found.accepted_at)
     if found.status not in TERMINAL:
         return Verdict.WAIT_BEHIND if newer else Verdict.DUPLICATE
-    # A plain message that comes after the end asks for another run; S3 telling late of what that run has read does not.
-    told_late = request.source.written_at is not None and not newer and not found.never_started
+    if newer or found.never_started:
+        return Verdict.START
+    # A plain message that comes after the end asks for another run. S3 telling late of what that run has read does not,
+    # nor does a message from before a cancel: that was meant for all that had been asked by then.
+    told_late = request.source.written_at is not None or _was_cancelled_since(request, found)
     return Verdict.DUPLICATE if told_late else Verdict.START
+
+
+def _was_cancelled_since(request: WorkRequest, found: Job) -> bool:
+    return found.status is Status.CANCELLED and found.ended_at is not None and request.sent_at <= found.ended_at
 
 
 def _judge_same_work(found: Job, request: WorkRequest, *, now: datetime, grace: timedelta) -> Verdict:
@@ -237,6 +257,11 @@ def _judge_same_work(found: Job, request: WorkRequest, *, now: datetime, grace: 
     # Another message for the same work can go: the claim's own message, or the reconciler, sees it through.
     own_message = found.request.source.message_id == request.source.message_id
     return Verdict.IN_FLIGHT if own_message else Verdict.DUPLICATE
+
+
+def is_other_work(job: Job, request: WorkRequest) -> bool:
+    """Whether a request under a job's id asks for something else than what the job is about."""
+    return not job.is_placeholder and job.request.source.version != request.source.version
 
 
 def is_older(source: Source, other: Source) -> bool:

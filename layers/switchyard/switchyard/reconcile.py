@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from switchyard import clock, observability
 from switchyard.dispatch import Dispatcher, JobStore, Target
 from switchyard.errors import RetryableError, StartFailed
-from switchyard.jobs import HOLDING_SLOT, Job, JobError, Run, Status, Verdict, judge
+from switchyard.jobs import HOLDING_SLOT, TERMINAL, Job, JobError, Run, Status, Verdict, judge
 from switchyard.lanes import Lane
 from switchyard.observability import Metric, logger
 from switchyard.store import ActiveJob
@@ -23,10 +23,16 @@ from switchyard.tracking import Tracker
 _LOST = JobError("TARGET_LOST", "the target no longer knows the run, and never said how it ended")
 
 
-class _Troubles:
-    """Collects what failed, so that the rest goes on. Bugs are not troubles: they end the pass at once."""
+class _Pass:
+    """What one pass has found so far, and what failed in it, so that the rest goes on.
+
+    Bugs are not troubles: they end the pass at once.
+    """
 
     def __init__(self) -> None:
+        self.active: list[ActiveJob] = []
+        self.waiting: list[ActiveJob] = []
+        self.waits: list[timedelta] = []
         self._errors: list[Exception] = []
 
     @contextmanager
@@ -44,10 +50,11 @@ class _Troubles:
 
 @dataclass(frozen=True, slots=True)
 class Reconciler:
-    """One pass over everything that can have gone astray.
+    """One pass over everything that can have gone astray, in every lane and on every target that there is.
 
-    `pending_grace` is how long an accepted job may lie without its message having started it, `stuck_after` how long
-    a run may wait for a machine before people are told.
+    Jobs of a lane or a target that this deployment doesn't have (any more) are left alone. `pending_grace` is how long
+    an accepted job may lie without its message having started it, `stuck_after` how long a run may wait for a machine
+    before people are told.
     """
 
     store: JobStore
@@ -61,27 +68,32 @@ class Reconciler:
 
         Raises ExceptionGroup at the end where something failed, so that the function's error alarm tells of it.
         """
-        troubles = _Troubles()
-        active: list[ActiveJob] = []
+        this = _Pass()
         steps: list[Callable[[], None]] = [
-            lambda: self._adopt_stale_claims(troubles),
-            lambda: active.extend(self._active_jobs()),
-            lambda: self._catch_up(active, troubles),
-            lambda: self._restart_pending(troubles),
-            *(lambda lane=lane: self._mend_lane(lane, active, troubles) for lane in self.dispatcher.lanes.values()),
+            lambda: self._adopt_stale_claims(this),
+            lambda: self._list(this),
+            lambda: self._catch_up(this),
+            lambda: self._restart_pending(this),
+            *(lambda lane=lane: self._mend_lane(lane, this) for lane in self.dispatcher.lanes.values()),
+            lambda: _report(this.waits),
         ]
         for step in steps:
-            with troubles.noted():
+            with this.noted():
                 step()
-        troubles.raise_any()
+        this.raise_any()
+
+    def _list(self, this: _Pass) -> None:
+        for status in (Status.SUBMITTED, Status.RUNNING):
+            this.active.extend(self.store.by_status(status))
+        this.waiting.extend(self.store.by_status(Status.WAITING))
 
     # ---- claims ----------------------------------------------------------------------------------------------------
 
-    def _adopt_stale_claims(self, troubles: _Troubles) -> None:
+    def _adopt_stale_claims(self, this: _Pass) -> None:
         for listed in self.store.by_status(Status.CLAIMED):
-            if not self._older(listed.claimed_at, self.dispatcher.grace):
+            if not self._older(listed.claimed_at, self.dispatcher.grace) or self._target_of(listed) is None:
                 continue
-            with troubles.noted(listed.id):
+            with this.noted(listed.id):
                 job = self.store.get(listed.id)
                 if job and self._is_stale(job):
                     self.dispatcher.adopt(job)
@@ -91,34 +103,39 @@ class Reconciler:
 
     # ---- runs ------------------------------------------------------------------------------------------------------
 
-    def _active_jobs(self) -> Iterable[ActiveJob]:
-        for status in (Status.SUBMITTED, Status.RUNNING):
-            yield from self.store.by_status(status)
-
-    def _catch_up(self, active: list[ActiveJob], troubles: _Troubles) -> None:
-        """Applies what the targets say of every active run; ends those that the targets have forgotten."""
+    def _catch_up(self, this: _Pass) -> None:
+        """Brings every target's runs up to date; one service in trouble does not hold up the other's."""
         stuck = 0
-        for target_type, jobs in groupby(sorted(active, key=_target_type), key=_target_type):
-            target = self.dispatcher.targets.get(target_type)
-            if target is None:
-                continue  # another program's row
-            listed = self._by_target_id(jobs, target, troubles)
-            for run in target.describe(list(listed)):
-                job = listed.pop(run.target_id)
-                stuck += self._is_stuck(run)
-                if run.status is not job.status:
-                    with troubles.noted(job.id):
-                        self.tracker.apply(run)
-            for target_id, job in listed.items():
-                with troubles.noted(job.id):
-                    self._lose(job, target_id)
+        for _, jobs in groupby(sorted(this.active, key=_target_type), key=_target_type):
+            listed = list(jobs)
+            target = self._target_of(listed[0])
+            if target is not None:
+                with this.noted():
+                    stuck += self._catch_up_with(target, listed, this)
         observability.gauge(Metric.STUCK_RUNNABLE, stuck)
 
-    def _by_target_id(self, jobs: Iterable[ActiveJob], target: Target, troubles: _Troubles) -> dict[str, ActiveJob]:
+    def _catch_up_with(self, target: Target, jobs: Iterable[ActiveJob], this: _Pass) -> int:
+        """Applies what a target says of its runs, stops what is to be cancelled, and ends what it has forgotten."""
+        stuck = 0
+        listed = self._by_target_id(jobs, target, this)
+        for run in target.describe(list(listed)):
+            job = listed.pop(run.target_id)
+            stuck += self._is_stuck(run)
+            with this.noted(job.id):
+                if run.status is not job.status:
+                    self.tracker.apply(run)
+                if job.cancel_requested and run.status not in TERMINAL:
+                    target.stop(run.target_id)  # it was never told, or the call came to nothing
+        for target_id, job in listed.items():
+            with this.noted(job.id):
+                self._lose(job, target_id)
+        return stuck
+
+    def _by_target_id(self, jobs: Iterable[ActiveJob], target: Target, this: _Pass) -> dict[str, ActiveJob]:
         listed: dict[str, ActiveJob] = {}
         for job in jobs:
             target_id = job.target_id
-            with troubles.noted(job.id):
+            with this.noted(job.id):
                 if target_id is None:
                     # Its worker said that it runs, but neither we nor an event ever noted as what.
                     known = self.store.get(job.id)
@@ -128,6 +145,9 @@ class Reconciler:
                 else:
                     listed[target_id] = job
         return listed
+
+    def _target_of(self, job: ActiveJob) -> Target | None:
+        return self.dispatcher.targets.get(_target_type(job))
 
     def _is_stuck(self, run: Run) -> bool:
         if not self._older(run.queued_since, self.stuck_after):
@@ -142,23 +162,25 @@ class Reconciler:
 
     # ---- accepted, never started -----------------------------------------------------------------------------------
 
-    def _restart_pending(self, troubles: _Troubles) -> None:
+    def _restart_pending(self, this: _Pass) -> None:
         for listed in self.store.by_status(Status.PENDING):
             if not self._older(listed.created_at, self.pending_grace):
                 break  # oldest first
-            with troubles.noted(listed.id):
+            if listed.lane not in self.dispatcher.lanes:
+                continue
+            with this.noted(listed.id):
                 job = self.store.get(listed.id)
                 if job and job.status is Status.PENDING and not job.is_placeholder:
                     self.dispatcher.dispatch(job.request)
 
     # ---- lanes -----------------------------------------------------------------------------------------------------
 
-    def _mend_lane(self, lane: Lane, active: list[ActiveJob], troubles: _Troubles) -> None:
+    def _mend_lane(self, lane: Lane, this: _Pass) -> None:
         slots = self.store.slots(lane)
-        for job_id in sorted(slots.holders - {job.id for job in active}):
-            with troubles.noted(job_id):
+        for job_id in sorted(slots.holders - {job.id for job in this.active}):
+            with this.noted(job_id):
                 self._free_if_leaked(lane, job_id)
-        self._mend_room(lane, slots.waiting, troubles)
+        self._mend_room(lane, slots.waiting, this)
         self.dispatcher.start_waiting(lane.name)
 
     def _free_if_leaked(self, lane: Lane, job_id: str) -> None:
@@ -168,18 +190,18 @@ class Reconciler:
         if self.store.free_leaked_slot(lane, job_id, job):
             logger.warning("freed a leaked slot", job_id=job_id, lane=lane.name)
 
-    def _mend_room(self, lane: Lane, counted: int, troubles: _Troubles) -> None:
-        entries = {entry.sort_key: entry.request for entry in self.store.waiting(lane)}
-        if len(entries) != counted and self.store.recount_waiting(lane, counted, len(entries)):
-            logger.warning("recounted the waiting room", lane=lane.name, counted=counted, actual=len(entries))
-        waiting = {request.job_id for request in entries.values()}
-        for listed in self.store.by_status(Status.WAITING):
-            if listed.lane == lane.name and listed.id not in waiting:
-                with troubles.noted(listed.id):
+    def _mend_room(self, lane: Lane, counted: int, this: _Pass) -> None:
+        inside, waits = set(), []
+        for entry in self.store.waiting(lane):
+            inside.add(entry.request.job_id)
+            waits.append(clock.now() - entry.request.sent_at)
+        this.waits.extend(waits)
+        if len(waits) != counted and self.store.recount_waiting(lane, counted, len(waits)):
+            logger.warning("recounted the waiting room", lane=lane.name, counted=counted, actual=len(waits))
+        for listed in this.waiting:
+            if listed.lane == lane.name and listed.id not in inside:
+                with this.noted(listed.id):
                     self._return_to_room(listed)
-        oldest = min((request.sent_at for request in entries.values()), default=None)
-        observability.gauge(Metric.JOBS_WAITING, len(entries))
-        observability.seconds(Metric.OLDEST_WAIT, clock.now() - oldest if oldest else timedelta())
 
     def _return_to_room(self, listed: ActiveJob) -> None:
         job = self.store.get(listed.id)
@@ -193,3 +215,9 @@ class Reconciler:
 
 def _target_type(job: ActiveJob) -> str:
     return job.target.type if job.target else ""
+
+
+def _report(waits: list[timedelta]) -> None:
+    """How many jobs wait, and how long the oldest has: one number each for all lanes, which is what alarms look at."""
+    observability.gauge(Metric.JOBS_WAITING, len(waits))
+    observability.seconds(Metric.OLDEST_WAIT, max(waits, default=timedelta()))

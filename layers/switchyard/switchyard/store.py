@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from switchyard import clock
 from switchyard.jobs import (
     HISTORY_LIMIT,
+    HOLDING_SLOT,
     TERMINAL,
+    TRANSITIONS,
     Job,
     JobError,
     Source,
     Status,
     TargetSpec,
     WorkRequest,
+    is_other_work,
     origins_of,
 )
 from switchyard.lanes import (
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
 type _Item = Mapping[str, Any]
 type _Action = dict[str, dict[str, Any]]
 """One action of a TransactWriteItems call."""
+type _Reason = Mapping[str, Any]
+"""Why a condition refused a write: an error or a cancellation reason, with the item as it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,7 @@ class ActiveJob:
     target_id: str | None
     claimed_at: datetime | None
     created_at: datetime
+    cancel_requested: bool = False
 
 
 class Store:
@@ -169,23 +175,17 @@ class Store:
         now = clock.now()
         fence = (seen.fence if seen else 0) + 1
         claimed = {"status": _s(Status.CLAIMED), "fence": _n(fence), "claimedAt": _s(clock.iso(now))}
-        actions = [
-            self._rewrite_job(request, seen, now, claimed),
-            self._lock(request),
-            self._take_slot(request, lane, entry, fifo=fifo),
-            *([self._leave_room(entry)] if entry else ()),
-        ]
-        reasons = self._transact(actions)
-        if reasons is None:
+        refused = self._transact(
+            job=self._rewrite_job(request, seen, now, claimed),
+            lock=self._lock(request),
+            slot=self._take_slot(request, lane, entry, fifo=fifo),
+            entry=self._leave_room(entry) if entry else None,
+        )
+        if not refused:
             return Claimed(_claimed_job(request, seen, now, fence))
-        job, lock, _, gone = (*reasons, None)[:4]
-        if gone:
+        if "entry" in refused:
             return EntryGone()
-        if job:
-            return JobChanged(_job(job["Item"]) if "Item" in job else None)
-        if lock:
-            return ObjectLocked(_object_lock(lock["Item"]))
-        return LaneFull()
+        return _refusal(refused) or LaneFull()
 
     def hold(
         self, request: WorkRequest, seen: Job | None, *, lock_object: bool = True
@@ -195,103 +195,140 @@ class Store:
         Without `lock_object` the object is left to the job that works on it, and locked when this one's turn comes.
         """
         waiting = {"status": _s(Status.WAITING), "fence": _n(seen.fence if seen else 0)}
-        rewrite = self._rewrite_job(request, seen, clock.now(), waiting)
-        enter = self._enter_room(WaitEntry(request))
-        reasons = self._transact([rewrite, *enter, *([self._lock(request)] if lock_object else ())])
-        if reasons is None:
-            return Held()
-        job, _, _, lock = (*reasons, None)[:4]
-        if job:
-            return JobChanged(_job(job["Item"]) if "Item" in job else None)
-        if lock:
-            return ObjectLocked(_object_lock(lock["Item"]))
-        return Held()  # the entry is there already
+        refused = self._transact(
+            job=self._rewrite_job(request, seen, clock.now(), waiting),
+            lock=self._lock(request) if lock_object else None,
+            **self._enter_room(WaitEntry(request)),
+        )
+        return _refusal(refused) or Held()  # ... also where the entry is there already
 
     def hold_behind(self, request: WorkRequest) -> None:
         """Puts new work into the waiting room behind older work on the same job or object, which it leaves alone."""
-        self._transact(self._enter_room(WaitEntry(request)))  # refused only where the entry is there already
+        self._transact(**self._enter_room(WaitEntry(request)))  # refused only where the entry is there already
 
     def drop(self, entry: WaitEntry) -> None:
         """Takes an entry out of the waiting room that turned out to be a duplicate."""
         #   LANE#…/WAIT#…   there ──▶ gone        LANE#…/SLOTS   waiting − 1
-        self._transact([self._leave_room(entry), self._count_waiting(entry.request.lane, -1)])
+        self._transact(entry=self._leave_room(entry), waiting=self._count_waiting(entry.request.lane, -1))
 
     # ---- starting ---------------------------------------------------------------------------------------------------
 
-    def record_start(self, job: Job, target_id: str) -> bool:
-        """Notes what the target calls the job. False where an event or another invocation was there first."""
-        #   status CLAIMED and fence = ours ──▶ SUBMITTED
-        return self._update_job(
+    def record_start(self, job: Job, target_id: str) -> JobChanged | None:
+        """Notes what the target calls the job. Refused where an event, another invocation or a cancel was first."""
+        #   status CLAIMED and fence = ours, no cancel ──▶ SUBMITTED
+        refused = self._update_job(
             job.id,
             "SET #status = :to, targetId = :target, updatedAt = :now",
-            "fence = :fence AND #status = :claimed",
+            _OUR_CLAIM,
             {
                 ":to": _s(Status.SUBMITTED),
                 ":target": _s(target_id),
                 ":now": _s(clock.iso(clock.now())),
-                ":fence": _n(job.fence),
-                ":claimed": _s(Status.CLAIMED),
+                **_our_claim(job),
             },
         )
+        return _changed(refused) if refused else None
 
-    def raise_fence(self, job: Job) -> Job | None:
-        """Claims a job again whose start came to nothing, under a higher fence. None where it is no longer so."""
+    def raise_fence(self, job: Job) -> Claimed | JobChanged:
+        """Claims a job again whose start came to nothing, under a higher fence. Refused where it is to be cancelled."""
         now = clock.now()
-        #   status CLAIMED and fence = n ──▶ CLAIMED, fence = n + 1; a run of fence n stops at its worker's check
-        raised = self._update_job(
+        #   status CLAIMED and fence = n, no cancel ──▶ CLAIMED, fence = n + 1; a run of fence n fails its check
+        refused = self._update_job(
             job.id,
             "SET fence = :next, claimedAt = :now, updatedAt = :now REMOVE runId, targetId",
-            "fence = :fence AND #status = :claimed",
-            {
-                ":next": _n(job.fence + 1),
-                ":now": _s(clock.iso(now)),
-                ":fence": _n(job.fence),
-                ":claimed": _s(Status.CLAIMED),
-            },
+            _OUR_CLAIM,
+            {":next": _n(job.fence + 1), ":now": _s(clock.iso(now)), **_our_claim(job)},
         )
-        return _claimed_job(job.request, job, now, job.fence + 1) if raised else None
+        return _changed(refused) if refused else Claimed(_claimed_job(job.request, job, now, job.fence + 1))
 
-    def undo_claim(self, job: Job, error: JobError, *, entry: WaitEntry | None = None) -> None:
+    def undo_claim(self, job: Job, error: JobError, *, entry: WaitEntry | None = None) -> JobChanged | None:
         """Takes back a claim whose start was refused: the slot goes free, the job is PENDING again or back in the room.
 
-        The fence stays raised. Changes nothing where the claim is no longer ours.
+        The fence stays raised. Changes nothing where the claim is no longer ours, or a cancel was asked for: then it
+        must not go back to where it would be started again.
         """
         back_to = Status.WAITING if entry else Status.PENDING
-        #   status CLAIMED and fence = ours ──▶ PENDING | WAITING
+        #   status CLAIMED and fence = ours, no cancel ──▶ PENDING | WAITING
         give_back = self._update_action(
             job.id,
             "SET #status = :to, #error = :error, updatedAt = :now REMOVE claimedAt",
-            "fence = :fence AND #status = :claimed",
+            _OUR_CLAIM,
             {
                 ":to": _s(back_to),
                 ":error": _error(error),
                 ":now": _s(clock.iso(clock.now())),
-                ":fence": _n(job.fence),
-                ":claimed": _s(Status.CLAIMED),
+                **_our_claim(job),
             },
         )
-        actions = [give_back, self._free_slot(job, waiting=1 if entry else 0)]
-        actions.append(self._put_entry(entry) if entry else self._unlock(job))
-        self._transact(actions)
+        refused = self._transact(
+            job=give_back,
+            slot=self._free_slot(job, waiting=1 if entry else 0),
+            entry=self._put_entry(entry) if entry else None,
+            lock=None if entry else self._unlock(job),
+        )
+        return _changed(refused["job"]) if "job" in refused else None
 
     def give_up(self, job: Job, error: JobError) -> bool:
         """Ends a job that could not be started and whose message goes to the dead-letter queue."""
         now = clock.now()
-        #   status PENDING and fence = ours ──▶ FAILED, neverStarted (a redrive may start it)
-        return self._update_job(
+        #   PENDING and fence as seen ──▶ FAILED, neverStarted (a redrive may start it)
+        condition, values = _still(replace(job, status=Status.PENDING))
+        refused = self._update_job(
             job.id,
             "SET #status = :to, #error = :error, neverStarted = :true, endedAt = :now, updatedAt = :now, #ttl = :ttl",
-            "fence = :fence AND #status = :pending",
+            condition,
             {
                 ":to": _s(Status.FAILED),
                 ":error": _error(error),
                 ":true": {"BOOL": True},
                 ":now": _s(clock.iso(now)),
                 ":ttl": self._expiry(now),
-                ":fence": _n(job.fence),
-                ":pending": _s(Status.PENDING),
+                **values,
             },
         )
+        return refused is None
+
+    # ---- cancelling -------------------------------------------------------------------------------------------------
+
+    def cancel(self, job: Job) -> JobChanged | None:
+        """Ends a PENDING or WAITING job, with its place in the room and its object's lock: one transaction."""
+        assert job.status in {Status.PENDING, Status.WAITING}  # noqa: S101 - `request_cancel` is for those with a slot
+        now = clock.now()
+        waits = job.status is Status.WAITING
+        condition, values = _still(job)
+        #   PENDING | WAITING and fence as seen ──▶ CANCELLED
+        end = self._update_action(
+            job.id,
+            "SET #status = :to, endedAt = :now, updatedAt = :now, #ttl = :ttl REMOVE #error",
+            condition,
+            {":to": _s(Status.CANCELLED), ":now": _s(clock.iso(now)), ":ttl": self._expiry(now), **values},
+        )
+        return self._end(
+            job,
+            end,
+            entry=self._leave_room(WaitEntry(job.request)) if waits else None,
+            waiting=self._count_waiting(job.request.lane, -1) if waits else None,
+            lock=self._unlock(job) if waits else None,
+        )
+
+    def request_cancel(self, job: Job) -> Job | JobChanged:
+        """Notes that a job that holds a slot is to be cancelled, and gives it as it then is: with its run, if known.
+
+        From now on nothing starts it, and no run of it passes the worker's fence check. Doing it twice changes nothing.
+        """
+        active = {f":active{n}": _s(status) for n, status in enumerate(sorted(HOLDING_SLOT))}
+        #   CLAIMED | SUBMITTED | RUNNING and fence as seen ──▶ as it is, to be cancelled
+        note = self._update_action(
+            job.id,
+            "SET cancelRequestedAt = if_not_exists(cancelRequestedAt, :now), updatedAt = :now",
+            f"fence = :fence AND #status IN ({', '.join(active)})",
+            {":now": _s(clock.iso(clock.now())), ":fence": _n(job.fence), **active},
+        )
+        try:
+            answer = self._client.update_item(**note["Update"], ReturnValues="ALL_NEW")
+        except self._client.exceptions.ConditionalCheckFailedException as error:
+            return _changed(cast("_Reason", error.response))
+        return _job(answer["Attributes"])
 
     # ---- following --------------------------------------------------------------------------------------------------
 
@@ -301,7 +338,7 @@ class Store:
         origins = {f":from{n}": _s(origin) for n, origin in enumerate(sorted(origins_of(to)))}
         started = ", startedAt = if_not_exists(startedAt, :now)" if to is Status.RUNNING else ""
         #   status in the legal origins, fence = the run's, no other run recorded ──▶ SUBMITTED | RUNNING
-        return self._update_job(
+        refused = self._update_job(
             job_id,
             f"SET #status = :to, targetId = :target, attempts = :attempts, updatedAt = :now{started}",
             f"fence = :fence AND #status IN ({', '.join(origins)}) "
@@ -315,13 +352,16 @@ class Store:
                 **origins,
             },
         )
+        return refused is None
 
-    def finish(self, job: Job, to: Status, *, error: JobError | None, target_id: str, attempts: int) -> bool:
+    def finish(self, job: Job, to: Status, *, error: JobError | None, target_id: str | None, attempts: int) -> bool:
         """Ends a job, frees its slot and unlocks its object: one transaction. False where it changed meanwhile.
 
         `job` is as just read. Where a worker has already written a terminal status itself, only slot and lock go free.
-        A worker's own error message stands before ours.
+        A worker's own error message stands before ours. An end that can't follow the job's status changes nothing.
         """
+        if job.status not in TERMINAL and to not in TRANSITIONS[job.status] & TERMINAL:
+            return False
         now = clock.now()
         values = {":fence": _n(job.fence), ":ttl": self._expiry(now), ":now": _s(clock.iso(now))}
         if job.status in TERMINAL:
@@ -334,22 +374,23 @@ class Store:
             )
         else:
             because = ", #error = if_not_exists(#error, :error)" if error else ""
+            run = ", targetId = :target" if target_id else ""
             #   status as read and fence = ours ──▶ COMPLETED | FAILED | CANCELLED
             end = self._update_action(
                 job.id,
-                "SET #status = :to, targetId = :target, attempts = :attempts, endedAt = :now, updatedAt = :now, "
-                f"#ttl = :ttl{because}{'' if error else ' REMOVE #error'}",
+                "SET #status = :to, attempts = :attempts, endedAt = :now, updatedAt = :now, "
+                f"#ttl = :ttl{run}{because}{'' if error else ' REMOVE #error'}",
                 "fence = :fence AND #status = :same",
                 {
                     **values,
                     ":same": _s(job.status),
                     ":to": _s(to),
-                    ":target": _s(target_id),
                     ":attempts": _n(attempts),
+                    **({":target": _s(target_id)} if target_id else {}),
                     **({":error": _error(error)} if error else {}),
                 },
             )
-        return self._release(end, self._free_slot(job), job)
+        return self._end(job, end, slot=self._free_slot(job), lock=self._unlock(job)) is None
 
     # ---- repairing --------------------------------------------------------------------------------------------------
 
@@ -374,8 +415,8 @@ class Store:
             }
         }
         if seen is not None and seen.status in TERMINAL:
-            return self._release(check, free, seen)
-        return self._transact([check, free]) is None
+            return self._end(seen, check, slot=free, lock=self._unlock(seen)) is None
+        return not self._transact(job=check, slot=free)
 
     def recount_waiting(self, lane: Lane, seen: int, actual: int) -> bool:
         """Sets the length of the waiting room right after it was counted, if nobody changed it meanwhile."""
@@ -399,7 +440,7 @@ class Store:
         condition, values = _still(seen)
         attributes = {**request_attributes(request), "updatedAt": _s(clock.iso(now)), **changes}
         created = "if_not_exists(createdAt, :now)"
-        if seen is not None and _is_other_work(seen, request):
+        if seen is not None and is_other_work(seen, request):
             created = ":now"
             past = (*seen.past_versions, seen.request.source.version)[-HISTORY_LIMIT:]
             attributes["pastVersions"] = {"L": [_s(version) for version in past]}
@@ -416,7 +457,9 @@ class Store:
             },
         )
 
-    def _lock(self, request: WorkRequest) -> _Action:
+    def _lock(self, request: WorkRequest) -> _Action | None:
+        if not request.source.is_object:
+            return None
         #   OBJECT#…/LOCK free, or ours ──▶ ours
         return {
             "Put": {
@@ -432,7 +475,9 @@ class Store:
             }
         }
 
-    def _unlock(self, job: Job) -> _Action:
+    def _unlock(self, job: Job) -> _Action | None:
+        if not job.request.source.is_object:
+            return None
         #   OBJECT#…/LOCK ours, or free ──▶ free
         return {
             "Delete": {
@@ -480,11 +525,11 @@ class Store:
             }
         }
 
-    def _enter_room(self, entry: WaitEntry) -> list[_Action]:
+    def _enter_room(self, entry: WaitEntry) -> dict[str, _Action]:
         #   LANE#…/WAIT#… not there ──▶ there, and the lane counts one more that waits
         put = self._put_entry(entry)
         put["Put"]["ConditionExpression"] = "attribute_not_exists(pk)"
-        return [put, self._count_waiting(entry.request.lane, 1)]
+        return {"entry": put, "waiting": self._count_waiting(entry.request.lane, 1)}
 
     def _put_entry(self, entry: WaitEntry) -> _Action:
         return {
@@ -532,36 +577,40 @@ class Store:
             }
         }
 
-    def _update_job(self, job_id: str, update: str, condition: str, values: dict[str, Any]) -> bool:
+    def _update_job(self, job_id: str, update: str, condition: str, values: dict[str, Any]) -> _Reason | None:
+        """One UpdateItem. None where it was applied, else why its condition refused."""
         try:
-            self._client.update_item(
-                TableName=self._jobs,
-                Key={"jobId": _s(job_id)},
-                UpdateExpression=update,
-                ConditionExpression=condition,
-                **_names_and_values(f"{update} {condition}", values),
-            )
-        except self._client.exceptions.ConditionalCheckFailedException:
-            return False
-        return True
+            self._client.update_item(**self._update_action(job_id, update, condition, values)["Update"])
+        except self._client.exceptions.ConditionalCheckFailedException as error:
+            return cast("_Reason", error.response)
+        return None
 
-    def _release(self, guard: _Action, free: _Action, job: Job) -> bool:
-        """Applies `guard` on the job, and with it frees its slot and, unless it is another job's by now, its object."""
-        reasons = self._transact([guard, free, self._unlock(job)])
-        if reasons is not None and not reasons[0]:
-            reasons = self._transact([guard, free])
-        return reasons is None
+    def _end(self, job: Job, end: _Action, **freed: _Action | None) -> JobChanged | None:
+        """Applies `end` to a job, and frees with it what is still its own; None where it was applied."""
+        refused = self._transact(job=end, **freed)
+        if refused and "job" not in refused:
+            # The lock is another job's by now, or the place in the room has got lost, which then isn't to be counted.
+            theirs = {*refused, "waiting"} if "entry" in refused else set(refused)
+            refused = self._transact(job=end, **{name: freed[name] for name in freed.keys() - theirs})
+        if not refused:
+            return None
+        return _changed(refused["job"]) if "job" in refused else JobChanged(job)
 
-    def _transact(self, actions: Sequence[_Action]) -> list[dict[str, Any] | None] | None:
-        """One TransactWriteItems. None where it was applied, else per action None or why its condition refused."""
+    def _transact(self, **actions: _Action | None) -> Mapping[str, _Reason]:
+        """One TransactWriteItems of the actions there are. Gives the reasons of those whose condition refused.
+
+        Where there are none, all was applied; else nothing was.
+        """
+        wanted = {name: action for name, action in actions.items() if action is not None}
         try:
-            self._client.transact_write_items(TransactItems=cast("Any", actions))
+            self._client.transact_write_items(TransactItems=cast("Any", list(wanted.values())))
         except self._client.exceptions.TransactionCanceledException as error:
             reasons = cast("list[dict[str, Any]]", error.response["CancellationReasons"])
             if not {reason.get("Code") for reason in reasons} <= {"None", "ConditionalCheckFailed"}:
                 raise  # a conflict that outlived the retries, throttling: nothing is decided
-            return [reason if reason.get("Code") == "ConditionalCheckFailed" else None for reason in reasons]
-        return None
+            named = zip(wanted, reasons, strict=True)
+            return {name: reason for name, reason in named if reason.get("Code") == "ConditionalCheckFailed"}
+        return {}
 
     def _expiry(self, now: datetime) -> dict[str, str]:
         # Only an ended job expires: DynamoDB must never delete one that waits or runs.
@@ -581,9 +630,17 @@ _LEFT_BY_A_RUN = ", ".join(
         "endedAt",
         "heartbeatAt",
         "neverStarted",
+        "cancelRequestedAt",
         "ttl",
     )
 )
+
+
+_OUR_CLAIM = "fence = :fence AND #status = :claimed AND attribute_not_exists(cancelRequestedAt)"
+
+
+def _our_claim(job: Job) -> dict[str, Any]:
+    return {":fence": _n(job.fence), ":claimed": _s(Status.CLAIMED)}
 
 
 def _still(seen: Job | None) -> tuple[str, dict[str, Any]]:
@@ -609,8 +666,15 @@ def _names_and_values(expression: str, values: dict[str, Any]) -> dict[str, Any]
 _PLACEHOLDER = re.compile(r"#\w+")
 
 
-def _is_other_work(seen: Job, request: WorkRequest) -> bool:
-    return not seen.is_placeholder and seen.request.source.version != request.source.version
+def _changed(reason: _Reason) -> JobChanged:
+    return JobChanged(_job(reason["Item"]) if "Item" in reason else None)
+
+
+def _refusal(refused: Mapping[str, _Reason]) -> JobChanged | ObjectLocked | None:
+    """Who else has the job or its object; a job by the same id tells more than a lock."""
+    if "job" in refused:
+        return _changed(refused["job"])
+    return ObjectLocked(_object_lock(refused["lock"]["Item"])) if "lock" in refused else None
 
 
 def _claimed_job(request: WorkRequest, seen: Job | None, now: datetime, fence: int) -> Job:
@@ -707,6 +771,8 @@ def _job(item: _Item) -> Job:
         claimed_at=_moment(item, "claimedAt"),
         past_versions=tuple(version["S"] for version in item.get("pastVersions", {}).get("L", ())),
         never_started=item.get("neverStarted", {}).get("BOOL", False),
+        cancel_requested="cancelRequestedAt" in item,
+        ended_at=_moment(item, "endedAt"),
         error=JobError(_text(error, "code") or "", _text(error, "message") or "") if error else None,
     )
 
@@ -734,6 +800,7 @@ def _active_job(item: _Item) -> ActiveJob:
         target_id=_text(item, "targetId"),
         claimed_at=_moment(item, "claimedAt"),
         created_at=_moment(item, "createdAt") or clock.EPOCH,
+        cancel_requested="cancelRequestedAt" in item,
     )
 
 

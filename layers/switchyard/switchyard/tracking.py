@@ -24,24 +24,27 @@ class Tracker:
 
         News of an older claim, of another run than the one that counts, or from behind, change nothing. The end of a
         run frees its slot, and the next waiting job is started: also when the news comes a second time, since the
-        first delivery may have died in between.
+        first delivery may have died in between. A run that fails after its cancel was asked for has been cancelled; one
+        that had done its work by then is COMPLETED.
         """
         if run.status not in TERMINAL:
             return self.store.advance(run.job_id, run.fence, run.target_id, run.status, attempts=run.attempts)
-        ended, job = False, None
+        ended, job, to = False, None, run.status
         for _ in range(_RACES):
             job = self.store.get(run.job_id)
             if job is None or not _counts(run, job):
                 logger.info("ignored: not the run that counts", job_id=run.job_id, fence=run.fence)
                 return False
-            ended = self.store.finish(job, run.status, error=run.error, target_id=run.target_id, attempts=run.attempts)
+            cancelled = job.cancel_requested and run.status is Status.FAILED
+            to, error = (Status.CANCELLED, None) if cancelled else (run.status, run.error)
+            ended = self.store.finish(job, to, error=error, target_id=run.target_id, attempts=run.attempts)
             if ended:
                 break
         if job is None or not ended:
             raise Contended(f"job {run.job_id} changed {_RACES} times while its end was being noted")
         if job.status not in TERMINAL:
-            logger.info("ended", job_id=job.id, fence=run.fence, job_status=run.status, target_id=run.target_id)
-            if run.status is Status.FAILED:
+            logger.info("ended", job_id=job.id, fence=run.fence, job_status=to, target_id=run.target_id)
+            if to is Status.FAILED:
                 observability.count(Metric.FAILED)
         self.dispatcher.start_waiting(job.request.lane)
         return job.status not in TERMINAL
