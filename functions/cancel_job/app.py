@@ -1,0 +1,46 @@
+"""DELETE /jobs/{jobId}: what has not started ends at once, what runs is stopped."""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from switchyard import wiring
+from switchyard.cancel import Cancellation, Canceller
+from switchyard.http import Api, Problem, Request, Response
+from switchyard.jobs import Status
+from switchyard.observability import handler
+from switchyard.presentation import is_visible, job_id_of, not_found
+from switchyard.settings import CancelJobSettings
+
+
+@dataclass(frozen=True, slots=True)
+class CancelJob:
+    """Cancels the jobs that who asks may see."""
+
+    canceller: Canceller
+
+    def __call__(self, request: Request) -> Response:
+        """`DELETE /jobs/{jobId}`."""
+        job = self.canceller.store.get(job_id_of(request))
+        if job is None or not is_visible(request, job.request.user_id):
+            raise not_found()
+        match self.canceller.cancel(job):
+            case Cancellation.CANCELLED:
+                return Response(200, {"jobId": job.id, "status": Status.CANCELLED})
+            case Cancellation.REQUESTED:
+                return Response(202, {"jobId": job.id, "status": job.status, "cancelRequested": True})
+            case Cancellation.ENDED:
+                raise Problem(409, "ALREADY_ENDED", "The job has ended.")
+
+
+@cache
+def api() -> Api:
+    """Made once an execution environment, by its first event: bad settings then fail with a clear error."""
+    settings = CancelJobSettings.from_env()
+    return Api({"DELETE /jobs/{jobId}": CancelJob(wiring.canceller(settings))}, settings.cors_origins)
+
+
+@handler
+def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """Answers one request of API Gateway's REST proxy integration."""
+    return api().handle(event, context)
