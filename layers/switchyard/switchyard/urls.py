@@ -20,7 +20,7 @@ _MAX_KEY_BYTES = 1024
 
 _NAME = re.compile(r"(?!.{254})[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*")
 _S3_ENDPOINT = re.compile(
-    r"\.s3(?:-accelerate|-fips)?(?:\.dualstack)?(?:[.-][a-z]{2,}(?:-[a-z]+)+-[0-9]+)?\.amazonaws\.com(?:\.cn)?"
+    r"\.s3(?:-accelerate|-fips)?(?:\.dualstack)?(?:[.-][a-z]{2}(?:-[a-z]+)+-[0-9]+)?\.amazonaws\.com(?:\.cn)?"
 )
 
 # The only part of IPv6 that is routed in public; what lies in it and isn't public, `is_global` knows.
