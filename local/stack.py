@@ -112,6 +112,7 @@ class LocalStack:
         state: Where its processes keep their files and logs.
         parameters: Of the template, where they differ from the defaults.
         definitions: The job definitions that the stand-in for Batch knows, by name.
+        tasks: The task definitions that the stand-in for ECS knows, by family.
         emulator_environment: More variables for the emulator and so for every function.
     """
 
@@ -121,11 +122,13 @@ class LocalStack:
         *,
         parameters: Mapping[str, str] | None = None,
         definitions: Mapping[str, workers.JobDefinition] | None = None,
+        tasks: Mapping[str, workers.TaskDefinition] | None = None,
         emulator_environment: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = state
         self._wanted = dict(parameters or {})
         self._definitions = dict(definitions or workers.DEFINITIONS)
+        self._tasks = dict(tasks or workers.TASKS)
         self._emulator_environment = dict(emulator_environment or {})
         self._file = state / "state.json"
         self._state = _State.read(self._file)
@@ -355,6 +358,7 @@ class LocalStack:
                 state=self.folder / "compute",
                 log=self.logs / "compute.log",
                 definitions=self._definitions,
+                tasks=self._tasks,
             )
             self._state.compute = Server(process.pid, process.started, port)
             self._record()

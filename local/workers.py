@@ -1,7 +1,7 @@
-"""What the stand-in for Batch is told to run, and how it is started and ended.
+"""What the stand-in for Batch and ECS is told to run, and how it is started and ended.
 
-On AWS a job definition names a container image; here it names a command, whose working folder and environment
-stand in for the image.
+On AWS a job definition or a task definition names a container image; here it names a command, whose working folder and
+environment stand in for the image.
 """
 
 import json
@@ -18,6 +18,9 @@ from local.processes import Process, start
 
 HEALTH: Final = "/_compute/health"
 QUEUE: Final = "switchyard-local"
+CLUSTER: Final = "switchyard-local"
+TASK_ROLE: Final = f"arn:aws:iam::{ACCOUNT}:role/switchyard-local-task"
+"""Whoever runs a task has to be allowed to hand it this role; workers here use the emulator's root all the same."""
 
 RETRY_STRATEGY: Final[Mapping[str, Any]] = {
     "attempts": 3,
@@ -51,34 +54,68 @@ class JobDefinition:
     grace: float = 30
 
 
+@dataclass(frozen=True, slots=True)
+class TaskDefinition:
+    """A task definition of the stand-in.
+
+    Attributes:
+        command: As in a job definition, and so are the others.
+        container: The name of its one container.
+    """
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    cwd: Path = ROOT
+    grace: float = 30
+    container: str = "worker"
+
+
+def _command(worker: str) -> tuple[str, ...]:
+    return (str(VENVS / worker / "bin" / "python"), "-m", worker)
+
+
+def _environment(worker: str) -> dict[str, str]:
+    folders = (f"workers/{worker}", "layers/switchyard")
+    return {
+        "PYTHONPATH": os.pathsep.join(str(ROOT / folder) for folder in folders),
+        "RESULTS_PREFIX": "results/",
+    }
+
+
 DEFINITIONS: Final[Mapping[str, JobDefinition]] = {
-    "analyze-video": JobDefinition(
-        (str(VENVS / "analyze_video" / "bin" / "python"), "-m", "analyze_video"),
-        {
-            "PYTHONPATH": os.pathsep.join(
-                str(ROOT / folder) for folder in ("workers/analyze_video", "layers/switchyard")
-            ),
-            "RESULTS_PREFIX": "results/",
-        },
-    )
+    "analyze-video": JobDefinition(_command("analyze_video"), _environment("analyze_video"))
+}
+TASKS: Final[Mapping[str, TaskDefinition]] = {
+    # The demo's live stream is served on this machine, where no stream of a stranger's may lead.
+    "record-stream": TaskDefinition(
+        _command("record_stream"), {**_environment("record_stream"), "ALLOWED_NETWORKS": "127.0.0.0/8"}
+    ),
+    "detect-objects": TaskDefinition(_command("detect_objects"), _environment("detect_objects")),
 }
 
 
 def start_compute(
-    *, port: int, emulator: str, state: Path, log: Path, definitions: Mapping[str, JobDefinition]
+    *,
+    port: int,
+    emulator: str,
+    state: Path,
+    log: Path,
+    definitions: Mapping[str, JobDefinition],
+    tasks: Mapping[str, TaskDefinition] = TASKS,
 ) -> Process:
-    """Start the stand-in; it answers `HEALTH` soon after, and takes up the jobs it finds in `state`.
+    """Start the stand-in; it answers `HEALTH` soon after, and takes up what it finds in `state`.
 
     Args:
         port: Where it listens, on 127.0.0.1 only.
         emulator: The emulator's address.
-        state: The folder that holds its jobs.
+        state: The folder that holds its jobs and tasks.
         log: The file its output is appended to.
-        definitions: What it can run, by name.
+        definitions: The jobs it can run, by name.
+        tasks: The tasks it can run, by family.
     """
     state.mkdir(parents=True, exist_ok=True)
     config = state / "config.json"
-    config.write_text(json.dumps(_config(emulator, definitions), indent=2))
+    config.write_text(json.dumps(_config(emulator, definitions, tasks), indent=2))
     return start(
         [
             *(sys.executable, "-m", "local.compute", "--port", str(port)),
@@ -95,20 +132,39 @@ def stop_workers(state: Path) -> None:
     reap(state / "attempts")
 
 
-def _config(emulator: str, definitions: Mapping[str, JobDefinition]) -> dict[str, Any]:
+def _config(
+    emulator: str, definitions: Mapping[str, JobDefinition], tasks: Mapping[str, TaskDefinition]
+) -> dict[str, Any]:
+    # More than any lane's limit here: it is Switchyard that holds work back, not queue or cluster.
+    room = {"maxRunning": 64}
     return {
         "region": REGION,
         "account": ACCOUNT,
-        # More than any lane's limit here: it is Switchyard that holds jobs back, not the queue.
-        "queues": {QUEUE: {"maxRunning": 64}},
+        "queues": {QUEUE: room},
+        "clusters": {CLUSTER: room},
         "definitions": {
             name: {
-                "command": definition.command,
-                "environment": {**bare(emulator), **definition.environment},
-                "cwd": str(definition.cwd),
+                **_program(emulator, definition),
                 "retryStrategy": definition.retry_strategy,
                 "terminationGraceSeconds": definition.grace,
             }
             for name, definition in definitions.items()
         },
+        "taskDefinitions": {
+            family: {
+                **_program(emulator, task),
+                "container": task.container,
+                "stopTimeout": task.grace,
+                "taskRoleArn": TASK_ROLE,
+            }
+            for family, task in tasks.items()
+        },
+    }
+
+
+def _program(emulator: str, definition: JobDefinition | TaskDefinition) -> dict[str, Any]:
+    return {
+        "command": definition.command,
+        "environment": {**bare(emulator), **definition.environment},
+        "cwd": str(definition.cwd),
     }

@@ -20,10 +20,13 @@ from local.compute.attempts import reap
 from local.compute.authorize import Gatekeeper
 from local.compute.batch import Batch
 from local.compute.config import Config, ConfigError
+from local.compute.ecs import Ecs
 from local.compute.engine import Engine
 from local.compute.events import EventBridge, Outbox
 from local.compute.faults import Faults
+from local.compute.jobs import Jobs
 from local.compute.store import Store
+from local.compute.tasks import Tasks
 
 LOG = logging.getLogger(__name__)
 HOST = "127.0.0.1"
@@ -64,17 +67,22 @@ class Compute:
     async def serve(self, port: int) -> bool:
         """Answer calls and run jobs until a signal ends it; false if something else did."""
         with (
-            contextlib.closing(Store(self.state / "compute.sqlite3")) as store,
+            contextlib.closing(Store(self.state / "runs.sqlite3")) as store,
             socket.create_server((HOST, port)) as listener,
         ):
             faults = Faults()
             outbox = Outbox(self.config, store, faults)
-            engine = Engine(self.config, store, outbox, self.state / "attempts")
+            engine = Engine(self.config, store, self.state / "attempts")
+            jobs = Jobs(self.config, store, outbox, engine)
+            address = f"http://{HOST}:{listener.getsockname()[1]}"
+            tasks = Tasks(store, outbox, engine, address)
             gatekeeper = Gatekeeper(self.emulator, self.config) if self.emulator else None
-            api = Api(Batch(self.config, store, engine), store, engine, outbox, faults, gatekeeper)
+            batch, ecs = Batch(self.config, store, jobs), Ecs(self.config, store, tasks)
+            api = Api(batch, ecs, tasks, store, engine, outbox, faults, gatekeeper)
 
             @contextlib.asynccontextmanager
             async def lifespan(_: Starlette) -> AsyncIterator[None]:
+                outbox.release()
                 engine.resume()
                 tasks = [asyncio.create_task(engine.run())]
                 if self.emulator:
@@ -117,7 +125,9 @@ class Compute:
 
 @click.command()
 @click.option("--state", type=click.Path(path_type=Path, file_okay=False), required=True, help="Where jobs are kept.")
-@click.option("--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), help="Queues, definitions.")
+@click.option(
+    "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), help="What can run, and where."
+)
 @click.option("--port", default=0, show_default=True, help="0: any free one; STATE/port tells which.")
 @click.option("--emulator", metavar="URL", help="Who knows IAM and EventBridge; without it everything is allowed.")
 @click.option(
@@ -133,7 +143,7 @@ def main(
     keep_workers: bool,
     only_reap: bool,
 ) -> None:
-    """A local stand-in for AWS Batch that runs jobs as processes."""
+    """A local stand-in for AWS Batch and Amazon ECS that runs jobs and tasks as processes."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("botocore").setLevel(logging.WARNING)
     state = state.resolve()

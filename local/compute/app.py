@@ -1,4 +1,4 @@
-"""HTTP: AWS Batch under /v1/, and what people, the command line and tests ask for under /_compute/."""
+"""HTTP: AWS Batch under /v1/, Amazon ECS by `X-Amz-Target`, and what people and tests ask for under /_compute/."""
 
 import asyncio
 import contextlib
@@ -10,6 +10,7 @@ from asyncio import Transport
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from typing import ClassVar, cast
 
 from starlette.applications import Starlette
@@ -18,14 +19,18 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from local.compute.authorize import Gatekeeper, SignedRequest, signed_for_batch
+from local.compute.authorize import Gatekeeper, SignedRequest
 from local.compute.batch import Batch
 from local.compute.config import Shape
+from local.compute.ecs import TARGET, Ecs
 from local.compute.engine import Engine
-from local.compute.errors import ApiError, ClientError, InvalidRequestError, ThrottledError, UnsignedError
+from local.compute.errors import ApiError, ClientError, UnsignedError
 from local.compute.events import Outbox
 from local.compute.faults import Fault, Faults
-from local.compute.store import Store
+from local.compute.runs import Job, Run, Task
+from local.compute.service import Service
+from local.compute.store import Condition, Store
+from local.compute.tasks import METADATA, Tasks
 
 LOG_CHUNK_BYTES = 1 << 20
 MAX_SHOWN = 1000
@@ -49,19 +54,19 @@ class Wire(H11Protocol):
         super().connection_lost(exc)
 
 
+@dataclass(frozen=True)
 class Api:
     """The endpoints."""
 
-    def __init__(
-        self, batch: Batch, store: Store, engine: Engine, outbox: Outbox, faults: Faults, gatekeeper: Gatekeeper | None
-    ) -> None:
-        self._batch = batch
-        self._store = store
-        self._engine = engine
-        self._outbox = outbox
-        self._faults = faults
-        self._gatekeeper = gatekeeper
-        self._calls: Counter[str] = Counter()
+    batch: Batch
+    ecs: Ecs
+    tasks: Tasks
+    store: Store
+    engine: Engine
+    outbox: Outbox
+    faults: Faults
+    gatekeeper: Gatekeeper | None
+    calls: Counter[str] = field(default_factory=Counter)
 
     def application(self, lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]]) -> Starlette:
         """The ASGI application."""
@@ -69,7 +74,11 @@ class Api:
             routes=[
                 Route("/_compute/health", self.health),
                 Route("/_compute/jobs", self.jobs),
-                Route("/_compute/jobs/{job_id}/log", self.log),
+                Route("/_compute/jobs/{id}/log", self.log),
+                Route("/_compute/tasks", self.all_tasks),
+                Route("/_compute/tasks/{id}/log", self.log),
+                Route("/_compute/tasks/{id}/stop", self.stop_task, methods=["POST"]),
+                Route(METADATA + "{token}/task", self.metadata),
                 Route("/_compute/faults", self.add_faults, methods=["POST"]),
                 Route("/_compute/faults", self.report_faults, methods=["GET"]),
                 Route("/_compute/faults", self.clear_faults, methods=["DELETE"]),
@@ -79,36 +88,41 @@ class Api:
             exception_handlers={ApiError: _error},
         )
 
-    # ---- AWS Batch ---------------------------------------------------------------------------------------------
+    # ---- AWS ---------------------------------------------------------------------------------------------------
 
     async def aws(self, request: Request) -> Response:
-        """Any call of AWS Batch."""
+        """Any call of AWS Batch or Amazon ECS."""
         signed = _signed(request, await request.body())
-        if not signed_for_batch(signed.headers):
+        service = self.ecs if request.headers.get("x-amz-target", "").startswith(f"{TARGET}.") else self.batch
+        # Asked for even where nobody checks the signature: a web page in the developer's browser can reach this port,
+        # but can't send this header, and so can't start commands.
+        if signed.service != service.name:
             raise UnsignedError
-        operation, members = self._batch.operation(request.method, request.url.path.rstrip("/"))
-        members |= _members(request, signed.body)
-        if self._gatekeeper:
-            refusal = await self._gatekeeper.check(signed, self._batch.grants(operation, members))
+        operation, members = service.operation(request)
+        members |= _members(service, signed.body)
+        if self.gatekeeper:
+            refusal = await self.gatekeeper.check(signed, service.grants(operation, members))
             if refusal:
                 headers = {"x-amzn-ErrorType": refusal.error_type, **_request_id()}
                 return Response(refusal.body, refusal.status, headers, "application/json")
-        self._calls[operation] += 1
-        fault = self._faults.take(operation, str(members.get("jobName", "")))
+        self.calls[operation] += 1
+        fault = self.faults.take(operation, service.aliases(members))
         if fault is None:
-            return JSONResponse(self._batch.call(operation, members), headers=_request_id())
-        return await self._fail(request, fault, operation, members)
+            return JSONResponse(service.call(operation, members), headers=_request_id())
+        return await self._fail(request, fault, service, operation, members)
 
-    async def _fail(self, request: Request, fault: Fault, operation: str, members: Shape) -> Response:
+    async def _fail(self, request: Request, fault: Fault, service: Service, operation: str, members: Shape) -> Response:
         match fault.mode:
             case "throttle":
-                raise ThrottledError
+                raise service.throttled()
             case "error500":
                 raise ApiError("Service failure")
             case "refuse":
                 raise ClientError("refused, as a test asked for")
+            case "capacity":
+                return JSONResponse(self.ecs.no_room(members, fault.reason), headers=_request_id())
         if fault.mode.endswith("after_effect"):
-            self._batch.call(operation, members)
+            service.call(operation, members)
         if fault.mode.startswith("timeout"):
             # The body was read: the next thing to come is the caller hanging up.
             with contextlib.suppress(TimeoutError):
@@ -124,51 +138,87 @@ class Api:
         return JSONResponse(
             {
                 "status": "ok",
-                "jobs": self._store.counts(),
-                "eventsWaiting": self._store.waiting_events(),
-                "calls": self._calls,
+                "jobs": self.store.counts(Job),
+                "tasks": self.store.counts(Task),
+                "eventsWaiting": self.store.waiting_events(),
+                "calls": self.calls,
             }
         )
 
     async def jobs(self, request: Request) -> Response:
-        """The newest jobs in full, `?limit=` of them (100), also `?status=RUNNING`."""
+        """The newest jobs of Batch in full, `?limit=` of them (100), also `?status=RUNNING`."""
+        return self._newest(request, Job)
+
+    async def all_tasks(self, request: Request) -> Response:
+        """As `jobs`, of the tasks of ECS; `?status=` is their last status."""
+        return self._newest(request, Task)
+
+    def _newest(self, request: Request, kind: type[Run]) -> Response:
         status = request.query_params.get("status")
-        limit = min(_number(request, "limit", 100), MAX_SHOWN)
-        jobs = self._store.page([("status = ?", status)] if status else [], before=None, limit=limit)
-        return JSONResponse({"jobs": [job.detail for job in jobs]})
+        conditions: list[Condition] = [("status = ?", status)] if status else []
+        runs = self.store.page(kind, conditions, before=None, limit=min(_number(request, "limit", 100), MAX_SHOWN))
+        return JSONResponse({f"{kind.kind}s": [run.detail for run in runs]})
 
     async def log(self, request: Request) -> Response:
-        """What a job wrote, from `?offset=` on; `?attempt=` is the last one unless named.
+        """What a job or a task wrote, from `?offset=` on; `?attempt=` is the last one unless named.
 
         `X-Next-Offset` is where to go on, `X-Job-Status` says whether more can come.
         """
-        job = self._store.get(request.path_params["job_id"])
-        if job is None:
-            return JSONResponse({"message": "no such job"}, 404)
-        ended = len(job.detail["attempts"])
-        active = job.status in {"STARTING", "RUNNING"}
-        attempt = _number(request, "attempt", ended + 1 if active else max(ended, 1))
+        run = self.store.get(Job, request.path_params["id"]) or self.store.get(Task, request.path_params["id"])
+        if run is None:
+            return JSONResponse({"message": "no such job or task"}, 404)
+        attempt = _number(request, "attempt", run.last_attempt)
         offset = _number(request, "offset", 0)
         content = b""
-        with contextlib.suppress(FileNotFoundError), self._engine.log(job.id, attempt).open("rb") as file:
+        with contextlib.suppress(FileNotFoundError), self.engine.log(run.id, attempt).open("rb") as file:
             file.seek(offset)
             content = file.read(LOG_CHUNK_BYTES)
-        headers = {"X-Next-Offset": str(offset + len(content)), "X-Job-Status": job.status}
+        headers = {"X-Next-Offset": str(offset + len(content)), "X-Job-Status": run.status}
         return Response(content, headers={**headers, "X-Attempt": str(attempt)}, media_type="text/plain")
+
+    async def stop_task(self, request: Request) -> Response:
+        """Take a task away as the platform does: `{"stopCode": "SpotInterruption", "stoppedReason": "…"}`."""
+        task = self.store.get(Task, request.path_params["id"])
+        if task is None:
+            return JSONResponse({"message": "no such task"}, 404)
+        cause = await request.json()
+        self.tasks.stop(task, cause["stopCode"], cause["stoppedReason"])
+        return JSONResponse({"task": task.detail})
+
+    async def metadata(self, request: Request) -> Response:
+        """What a task's worker may ask: the task metadata endpoint, version 4.
+
+        https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-metadata-endpoint-v4-fargate-response.html
+        """
+        task = self.tasks.with_secret(request.path_params["token"])
+        if task is None:
+            return JSONResponse({"message": "no such task"}, 404)
+        return JSONResponse(
+            {
+                "Cluster": task.detail["clusterArn"],
+                "TaskARN": task.arn,
+                "Family": task.family,
+                "Revision": task.definition.partition(":")[2],
+                "DesiredStatus": task.detail["desiredStatus"],
+                "KnownStatus": task.status,
+                "AvailabilityZone": task.detail["availabilityZone"],
+                "LaunchType": task.detail["launchType"],
+            }
+        )
 
     async def add_faults(self, request: Request) -> Response:
         """Put faults in force; see `faults`."""
-        self._faults.add(await request.json())
+        self.faults.add(await request.json())
         return await self.report_faults(request)
 
     async def report_faults(self, request: Request) -> Response:  # noqa: ARG002 - every endpoint is given it
         """The faults in force and how often each has fired."""
-        return JSONResponse(self._faults.report())
+        return JSONResponse(self.faults.report())
 
     async def clear_faults(self, request: Request) -> Response:
         """No more faults; events that one held back go out."""
-        self._faults.clear()
-        self._outbox.release()
+        self.faults.clear()
+        self.outbox.release()
         return await self.report_faults(request)
 
 
@@ -179,15 +229,13 @@ def _number(request: Request, name: str, default: int) -> int:
     return int(text)
 
 
-def _members(request: Request, body: bytes) -> Shape:
+def _members(service: Service, body: bytes) -> Shape:
     try:
         members = json.loads(body) if body else {}
     except ValueError as error:
-        raise InvalidRequestError(f"the body is no JSON: {error}") from error
+        raise service.invalid(f"the body is no JSON: {error}") from error
     if not isinstance(members, dict):
-        raise InvalidRequestError("the body is no JSON object")
-    if keys := request.query_params.getlist("tagKeys"):
-        members["tagKeys"] = keys
+        raise service.invalid("the body is no JSON object")
     return cast("Shape", members)
 
 
@@ -212,7 +260,9 @@ def _request_id() -> dict[str, str]:
     return {"x-amzn-RequestId": str(uuid.uuid4())}
 
 
-async def _error(request: Request, error: Exception) -> Response:  # noqa: ARG001 - Starlette's signature
+async def _error(request: Request, error: Exception) -> Response:
     failure = cast("ApiError", error)
+    # The protocol of ECS names the error in the body, that of Batch in a header.
+    kind = {"__type": failure.code} if "x-amz-target" in request.headers else {}
     headers = {"x-amzn-ErrorType": failure.code, **_request_id()}
-    return JSONResponse({"message": failure.message}, failure.status, headers)
+    return JSONResponse({**kind, "message": failure.message, **failure.more}, failure.status, headers)

@@ -1,35 +1,43 @@
 """Whether the caller may: asked of the emulator, which holds the users, roles and policies.
 
-The caller's signed request goes to the emulator's own Batch endpoint as it came; the emulator checks signature and
-policies before anything else, and only that verdict counts. Two things it doesn't do for Batch are added here:
+The caller's signed request goes to the emulator's own endpoint; the emulator checks signature and policies before
+anything else, and only that verdict counts. What it doesn't do for Batch and ECS is added here:
 
-- It checks every Batch action against the resource `*`, so that a statement limited to a queue never allows. A refusal
-  is therefore checked again by SimulatePrincipalPolicy, against each resource that the call is about.
-- A call may need a second action (SubmitJob with tags needs TagResource). The same request is sent once more with an
-  `X-Amz-Target` header, which the emulator reads before the path, and no signature covers.
+- It checks a Batch action against the resource `*`, and an ECS action against the cluster that the request names. The
+  latter would let pass what AWS refuses, so it is made to look at another resource that nobody names: it takes the
+  body's digest from a header that it doesn't ask to be signed, so the body may be another. A statement limited to a
+  queue or a task definition thus never allows. A refusal is therefore checked again by SimulatePrincipalPolicy, against
+  each resource that the call is about.
+- A call may need a second action (SubmitJob with tags needs TagResource, RunTask needs iam:PassRole). For Batch the
+  same request is sent once more with an `X-Amz-Target` header, which the emulator reads before the path, and no
+  signature covers. For ECS that header is signed: the second action is simulated for the caller whom the refusal of the
+  first one named. Who is allowed the first on everything isn't named, and is refused: better that than to let pass too
+  much.
 """
 
 import asyncio
+import hashlib
 import http.client
 import json
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local.compute.batch import Grant
 from local.compute.config import Config
 from local.compute.errors import EmulatorUnreachableError
 from local.compute.events import ONE_TRY, ROOT
+from local.compute.service import Grant
 
 TIMEOUT_SECONDS = 10
-SERVICE_ERRORS = frozenset({"ClientException", "InvalidAction"})
-"""What the emulator's own Batch answers where it can't do something: by then the caller has passed."""
-CREDENTIAL = re.compile(r"AWS4-HMAC-SHA256 .*Credential=[^,]+/batch/aws4_request")
+SERVICE_ERRORS = frozenset({"ClientException", "InvalidAction", "ClusterNotFoundException"})
+"""What the emulator's own Batch and ECS answer where they can't do something: by then the caller has passed."""
+CREDENTIAL = re.compile(r"AWS4-HMAC-SHA256 .*Credential=(?P<key>[^/,]+)/[^,]+/(?P<service>[^/,]+)/aws4_request")
+NOWHERE = "arn:aws:ecs:us-east-1:000000000000:nowhere/nothing"
+"""A resource that no statement names but one about all of them."""
 ASSUMED_ROLE = re.compile(r"^arn:aws:sts::(\d+):assumed-role/([^/]+)/")
 
 
@@ -41,6 +49,28 @@ class SignedRequest:
     target: str
     headers: list[tuple[str, str]]
     body: bytes
+
+    @property
+    def service(self) -> str:
+        """The service it claims to be signed for; nothing if it isn't signed."""
+        return self._credential("service")
+
+    @property
+    def key(self) -> str:
+        """The access key it claims to be signed with."""
+        return self._credential("key")
+
+    def having(self, **headers: str) -> "SignedRequest":
+        """The same with other headers; their names with underscores for hyphens."""
+        others = {name.replace("_", "-"): value for name, value in headers.items()}
+        kept = [(name, value) for name, value in self.headers if name.lower() not in others]
+        return replace(self, headers=[*kept, *((name, value) for name, value in others.items() if value)])
+
+    def _credential(self, part: str) -> str:
+        for name, value in self.headers:
+            if name.lower() == "authorization" and (found := CREDENTIAL.match(value)):
+                return found[part]
+        return ""
 
 
 @dataclass(frozen=True)
@@ -71,19 +101,29 @@ class Gatekeeper:
             raise EmulatorUnreachableError(f"the emulator can't say who may do this: {error}") from error
 
     def _check(self, request: SignedRequest, grants: list[Grant]) -> Refusal | None:
+        principal = None
         for position, grant in enumerate(grants):
-            refusal = self._forward(request, {} if position == 0 else {"X-Amz-Target": f"AWSBatch.{grant.action}"})
-            if refusal and not self._allowed(refusal, grant):
-                return refusal
+            question = _question(request, grant, first=position == 0)
+            refusal = self._forward(question) if question else None
+            if question and not refusal:
+                continue
+            if refusal:
+                principal = _principal(refusal)
+                if not principal:
+                    # Not a matter of policies: a bad signature, an unknown key.
+                    return refusal
+            elif request.key == ROOT["aws_access_key_id"]:
+                continue
+            if not principal or not self._simulated(principal, grant):
+                return refusal or _denied(principal, grant)
         return None
 
-    def _forward(self, request: SignedRequest, extra: dict[str, str]) -> Refusal | None:
+    def _forward(self, request: SignedRequest) -> Refusal | None:
         connection = http.client.HTTPConnection(self._address, timeout=TIMEOUT_SECONDS)
         try:
             # The signature covers the Host header: the caller's stays.
             connection.putrequest(request.method, request.target, skip_host=True, skip_accept_encoding=True)
-            headers = [(name, value) for name, value in request.headers if name.lower() != "x-amz-target"]
-            for name, value in [*headers, *extra.items()]:
+            for name, value in request.headers:
                 connection.putheader(name, value)
             connection.endheaders(request.body)
             answer = connection.getresponse()
@@ -95,30 +135,40 @@ class Gatekeeper:
             return None
         return Refusal(answer.status, error_type, body)
 
-    def _allowed(self, refusal: Refusal, grant: Grant) -> bool:
-        """Whether the refused caller's policies allow the action on each of the resources themselves."""
-        found = re.search(rb"User: (\S+) is not authorized", refusal.body)
-        if not found or not grant.resources:
-            # Not a matter of policies: a bad signature, an unknown key.
-            return False
-        # A session's policies are its role's.
-        principal = ASSUMED_ROLE.sub(r"arn:aws:iam::\1:role/\2#", found[1].decode()).partition("#")[0]
-        return all(
+    def _simulated(self, principal: str, grant: Grant) -> bool:
+        """Whether the principal's policies allow the action on each of the resources themselves."""
+        return bool(grant.resources) and all(
             self._iam.simulate_principal_policy(
-                PolicySourceArn=principal, ActionNames=[f"batch:{grant.action}"], ResourceArns=[resource]
+                PolicySourceArn=principal, ActionNames=[grant.action], ResourceArns=[resource]
             )["EvaluationResults"][0]["EvalDecision"]
             == "allowed"
             for resource in grant.resources
         )
 
 
-def signed_for_batch(headers: Iterable[tuple[str, str]]) -> bool:
-    """Whether a request claims to be signed for AWS Batch.
+def _question(request: SignedRequest, grant: Grant, *, first: bool) -> SignedRequest | None:
+    """The request by which the emulator tells whether the caller has the action on everything; None if none does."""
+    if request.service == "batch":
+        return request.having(x_amz_target="" if first else f"AWSBatch.{grant.action.partition(':')[2]}")
+    if not first:
+        return None
+    body = json.dumps({"cluster": NOWHERE}).encode()
+    digest = hashlib.sha256(request.body).hexdigest()
+    return replace(request.having(x_amz_content_sha256=digest, content_length=str(len(body))), body=body)
 
-    Asked for even where nobody checks the signature: a web page in the developer's browser can reach this port, but
-    can't send this header, and so can't start commands.
-    """
-    return any(name.lower() == "authorization" and CREDENTIAL.match(value) for name, value in headers)
+
+def _principal(refusal: Refusal) -> str | None:
+    """The user or role that a refusal names; a session's policies are its role's."""
+    found = re.search(rb"User: (\S+) is not authorized", refusal.body)
+    return ASSUMED_ROLE.sub(r"arn:aws:iam::\1:role/\2#", found[1].decode()).partition("#")[0] if found else None
+
+
+def _denied(principal: str | None, grant: Grant) -> Refusal:
+    """The refusal of an action that the emulator wasn't asked about."""
+    why = "because no identity-based policy allows it" if principal else "as far as the local stand-in can tell"
+    message = f"User: {principal or '?'} is not authorized to perform: {grant.action} on {grant.resources}, {why}"
+    code = "AccessDeniedException"
+    return Refusal(400, code, json.dumps({"__type": code, "message": message}).encode())
 
 
 def _type(body: bytes) -> str:

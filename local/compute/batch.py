@@ -1,28 +1,25 @@
 """AWS Batch's operations: what is allowed, what comes back.
 
-Shapes and required members come from botocore's own model of the service; limits and wordings from the API reference
-(https://docs.aws.amazon.com/batch/latest/APIReference/) and from errors seen on AWS. What this program can't do (array
-and multi-node jobs, dependencies, EKS, consumable resources) is refused, never ignored.
+Limits and wordings come from the API reference (https://docs.aws.amazon.com/batch/latest/APIReference/) and from errors
+seen on AWS. What this program can't do (array and multi-node jobs, dependencies, EKS, consumable resources) is refused,
+never ignored.
 """
 
-import base64
 import json
 import re
-import unicodedata
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-from botocore.model import Shape as ModelShape
-from botocore.session import Session
-from botocore.validate import ParamValidator
+from starlette.requests import Request
 
 from local.compute import supervisor
 from local.compute.config import Config, Definition, Shape
-from local.compute.engine import Engine
-from local.compute.errors import ClientError, InvalidRequestError
-from local.compute.store import Job, Store
+from local.compute.errors import ClientError, InvalidRequestError, ThrottledError
+from local.compute.jobs import Jobs
+from local.compute.runs import Job
+from local.compute.service import Grant, Service, token
+from local.compute.store import Condition, Store
 
 JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 RESOURCE_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -32,9 +29,6 @@ MAX_REQUEST_BYTES = 30 * 1024
 MAX_DESCRIBED = 100
 MAX_LISTED = 1000
 MAX_FILTERED = 100
-MAX_TAGS = 50
-MAX_TAG_KEY = 128
-MAX_TAG_VALUE = 256
 MAX_ATTEMPTS = 10
 MAX_RULES = 5
 MIN_TIMEOUT_SECONDS = 60
@@ -58,25 +52,25 @@ _RULE_CONDITIONS = {
 }
 
 
-@dataclass(frozen=True)
-class Grant:
-    """A permission that a call needs, on every one of these resources."""
+class Batch(Service):
+    """AWS Batch."""
 
-    action: str
-    resources: tuple[str, ...] = ()
+    name = "batch"
+    title = "AWS Batch"
+    invalid = InvalidRequestError
+    throttled = ThrottledError
 
-
-class Batch:
-    """The operations, each a method from request members to response members."""
-
-    def __init__(self, config: Config, store: Store, engine: Engine) -> None:
+    def __init__(self, config: Config, store: Store, jobs: Jobs) -> None:
+        super().__init__()
         self._config = config
         self._store = store
-        self._engine = engine
-        self._model = Session().get_service_model("batch")
-        self._validator = ParamValidator()
+        self._jobs = jobs
         self._routes = {name: _route(self._model.operation_model(name).http) for name in self._model.operation_names}
-        self._operations: Mapping[str, Callable[[Shape], Shape]] = {
+
+    @property
+    def operations(self) -> Mapping[str, Callable[[Shape], Shape]]:
+        """What is done here."""
+        return {
             "SubmitJob": self.submit_job,
             "DescribeJobs": self.describe_jobs,
             "ListJobs": self.list_jobs,
@@ -89,47 +83,40 @@ class Batch:
             "ListTagsForResource": self.list_tags_for_resource,
         }
 
-    def operation(self, method: str, path: str) -> tuple[str, Shape]:
-        """The operation that a request's line names, and the members its path holds.
-
-        Raises:
-            ClientError: AWS Batch has no such operation, or it isn't done here.
-        """
+    def named(self, request: Request) -> tuple[str, Shape]:
+        """The operation is the method and the path."""
+        method, path = request.method, request.url.path.rstrip("/")
+        # The emulator would take an action out of the query before it looks at the path.
+        known = request.query_params.keys() <= {"tagKeys"}
         for name, (verb, pattern) in self._routes.items():
-            if verb == method and (found := pattern.fullmatch(path)):
-                if name not in self._operations:
-                    raise ClientError(f"{name} isn't part of the local stand-in for AWS Batch")
-                return name, found.groupdict()
+            if known and verb == method and (found := pattern.fullmatch(path)):
+                members: Shape = found.groupdict()
+                if keys := request.query_params.getlist("tagKeys"):
+                    members["tagKeys"] = keys
+                return name, members
         raise ClientError(f"no operation of AWS Batch: {method} {path}")
 
-    def call(self, operation: str, request: Shape) -> Shape:
-        """Answer an operation.
-
-        Raises:
-            ApiError: as AWS would.
-        """
-        shape = cast("ModelShape", self._model.operation_model(operation).input_shape)
-        report = self._validator.validate(request, shape)
-        if report.has_errors():
-            raise InvalidRequestError(report.generate_report())
-        return self._operations[operation](request)
+    def aliases(self, request: Shape) -> tuple[str, ...]:
+        """The job's name."""
+        return (str(request.get("jobName", "")),)
 
     def grants(self, operation: str, request: Shape) -> list[Grant]:
-        """The permissions a call needs, the operation's own first; no resources where IAM knows none for it."""
+        """SubmitJob is about a queue and a definition; tags are a permission of their own."""
+        action = f"batch:{operation}"
         match operation:
             case "SubmitJob":
                 queue = self._arn("job-queue", request.get("jobQueue"))
                 definition = self._arn("job-definition", request.get("jobDefinition"))
-                needed = [Grant("SubmitJob", (queue, definition))]
+                needed = [Grant(action, (queue, definition))]
                 if request.get("tags"):
-                    needed.append(Grant("TagResource", (definition, self._config.arn("job/*"))))
+                    needed.append(Grant("batch:TagResource", (definition, self._config.arn("job/*"))))
                 return needed
             case "TerminateJob" | "CancelJob":
-                return [Grant(operation, (self._arn("job", request.get("jobId")),))]
+                return [Grant(action, (self._arn("job", request.get("jobId")),))]
             case "TagResource" | "UntagResource" | "ListTagsForResource":
-                return [Grant(operation, (str(request.get("resourceArn")),))]
+                return [Grant(action, (str(request.get("resourceArn")),))]
             case _:
-                return [Grant(operation)]
+                return [Grant(action)]
 
     # ---- jobs --------------------------------------------------------------------------------------------------
 
@@ -139,11 +126,10 @@ class Batch:
             raise InvalidRequestError(f"SubmitJob request exceeds {MAX_REQUEST_BYTES} bytes")
         if not JOB_NAME.fullmatch(request["jobName"]):
             raise InvalidRequestError("Job name should match valid pattern")
-        if unsupported := [member for member in UNSUPPORTED if request.get(member)]:
-            raise ClientError(f"the local stand-in for AWS Batch doesn't support {', '.join(unsupported)}")
+        self.check_unsupported(request, UNSUPPORTED)
         overrides = request.get("containerOverrides", {})
         _check_environment(overrides.get("environment", ()))
-        _check_tags(request.get("tags", {}))
+        self.check_tags(request.get("tags", {}))
         _check_retries(request.get("retryStrategy", {}))
         seconds = request.get("timeout", {}).get("attemptDurationSeconds")
         if seconds is not None and seconds < MIN_TIMEOUT_SECONDS:
@@ -151,7 +137,7 @@ class Batch:
         queue = self._queue(request["jobQueue"])
         definition = self._definition(request["jobDefinition"])
         job = self._job(request, queue, definition)
-        self._engine.submit(job)
+        self._jobs.submit(job)
         return {"jobArn": job.detail["jobArn"], "jobName": job.detail["jobName"], "jobId": job.id}
 
     def describe_jobs(self, request: Shape) -> Shape:
@@ -162,7 +148,7 @@ class Batch:
         if len(ids) > MAX_DESCRIBED:
             raise InvalidRequestError(f"Number of jobs must not exceed {MAX_DESCRIBED}")
         wanted = dict.fromkeys(each.rpartition("job/")[2] for each in ids)
-        return {"jobs": [job.detail for each in wanted if (job := self._store.get(each))]}
+        return {"jobs": [job.detail for each in wanted if (job := self._store.get(Job, each))]}
 
     def list_jobs(self, request: Shape) -> Shape:
         """Summaries, newest first: of one status (RUNNING if none is named), or whatever the status by a filter."""
@@ -172,7 +158,7 @@ class Batch:
         if given != ["jobQueue"]:
             # There are no such jobs here, so none of them has children.
             return {"jobSummaryList": []}
-        conditions: list[tuple[str, str | int]] = [("queue = ?", self._queue(request["jobQueue"]))]
+        conditions: list[Condition] = [("place = ?", self._queue(request["jobQueue"]))]
         filters = request.get("filters", [])
         if len(filters) > 1:
             raise InvalidRequestError("Only one filter can be used at a time")
@@ -183,25 +169,25 @@ class Batch:
             if status not in STATUSES:
                 raise InvalidRequestError(f"{status} is not a valid JobStatus")
             conditions.append(("status = ?", status))
-        size = _page_size(request, MAX_FILTERED if filters else MAX_LISTED)
+        size = self.page_size(request, MAX_FILTERED if filters else MAX_LISTED)
         scope = [request["jobQueue"], request.get("jobStatus"), filters]
         # One more than asked for tells whether there is a next page.
-        jobs = self._store.page(conditions, before=_position(request, scope), limit=size + 1)
+        jobs = self._store.page(Job, conditions, before=self.position(request, scope), limit=size + 1)
         answer: Shape = {"jobSummaryList": [_summary(job.detail) for job in jobs[:size]]}
         if len(jobs) > size:
-            answer["nextToken"] = _token(jobs[size - 1].seq, scope)
+            answer["nextToken"] = token(jobs[size - 1].seq, scope)
         return answer
 
     def terminate_job(self, request: Shape) -> Shape:
         """End a job in any state. AWS answers the same for a job it doesn't know."""
         _check_ending(request)
-        self._engine.terminate(request["jobId"], request["reason"])
+        self._jobs.terminate(request["jobId"], request["reason"])
         return {}
 
     def cancel_job(self, request: Shape) -> Shape:
         """End a job that hasn't reached STARTING; one that has goes on, and the call succeeds all the same."""
         _check_ending(request)
-        self._engine.cancel(request["jobId"], request["reason"])
+        self._jobs.cancel(request["jobId"], request["reason"])
         return {}
 
     def _job(self, request: Shape, queue: str, definition: Definition) -> Job:
@@ -241,7 +227,7 @@ class Batch:
         }
         return Job(detail, {"cwd": definition.cwd, "graceSeconds": definition.grace_seconds})
 
-    def _filter(self, wanted: Shape) -> list[tuple[str, str | int]]:
+    def _filter(self, wanted: Shape) -> list[Condition]:
         name, values = wanted.get("name"), wanted.get("values", [])
         if len(values) != 1:
             raise InvalidRequestError(f"Filter {name} must have exactly one value")
@@ -284,7 +270,7 @@ class Batch:
             for name in self._config.queues
             if not asked or name in asked
         ]
-        return _paged("jobQueues", queues, request)
+        return self._paged("jobQueues", queues, request)
 
     def describe_job_definitions(self, request: Shape) -> Shape:
         """The definitions of the configuration; names that aren't known are left out."""
@@ -297,7 +283,7 @@ class Batch:
             and named in {"", definition.name}
             and request.get("status", "ACTIVE") == "ACTIVE"
         ]
-        return _paged("jobDefinitions", definitions, request)
+        return self._paged("jobDefinitions", definitions, request)
 
     def _describe(self, definition: Definition) -> Shape:
         timeout = definition.timeout_seconds
@@ -341,13 +327,20 @@ class Batch:
     def _arn(self, kind: str, given: object) -> str:
         return str(given) if str(given).startswith("arn:") else self._config.arn(f"{kind}/{given}")
 
+    def _paged(self, member: str, items: list[Any], request: Shape) -> Shape:
+        scope = {key: value for key, value in request.items() if key not in {"maxResults", "nextToken"}}
+        start = self.position(request, scope) or 0
+        end = start + self.page_size(request, MAX_FILTERED)
+        more = {"nextToken": token(end, scope)} if end < len(items) else {}
+        return {member: items[start:end], **more}
+
     # ---- tags --------------------------------------------------------------------------------------------------
 
     def tag_resource(self, request: Shape) -> Shape:
         """Add tags to a job."""
         job = self._tagged(request)
         tags = {**job.detail["tags"], **request["tags"]}
-        _check_tags(tags)
+        self.check_tags(tags)
         job.detail["tags"] = tags
         self._store.save(job)
         return {}
@@ -365,7 +358,7 @@ class Batch:
 
     def _tagged(self, request: Shape) -> Job:
         arn = request["resourceArn"]
-        job = self._store.get(arn.rpartition(":job/")[2])
+        job = self._store.get(Job, arn.rpartition(":job/")[2])
         if job is None:
             raise ClientError(f"Resource {arn} not found; the local stand-in for AWS Batch keeps tags of jobs only")
         return job
@@ -390,21 +383,6 @@ def _check_environment(environment: Iterable[Shape]) -> None:
             raise InvalidRequestError("Environment variable names must not be empty")
         if each["name"].startswith("AWS_BATCH"):
             raise InvalidRequestError(f"Environment variables cannot start with AWS_BATCH: {each['name']}")
-
-
-def _check_tags(tags: Mapping[str, str]) -> None:
-    if len(tags) > MAX_TAGS:
-        raise InvalidRequestError(f"A resource can have at most {MAX_TAGS} tags")
-    for key, value in tags.items():
-        if not 1 <= len(key) <= MAX_TAG_KEY or key.lower().startswith("aws:") or not _taggable(key):
-            raise InvalidRequestError(f"Invalid tag key: {key}")
-        if len(value) > MAX_TAG_VALUE or not _taggable(value):
-            raise InvalidRequestError(f"Invalid tag value for key {key}: {value}")
-
-
-def _taggable(text: str) -> bool:
-    # AWS: letters and digits of any script, spaces, and these.
-    return all(letter in "+-=._:/@" or unicodedata.category(letter)[0] in "LNZ" for letter in text)
 
 
 def _check_retries(strategy: Shape) -> None:
@@ -436,7 +414,7 @@ def _check_ending(request: Shape) -> None:
 # ---- lists -----------------------------------------------------------------------------------------------------
 
 
-def _named(column: str, value: str) -> list[tuple[str, str | int]]:
+def _named(column: str, value: str) -> list[Condition]:
     """A name or, ending in an asterisk, everything that begins so. By comparison, which an index serves."""
     if not value.endswith("*"):
         return [(f"{column} = ?", value)]
@@ -460,36 +438,3 @@ def _summary(detail: Shape) -> Shape:
     )
     outcome = {key: detail["container"][key] for key in ("exitCode", "reason") if key in detail["container"]}
     return {key: detail[key] for key in copied if key in detail} | ({"container": outcome} if outcome else {})
-
-
-def _page_size(request: Shape, largest: int) -> int:
-    asked = int(request.get("maxResults", largest))
-    if asked < 1:
-        raise InvalidRequestError("maxResults must be at least 1")
-    return min(asked, largest)
-
-
-def _token(position: int, scope: object) -> str:
-    return base64.urlsafe_b64encode(json.dumps([position, scope]).encode()).decode()
-
-
-def _position(request: Shape, scope: object) -> int | None:
-    """Where the page begins; a token is good only for the list it came from."""
-    token = request.get("nextToken")
-    if not token:
-        return None
-    try:
-        position, of = json.loads(base64.urlsafe_b64decode(token))
-    except ValueError:
-        position, of = None, None
-    if not isinstance(position, int) or of != scope:
-        raise InvalidRequestError("Invalid nextToken")
-    return position
-
-
-def _paged(member: str, items: list[Any], request: Shape) -> Shape:
-    scope = {key: value for key, value in request.items() if key not in {"maxResults", "nextToken"}}
-    start = _position(request, scope) or 0
-    end = start + _page_size(request, MAX_FILTERED)
-    more = {"nextToken": _token(end, scope)} if end < len(items) else {}
-    return {member: items[start:end], **more}

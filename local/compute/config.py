@@ -1,10 +1,14 @@
-"""The job queues and job definitions that exist here: a JSON file, read once at the start.
+"""The queues, clusters and definitions that exist here: a JSON file, read once at the start.
 
 {"region": "us-east-1", "account": "000000000000",
  "queues": {"switchyard-local": {"maxRunning": 8}},
  "definitions": {"analyze-video": {"command": ["python", "-m", "analyze_video"], "environment": {"K": "V"},
                                    "cwd": "/somewhere", "retryStrategy": {"attempts": 3}, "timeoutSeconds": 3600,
-                                   "terminationGraceSeconds": 30, "parameters": {}, "propagateTags": false}}}
+                                   "terminationGraceSeconds": 30, "parameters": {}, "propagateTags": false}},
+ "clusters": {"switchyard-local": {"maxRunning": 8}},
+ "taskDefinitions": {"record-stream": {"command": ["python", "-m", "record_stream"], "environment": {"K": "V"},
+                                       "cwd": "/somewhere", "container": "worker", "stopTimeout": 30,
+                                       "taskRoleArn": "arn:aws:iam::000000000000:role/worker"}}}
 """
 
 import json
@@ -18,7 +22,8 @@ type Shape = dict[str, Any]
 
 DEFAULT_MAX_RUNNING = 4
 DEFAULT_GRACE_SECONDS = 30
-"""How long AWS Batch leaves a container between SIGTERM and SIGKILL."""
+"""How long AWS leaves a container between SIGTERM and SIGKILL."""
+DEFAULT_CONTAINER = "worker"
 
 
 class ConfigError(Exception):
@@ -26,31 +31,45 @@ class ConfigError(Exception):
 
 
 @dataclass(frozen=True)
-class Queue:
-    """A job queue and the number of jobs it runs at once."""
+class Place:
+    """A job queue or a cluster, and the number of jobs or tasks it runs at once."""
 
     name: str
     max_running: int = DEFAULT_MAX_RUNNING
 
 
-@dataclass(frozen=True)
-class Definition:
-    """A job definition: what runs, in what environment, and what happens when it fails."""
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """What a job definition and a task definition have in common: what runs, and in what environment."""
 
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     cwd: str | None = None
-    retry_strategy: Shape = field(default_factory=dict)
-    timeout_seconds: int | None = None
     grace_seconds: float = DEFAULT_GRACE_SECONDS
-    parameters: Mapping[str, str] = field(default_factory=dict)
-    propagate_tags: bool = False
 
     @property
     def revision(self) -> str:
         """`name:revision`; a file holds one revision of each definition."""
         return f"{self.name}:1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definition(Program):
+    """A job definition."""
+
+    retry_strategy: Shape = field(default_factory=dict)
+    timeout_seconds: int | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    propagate_tags: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskDefinition(Program):
+    """A task definition: of one container, for Fargate, in a network of its own (`awsvpc`)."""
+
+    container: str = DEFAULT_CONTAINER
+    task_role_arn: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,8 +78,10 @@ class Config:
 
     region: str
     account: str
-    queues: Mapping[str, Queue]
+    queues: Mapping[str, Place]
     definitions: Mapping[str, Definition]
+    clusters: Mapping[str, Place]
+    task_definitions: Mapping[str, TaskDefinition]
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -71,11 +92,16 @@ class Config:
         """
         try:
             document = json.loads(path.read_text())
+            jobs, tasks = document.get("definitions", {}), document.get("taskDefinitions", {})
             return cls(
                 region=document.get("region", "us-east-1"),
                 account=document.get("account", "000000000000"),
-                queues={name: _queue(name, **each) for name, each in document["queues"].items()},
-                definitions={name: _definition(name, **each) for name, each in document["definitions"].items()},
+                queues=_places(document.get("queues", {})),
+                definitions={name: Definition(name=name, **_settings(each, _OF_JOBS)) for name, each in jobs.items()},
+                clusters=_places(document.get("clusters", {})),
+                task_definitions={
+                    name: TaskDefinition(name=name, **_settings(each, _OF_TASKS)) for name, each in tasks.items()
+                },
             )
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise ConfigError(f"{path}: {type(error).__name__}: {error}") from error
@@ -85,22 +111,23 @@ class Config:
         return f"arn:aws:{service}:{self.region}:{self.account}:{resource}"
 
 
-def _queue(name: str, **settings: Any) -> Queue:  # noqa: ANN401 - checked by what uses it
-    return Queue(name, **_renamed(settings, {"maxRunning": "max_running"}))
+_OF_ALL = {"command": "command", "environment": "environment", "cwd": "cwd"}
+_OF_JOBS = _OF_ALL | {
+    "retryStrategy": "retry_strategy",
+    "timeoutSeconds": "timeout_seconds",
+    "terminationGraceSeconds": "grace_seconds",
+    "parameters": "parameters",
+    "propagateTags": "propagate_tags",
+}
+_OF_TASKS = _OF_ALL | {"container": "container", "stopTimeout": "grace_seconds", "taskRoleArn": "task_role_arn"}
 
 
-def _definition(name: str, **settings: Any) -> Definition:  # noqa: ANN401 - as above
-    names = {
-        "command": "command",
-        "environment": "environment",
-        "cwd": "cwd",
-        "retryStrategy": "retry_strategy",
-        "timeoutSeconds": "timeout_seconds",
-        "terminationGraceSeconds": "grace_seconds",
-        "parameters": "parameters",
-        "propagateTags": "propagate_tags",
-    }
-    return Definition(name, **_renamed({**settings, "command": tuple(settings["command"])}, names))
+def _places(document: Mapping[str, Mapping[str, Any]]) -> dict[str, Place]:
+    return {name: Place(name, **_renamed(each, {"maxRunning": "max_running"})) for name, each in document.items()}
+
+
+def _settings(given: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return _renamed({**given, "command": tuple(given["command"])}, names)
 
 
 def _renamed(settings: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

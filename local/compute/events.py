@@ -21,7 +21,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from local.compute.config import Config, Shape
 from local.compute.faults import DELAY_SECONDS, EVENTS, Faults
-from local.compute.store import FINAL, Event, Job, Store
+from local.compute.runs import Run
+from local.compute.store import Event, Store
 
 if TYPE_CHECKING:
     from mypy_boto3_events.type_defs import TargetOutputTypeDef
@@ -45,7 +46,7 @@ class Bridge(Protocol):
 
 
 class Outbox:
-    """Every state change goes in; a courier takes each out until it is delivered. At least once, in order per job."""
+    """Every state change goes in; a courier takes each out until it is delivered. At least once, in order per run."""
 
     def __init__(self, config: Config, store: Store, faults: Faults) -> None:
         self._config = config
@@ -53,17 +54,17 @@ class Outbox:
         self._faults = faults
         self._changed = asyncio.Event()
 
-    def put(self, job: Job) -> None:
-        """Keep the event of a job's present state, in the caller's transaction."""
-        fault = self._faults.take(EVENTS, job.detail["jobName"], job.status)
+    def put(self, run: Run) -> None:
+        """Keep the event of a run's present state, in the caller's transaction."""
+        fault = self._faults.take(EVENTS, run.aliases, run.status)
         mode = fault.mode if fault else None
         delay = (fault.delaySeconds or DELAY_SECONDS) if fault and mode == "delay" else 0
         copies = {"drop": 0, "duplicate": 2}.get(mode or "", 1)
-        event = envelope(self._config, job.detail)
+        event = envelope(self._config, run)
         for _ in range(copies):
-            self._store.add_event(job.id, event, due_at=time.time() + delay, held=mode == "reverse")
-        if job.status in FINAL:
-            self._store.release_reversed(job.id)
+            self._store.add_event(run.id, event, due_at=time.time() + delay, held=mode == "reverse")
+        if run.ended:
+            self._store.release_reversed(run.id)
         self._changed.set()
 
     def release(self) -> None:
@@ -78,7 +79,7 @@ class Outbox:
             self._changed.clear()
             for event in self._store.due_events(time.time(), limit=100):
                 if not await self._deliver(bridge, event):
-                    # The emulator is away: all wait, so that no job's events overtake each other.
+                    # The emulator is away: all wait, so that no run's events overtake each other.
                     await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
                     failures += 1
                     break
@@ -101,23 +102,18 @@ class Outbox:
             await asyncio.wait_for(self._changed.wait(), None if due is None else max(0, due - time.time()))
 
 
-def envelope(config: Config, detail: Shape) -> Shape:
-    """The EventBridge event of a job's state.
-
-    https://docs.aws.amazon.com/batch/latest/userguide/batch_job_events.html
-    """
-    # AWS's events carry the job's own ARN among the tags; DescribeJobs doesn't.
-    tags = {"resourceArn": detail["jobArn"], **detail["tags"]}
+def envelope(config: Config, run: Run) -> Shape:
+    """The EventBridge event of a run's state."""
     return {
         "version": "0",
         "id": str(uuid.uuid4()),
-        "detail-type": "Batch Job State Change",
-        "source": "aws.batch",
+        "detail-type": run.change,
+        "source": run.source,
         "account": config.account,
         "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "region": config.region,
-        "resources": [detail["jobArn"]],
-        "detail": {**detail, "tags": tags},
+        "resources": [run.arn],
+        "detail": run.told(),
     }
 
 

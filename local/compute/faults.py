@@ -2,29 +2,29 @@
 
 `POST /_compute/faults` takes a JSON list of objects:
 
-    operation       "SubmitJob", …, or "events" for the state change events
+    operation       "SubmitJob", "RunTask", …, or "events" for the state change events
     mode            for an operation: throttle, error500, refuse, reset, reset_after_effect, timeout_before_effect,
-                    timeout_after_effect; for events: drop, duplicate, delay, reverse
+                    timeout_after_effect; RunTask also: capacity; for events: drop, duplicate, delay, reverse
     times           how many requests or events it hits; left out: all, until cleared
     delaySeconds    timeout_*: how long the connection stays silent before it is cut (left out: until the caller gives
                     up); delay: how late the event comes
-    status          only events of this job status
-    jobName         only this job name; a trailing * matches the rest
+    status          only events of this job or task status
+    jobName         only this job name, or tasks started by this or of this family; a trailing * matches the rest
+    reason          capacity: the failure's reason (left out: RESOURCE:CPU)
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from local.compute.config import Shape
 from local.compute.errors import ClientError
 
-type RequestMode = Literal[
-    "throttle", "error500", "refuse", "reset", "reset_after_effect", "timeout_before_effect", "timeout_after_effect"
-]
-type EventMode = Literal["drop", "duplicate", "delay", "reverse"]
-
 EVENTS = "events"
+REQUEST_MODES = (
+    *("throttle", "error500", "refuse", "reset", "reset_after_effect"),
+    *("timeout_before_effect", "timeout_after_effect"),
+)
+_MODES = {EVENTS: ("drop", "duplicate", "delay", "reverse"), "RunTask": (*REQUEST_MODES, "capacity")}
 DELAY_SECONDS = 2.0
 """How late a delayed event comes if the fault doesn't say."""
 
@@ -39,21 +39,22 @@ class Fault:
     delaySeconds: float | None = None  # noqa: N815 - the API's spelling
     status: str | None = None
     jobName: str | None = None  # noqa: N815
+    reason: str = "RESOURCE:CPU"
     fired: int = 0
 
     def __post_init__(self) -> None:
         """Refuse a mode that does nothing."""
-        modes = get_args((EventMode if self.operation == EVENTS else RequestMode).__value__)
+        modes = _MODES.get(self.operation, REQUEST_MODES)
         if self.mode not in modes:
             raise ClientError(f"mode {self.mode!r} of {self.operation} is none of {', '.join(modes)}")
 
-    def hits(self, operation: str, job_name: str, status: str | None) -> bool:
+    def hits(self, operation: str, names: Iterable[str], status: str | None) -> bool:
         """Whether it is this one's turn."""
         return (
             self.operation == operation
             and (self.times is None or self.fired < self.times)
             and self.status in {None, status}
-            and (self.jobName is None or _same(self.jobName, job_name))
+            and (self.jobName is None or any(_same(self.jobName, name) for name in names))
         )
 
 
@@ -82,10 +83,10 @@ class Faults:
         """All of them, with how often each has fired."""
         return [vars(fault) for fault in self._faults]
 
-    def take(self, operation: str, job_name: str, status: str | None = None) -> Fault | None:
+    def take(self, operation: str, names: Iterable[str], status: str | None = None) -> Fault | None:
         """The fault that hits this request or event, counted; None if none does."""
         for fault in self._faults:
-            if fault.hits(operation, job_name, status):
+            if fault.hits(operation, names, status):
                 fault.fired += 1
                 return fault
         return None

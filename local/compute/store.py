@@ -1,6 +1,7 @@
-"""What survives a kill: the jobs, and the events not yet delivered, in one SQLite file.
+"""What survives a kill: jobs and tasks, and the events not yet delivered, in one SQLite file.
 
-Used from one thread. A job is kept as the JSON that DescribeJobs answers, beside the columns that lists are made by.
+Used from one thread. A run is kept as the JSON that its service describes it by, beside the columns that lists are
+made by.
 """
 
 import json
@@ -11,62 +12,39 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local.compute.config import Shape
-
-FINAL = ("SUCCEEDED", "FAILED")
+from local.compute.runs import Run
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS jobs (
-  seq INTEGER PRIMARY KEY AUTOINCREMENT,   -- in the order of submission
+CREATE TABLE IF NOT EXISTS runs (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,   -- in the order they were asked for
+  kind TEXT NOT NULL,                      -- job or task
   id TEXT NOT NULL UNIQUE,
-  name TEXT NOT NULL,                      -- in lower case, as the JOB_NAME filter compares
-  queue TEXT NOT NULL,
+  name TEXT NOT NULL,                      -- the job's name in lower case; what the task was started by
+  place TEXT NOT NULL,                     -- queue or cluster
   definition TEXT NOT NULL,                -- name:revision
+  token TEXT,                              -- the client token of RunTask
   status TEXT NOT NULL,
-  created_at INTEGER NOT NULL,
-  detail TEXT NOT NULL,                    -- what DescribeJobs answers
-  run TEXT NOT NULL                        -- what only this program needs to know
+  created_at INTEGER NOT NULL,             -- ms
+  ended_at INTEGER,                        -- ms
+  detail TEXT NOT NULL,                    -- what AWS shows of it
+  own TEXT NOT NULL                        -- what only this program needs to know
 );
-CREATE INDEX IF NOT EXISTS jobs_by_status ON jobs (queue, status, seq);
-CREATE INDEX IF NOT EXISTS jobs_by_name ON jobs (queue, name, seq);
+CREATE INDEX IF NOT EXISTS runs_by_status ON runs (kind, place, status, seq);
+CREATE INDEX IF NOT EXISTS runs_by_name ON runs (kind, place, name, seq);
+CREATE INDEX IF NOT EXISTS runs_by_token ON runs (kind, place, token);
 CREATE TABLE IF NOT EXISTS events (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,   -- the order of delivery
-  job TEXT NOT NULL,
+  run TEXT NOT NULL,
   body TEXT NOT NULL,
   due_at REAL NOT NULL,
-  held INTEGER NOT NULL                    -- kept back until its job has ended (see faults)
+  held INTEGER NOT NULL                    -- kept back until its run has ended (see faults)
 );
 CREATE INDEX IF NOT EXISTS events_by_due ON events (held, due_at);
-CREATE INDEX IF NOT EXISTS events_by_job ON events (job);
+CREATE INDEX IF NOT EXISTS events_by_run ON events (run);
 """
 
-
-@dataclass
-class Job:
-    """A job: `detail` is its DescribeJobs shape, `run` what it takes to run it."""
-
-    detail: Shape
-    run: Shape
-    seq: int = 0
-
-    @property
-    def id(self) -> str:
-        """The job's id."""
-        return str(self.detail["jobId"])
-
-    @property
-    def status(self) -> str:
-        """One of AWS Batch's job statuses."""
-        return str(self.detail["status"])
-
-    @property
-    def queue(self) -> str:
-        """The queue's name."""
-        return str(self.detail["jobQueue"]).rpartition("/")[2]
-
-    @property
-    def definition(self) -> str:
-        """The definition's `name:revision`."""
-        return str(self.detail["jobDefinition"]).rpartition("/")[2]
+type Condition = tuple[str, str | int]
+"""SQL with one mark, and the mark's value: `("status = ?", "RUNNING")`."""
 
 
 @dataclass(frozen=True)
@@ -100,85 +78,94 @@ class Store:
             self._database.execute("BEGIN IMMEDIATE")
             yield
 
-    # ---- jobs --------------------------------------------------------------------------------------------------
+    # ---- runs --------------------------------------------------------------------------------------------------
 
-    def add(self, job: Job) -> None:
-        """Insert a job; it is durable when this returns."""
+    def add(self, run: Run, token: str | None = None) -> None:
+        """Insert a run; it is durable when this returns."""
         self._database.execute(
-            "INSERT INTO jobs (id, name, queue, definition, status, created_at, detail, run)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO runs (kind, id, name, place, definition, token, status, created_at, detail, own)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                job.id,
-                job.detail["jobName"].lower(),
-                job.queue,
-                job.definition,
-                job.status,
-                job.detail["createdAt"],
-                json.dumps(job.detail),
-                json.dumps(job.run),
+                run.kind,
+                run.id,
+                run.name,
+                run.place,
+                run.definition,
+                token,
+                run.status,
+                run.created_at,
+                json.dumps(run.detail),
+                json.dumps(run.own),
             ),
         )
 
-    def save(self, job: Job) -> None:
-        """Write a job's new state."""
+    def save(self, run: Run) -> None:
+        """Write a run's new state."""
         self._database.execute(
-            "UPDATE jobs SET status = ?, detail = ?, run = ? WHERE id = ?",
-            (job.status, json.dumps(job.detail), json.dumps(job.run), job.id),
+            "UPDATE runs SET status = ?, ended_at = ?, detail = ?, own = ? WHERE id = ?",
+            (run.status, run.ended_at, json.dumps(run.detail), json.dumps(run.own), run.id),
         )
 
-    def get(self, job_id: str) -> Job | None:
-        """A job, or None."""
-        return next(self._jobs("WHERE id = ?", [job_id]), None)
+    def get[R: Run](self, kind: type[R], run_id: str) -> R | None:
+        """A run, or None."""
+        return next(self._runs(kind, "AND id = ?", [run_id]), None)
 
-    def by_status(self, queue: str, statuses: Iterable[str], limit: int = -1) -> list[Job]:
-        """A queue's jobs in any of these statuses, oldest first."""
+    def known[R: Run](self, kind: type[R], run_id: str) -> R:
+        """A run that is known to exist."""
+        run = self.get(kind, run_id)
+        if run is None:
+            raise LookupError(run_id)
+        return run
+
+    def by_status[R: Run](
+        self, kind: type[R], statuses: Iterable[str], *, place: str | None = None, limit: int = -1
+    ) -> list[R]:
+        """Runs in any of these statuses, of one place or of all, oldest first."""
         wanted = list(statuses)
+        where, values = ("AND place = ? ", [place]) if place is not None else ("", [])
         marks = ", ".join("?" * len(wanted))
-        return list(
-            self._jobs(f"WHERE queue = ? AND status IN ({marks}) ORDER BY seq LIMIT ?", [queue, *wanted, limit])
-        )
+        return list(self._runs(kind, f"{where}AND status IN ({marks}) ORDER BY seq LIMIT ?", [*values, *wanted, limit]))
 
-    def under_way(self) -> list[Job]:
-        """The jobs that have a process, or were about to."""
-        return list(self._jobs("WHERE status IN ('STARTING', 'RUNNING') ORDER BY seq", []))
-
-    def page(self, conditions: Iterable[tuple[str, str | int]], *, before: int | None, limit: int) -> list[Job]:
-        """Jobs that meet every condition, such as `("status = ?", "RUNNING")`, newest first.
+    def page[R: Run](
+        self, kind: type[R], conditions: Iterable[Condition], *, before: int | None, limit: int
+    ) -> list[R]:
+        """Runs that meet every condition, newest first.
 
         Args:
-            conditions: SQL with one mark each, and the mark's value.
-            before: only jobs with a smaller `seq`: the last one of the page before.
+            kind: Jobs or tasks.
+            conditions: What they must meet.
+            before: only runs with a smaller `seq`: the last one of the page before.
             limit: at most so many.
         """
         wanted = [*conditions, *([("seq < ?", before)] if before is not None else [])]
-        where = f"WHERE {' AND '.join(sql for sql, _ in wanted)} " if wanted else ""
-        return list(self._jobs(f"{where}ORDER BY seq DESC LIMIT ?", [*(value for _, value in wanted), limit]))
+        where = "".join(f"AND {sql} " for sql, _ in wanted)
+        return list(self._runs(kind, f"{where}ORDER BY seq DESC LIMIT ?", [*(value for _, value in wanted), limit]))
 
-    def counts(self) -> dict[str, dict[str, int]]:
-        """How many jobs each queue has in each status."""
+    def counts(self, kind: type[Run]) -> dict[str, dict[str, int]]:
+        """How many runs each place has in each status."""
         result: dict[str, dict[str, int]] = {}
-        for row in self._database.execute("SELECT queue, status, count(*) AS n FROM jobs GROUP BY queue, status"):
-            result.setdefault(row["queue"], {})[row["status"]] = row["n"]
+        sql = "SELECT place, status, count(*) AS n FROM runs WHERE kind = ? GROUP BY place, status"
+        for row in self._database.execute(sql, [kind.kind]):
+            result.setdefault(row["place"], {})[row["status"]] = row["n"]
         return result
 
     def forget(self, before: int) -> list[str]:
-        """Delete the jobs that were submitted before a time (ms) and have ended; returns their ids."""
-        rows = self._database.execute(
-            "DELETE FROM jobs WHERE created_at < ? AND status IN (?, ?) RETURNING id", (before, *FINAL)
-        )
+        """Delete what ended before a time (ms); returns the ids."""
+        rows = self._database.execute("DELETE FROM runs WHERE ended_at < ? RETURNING id", [before])
         return [row["id"] for row in rows.fetchall()]
 
-    def _jobs(self, where: str, values: list[str | int]) -> Iterator[Job]:
-        for row in self._database.execute(f"SELECT seq, detail, run FROM jobs {where}", values):  # noqa: S608 - own SQL
-            yield Job(json.loads(row["detail"]), json.loads(row["run"]), row["seq"])
+    def _runs[R: Run](self, kind: type[R], where: str, values: list[str | int]) -> Iterator[R]:
+        sql = f"SELECT seq, detail, own FROM runs WHERE kind = ? {where}"  # noqa: S608 - own SQL
+        for row in self._database.execute(sql, [kind.kind, *values]):
+            yield kind(json.loads(row["detail"]), json.loads(row["own"]), row["seq"])
 
     # ---- events ------------------------------------------------------------------------------------------------
 
-    def add_event(self, job_id: str, body: Shape, *, due_at: float, held: bool) -> None:
+    def add_event(self, run_id: str, body: Shape, *, due_at: float, held: bool) -> None:
         """Keep an event for delivery."""
         self._database.execute(
-            "INSERT INTO events (job, body, due_at, held) VALUES (?, ?, ?, ?)",
-            (job_id, json.dumps(body), due_at, held),
+            "INSERT INTO events (run, body, due_at, held) VALUES (?, ?, ?, ?)",
+            (run_id, json.dumps(body), due_at, held),
         )
 
     def due_events(self, now: float, limit: int) -> list[Event]:
@@ -201,14 +188,14 @@ class Store:
         """Let every held event go, in order."""
         self._database.execute("UPDATE events SET held = 0 WHERE held = 1")
 
-    def release_reversed(self, job_id: str) -> None:
-        """Let a job's held events go, the last one first."""
+    def release_reversed(self, run_id: str) -> None:
+        """Let a run's held events go, the last one first."""
         self._database.execute(
-            "INSERT INTO events (job, body, due_at, held)"
-            " SELECT job, body, due_at, 0 FROM events WHERE held = 1 AND job = ? ORDER BY seq DESC",
-            (job_id,),
+            "INSERT INTO events (run, body, due_at, held)"
+            " SELECT run, body, due_at, 0 FROM events WHERE held = 1 AND run = ? ORDER BY seq DESC",
+            (run_id,),
         )
-        self._database.execute("DELETE FROM events WHERE held = 1 AND job = ?", (job_id,))
+        self._database.execute("DELETE FROM events WHERE held = 1 AND run = ?", (run_id,))
 
     def waiting_events(self) -> int:
         """How many events wait."""

@@ -1,4 +1,4 @@
-"""The Batch stand-in as a process that tests start, ask and kill."""
+"""The stand-in for Batch and ECS as a process that tests start, ask and kill."""
 
 import json
 import signal
@@ -17,9 +17,11 @@ from botocore.config import Config
 
 if TYPE_CHECKING:
     from mypy_boto3_batch import BatchClient
+    from mypy_boto3_ecs import ECSClient
 
 REPOSITORY = Path(__file__).parents[2]
-QUEUE = "switchyard-local"
+QUEUE = CLUSTER = "switchyard-local"
+TASK_ROLE = "arn:aws:iam::000000000000:role/for-tasks"
 RETRIES = {
     "attempts": 3,
     "evaluateOnExit": [
@@ -45,6 +47,17 @@ SETTINGS: dict[str, Any] = {
         "retrying": {"command": ["sh", "-c", "exit 75"], "retryStrategy": RETRIES, "terminationGraceSeconds": 5},
         "short": {"command": ["sleep", "60"], "timeoutSeconds": 1, "retryStrategy": {"attempts": 3}},
         "missing": {"command": ["/no/such/program"]},
+    },
+    "clusters": {CLUSTER: {"maxRunning": 100}, "tiny": {"maxRunning": 1}, "default": {}},
+    "taskDefinitions": {
+        "shell": {
+            "command": ["sh", "-c", "echo hello; env"],
+            "environment": {"FROM": "definition", "BOTH": "definition"},
+            "stopTimeout": 0.3,
+        },
+        "idle": {"command": ["sleep", "600"], "stopTimeout": 0.3},
+        "missing": {"command": ["/no/such/program"]},
+        "trusted": {"command": ["true"], "taskRoleArn": TASK_ROLE},
     },
 }
 
@@ -101,27 +114,39 @@ class StandIn:
         """A client of it: the emulator's root unless told otherwise."""
         return client_of(self.url, key, secret, token)
 
+    def ecs(self, key: str = "test", secret: str = "test", token: str | None = None) -> "ECSClient":  # noqa: S107
+        """As `client`, of ECS."""
+        return ecs_client_of(self.url, key, secret, token)
+
     def ask(self, path: str, method: str = "GET", body: Json = None) -> Json:
         """What it answers to a plain request, signed in name only."""
         return self.http.request(method, path, json=body).raise_for_status().json()
 
-    def log(self, job_id: str, offset: int = 0) -> tuple[str, int]:
-        """What a job wrote, and where to read on."""
-        answer = self.http.get(f"/_compute/jobs/{job_id}/log", params={"offset": offset}).raise_for_status()
+    def log(self, run_id: str, offset: int = 0) -> tuple[str, int]:
+        """What a job or a task wrote, and where to read on."""
+        answer = self.http.get(f"/_compute/jobs/{run_id}/log", params={"offset": offset}).raise_for_status()
         return answer.text, int(answer.headers["X-Next-Offset"])
 
 
 @cache
 def client_of(url: str, key: str, secret: str, token: str | None, read_timeout: float = 20) -> "BatchClient":
-    return boto3.client(
-        "batch",
-        endpoint_url=url,
-        region_name="us-east-1",
-        aws_access_key_id=key,
-        aws_secret_access_key=secret,
-        aws_session_token=token,
-        config=Config(retries={"total_max_attempts": 1}, read_timeout=read_timeout),
-    )
+    return boto3.client("batch", **_options(url, key, secret, token, read_timeout))
+
+
+@cache
+def ecs_client_of(url: str, key: str, secret: str, token: str | None, read_timeout: float = 20) -> "ECSClient":
+    return boto3.client("ecs", **_options(url, key, secret, token, read_timeout))
+
+
+def _options(url: str, key: str, secret: str, token: str | None, read_timeout: float) -> dict[str, Any]:
+    return {
+        "endpoint_url": url,
+        "region_name": "us-east-1",
+        "aws_access_key_id": key,
+        "aws_secret_access_key": secret,
+        "aws_session_token": token,
+        "config": Config(retries={"total_max_attempts": 1}, read_timeout=read_timeout),
+    }
 
 
 def until[T](done: Callable[[], T | None], seconds: float = 30) -> T:
