@@ -92,16 +92,10 @@ class TryAgain(WorkerError):
 
 
 class Stopped(TryAgain):
-    """The run has to end (spot reclaim, cancel, a person): there is half a minute to leave in.
+    """The run has to end (spot reclaim, cancel, a person): there is half a minute to leave in."""
 
-    Args:
-        headline: what the run leaves behind all the same, as `main` would return it. It is recorded as the job's
-            result with `partial` set, so that a cancelled recording can be found.
-    """
-
-    def __init__(self, headline: Mapping[str, Any] | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__("STOPPED", "the worker was asked to stop")
-        self.headline = headline
 
 
 class Superseded(WorkerError):
@@ -260,7 +254,7 @@ class Record:
         return "cancelRequestedAt" not in item
 
     def finish(self, result: Mapping[str, Any], progress: Mapping[str, Any]) -> None:
-        """Record the result: the last write of a run that succeeded, or was stopped and leaves something behind."""
+        """Record the result, whole or partial; whole, it is the last write of a run that succeeded."""
         self._write(
             "SET #result = :result, #progress = :progress, heartbeatAt = :now, updatedAt = :now REMOVE #error",
             {":result": result, ":progress": progress},
@@ -419,6 +413,20 @@ class Run:
         if name not in self.files:
             self.files.append(name)
 
+    def keep(self, headline: Mapping[str, Any]) -> None:
+        """Record what is of use already, should the run not get to its end: the job's result, with `partial` set.
+
+        It may be called as often as there is something new, and when `checkpoint` has raised `Stopped`. A write that
+        fails is logged and forgotten, as a heartbeat is.
+
+        Raises:
+            Superseded: as `checkpoint`.
+        """
+        try:
+            self._record.finish(self._result({**headline, "partial": True}), self._heartbeat.progress)
+        except AWS_ERRORS as error:
+            log.warning("what there is could not be recorded: %s", error)
+
     def perform(self, main: "Main") -> None:
         """An attempt that has passed the fence check: the work with a heartbeat beside it, then the result."""
         self._heartbeat.start()
@@ -431,13 +439,11 @@ class Run:
         self._record.finish(self._result(headline), {"percent": 100, "message": "done"})
 
     def leave_word(self, error: WorkerError) -> None:
-        """Record why the attempt failed or, where it was only stopped, how far it came and what it leaves behind."""
-        if not isinstance(error, Stopped):
-            self._record.fail(error.code, error.message)
-        elif error.headline is None:
+        """Record why the attempt failed or, where it was only stopped, how far it came."""
+        if isinstance(error, Stopped):
             self._record.beat(self._heartbeat.progress)
         else:
-            self._record.finish(self._result({**error.headline, "partial": True}), self._heartbeat.progress)
+            self._record.fail(error.code, error.message)
 
     def _result(self, headline: Mapping[str, Any]) -> dict[str, Any]:
         given = self.environment
