@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from switchyard.cancel import Cancellation, Canceller
 from switchyard.dispatch import Dispatcher, Outcome
 from switchyard.jobs import Job, Run, Status, WorkRequest
 from switchyard.lanes import Lane, Slots
@@ -21,21 +22,30 @@ STUCK_AFTER = timedelta(minutes=30)
 
 @dataclass
 class World:
-    """Everything around a dispatcher, and the hands to move it."""
+    """Everything around a dispatcher, and the hands to move it: lane video on `target`, lane images on `tasks`."""
 
     store: MemoryStore = field(default_factory=MemoryStore)
     target: FakeTarget = field(default_factory=FakeTarget)
+    tasks: FakeTarget = field(default_factory=lambda: FakeTarget("task"))
     dead_letters: FakeDeadLetters = field(default_factory=FakeDeadLetters)
     limit: int = 1
     at_capacity: AtCapacity = "wait"
 
     @property
+    def lanes(self) -> dict[str, Lane]:
+        return {name: Lane(name, self.limit) for name in ("video", "images")}
+
+    @property
+    def targets(self) -> dict[str, FakeTarget]:
+        return {"batch": self.target, "ecs": self.tasks}
+
+    @property
     def dispatcher(self) -> Dispatcher:
         return Dispatcher(
             store=self.store,
-            targets={"batch": self.target},
-            lanes={"video": Lane("video", self.limit)},
-            dead_letters={"video": self.dead_letters},
+            targets=dict(self.targets),
+            lanes=self.lanes,
+            dead_letters=dict.fromkeys(self.lanes, self.dead_letters),
             grace=GRACE,
             max_refusals=3,
             at_capacity=self.at_capacity,
@@ -57,14 +67,21 @@ class World:
         return self.tracker.apply(run)
 
     def end(self, target_id: str, status: Status = Status.COMPLETED) -> bool:
-        return self.event(self.target.move(target_id, status))
+        (target,) = (target for target in self.targets.values() if target_id in target.runs)
+        return self.event(target.move(target_id, status))
+
+    def cancel(self, job_id: str = "a") -> Cancellation:
+        return Canceller(self.store, dict(self.targets)).cancel(self.job(job_id))
 
     def reconcile(self) -> None:
         Reconciler(self.store, self.dispatcher, self.tracker, PENDING_GRACE, STUCK_AFTER).run()
 
     @property
     def slots(self) -> Slots:
-        return self.store.slots(Lane("video", self.limit))
+        return self.slots_of("video")
+
+    def slots_of(self, lane: str) -> Slots:
+        return self.store.slots(self.lanes[lane])
 
 
 class Time:

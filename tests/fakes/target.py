@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
+from botocore.exceptions import ClientError, ReadTimeoutError
+
 from switchyard.errors import OutcomeUnknown, StartRefused, StartThrottled
 from switchyard.jobs import TERMINAL, Job, JobError, Run, Status
 
@@ -12,7 +14,7 @@ STOPPED = JobError("STOPPED", "stopped by request")
 
 
 class Mode(Enum):
-    """What the next start does."""
+    """What the next start, or stop, does."""
 
     ACCEPT = auto()
     REFUSE = auto()
@@ -25,15 +27,18 @@ class Mode(Enum):
 class FakeTarget:
     """Runs by target id, in the order they were accepted.
 
-    `modes` are used up one a start, then every start works. While `lagging`, `find` does not see any run, as Batch's
-    list may not show a job it has just accepted. A run that is told to stop ends at once where it has not begun, else
-    when its worker gets to it: `stopped` has those that were told.
+    `modes` are used up one a start, then every start works; `stop_modes` likewise. While `lagging`, `find` does not see
+    any run, as Batch's list may not show a job it has just accepted. A run that is told to stop ends at once where it
+    has not begun, else when its worker gets to it: `stopped` has those that were told. `news` is what events tell.
     """
 
+    name: str = "run"
     runs: dict[str, Run] = field(default_factory=dict)
     modes: deque[Mode] = field(default_factory=deque)
+    stop_modes: deque[Mode] = field(default_factory=deque)
     lagging: bool = False
     stopped: list[str] = field(default_factory=list)
+    news: list[Run] = field(default_factory=list)
 
     def start(self, job: Job) -> str:
         mode = self.modes.popleft() if self.modes else Mode.ACCEPT
@@ -44,7 +49,7 @@ class FakeTarget:
                 raise StartThrottled("slow down")
             case Mode.TIME_OUT_BEFORE:
                 raise OutcomeUnknown("read timeout", 1)
-        target_id = f"run-{len(self.runs)}"
+        target_id = f"{self.name}-{len(self.runs)}"
         self.runs[target_id] = Run(target_id, job.id, job.fence, Status.SUBMITTED)
         if mode is Mode.TIME_OUT_AFTER:
             raise OutcomeUnknown("read timeout", 1)
@@ -62,14 +67,23 @@ class FakeTarget:
                 yield self.runs[target_id]
 
     def stop(self, target_id: str) -> None:
+        mode = self.stop_modes.popleft() if self.stop_modes else Mode.ACCEPT
+        match mode:
+            case Mode.REFUSE | Mode.THROTTLE:
+                raise ClientError({"Error": {"Code": "TooManyRequestsException"}}, "Stop")
+            case Mode.TIME_OUT_BEFORE:
+                raise ReadTimeoutError(endpoint_url="")
         run = self.runs.get(target_id)
-        if run is None or run.status in TERMINAL:
-            return
-        self.stopped.append(target_id)
-        if run.status is Status.SUBMITTED:
-            self.move(target_id, Status.FAILED, error=STOPPED)
+        if run is not None and run.status not in TERMINAL:
+            self.stopped.append(target_id)
+            if run.status is Status.SUBMITTED:
+                self.move(target_id, Status.FAILED, error=STOPPED)
+        if mode is Mode.TIME_OUT_AFTER:
+            raise ReadTimeoutError(endpoint_url="")
 
     def move(self, target_id: str, status: Status, **changes: object) -> Run:
         """A run reaches a status; gives the run as an event would tell of it."""
-        self.runs[target_id] = replace(self.runs[target_id], status=status, **changes)  # type: ignore[arg-type]
-        return self.runs[target_id]
+        run = replace(self.runs[target_id], status=status, **changes)  # type: ignore[arg-type]
+        self.runs[target_id] = run
+        self.news.append(run)
+        return run
