@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
@@ -74,6 +75,12 @@ IN_DOUBT = "InDoubt"
 """In the ResponseMetadata of an answer to RunTask: an earlier attempt of the call may have had its effect."""
 
 
+def is_throttle(answer: Mapping[str, Any]) -> bool:
+    """Whether an answer says only that there were too many requests: this one was not looked at."""
+    too_many = answer["ResponseMetadata"].get("HTTPStatusCode") == HTTPStatus.TOO_MANY_REQUESTS
+    return too_many or "Throttl" in answer.get("Error", {}).get("Code", "")
+
+
 def is_without_room(reason: str) -> bool:
     """Whether a failure of RunTask says only that there is no room now (ECS developer guide, "API failure reasons")."""
     return reason.startswith(_NO_ROOM)
@@ -96,11 +103,12 @@ def _retry_placement(
     if response is None:
         context[IN_DOUBT] = context.get(IN_DOUBT, False) or not isinstance(caught_exception, NEVER_SENT)
         return None
-    http, answer = response
+    _, answer = response
+    status = answer["ResponseMetadata"]["HTTPStatusCode"]
     answer["ResponseMetadata"][IN_DOUBT] = context.get(IN_DOUBT, False)
     failures = answer.get("failures", ())
-    cut_off = http.status_code == HTTPStatus.OK and not failures and not answer.get("tasks")
-    if cut_off or http.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    cut_off = status == HTTPStatus.OK and not failures and not answer.get("tasks")
+    if cut_off or (status >= HTTPStatus.INTERNAL_SERVER_ERROR and not is_throttle(answer)):
         context[IN_DOUBT] = True
     no_room = failures and all(is_without_room(failure.get("reason", "")) for failure in failures)
     if not (cut_off or no_room) or attempts >= _PLACEMENT_ATTEMPTS:

@@ -3,10 +3,12 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 
 from botocore.exceptions import ClientError
 
 from switchyard import observability
+from switchyard.clients import is_throttle
 from switchyard.errors import OutcomeUnknown, StartFailed, StartRefused, StartThrottled
 from switchyard.jobs import Job, JobError
 from switchyard.observability import Metric
@@ -27,8 +29,6 @@ WORKER_VERDICTS: Mapping[int, JobError] = {
 OUT_OF_MEMORY = JobError("OUT_OF_MEMORY", "the container used more memory than its definition gives it")
 
 _FENCE = re.compile("[0-9]{1,15}")
-_THROTTLED = 429
-_SERVER_ERROR = 500
 
 
 def environment_of(job: Job, jobs_table: str) -> dict[str, str]:
@@ -58,10 +58,9 @@ def crashed(exit_code: int, reason: str) -> JobError:
 
 def verdict(call: str, error: ClientError, grace_seconds: float) -> StartFailed | OutcomeUnknown:
     """What an error in answer to a start says of it."""
-    http_status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-    if http_status == _THROTTLED or "Throttl" in error.response["Error"]["Code"]:
+    if is_throttle(error.response):
         return StartThrottled(f"{call}: {error}")
-    if http_status >= _SERVER_ERROR:
+    if error.response["ResponseMetadata"]["HTTPStatusCode"] >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return OutcomeUnknown(f"{call}: {error}", grace_seconds)
     return StartRefused(f"{call}: {error}")
 
