@@ -393,6 +393,13 @@ class System:
         finally:
             sqs.set_queue_attributes(QueueUrl=url, Attributes=before)
 
+    def forget_pending(self) -> None:
+        """Delete the records of accepted jobs that will never be dispatched, since their messages are gone."""
+        table = self.stack.resource("JobsTable")
+        for item in self._items():
+            if item["status"] == "PENDING":
+                self.stack.client("dynamodb").delete_item(TableName=table, Key={"jobId": {"S": item["jobId"]}})
+
     # ---- the end ---------------------------------------------------------------------------------------------
 
     def settle(self) -> None:
