@@ -100,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
         fault = Fault()
         if self.command == "GET":
             self.state.before_get()
-            self.state.ranges.append(self.headers["Range"])
+            self.state.ranges.append(self.headers.get("Range", "all"))
             fault = self.state.faults.pop(0) if self.state.faults else fault
         path = self.state.uploads[self._path()]
         size = path.stat().st_size
@@ -113,13 +113,16 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "HEAD":
             self._answer(200, {"ETag": etag, "Content-Length": str(size)}, b"")
             return
-        first, last = (int(end) for end in self.headers["Range"].removeprefix("bytes=").split("-"))
+        if wanted := self.headers["Range"]:
+            first, last = (int(end) for end in wanted.removeprefix("bytes=").split("-"))
+            status, headers = 206, {"ETag": etag, "Content-Range": f"bytes {first}-{last}/{size}"}
+        else:
+            first, last, status, headers = 0, size - 1, 200, {"ETag": etag}
         with path.open("rb") as file:
             file.seek(first)
             body = file.read(last - first + 1)
-        headers = {"ETag": etag, "Content-Range": f"bytes {first}-{last}/{size}", "Content-Length": str(len(body))}
         self.close_connection = fault.bytes_sent is not None
-        self._answer(206, headers, body[: fault.bytes_sent])
+        self._answer(status, headers | {"Content-Length": str(len(body))}, body[: fault.bytes_sent])
 
     def _forward(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))

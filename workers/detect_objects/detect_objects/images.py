@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 """Pillow's names of those that are accepted; it knows forty more, each with a parser of its own."""
+_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n")
 MAX_BYTES = 32 * 2**20
 """Of one file."""
 MAX_PIXELS = 64_000_000
@@ -146,14 +147,20 @@ def decoded(data: bytes, side: int) -> Picture:
     except ImageError:
         raise
     except UnidentifiedImageError as error:
+        if data.startswith(_BEGINNINGS) or data[8:12] == b"WEBP":
+            raise _broken() from error
         raise ImageError(
             "NOT_AN_IMAGE", "the file is not a JPEG, PNG or WebP picture, whatever its name says"
         ) from error
     except Exception as error:
         # Decoders raise anything for damaged files, and one picture must not end the work on the others.
         log.info("a picture could not be decoded: %s", type(error).__name__)
-        raise ImageError("BROKEN_IMAGE", "the picture is damaged, or cut short") from error
+        raise _broken() from error
     return Picture(pixels, *((height, width) if orientation in _SIDEWAYS else (width, height)))
+
+
+def _broken() -> ImageError:
+    return ImageError("BROKEN_IMAGE", "the picture is damaged, or cut short")
 
 
 def _check_limits(image: Any, data: bytes) -> None:  # noqa: ANN401
