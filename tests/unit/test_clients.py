@@ -9,6 +9,8 @@ from botocore.exceptions import ClientError
 from switchyard import clients
 from tests.fakes.endpoint import Endpoint, Reply, serving
 
+EVERY: Any = (clients.dynamodb, clients.sqs, clients.batch, clients.batch_submit, clients.ecs, clients.s3)
+every_client = pytest.mark.parametrize("make", EVERY, ids=lambda make: make.__name__)
 PUT: Any = [{"Put": {"TableName": "lanes", "Item": {"pk": {"S": "a"}, "sk": {"S": "b"}}}}]
 OK = Reply()
 BUSY = Reply(503, {"message": "busy"})
@@ -36,11 +38,10 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture(autouse=True)
 def new_clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    made = (clients.dynamodb, clients.sqs, clients.batch, clients.batch_submit)
-    for client in made:
+    for client in EVERY:
         client.cache_clear()
     yield
-    for client in made:
+    for client in EVERY:
         client.cache_clear()
 
 
@@ -126,17 +127,84 @@ def test_reading_is_given_up_in_the_end(monkeypatch: pytest.MonkeyPatch, slept: 
     assert len(endpoint.asked) == 4
 
 
-@pytest.mark.parametrize("make", [clients.dynamodb, clients.sqs, clients.batch, clients.batch_submit])
+@every_client
 def test_a_client_is_made_once(make: Any) -> None:  # noqa: ANN401 - a client of any service
     assert make() is make()
 
 
-@pytest.mark.parametrize("make", [clients.dynamodb, clients.sqs, clients.batch, clients.batch_submit])
+@every_client
 def test_ten_messages_at_once_never_wait_for_a_connection(make: Any) -> None:  # noqa: ANN401 - as above
     assert make().meta.config.max_pool_connections >= 10
 
 
-@pytest.mark.parametrize("make", [clients.dynamodb, clients.sqs, clients.batch, clients.batch_submit])
+@every_client
 def test_no_call_outlasts_the_function(make: Any) -> None:  # noqa: ANN401 - as above
     config = make().meta.config
     assert config.connect_timeout + config.read_timeout < 30
+
+
+# ---- RunTask: what it answers is tested with the target (test_ecs_target) -------------------------------------------
+
+RUN: Any = {"cluster": "c", "taskDefinition": "d", "clientToken": "t"}
+NO_ROOM = Reply(body={"tasks": [], "failures": [{"reason": "RESOURCE:CPU"}]})
+
+
+def test_the_pauses_for_room_grow_and_have_a_limit(monkeypatch: pytest.MonkeyPatch, slept: list[float]) -> None:
+    monkeypatch.setattr("random.uniform", lambda _low, high: high)
+    with serving(NO_ROOM) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_ECS", endpoint.url)
+        clients.ecs().run_task(**RUN)
+    assert slept == [1, 2, 4]
+
+
+def test_the_pauses_for_room_are_spread_from_zero(monkeypatch: pytest.MonkeyPatch, slept: list[float]) -> None:
+    monkeypatch.setattr("random.uniform", lambda low, _high: low)
+    with serving(NO_ROOM, Reply(body={"tasks": [{"taskArn": "t1"}]})) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_ECS", endpoint.url)
+        clients.ecs().run_task(**RUN)
+    assert slept == [0]
+
+
+def test_running_a_task_takes_no_longer_than_a_function_has() -> None:
+    config: Any = clients.ecs().meta.config
+    attempts = config.retries["total_max_attempts"]
+    assert attempts * (config.connect_timeout + config.read_timeout) + sum((1, 2)) < 30
+
+
+# ---- presigned URLs -------------------------------------------------------------------------------------------------
+
+
+def presigned(monkeypatch: pytest.MonkeyPatch, *, region: str, endpoint: str | None = None) -> str:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", region)
+    if endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    url: str = clients.s3().generate_presigned_url("put_object", Params={"Bucket": "media", "Key": "a b.mp4"})
+    return url
+
+
+@pytest.mark.parametrize(
+    ("region", "host"),
+    [
+        ("us-east-1", "media.s3.us-east-1.amazonaws.com"),
+        ("eu-central-1", "media.s3.eu-central-1.amazonaws.com"),
+        ("cn-north-1", "media.s3.cn-north-1.amazonaws.com.cn"),
+    ],
+)
+def test_a_url_is_for_the_bucket_s_own_host_in_the_region(
+    region: str, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert presigned(monkeypatch, region=region).startswith(f"https://{host}/a%20b.mp4?")
+
+
+@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:4566", "http://localhost:4566"])
+def test_a_url_for_an_emulator_names_the_bucket_in_its_path(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert presigned(monkeypatch, region="eu-central-1", endpoint=endpoint).startswith(f"{endpoint}/media/a%20b.mp4?")
+
+
+def test_a_url_is_signed_so_that_s3_checks_its_headers(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "X-Amz-Algorithm=AWS4-HMAC-SHA256" in presigned(monkeypatch, region="us-east-1")
+
+
+def test_a_form_is_for_the_bucket_s_own_host_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    assert clients.s3().generate_presigned_post("media", "key")["url"] == "https://media.s3.eu-central-1.amazonaws.com/"

@@ -13,6 +13,7 @@ from switchyard.intake import Intake, RequestsFailed
 from switchyard.jobs import Status, WorkRequest
 from switchyard.messages import VideoWork
 from switchyard.queues import Message
+from tests.fakes.dead_letters import FakeDeadLetters
 from tests.fakes.target import Mode
 from tests.requests import SENT_AT, request
 from tests.world import World
@@ -21,7 +22,8 @@ PATTERN = re.compile(r"uploads/(?P<video_id>\w+)")
 
 
 def intake(world: World) -> Intake:
-    return Intake(world.dispatcher, VideoWork("video", request().target, PATTERN, frozenset({"media"})))
+    work = VideoWork("video", request().target, PATTERN, frozenset({"media"}))
+    return Intake(world.dispatcher, work, world.dead_letters)
 
 
 def message(*job_ids: str, receive_count: int = 1) -> Message:
@@ -121,3 +123,11 @@ def test_what_is_given_up_and_redriven_is_the_same_work(world: World) -> None:
     found = world.job("a").request.source
     assert (found.version, found.written_at) == (wanted.source.version, wanted.source.written_at)
     assert world.job("a").status is Status.SUBMITTED
+
+
+def test_what_can_not_be_read_goes_to_the_queue_s_own_dead_letters(world: World) -> None:
+    """Which lane it was meant for, nobody knows."""
+    own = FakeDeadLetters()
+    work = VideoWork("video", request().target, PATTERN, frozenset({"media"}))
+    Intake(world.dispatcher, work, own).handle(replace(message("a"), body="rubbish"))
+    assert ([body for body, _ in own.sent], world.dead_letters.sent) == (["rubbish"], [])

@@ -2,31 +2,48 @@
 
 import re
 from datetime import timedelta
+from ipaddress import ip_network
 
 import pytest
 
 from switchyard.errors import SettingsError
-from switchyard.settings import LaneSettings, ReconcileJobsSettings, SqsToBatchSettings, TrackJobSettings
+from switchyard.settings import (
+    CancelJobSettings,
+    DispatchToEcsSettings,
+    GetJobSettings,
+    PresignUploadSettings,
+    ReconcileJobsSettings,
+    Settings,
+    SqsToBatchSettings,
+    SubmitJobSettings,
+    TrackJobSettings,
+)
 
-LANE = {
-    "JOBS_TABLE": "jobs",
-    "LANES_TABLE": "lanes",
-    "DEAD_LETTER_QUEUE_URL": "https://sqs/dead-letters",
-}
-REQUIRED: dict[type[LaneSettings], dict[str, str]] = {
+JOBS = {"JOBS_TABLE": "jobs"}
+TABLES = {**JOBS, "LANES_TABLE": "lanes"}
+BATCH = {**TABLES, "DEAD_LETTER_QUEUE_URL": "https://sqs/dead-letters"}
+ECS = {**TABLES, "ECS_DEAD_LETTER_QUEUE_URL": "https://sqs/ecs-dead-letters"}
+TASKS = {**JOBS, "QUEUE_URL": "https://sqs/ecs-jobs", "S3_BUCKET": "media"}
+REQUIRED: dict[type[Settings], dict[str, str]] = {
     SqsToBatchSettings: {
-        **LANE,
+        **BATCH,
         "QUEUE_URL": "https://sqs/video",
         "BATCH_JOB_QUEUE": "queue",
         "BATCH_JOB_DEFINITION": "definition",
         "SOURCE_BUCKETS": "media",
     },
+    DispatchToEcsSettings: {**ECS, **TASKS},
     TrackJobSettings: {
-        **LANE,
+        **BATCH,
+        **ECS,
         "QUEUE_URL": "https://sqs/track",
         "TRACK_DEAD_LETTER_QUEUE_URL": "https://sqs/track-dead-letters",
     },
-    ReconcileJobsSettings: LANE,
+    ReconcileJobsSettings: {**BATCH, **ECS},
+    PresignUploadSettings: {"S3_BUCKET": "media"},
+    SubmitJobSettings: TASKS,
+    GetJobSettings: {**JOBS, "S3_BUCKET": "media"},
+    CancelJobSettings: TABLES,
 }
 FUNCTIONS = pytest.mark.parametrize("function", REQUIRED, ids=lambda function: function.__name__)
 
@@ -35,27 +52,32 @@ def sqs_to_batch(**changed: str) -> SqsToBatchSettings:
     return SqsToBatchSettings.from_env(REQUIRED[SqsToBatchSettings] | changed)
 
 
-def problems(function: type[LaneSettings] = SqsToBatchSettings, /, **changed: str) -> list[str]:
+def dispatch_to_ecs(**changed: str) -> DispatchToEcsSettings:
+    return DispatchToEcsSettings.from_env(REQUIRED[DispatchToEcsSettings] | changed)
+
+
+def problems(function: type[Settings] = SqsToBatchSettings, /, **changed: str) -> list[str]:
     with pytest.raises(SettingsError) as error:
         function.from_env(REQUIRED[function] | changed)
     return error.value.problems
 
 
 @FUNCTIONS
-def test_the_required_variables_are_enough(function: type[LaneSettings]) -> None:
-    assert function.from_env(REQUIRED[function]).jobs_table == "jobs"
+def test_the_required_variables_are_enough(function: type[Settings]) -> None:
+    assert function.from_env(REQUIRED[function]).environment == "dev"
 
 
 @FUNCTIONS
-def test_every_required_variable_is_named_when_all_are_missing(function: type[LaneSettings]) -> None:
+def test_every_required_variable_is_named_when_all_are_missing(function: type[Settings]) -> None:
     with pytest.raises(SettingsError) as error:
         function.from_env({})
     assert sorted(error.value.problems) == sorted(f"{name} is missing" for name in REQUIRED[function])
 
 
 @FUNCTIONS
-def test_an_empty_variable_is_a_missing_one(function: type[LaneSettings]) -> None:
-    assert problems(function, LANES_TABLE="") == ["LANES_TABLE is missing"]
+def test_an_empty_variable_is_a_missing_one(function: type[Settings]) -> None:
+    name = min(REQUIRED[function])
+    assert problems(function, **{name: ""}) == [f"{name} is missing"]
 
 
 def test_missing_and_bad_variables_are_told_in_one_error() -> None:
@@ -65,7 +87,7 @@ def test_missing_and_bad_variables_are_told_in_one_error() -> None:
 
 def test_the_error_says_everything() -> None:
     with pytest.raises(SettingsError, match="JOBS_TABLE is missing; LANES_TABLE is missing"):
-        ReconcileJobsSettings.from_env({"DEAD_LETTER_QUEUE_URL": "https://sqs/dead-letters"})
+        CancelJobSettings.from_env({})
 
 
 def test_an_unknown_variable_is_nobody_s_business() -> None:
@@ -73,13 +95,13 @@ def test_an_unknown_variable_is_nobody_s_business() -> None:
 
 
 def test_the_variables_of_a_function_are_known_by_name() -> None:
-    assert ReconcileJobsSettings.variables() >= {*LANE, "PENDING_GRACE_SECONDS", "STUCK_RUNNABLE_SECONDS"}
+    assert ReconcileJobsSettings.variables() >= {*BATCH, *ECS, "PENDING_GRACE_SECONDS", "STUCK_RUNNABLE_SECONDS"}
 
 
 def test_the_process_s_own_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in LANE.items():
+    for name, value in TABLES.items():
         monkeypatch.setenv(name, value)
-    assert ReconcileJobsSettings.from_env().jobs_table == "jobs"
+    assert CancelJobSettings.from_env().jobs_table == "jobs"
 
 
 @pytest.mark.parametrize(
@@ -103,7 +125,7 @@ def test_a_variable_left_out_has_its_default(name: str, default: object) -> None
     [("pending_grace_seconds", timedelta(hours=1)), ("stuck_runnable_seconds", timedelta(minutes=30))],
 )
 def test_a_variable_of_the_reconciler_left_out_has_its_default(name: str, default: object) -> None:
-    assert getattr(ReconcileJobsSettings.from_env(LANE), name) == default
+    assert getattr(ReconcileJobsSettings.from_env(REQUIRED[ReconcileJobsSettings]), name) == default
 
 
 @pytest.mark.parametrize(
@@ -176,3 +198,101 @@ def test_a_bad_value_is_refused_with_what_would_be_good(name: str, raw: str, pro
 def test_a_pattern_is_ready_for_use() -> None:
     pattern = sqs_to_batch(VIDEO_ID_PATTERN=r"(?P<video_id>\d+)\.mp4").video_id_pattern
     assert pattern == re.compile(r"(?P<video_id>\d+)\.mp4")
+
+
+# ---- what runs on ECS -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "default"),
+    [
+        ("ecs_cluster", ""),
+        ("ecs_task_def", ""),
+        ("image_task_def", ""),
+        ("transmission_task_def", ""),
+        ("subnet_ids", ()),
+        ("security_group_ids", ()),
+        ("assign_public_ip", "DISABLED"),
+        ("fargate_spot", False),
+        ("container_name", "worker"),
+        ("max_concurrent_recordings", 10),
+        ("max_concurrent_images", 5),
+        ("max_concurrent_seeders", 5),
+        ("allowed_networks", ()),
+        ("at_capacity", "wait"),
+    ],
+)
+def test_a_variable_of_the_ecs_lanes_left_out_has_its_default(name: str, default: object) -> None:
+    assert getattr(dispatch_to_ecs(), name) == default
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "value"),
+    [
+        ("subnet_ids", "subnet-2, subnet-1", ("subnet-2", "subnet-1")),
+        ("assign_public_ip", "ENABLED", "ENABLED"),
+        ("fargate_spot", "true", True),
+        ("fargate_spot", "false", False),
+        ("allowed_networks", "127.0.0.0/8,fd00::/8", (ip_network("127.0.0.0/8"), ip_network("fd00::/8"))),
+    ],
+)
+def test_a_good_value_for_ecs_is_read(name: str, raw: str, value: object) -> None:
+    assert getattr(dispatch_to_ecs(**{name.upper(): raw}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "problem"),
+    [
+        ("ASSIGN_PUBLIC_IP", "true", "ASSIGN_PUBLIC_IP must be ENABLED or DISABLED"),
+        ("FARGATE_SPOT", "yes", "FARGATE_SPOT must be true or false"),
+        ("ALLOWED_NETWORKS", "10.0.0.1/8", "ALLOWED_NETWORKS must be networks such as 10.0.0.0/8: 10.0.0.1/8 has host"),
+        ("ALLOWED_NETWORKS", "inside", "ALLOWED_NETWORKS must be networks such as 10.0.0.0/8: 'inside' does not"),
+        ("MAX_CONCURRENT_IMAGES", "0", "MAX_CONCURRENT_IMAGES must be a whole number from 1 to 10000"),
+    ],
+)
+def test_a_bad_value_for_ecs_is_refused_with_what_would_be_good(name: str, raw: str, problem: str) -> None:
+    (found,) = problems(DispatchToEcsSettings, **{name: raw})
+    assert found.startswith(problem)
+
+
+def test_the_jobs_table_may_go_by_its_old_name() -> None:
+    environ = {**REQUIRED[DispatchToEcsSettings], "JOBS_TABLE": "", "DDB_TABLE": "old"}
+    assert DispatchToEcsSettings.from_env(environ).jobs_table == "old"
+
+
+def test_the_old_name_counts_only_where_the_new_one_is_not_given() -> None:
+    assert dispatch_to_ecs(DDB_TABLE="old").jobs_table == "jobs"
+
+
+def test_an_old_name_is_no_variable_that_a_template_sets() -> None:
+    assert "DDB_TABLE" not in DispatchToEcsSettings.variables()
+
+
+# ---- the API --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raw", "origins"),
+    [
+        ("", frozenset()),
+        ("*", {"*"}),
+        ("https://a.example, https://b.example", {"https://a.example", "https://b.example"}),
+    ],
+)
+def test_origins_are_a_list(raw: str, origins: set[str]) -> None:
+    assert CancelJobSettings.from_env(TABLES | {"CORS_ORIGINS": raw}).cors_origins == origins
+
+
+def test_the_greatest_upload_is_said_in_gib_and_told_in_bytes() -> None:
+    settings = PresignUploadSettings.from_env({"S3_BUCKET": "media", "MAX_UPLOAD_GIB": "7"})
+    assert settings.max_upload_bytes == 7 * 1024**3
+
+
+def test_the_greatest_upload_that_can_be_set_has_parts_that_s3_takes() -> None:
+    settings = PresignUploadSettings.from_env({"S3_BUCKET": "media", "MAX_UPLOAD_GIB": "40000"})
+    assert settings.max_upload_bytes == 10_000 * 4 * 1024**3
+
+
+def test_a_function_of_the_api_that_starts_nothing_knows_nothing_of_how_jobs_start() -> None:
+    variables = GetJobSettings.variables() | PresignUploadSettings.variables() | CancelJobSettings.variables()
+    assert not variables & {"ECS_TASK_DEF", "BATCH_JOB_DEFINITION", "QUEUE_URL", "SUBNET_IDS"}
