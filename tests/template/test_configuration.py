@@ -8,13 +8,28 @@ from typing import Any, Final
 
 import pytest
 
-from switchyard.settings import LaneSettings, ReconcileJobsSettings, SqsToBatchSettings, TrackJobSettings
+from switchyard.settings import (
+    CancelJobSettings,
+    DispatchToEcsSettings,
+    GetJobSettings,
+    PresignUploadSettings,
+    ReconcileJobsSettings,
+    Settings,
+    SqsToBatchSettings,
+    SubmitJobSettings,
+    TrackJobSettings,
+)
 from tests.template.rendering import COMPUTE, ROOT, TEMPLATE, load
 
-SETTINGS: Final[Mapping[str, type[LaneSettings]]] = {
+SETTINGS: Final[Mapping[str, type[Settings]]] = {
     "sqs_to_batch": SqsToBatchSettings,
+    "dispatch_to_ecs": DispatchToEcsSettings,
     "track_job": TrackJobSettings,
     "reconcile_jobs": ReconcileJobsSettings,
+    "presign_upload": PresignUploadSettings,
+    "submit_job": SubmitJobSettings,
+    "get_job": GetJobSettings,
+    "cancel_job": CancelJobSettings,
 }
 EMPTY: Final = "*(empty)*"
 REQUIRED: Final = "*required*"
@@ -46,6 +61,10 @@ def _function(name: str) -> str:
     return "".join(word.title() for word in name.split("_")) + "Function"
 
 
+def test_every_function_has_its_settings() -> None:
+    assert {_function(name) for name in SETTINGS} == set(load(TEMPLATE).of_type("AWS::Lambda::Function"))
+
+
 @pytest.mark.parametrize("function", SETTINGS)
 def test_the_template_sets_exactly_what_the_function_reads(function: str) -> None:
     assert set(_variables(_function(function))) == SETTINGS[function].variables()
@@ -63,6 +82,8 @@ def test_the_page_names_the_defaults_of_the_code() -> None:
         field = FIELDS[name]
         if default == REQUIRED:
             assert field.default is dataclasses.MISSING, name
+        elif default == EMPTY:
+            assert not field.default, name
         else:
             assert field.metadata["parse"](default.strip("`")) == field.default, name
 
@@ -114,6 +135,12 @@ def test_defaults_and_samples_fit_the_parameters_patterns() -> None:
         "SourceBuckets": ["one.bucket", "one,two-2"],
         "AlarmEmail": ["ops@example.com"],
         "UploadPrefix": ["", "in/video (new)/"],
+        "EcsCluster": ["tasks"],
+        "RecorderTaskDefinition": ["record-stream", "record-stream:3"],
+        "SubnetIds": ["subnet-0a1b2c3d", "subnet-0a1b2c3d,subnet-4e5f6a7b"],
+        "SecurityGroupIds": ["sg-0a1b2c3d"],
+        "UserPoolArn": ["arn:aws:cognito-idp:eu-central-1:123456789012:userpool/eu-central-1_AbCd"],
+        "AllowedNetworks": ["10.0.0.0/8", "10.0.0.0/8,fd00::/8"],
     }
     wrong = {
         "BatchJobQueue": ["arn:aws:batch:us-east-1:1:job-queue/video", "-x"],
@@ -122,6 +149,15 @@ def test_defaults_and_samples_fit_the_parameters_patterns() -> None:
         "AlarmEmail": ["ops"],
         "Environment": ["Prod", ""],
         "UploadPrefix": ["*"],
+        "EcsCluster": ["arn:aws:ecs:us-east-1:1:cluster/tasks"],
+        "RecorderTaskDefinition": ["record-stream:", "record-stream:latest"],
+        "ImageTaskDefinition": ["arn:aws:ecs:us-east-1:1:task-definition/detect-objects:1"],
+        "TransmissionTaskDefinition": ["-x"],
+        "ContainerName": ["", "a b"],
+        "SubnetIds": ["subnet-1, subnet-2", "vpc-1"],
+        "SecurityGroupIds": ["default"],
+        "UserPoolArn": ["eu-central-1_AbCd"],
+        "AllowedNetworks": ["10.0.0.0", "inside"],
     }
     for name, parameter in PARAMETERS.items():
         if pattern := parameter.get("AllowedPattern"):
@@ -143,9 +179,17 @@ def test_the_compute_stack_gets_every_parameter_it_has() -> None:
 
 
 def test_the_page_names_the_workers_variables() -> None:
-    (job,) = load(COMPUTE).of_type("AWS::Batch::JobDefinition").values()
-    given = {variable["Name"] for variable in job["ContainerProperties"]["Environment"]}
+    compute = load(COMPUTE)
+    containers = [job["ContainerProperties"] for job in compute.of_type("AWS::Batch::JobDefinition").values()]
+    for task in compute.of_type("AWS::ECS::TaskDefinition").values():
+        containers += task["ContainerDefinitions"]
+    given = {variable["Name"] for container in containers for variable in container["Environment"]}
     assert {name for name, *_ in DOCS["Variables of the worker"]} == given
+
+
+def test_who_may_call_changes_with_the_parameter_alone() -> None:
+    """SAM makes a new deployment when the definition's text changes, which `!If` keeps as it is."""
+    assert load(TEMPLATE).written["Resources"]["Api"]["Properties"]["AlwaysDeploy"] is True
 
 
 def test_a_limit_in_the_template_is_one_the_code_accepts() -> None:
