@@ -15,7 +15,14 @@ from local.stack import LocalStack
 
 LANE: Final = "video"
 TERMINAL: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
-QUEUES: Final = ("VideoQueue", "VideoDeadLetterQueue", "TrackQueue", "TrackDeadLetterQueue")
+QUEUES: Final = (
+    "VideoQueue",
+    "VideoDeadLetterQueue",
+    "EcsQueue",
+    "EcsDeadLetterQueue",
+    "TrackQueue",
+    "TrackDeadLetterQueue",
+)
 
 _read = TypeDeserializer().deserialize
 
