@@ -14,7 +14,7 @@ import pytest
 from local.environment import ROOT, STATE, VENVS, seal_this_process
 from local.processes import locked
 from local.stack import LocalStack
-from local.workers import JobDefinition
+from local.workers import TASKS, JobDefinition, TaskDefinition
 from tests.integration.roads import BATCH, Road
 from tests.integration.system import FUNCTIONS, System
 
@@ -41,6 +41,8 @@ JOB = JobDefinition(
     },
     grace=2,
 )
+IMAGES = TaskDefinition(JOB.command, JOB.environment, grace=2)
+"""What runs in the place of image jobs. Recordings are real ones."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -59,7 +61,12 @@ def stack() -> Iterator[LocalStack]:
     with locked(FOLDER / "session.lock"):  # another run of this clone's tests: wait for its end
         GATES.mkdir(parents=True, exist_ok=True)
         LEDGER.unlink(missing_ok=True)
-        stack = LocalStack(FOLDER, parameters=PARAMETERS, definitions={"analyze-video": JOB})
+        stack = LocalStack(
+            FOLDER,
+            parameters=PARAMETERS,
+            definitions={"analyze-video": JOB},
+            tasks={**TASKS, "detect-objects": IMAGES},
+        )
         stack.down()
         with stack.running():
             # The template's minutes suit Lambda's timeout; a test can't wait that long for a redelivery.
