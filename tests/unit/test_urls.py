@@ -2,9 +2,7 @@
 
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Any
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -13,41 +11,16 @@ from hypothesis import strategies as st
 
 from switchyard.urls import UrlNotAllowed, check_public, open_public_socket, resolve_public, s3_location
 from tests.corpus.urls import INSIDE, INSIDE_NAMES, OUTSIDE, RESOLVES, STRANGE
+from tests.fakes.resolver import Resolver, resolving
 from tests.strategies import anything
 
 LOOPBACK = [ip_network("127.0.0.0/8")]
 
 
-@dataclass
-class Resolver:
-    """Answers look-ups from a table; an address is its own answer. A list of lists: one answer a look-up."""
-
-    answers: dict[str, list[str]] = field(default_factory=lambda: dict(RESOLVES))
-    failure: socket.gaierror | None = None
-    asked: list[str] = field(default_factory=list)
-
-    def getaddrinfo(self, host: str, port: int, **_: object) -> list[tuple[Any, ...]]:
-        self.asked.append(host)
-        found = self.answers.get(host)
-        if found is None:
-            try:
-                found = [str(ip_address(host))]
-            except ValueError:
-                raise self.failure or socket.gaierror(socket.EAI_NONAME, "unknown") from None
-        return [_address(each, port) for each in found]
-
-
-def _address(text: str, port: int) -> tuple[Any, ...]:
-    if ":" in text:
-        return (socket.AF_INET6, socket.SOCK_STREAM, 6, "", (text, port, 0, 0))
-    return (socket.AF_INET, socket.SOCK_STREAM, 6, "", (text, port))
-
-
 @pytest.fixture(autouse=True)
-def resolver(monkeypatch: pytest.MonkeyPatch) -> Resolver:
-    fake = Resolver()
-    monkeypatch.setattr(socket, "getaddrinfo", fake.getaddrinfo)
-    return fake
+def resolver() -> Iterator[Resolver]:
+    with resolving(RESOLVES, otherwise=socket.EAI_NONAME) as fake:
+        yield fake
 
 
 def by_name(corpus: dict[str, str]) -> pytest.MarkDecorator:
@@ -109,35 +82,28 @@ def test_a_name_that_does_not_exist_is_refused() -> None:
 
 @pytest.mark.parametrize("code", [socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_SYSTEM, socket.EAI_MEMORY])
 def test_a_resolver_that_fails_for_now_lets_a_name_pass(code: int, resolver: Resolver) -> None:
-    resolver.failure = socket.gaierror(code, "not now")
+    resolver.otherwise = code
     check_public("http://nowhere.example.com/")
 
 
 def test_a_resolver_that_fails_for_now_is_the_callers_to_deal_with_when_it_connects(resolver: Resolver) -> None:
-    resolver.failure = socket.gaierror(socket.EAI_AGAIN, "not now")
+    resolver.otherwise = socket.EAI_AGAIN
     with pytest.raises(socket.gaierror):
         resolve_public("nowhere.example.com", 80)
 
 
 def test_a_name_is_looked_up_as_it_is_written_out(resolver: Resolver) -> None:
     check_public("https://BÜCHER.example.com./")
-    assert resolver.asked == ["xn--bcher-kva.example.com"]
+    assert resolver.asked == [("xn--bcher-kva.example.com", 443)]
 
 
 @pytest.mark.parametrize(
     ("url", "port"),
     [("http://live.example.com/", 80), ("https://live.example.com/", 443), ("http://live.example.com:8/", 8)],
 )
-def test_a_name_is_looked_up_for_the_port_it_is_asked_on(url: str, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-
-    def getaddrinfo(host: str, port: int, **_: object) -> list[tuple[Any, ...]]:
-        asked.append(port)
-        return [_address("93.184.215.14", port)]
-
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+def test_a_name_is_looked_up_for_the_port_it_is_asked_on(url: str, port: int, resolver: Resolver) -> None:
     check_public(url)
-    assert asked == [port]
+    assert resolver.asked == [("live.example.com", port)]
 
 
 # ---- what is allowed all the same ------------------------------------------------------------------------------------
@@ -268,7 +234,7 @@ def test_a_name_is_looked_up_once(port: int, resolver: Resolver) -> None:
     """A second answer, for whoever connects, is how a check is got round."""
     resolver.answers["live.example.com"] = ["127.0.0.1"]
     open_public_socket("live.example.com", port, LOOPBACK, timeout=5).close()
-    assert resolver.asked == ["live.example.com"]
+    assert resolver.asked == [("live.example.com", port)]
 
 
 def test_no_connection_is_made_to_what_lies_inside(port: int, resolver: Resolver) -> None:
