@@ -11,15 +11,17 @@ from typing import Any, cast
 import pytest
 
 from switchyard.errors import PermanentError
-from switchyard.jobs import Status, TargetSpec
+from switchyard.jobs import Job, Run, Status, TargetSpec
 from switchyard.messages import Envelope, VideoWork
 from switchyard.names import stable_hash
 from switchyard.settings import SqsToBatchSettings
-from switchyard.targets.batch import run_of
+from switchyard.targets import batch, ecs
+from switchyard.tasks import KINDS, TaskWork
+from tests.fakes.resolver import resolving
 
 ROOT = Path(__file__).parents[2]
 EVENTS = {str(path.relative_to(ROOT / "events").with_suffix("")): path for path in ROOT.glob("events/**/*.json")}
-FROM_SQS = sorted(name for name in EVENTS if not name.startswith("reconcile_jobs/"))
+FROM_SQS = sorted(name for name, path in EVENTS.items() if '"aws:sqs"' in path.read_text())
 BUCKET = "switchyard-media"
 UUID = "6f1c2a34-5b6d-4e7f-8a90-b1c2d3e4f506"
 
@@ -196,6 +198,72 @@ def test_an_event_is_rejected_where_its_name_says(name: str) -> None:
     assert all(reason.startswith(start) for reason, start in zip(reasons, expected, strict=True))
 
 
+# ---- dispatch_to_ecs ------------------------------------------------------------------------------------------------
+
+TASKS = TaskWork(BUCKET, "switchyard", dict.fromkeys(KINDS, "definition"))
+TALK = "talk-2026-11-22"
+JOBS: dict[str, list[tuple[str, str]]] = {
+    "recording": [(TALK, "stream-recording")],
+    "recording_url_only": [("70d63bac-141f-4bbe-966c-7323a863933b", "stream-recording")],
+    "images": [("photos-0012", "image-processing")],
+    "seeding": [("seed-0007", "torrent-seeding")],
+    "announced": [("talk-2026-11-23", "stream-recording")],
+    "rubbish": [],
+    "mixed_batch": [("mixed-1", "stream-recording"), ("mixed-2", "image-processing"), ("mixed-1", "stream-recording")],
+    "direct_url": [("invocation", "stream-recording")],
+    "direct_job_message": [("photos-0013", "image-processing")],
+}
+"""Per event the job ids and kinds it asks for."""
+
+REFUSED = {
+    "rubbish": [
+        "the body is not JSON",
+        "the body is a list, not a JSON object",
+        "kind must be one of",
+        "kind is missing",
+        "kind is missing",
+        "the URL's host is not a public address",
+        "the URL must not hold a user name or password",
+        "imageUrls must be a list of 1 to 1000 URLs",
+        "imageUrls[0]: the URL is not of this system's bucket",
+        "metadata is not an object",
+    ],
+    "mixed_batch": ["the body is not JSON"],
+}
+"""Per event why something in it is rejected."""
+
+
+def asked_for(name: str) -> tuple[list[tuple[str, str]], list[str]]:
+    """What an event of dispatch_to_ecs asks for, and why the rest of it is rejected. It may be a job message itself."""
+    whole = event(f"dispatch_to_ecs/{name}")
+    messages = [(record["body"], record["messageId"]) for record in whole.get("Records", ())]
+    accepted, rejected = [], []
+    with resolving():
+        for body, message_id in messages or [(json.dumps(whole), "invocation")]:
+            found = TASKS.parse(body, Envelope(message_id, datetime.now(UTC)))
+            accepted += [(request.job_id, request.kind) for request in found.requests]
+            rejected += [str(each.error) for each in found.rejected]
+    return accepted, rejected
+
+
+def test_every_event_of_jobs_is_tested() -> None:
+    assert {f"dispatch_to_ecs/{name}" for name in JOBS} == {
+        name for name in EVENTS if name.startswith("dispatch_to_ecs/")
+    }
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_an_event_asks_for_the_jobs_its_name_says(name: str) -> None:
+    assert asked_for(name)[0] == JOBS[name]
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_an_event_of_jobs_is_rejected_where_its_name_says(name: str) -> None:
+    reasons, expected = asked_for(name)[1], REFUSED.get(name, [])
+    assert len(reasons) == len(expected)
+    assert all(reason.startswith(start) for reason, start in zip(reasons, expected, strict=True))
+
+
 # ---- track_job ------------------------------------------------------------------------------------------------------
 
 RUNS: dict[str, tuple[Status, str | None] | None] = {
@@ -205,8 +273,24 @@ RUNS: dict[str, tuple[Status, str | None] | None] = {
     "failed_permanent": (Status.FAILED, "PERMANENT_FAILURE"),
     "failed_retries": (Status.FAILED, "OUT_OF_MEMORY"),
     "not_ours": None,
+    "task_provisioning": (Status.SUBMITTED, None),
+    "task_running": (Status.RUNNING, None),
+    "task_succeeded": (Status.COMPLETED, None),
+    "task_failed_permanent": (Status.FAILED, "PERMANENT_FAILURE"),
+    "task_out_of_memory": (Status.FAILED, "OUT_OF_MEMORY"),
+    "task_stopped_by_user": (Status.FAILED, "STOPPED"),
+    "task_spot_interrupted": (Status.FAILED, "HOST_LOST"),
+    "task_failed_to_start": (Status.FAILED, "NOT_STARTED"),
+    "task_not_ours": None,
 }
-"""Per event the status and error code it brings, or None where the job is somebody else's."""
+"""Per event the status and error code it brings, or None where the run is somebody else's."""
+
+
+def run(name: str) -> Run | None:
+    """The run that a state change tells of."""
+    (record,) = records(f"track_job/{name}")
+    detail = json.loads(record["body"])["detail"]
+    return ecs.run_of(detail) if name.startswith("task_") else batch.run_of(detail)
 
 
 def test_every_state_change_is_tested() -> None:
@@ -214,22 +298,33 @@ def test_every_state_change_is_tested() -> None:
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_state_change_is_of_batch(name: str) -> None:
+def test_a_state_change_is_of_what_its_name_says(name: str) -> None:
     (record,) = records(f"track_job/{name}")
     body = json.loads(record["body"])
-    assert (body["source"], body["detail-type"]) == ("aws.batch", "Batch Job State Change")
+    expected = (
+        ("aws.ecs", "ECS Task State Change") if name.startswith("task_") else ("aws.batch", "Batch Job State Change")
+    )
+    assert (body["source"], body["detail-type"]) == expected
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_state_change_says_what_its_name_says(name: str) -> None:
-    (record,) = records(f"track_job/{name}")
-    run = run_of(json.loads(record["body"])["detail"])
-    assert (run and (run.status, run.error.code if run.error else None)) == RUNS[name]
+    found = run(name)
+    assert (found and (found.status, found.error.code if found.error else None)) == RUNS[name]
 
 
-@pytest.mark.parametrize("name", [name for name, run in RUNS.items() if run])
-def test_a_state_change_is_of_the_job_that_s3_put_asks_for(name: str) -> None:
-    (record,) = records(f"track_job/{name}")
-    run = run_of(json.loads(record["body"])["detail"])
-    assert run is not None
-    assert run.job_id == ACCEPTED["s3_put"][0][0]
+@pytest.mark.parametrize("name", [name for name, told in RUNS.items() if told])
+def test_a_state_change_is_of_the_job_that_another_event_asks_for(name: str) -> None:
+    found = run(name)
+    assert found is not None
+    assert found.job_id == (TALK if name.startswith("task_") else ACCEPTED["s3_put"][0][0])
+
+
+def test_a_task_is_known_by_the_token_of_its_claim() -> None:
+    (record,) = records("track_job/task_running")
+    with resolving():
+        (request,) = TASKS.parse(
+            records("dispatch_to_ecs/recording")[0]["body"], Envelope("m", datetime.now(UTC))
+        ).requests
+    claimed = Job(request, Status.CLAIMED, fence=1, created_at=datetime.now(UTC))
+    assert json.loads(record["body"])["detail"]["startedBy"] == ecs.token_of(claimed)
