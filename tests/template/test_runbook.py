@@ -54,7 +54,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 def test_the_commands_name_outputs_that_exist() -> None:
     named = set(re.findall(r"\$\((?:output|arn) (\w+)\)", RUNBOOK.read_text()))
-    assert "VideoQueueUrl" in named
+    assert {"VideoQueueUrl", "ApiKeyId"} <= named
     assert named <= set(load(TEMPLATE).written["Outputs"])
 
 
@@ -66,9 +66,12 @@ def test_the_pages_name_parameters_that_exist() -> None:
 
 def test_every_function_log_is_where_the_runbook_looks() -> None:
     groups = {group["LogGroupName"]["Fn::Sub"] for group in load(TEMPLATE).of_type("AWS::Logs::LogGroup").values()}
-    assert groups == {
-        f"/aws/lambda/${{AWS::StackName}}-{name}" for name in re.findall(r"troubles (\w+_\w+)", RUNBOOK.read_text())
+    text = RUNBOOK.read_text()
+    looked_at = {f"/aws/lambda/${{AWS::StackName}}-{name}" for name in re.findall(r"troubles (\w+_\w+)", text)}
+    looked_at |= {
+        name.replace("$STACK", "${AWS::StackName}") for name in re.findall(r'name "(/aws/apigateway/[^"]+)"', text)
     }
+    assert groups == looked_at
 
 
 def test_exit_codes_decide_as_the_worker_contract_says() -> None:

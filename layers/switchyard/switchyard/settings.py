@@ -237,7 +237,7 @@ class TrackJobSettings(BatchLaneSettings, EcsLaneSettings):
 class ReconcileJobsSettings(BatchLaneSettings, EcsLaneSettings):
     """`functions/reconcile_jobs`."""
 
-    pending_grace_seconds: timedelta = _setting(_seconds(60, 86_400), timedelta(hours=1))
+    pending_grace_seconds: timedelta = _setting(_seconds(60, 1_209_600), timedelta(hours=1))
     stuck_runnable_seconds: timedelta = _setting(_seconds(60, 604_800), timedelta(minutes=30))
 
 
