@@ -219,7 +219,9 @@ class Uploads:
         try:
             pages = self.client.get_paginator("list_parts").paginate(**upload)
             return {part["PartNumber"]: part for page in pages for part in page.get("Parts", ())}
-        except self.client.exceptions.NoSuchUpload:
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchUpload":
+                raise
             return None
 
     # ---- signatures
