@@ -1,0 +1,275 @@
+"""The worker `record_stream` as ECS runs it: a process in its own environment; streams, S3 and DynamoDB on 127.0.0.1."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, override
+
+import boto3
+import pytest
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from moto.server import ThreadedMotoServer
+
+from local.live import cut, live_stream, serving
+from local.media import clip
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.client import DynamoDBClient
+    from mypy_boto3_s3.client import S3Client
+
+ROOT = Path(__file__).resolve().parents[3]
+PYTHON = ROOT / ".venvs" / "record_stream" / "bin" / "python"
+TASK = "arn:aws:ecs:us-east-1:123456789012:task/cluster/0123456789abcdef"
+PREFIX = "recordings/job-1/"
+
+
+@dataclass
+class Outcome:
+    """How a run ended."""
+
+    exit_code: int
+    log: list[dict[str, Any]]
+    item: dict[str, Any]
+
+    @property
+    def error(self) -> str:
+        """The code of the recorded error."""
+        code: str = self.item["error"]["code"]
+        return code
+
+
+class Account:
+    """The bucket and the table, and a worker to start."""
+
+    def __init__(self, endpoint: str, metadata: str) -> None:
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": f"{ROOT / 'workers/record_stream'}:{ROOT / 'layers/switchyard'}",
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": "us-east-1",
+            "JOB_ID": "job-1",
+            "JOBS_TABLE": "jobs",
+            "FENCE": "1",
+            "S3_BUCKET": "media",
+            "ECS_CONTAINER_METADATA_URI_V4": metadata,
+            "ALLOWED_NETWORKS": "127.0.0.1/32",
+            "SAVE_SECONDS": "1",
+        }
+        settings = {
+            "endpoint_url": endpoint,
+            "aws_access_key_id": "test",
+            "aws_secret_access_key": "test",
+            "region_name": "us-east-1",
+        }
+        self.s3: S3Client = boto3.client("s3", **settings)  # type: ignore[call-overload]
+        self.dynamodb: DynamoDBClient = boto3.client("dynamodb", **settings)  # type: ignore[call-overload]
+        self.s3.create_bucket(Bucket="media")
+        self.dynamodb.create_table(
+            TableName="jobs",
+            KeySchema=[{"AttributeName": "jobId", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "jobId", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+
+    def ask(self, **given: object) -> None:
+        """A new job with this input."""
+        for key in self.keys(""):
+            self.s3.delete_object(Bucket="media", Key=key)
+        request = json.dumps({"job_id": "job-1", "kind": "stream-recording", "input": given})
+        item = {"jobId": "job-1", "status": "SUBMITTED", "fence": 1, "request": request}
+        self.dynamodb.put_item(
+            TableName="jobs", Item={name: TypeSerializer().serialize(value) for name, value in item.items()}
+        )
+
+    def start(self, **changed: str) -> "subprocess.Popen[str]":
+        """A run, under way."""
+        return subprocess.Popen(
+            [PYTHON, "-m", "record_stream"],
+            env=self.environment | changed,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def finish(self, process: "subprocess.Popen[str]") -> Outcome:
+        """Wait for its end."""
+        output, _ = process.communicate(timeout=60)
+        lines = [json.loads(line) for line in output.splitlines()]  # all of them: FFmpeg and yt-dlp must not chat
+        return Outcome(process.returncode, lines, self.item())
+
+    def run(self, url: str, filename: str | None = None, **changed: str) -> Outcome:
+        """Ask for a recording, and make it."""
+        self.ask(url=url, **({"filename": filename} if filename is not None else {}))
+        return self.finish(self.start(**changed))
+
+    def item(self) -> dict[str, Any]:
+        """The job's record."""
+        item = self.dynamodb.get_item(TableName="jobs", Key={"jobId": {"S": "job-1"}}, ConsistentRead=True)["Item"]
+        return {name: TypeDeserializer().deserialize(value) for name, value in item.items()}
+
+    def keys(self, prefix: str = PREFIX) -> list[str]:
+        """The keys of what is in S3, without the prefix."""
+        found = self.s3.list_objects_v2(Bucket="media", Prefix=prefix).get("Contents", [])
+        return [entry["Key"].removeprefix(prefix) for entry in found]
+
+    def body(self, *names: str) -> bytes:
+        """Objects, one behind the other."""
+        return b"".join(self.s3.get_object(Bucket="media", Key=PREFIX + name)["Body"].read() for name in names)
+
+
+class _Metadata(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"TaskARN": TASK}).encode())
+
+    @override
+    def log_message(self, *_arguments: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def account() -> Iterator[Account]:
+    assert PYTHON.exists(), "the worker's environment is missing: run `make setup`"
+    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    moto.start()
+    host, port = moto.get_host_and_port()
+    with serving(_Metadata) as metadata:
+        yield Account(f"http://{host}:{port}", f"{metadata}/v4/abc")
+    moto.stop()
+
+
+class _Files(SimpleHTTPRequestHandler):
+    """Files, or of a file all from the byte that is asked for: enough of ranges to seek by."""
+
+    @override
+    def do_GET(self) -> None:
+        path = Path(self.translate_path(self.path))
+        first = int((self.headers["Range"] or "bytes=0-").removeprefix("bytes=").partition("-")[0])
+        if not path.is_file():
+            self.send_error(404)
+            return
+        body = path.read_bytes()
+        self.send_response(206 if "Range" in self.headers else 200)
+        self.send_header("Content-Type", self.guess_type(path))
+        self.send_header("Content-Range", f"bytes {first}-{len(body) - 1}/{len(body)}")
+        self.send_header("Content-Length", str(len(body) - first))
+        self.end_headers()
+        with suppress(ConnectionError):  # the worker has seen enough
+            self.wfile.write(body[first:])
+
+    @override
+    def log_message(self, *_arguments: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def files(folder: Path) -> Iterator[str]:
+    with serving(partial(_Files, directory=str(folder))) as address:  # type: ignore[arg-type]
+        yield address
+
+
+@contextmanager
+def answering(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
+    """A server that answers every GET so."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer(self)
+
+        @override
+        def log_message(self, *_arguments: object) -> None:
+            """Say nothing."""
+
+    with serving(Handler) as address:
+        yield address
+
+
+def sending(body: bytes, kind: str, *, status: int = 200) -> Callable[[BaseHTTPRequestHandler], None]:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        handler.send_header("Content-Type", kind)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return answer
+
+
+def decoded(body: bytes, tmp_path: Path) -> dict[str, Any]:
+    """What FFmpeg finds in it, frame by frame."""
+    path = tmp_path / "recording"
+    path.write_bytes(body)
+    done = subprocess.run(
+        [PYTHON, Path(__file__).with_name("decode.py"), path], capture_output=True, text=True, check=True
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "it didn't happen within 30 s"
+        time.sleep(0.05)
+
+
+# ---- what can be recorded
+
+
+def test_a_live_hls_stream_is_recorded_to_its_end(account: Account, tmp_path: Path) -> None:
+    with live_stream(clip("bigbuckbunny.mp4"), pace=0.2, window=8, length=20) as url:
+        outcome = account.run(url, "Bunny live.mp4")
+    assert outcome.exit_code == 0, outcome.log
+    assert account.keys() == ["Bunny-live.ts"]
+    body = account.body("Bunny-live.ts")
+    result = outcome.item["result"]
+    assert result["ended"] == "end"
+    assert result["files"] == ["Bunny-live.ts"]
+    assert (result["prefix"], result["runId"], result["bytes"]) == (PREFIX, TASK, len(body))
+    assert [stream["codec"] for stream in result["streams"]] == ["h264", "aac"]
+    assert "partial" not in result
+    found = decoded(body, tmp_path)
+    assert (found["format"], found["errors"]) == ("mpegts", 0)
+    # Whole segments of a second, without a gap, from somewhere in the middle: the clip began anew on the way.
+    segments, rest = divmod(found["frames"]["video"], 25)
+    assert segments >= 6
+    assert rest == 0
+    assert found["seconds"] == pytest.approx(segments, abs=0.2)
+    assert float(result["seconds"]) == pytest.approx(segments, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "index"), [("hls", "index.m3u8"), ("hls-fmp4", "index.m3u8"), ("dash", "index.mpd"), ("mp4", "clip.mp4")]
+)
+def test_what_is_whole_already_is_recorded_whole(account: Account, tmp_path: Path, kind: str, index: str) -> None:
+    with files(cut(clip("bigbuckbunny.mp4"), kind)) as address:
+        outcome = account.run(f"{address}/{index}")
+    assert outcome.exit_code == 0, outcome.log
+    found = decoded(account.body("recording.ts"), tmp_path)
+    assert found["frames"]["video"] == 132
+    assert found["errors"] == 0
+    assert found["seconds"] == pytest.approx(5.28, abs=0.1)
+
+
+def test_a_page_is_searched_for_its_stream(account: Account, tmp_path: Path) -> None:
+    page = b'<!DOCTYPE html><html><head><title>x</title></head><body><video src="%s/index.m3u8"></video></body></html>'
+    with (
+        files(cut(clip("bigbuckbunny.mp4"), "hls")) as address,
+        answering(sending(page % address.encode(), "text/html")) as url,
+    ):
+        outcome = account.run(f"{url}/watch")
+    assert outcome.exit_code == 0, outcome.log
+    assert decoded(account.body("recording.ts"), tmp_path)["frames"]["video"] == 132

@@ -1,0 +1,8 @@
+"""`python -m record_stream`: one attempt of the job that the environment describes."""
+
+import sys
+
+from record_stream.job import main
+from switchyard.worker import run
+
+sys.exit(run(main, results="recordings"))

@@ -1,0 +1,119 @@
+"""HLS playlists (RFC 8216), as far as recording needs them."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urljoin
+
+from record_stream.segments import BadPlaylist, Key, Part, Playlist, Segment
+
+MARK = b"#EXTM3U"
+_ATTRIBUTE = re.compile(r'([A-Z0-9-]+)=("[^"]*"|[^,]*)')
+
+
+@dataclass(frozen=True, slots=True)
+class Master:
+    """The best variant's playlist, and that of its sound where it is apart."""
+
+    best: str
+    audio: str | None
+
+
+def parse(text: str, url: str) -> Master | Playlist:
+    """Read a playlist that was found at `url`.
+
+    Raises:
+        BadPlaylist: it is none, or encrypted in a way that isn't for us to undo.
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines or not lines[0].startswith(MARK.decode()):
+        raise BadPlaylist("it is not an HLS playlist")
+    try:
+        if any(line.startswith("#EXT-X-STREAM-INF:") for line in lines):
+            return _master(lines, url)
+        return _media(lines, url)
+    except (ValueError, KeyError) as error:
+        raise BadPlaylist("it is a damaged HLS playlist") from error
+
+
+def _master(lines: list[str], url: str) -> Master:
+    sounds: dict[str, str] = {}
+    variants: list[tuple[bool, int, str, str]] = []
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        given = _attributes(line)
+        if line.startswith("#EXT-X-MEDIA:") and given.get("TYPE") == "AUDIO" and "URI" in given:
+            if given.get("DEFAULT") == "YES":
+                sounds[given["GROUP-ID"]] = given["URI"]
+            else:
+                sounds.setdefault(given["GROUP-ID"], given["URI"])
+        elif line.startswith("#EXT-X-STREAM-INF:") and not following.startswith("#"):
+            variants.append(("RESOLUTION" in given, int(given["BANDWIDTH"]), following, given.get("AUDIO", "")))
+    *_, best, group = max(variants)
+    return Master(urljoin(url, best), urljoin(url, sounds[group]) if group in sounds else None)
+
+
+def _media(lines: list[str], url: str) -> Playlist:
+    number, target, ended, from_start = 0, 2.0, False, False
+    init: Part | None = None
+    key: tuple[str, str | None] | None = None
+    window: tuple[int, int | None] | None = None
+    behind = 0
+    segments: list[Segment] = []
+    for line in lines:
+        tag, _, value = line.partition(":")
+        match tag:
+            case "#EXT-X-MEDIA-SEQUENCE":
+                number = int(value)
+            case "#EXT-X-TARGETDURATION":
+                target = float(value)
+            case "#EXT-X-ENDLIST":
+                ended = True
+            case "#EXT-X-PLAYLIST-TYPE":
+                from_start = value == "EVENT"
+            case "#EXT-X-MAP":
+                given = _attributes(value)
+                size, start = _byte_range(given["BYTERANGE"]) if "BYTERANGE" in given else (None, None)
+                init = _part(urljoin(url, given["URI"]), size, start or 0)
+            case "#EXT-X-KEY":
+                key = _key(_attributes(value), url)
+            case "#EXT-X-BYTERANGE":
+                window = _byte_range(value)
+            case _ if not line.startswith("#"):
+                size, start = window or (None, None)
+                start = behind if start is None else start
+                part = _part(urljoin(url, line), size, start)
+                behind, window = start + (size or 0), None
+                segments.append(Segment(number, part, init, _key_of(key, number)))
+                number += 1
+    return Playlist(tuple(segments), ended, min(max(target / 2, 0.2), 5.0), from_start)
+
+
+def _attributes(text: str) -> Mapping[str, str]:
+    return {name: value.strip('"') for name, value in _ATTRIBUTE.findall(text)}
+
+
+def _byte_range(text: str) -> tuple[int, int | None]:
+    size, _, start = text.partition("@")
+    return int(size), int(start) if start else None
+
+
+def _part(url: str, size: int | None, start: int) -> Part:
+    return Part(url) if size is None else Part(url, start, start + size - 1)
+
+
+def _key(given: Mapping[str, str], url: str) -> tuple[str, str | None] | None:
+    """Where the key of the following segments is, and their IV where it is given."""
+    match given.get("METHOD"):
+        case "NONE":
+            return None
+        case "AES-128" if given.get("KEYFORMAT", "identity") == "identity":
+            return urljoin(url, given["URI"]), given.get("IV")
+        case _:
+            raise BadPlaylist("the stream is protected")
+
+
+def _key_of(key: tuple[str, str | None] | None, number: int) -> Key | None:
+    if key is None:
+        return None
+    url, iv = key
+    return Key(url, int(iv, 16).to_bytes(16) if iv else number.to_bytes(16))

@@ -1,0 +1,230 @@
+"""The job: from an address to one playable file under `recordings/<jobId>/`, there in pieces while it grows."""
+
+import logging
+import os
+import queue
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_network
+from pathlib import PurePosixPath
+from typing import Any, Self
+
+import av
+
+from record_stream.output import Output, container_for
+from record_stream.reader import Reader
+from record_stream.sources import explained, sources
+from record_stream.upload import Upload
+from record_stream.web import Web
+from switchyard.urls import Network
+from switchyard.worker import PermanentFailure, Run, Stopped, TryAgain, WorkerError
+
+log = logging.getLogger(__name__)
+
+_TICK = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The worker's own settings. See its README."""
+
+    max_seconds: int
+    max_bytes: int
+    stall_seconds: int
+    save_seconds: int
+    networks: tuple[Network, ...]
+
+    @classmethod
+    def from_env(cls, variables: Mapping[str, str]) -> Self:
+        """Read them.
+
+        Raises:
+            PermanentFailure: naming all that are bad.
+        """
+        problems: list[str] = []
+
+        def number(name: str, default: int) -> int:
+            text = variables.get(name) or str(default)
+            if re.fullmatch("[1-9][0-9]{0,11}", text):
+                return int(text)
+            problems.append(f"{name} is {text[:40]!r}, not a whole number from 1")
+            return default
+
+        networks: list[Network] = []
+        for text in filter(None, (each.strip() for each in variables.get("ALLOWED_NETWORKS", "").split(","))):
+            try:
+                networks.append(ip_network(text))
+            except ValueError:
+                problems.append(f"ALLOWED_NETWORKS has {text[:40]!r}, not a network")
+        settings = cls(
+            max_seconds=number("MAX_RECORD_SECONDS", 4 * 3600),
+            max_bytes=min(number("MAX_RECORD_BYTES", 50 * 2**30), 256 * 2**30),
+            stall_seconds=number("STALL_SECONDS", 60),
+            save_seconds=number("SAVE_SECONDS", 10),
+            networks=tuple(networks),
+        )
+        if problems:
+            raise PermanentFailure("BAD_ENVIRONMENT", "bad environment: " + "; ".join(problems))
+        return settings
+
+
+def main(job: Run) -> Mapping[str, Any]:
+    """Record what the job's input names, until it ends, a limit is reached or the job is stopped."""
+    settings = Settings.from_env(os.environ)
+    url = job.input.get("url")
+    if not isinstance(url, str):
+        raise PermanentFailure("BAD_INPUT", "the job's input has no url")
+    job.progress(0, "looking for the stream")
+    found = _beside(job, lambda: sources(Web(settings.networks), url), settings.stall_seconds)
+    readers = [Reader(source) for source in found]
+    for reader in readers:
+        reader.start()
+    try:
+        for reader in readers:
+            _until(job, reader.opened, settings.stall_seconds)
+        return _Recording(job, settings, readers, safe_name(job.input.get("filename"))).run()
+    finally:
+        for reader in readers:
+            reader.stop()
+
+
+def safe_name(filename: object) -> str:
+    """A file name without its suffix, made of what is safe in a key, a URL and a shell."""
+    text = filename if isinstance(filename, str) else ""
+    stem = PurePosixPath(text.replace("\\", "/")).stem
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-")[:100] or "recording"
+
+
+class _Recording:
+    def __init__(self, job: Run, settings: Settings, readers: list[Reader], name: str) -> None:
+        self._job = job
+        self._settings = settings
+        self._readers = readers
+        streams = [stream for reader in readers for stream in reader.streams]
+        if not streams:
+            failure = next((reader.failure for reader in readers if reader.failure), None)
+            raise explained(failure or av.FFmpegError(0, "nothing")) from failure
+        container, suffix = container_for(streams)
+        self._described = [_described(stream) for stream in streams]
+        self._upload = Upload(job, name + suffix)
+        self._output = Output(self._upload, container, [reader.streams for reader in readers])
+        self._begun = time.monotonic()
+
+    def run(self) -> Mapping[str, Any]:
+        """Until it ends. What there is by then is always made a whole recording."""
+        try:
+            ended = self._record()
+        except Stopped:
+            self._finish()
+            self._job.keep(self._headline("stopped"))
+            raise
+        self._finish()
+        return self._headline(ended)
+
+    def _record(self) -> str:
+        live = dict(enumerate(self._readers))
+        saved = heard = time.monotonic()
+        while live:
+            self._job.checkpoint()
+            now = time.monotonic()
+            if now - saved >= self._settings.save_seconds:
+                saved = now
+                self._tell()
+            if ended := self._limit(now):
+                return ended
+            source = min(live, key=self._output.reached)
+            try:
+                packet = live[source].get(_TICK)
+            except queue.Empty:
+                if now - heard > self._settings.stall_seconds:
+                    return self._ended("stalled", TryAgain("STREAM_STALLED", "the stream sent nothing for too long"))
+                continue
+            heard = time.monotonic()
+            if packet is None:
+                failure = live.pop(source).failure
+                if failure is not None:
+                    log.warning("a stream broke off: %s", type(failure).__name__)
+                    return self._ended("broken", explained(failure))
+            else:
+                self._output.write(source, packet)
+        return self._ended("end", PermanentFailure("NOT_A_STREAM", "the stream is empty"))
+
+    def _limit(self, now: float) -> str | None:
+        if max(self._output.seconds, now - self._begun) >= self._settings.max_seconds:
+            return "maximum duration"
+        if self._upload.size >= self._settings.max_bytes:
+            return "maximum size"
+        return None
+
+    def _ended(self, how: str, otherwise: WorkerError) -> str:
+        """How it ended; where nothing was recorded by then, that is a failure."""
+        if not self._output.seconds:
+            raise otherwise
+        return how
+
+    def _tell(self) -> None:
+        headline = self._headline("")
+        share = max(headline["seconds"] / self._settings.max_seconds, self._upload.size / self._settings.max_bytes)
+        self._job.progress(
+            100 * share,
+            f"recorded {headline['seconds']:.0f} s, {self._upload.size / 1e6:.1f} MB",
+            bytes=self._upload.size,
+            seconds=headline["seconds"],
+        )
+        self._upload.save()
+        self._job.keep({**headline, "pieces": self._upload.pieces})
+
+    def _finish(self) -> None:
+        self._output.close()
+        self._upload.finish()
+
+    def _headline(self, ended: str) -> dict[str, Any]:
+        return {
+            "bytes": self._upload.size,
+            "seconds": round(self._output.seconds, 3),
+            "streams": self._described,
+            **({"ended": ended} if ended else {}),
+        }
+
+
+def _described(stream: Any) -> dict[str, Any]:  # noqa: ANN401
+    facts = {"type": stream.type, "codec": stream.codec_context.name}
+    if stream.type == "video":
+        return {**facts, "width": stream.codec_context.width, "height": stream.codec_context.height}
+    return {**facts, "sampleRate": stream.codec_context.sample_rate, "channels": stream.codec_context.channels}
+
+
+def _until(job: Run, event: threading.Event, seconds: float) -> None:
+    """Wait for something that happens beside, ready to be stopped.
+
+    Raises:
+        TryAgain: it doesn't happen.
+        Stopped, Superseded: as `Run.checkpoint`.
+    """
+    end = time.monotonic() + seconds
+    while not event.wait(_TICK):
+        job.checkpoint()
+        if time.monotonic() > end:
+            raise TryAgain("STREAM_STALLED", "the stream sent nothing for too long")
+
+
+def _beside[T](job: Run, work: Callable[[], T], seconds: float) -> T:
+    """What `work` returns, from a thread of its own: it may hang in a server's silence."""
+    done, results, failures = threading.Event(), list[T](), list[Exception]()
+
+    def attempt() -> None:
+        try:
+            results.append(work())
+        except Exception as error:  # noqa: BLE001 - raised below
+            failures.append(error)
+        finally:
+            done.set()
+
+    threading.Thread(target=attempt, daemon=True).start()
+    _until(job, done, seconds)
+    for failure in failures:
+        raise failure
+    return results[0]

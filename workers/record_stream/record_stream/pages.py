@@ -1,0 +1,151 @@
+"""What a web page plays, found by yt-dlp: as a library, and with nothing of it that reaches beyond that.
+
+It downloads nothing, reads no configuration, has no plugins, cookies, cache or programs to call; all it asks of the web
+goes through `Web`. The address is an argument of a function and never part of a command line.
+"""
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, Final
+
+os.environ["YTDLP_NO_PLUGINS"] = "1"  # before yt-dlp is imported, which is when it looks for them
+
+from yt_dlp import YoutubeDL
+from yt_dlp.globals import plugin_dirs
+from yt_dlp.networking import RequestHandler, Response
+from yt_dlp.networking.common import Features
+from yt_dlp.networking.exceptions import HTTPError, TransportError
+from yt_dlp.utils import DownloadError, ExtractorError, UnsupportedError, UserNotLive
+
+from record_stream.web import TooLarge, Unreachable, Web
+from switchyard.urls import UrlNotAllowed
+from switchyard.worker import PermanentFailure, TryAgain
+
+log = logging.getLogger(__name__)
+plugin_dirs.value = []
+
+OPTIONS: Final[Mapping[str, Any]] = {
+    "format": "b/bv*+ba/ba",  # pictures and sound together; else the best of each
+    "noplaylist": True,
+    "playlist_items": "1",
+    "skip_download": True,
+    "cachedir": False,
+    "cookiefile": None,
+    "cookiesfrombrowser": None,
+    "usenetrc": False,
+    "js_runtimes": {},
+    "remote_components": [],
+    "enable_file_urls": False,
+    "allow_unplayable_formats": False,
+    "check_formats": False,
+    "extractor_retries": 1,
+    "socket_timeout": 15,
+    "quiet": True,
+    "no_warnings": True,
+    "noprogress": True,
+    "color": "never",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A stream of a page: its address, and the headers it wants to be asked with."""
+
+    url: str
+    headers: Mapping[str, str]
+
+
+class _Quiet:
+    """yt-dlp's texts name addresses: they go nowhere."""
+
+    def debug(self, _text: str) -> None:
+        """Nothing."""
+
+    info = warning = error = debug
+
+
+class _Handler(RequestHandler):  # type: ignore[misc] # yt-dlp ships no types
+    """Answers yt-dlp's requests by way of a `Web`."""
+
+    _SUPPORTED_URL_SCHEMES = ("http", "https")
+    _SUPPORTED_PROXY_SCHEMES = None
+    _SUPPORTED_FEATURES = (Features.NO_PROXY, Features.ALL_PROXY)
+    web: Web
+    refused: UrlNotAllowed | None = None
+
+    def _check_extensions(self, extensions: dict[str, Any]) -> None:
+        extensions.clear()  # wishes about cookies, time-outs and impersonation: not ours to grant
+
+    def _send(self, request: Any) -> Any:  # noqa: ANN401
+        body = request.data if isinstance(request.data, bytes | None) else b"".join(request.data)
+        try:
+            answer = self.web.request(request.method, request.url, dict(self._get_headers(request)), body)
+            content = BytesIO(answer.read_all())
+        except UrlNotAllowed as error:
+            type(self).refused = error
+            raise TransportError(cause=error) from error
+        except (Unreachable, TooLarge) as error:
+            raise TransportError(cause=error) from error
+        response = Response(content, answer.url, dict(answer.headers.items()), answer.status)
+        if answer.status >= 400:
+            raise HTTPError(response)
+        return response
+
+
+def find(web: Web, url: str) -> list[Found]:
+    """The streams of the page at `url`: one, or pictures and sound apart.
+
+    Raises:
+        PermanentFailure: there are none, or only later.
+        TryAgain: the page's servers don't answer.
+    """
+
+    class Handler(_Handler):  # the name has to end so, and the class holds what its instances are given
+        pass
+
+    Handler.__name__, Handler.web = "SwitchyardRH", web
+
+    class Finder(YoutubeDL):  # type: ignore[misc]
+        def build_request_director(self, _handlers: object, preferences: object = None) -> Any:  # noqa: ANN401
+            return super().build_request_director([Handler], preferences)
+
+    try:
+        with Finder({**OPTIONS, "logger": _Quiet()}, auto_init=False) as finder:
+            finder.add_default_info_extractors()
+            info = finder.extract_info(url, download=False)
+    except DownloadError as error:
+        raise _explained(error, Handler.refused) from error
+    if info and info.get("_type") == "playlist":
+        info = next(iter(info.get("entries") or ()), None)
+    if not info:
+        raise PermanentFailure("NOT_A_STREAM", "there is no stream on that page")
+    if info.get("live_status") == "is_upcoming":
+        raise PermanentFailure("LIVE_OFFLINE", "the stream has not begun yet")
+    return [
+        Found(
+            each.get("manifest_url") if each.get("protocol") == "http_dash_segments" else each["url"],
+            each.get("http_headers") or {},
+        )
+        for each in info.get("requested_formats") or [info]
+    ]
+
+
+def _explained(error: DownloadError, refused: UrlNotAllowed | None) -> PermanentFailure | TryAgain:
+    """What yt-dlp's failure means, without its words: they are written for a terminal, and name addresses."""
+    cause = error.exc_info[1] if error.exc_info else None
+    log.info("yt-dlp found nothing", extra={"fields": {"cause": type(cause).__name__}})
+    if refused is not None:
+        return PermanentFailure("URL_NOT_ALLOWED", str(refused))
+    if isinstance(cause, UserNotLive):
+        return PermanentFailure("LIVE_OFFLINE", "nobody is live on that page")
+    if isinstance(cause, UnsupportedError) or (isinstance(cause, ExtractorError) and cause.expected):
+        return PermanentFailure("NOT_A_STREAM", "there is no stream on that page that can be recorded")
+    inner = getattr(cause, "cause", None)
+    if isinstance(inner, HTTPError) and inner.status < 500:
+        return PermanentFailure("STREAM_REFUSED", f"the page's server refuses (HTTP {inner.status})")
+    if isinstance(inner, HTTPError | TransportError):
+        return TryAgain("STREAM_UNREACHABLE", "the page's server does not answer as it should")
+    return PermanentFailure("NOT_A_STREAM", "the page could not be understood")

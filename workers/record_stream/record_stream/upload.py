@@ -1,0 +1,120 @@
+"""The recording on its way into S3: in parts while it grows, and such that a killed worker leaves all but its end.
+
+An object in S3 is there when its upload is complete, and only then. So the bytes go up twice in name and once over the
+network: as numbered pieces, each an object of its own, and from each full piece S3 itself copies a part of the
+multipart upload of the whole. When the recording ends the upload is completed and the pieces are deleted. When the
+worker is killed the pieces are there, and in order they are the recording: docs/adr/0012.
+"""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+from switchyard.worker import AWS_ERRORS, Run, content_type
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, ObjectIdentifierTypeDef
+
+log = logging.getLogger(__name__)
+
+PART_BYTES = 5 * 2**20
+"""S3's least size of a part."""
+GROWTH = 1000
+"""After this many parts they get larger by `PART_BYTES`, so that S3's 10,000 parts suffice for 275 GiB."""
+
+
+class ObjectName(TypedDict):
+    """Bucket and key, as boto3 wants them."""
+
+    Bucket: str
+    Key: str
+
+
+class Upload:
+    """A file to write the recording to.
+
+    Args:
+        job: whose results it is one of.
+        name: the file's name, safe to be part of a key.
+    """
+
+    def __init__(self, job: Run, name: str) -> None:
+        self.size = 0
+        self._job = job
+        self._name = name
+        self._buffer = bytearray()
+        self._saved = 0  # bytes of the buffer that are in S3 as the newest piece
+        self._parts: list[CompletedPartTypeDef] = []
+        self._upload_id = ""
+        self._bucket = job.environment.results_bucket
+        self._key = job.key(name)
+        self._target: ObjectName = {"Bucket": self._bucket, "Key": self._key}
+
+    @property
+    def pieces(self) -> str:
+        """The prefix of the pieces. It holds the fence: another run's pieces are another recording's."""
+        return self._job.key(f"pieces-{self._job.environment.fence}/")
+
+    def write(self, data: bytes) -> int:
+        """Take more of it; a full piece is uploaded first."""
+        self._buffer += data
+        self.size += len(data)
+        if len(self._buffer) >= PART_BYTES * (1 + len(self._parts) // GROWTH):
+            self._end_piece()
+        return len(data)
+
+    def save(self) -> None:
+        """Upload what there is of the newest piece, too. It is overwritten as it grows."""
+        if len(self._buffer) == self._saved:
+            return
+        if not self._parts and not self._saved:
+            self._job.confirm()
+        self._put(self._piece(len(self._parts) + 1))
+        self._saved = len(self._buffer)
+
+    def finish(self) -> None:
+        """Make one object of it, and delete the pieces."""
+        self._job.confirm()
+        if self._upload_id:
+            if self._buffer:
+                self._end_piece()
+            self._job.s3.complete_multipart_upload(
+                **self._target, UploadId=self._upload_id, MultipartUpload={"Parts": self._parts}
+            )
+        else:
+            self._put(self._key)
+        self._job.files.append(self._name)
+        self._delete_pieces()
+
+    def _end_piece(self) -> None:
+        self.save()
+        if not self._upload_id:
+            made = self._job.s3.create_multipart_upload(**self._target, ContentType=content_type(self._name))
+            self._upload_id = made["UploadId"]
+        number = len(self._parts) + 1
+        copied = self._job.s3.upload_part_copy(
+            **self._target,
+            UploadId=self._upload_id,
+            PartNumber=number,
+            CopySource={"Bucket": self._bucket, "Key": self._piece(number)},
+        )
+        self._parts.append({"PartNumber": number, "ETag": copied["CopyPartResult"]["ETag"]})
+        self._buffer.clear()
+        self._saved = 0
+
+    def _put(self, key: str) -> None:
+        self._job.s3.put_object(
+            Bucket=self._bucket, Key=key, Body=bytes(self._buffer), ContentType=content_type(self._name)
+        )
+
+    def _piece(self, number: int) -> str:
+        return f"{self.pieces}{number:05}{Path(self._name).suffix}"
+
+    def _delete_pieces(self) -> None:
+        keys = [self._piece(number) for number in range(1, len(self._parts) + 2)]
+        try:
+            for first in range(0, len(keys), 1000):
+                doomed: list[ObjectIdentifierTypeDef] = [{"Key": key} for key in keys[first : first + 1000]]
+                self._job.s3.delete_objects(Bucket=self._bucket, Delete={"Objects": doomed, "Quiet": True})
+        except AWS_ERRORS as error:
+            log.warning("the pieces could not be deleted: %s", error)  # the recording itself is whole
