@@ -13,12 +13,14 @@ from boto3.dynamodb.types import TypeDeserializer
 from botocore.exceptions import ClientError, ReadTimeoutError
 from moto.dynamodb.responses import DynamoHandler
 
+from functions.dispatch_to_ecs import app as dispatch_to_ecs
 from functions.reconcile_jobs import app as reconcile_jobs
 from functions.sqs_to_batch import app as sqs_to_batch
 from functions.track_job import app as track_job
 from switchyard import clients, clock, observability
-from switchyard.errors import SettingsError
+from switchyard.errors import InvalidMessage, KindNotConfigured, LaneIsFull, SettingsError, StartThrottled, UrlRefused
 from tests.conftest import Aws
+from tests.fakes.resolver import resolving
 
 # An invocation that counts nothing is a normal one (layers/switchyard/switchyard/observability.py).
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
@@ -55,6 +57,34 @@ class FakeBatch:
         return sorted(pair["value"] for each in variables for pair in each if pair["name"] == "S3_KEY")
 
 
+TALK = "talk-2026-11-22"
+TASK = "arn:aws:ecs:us-east-1:123456789012:task/switchyard/0cd0b1d23ac94e06b5a2e5f7c4d81a96"
+"""The ECS task that the sample state changes tell of."""
+
+
+@dataclass
+class FakeEcs:
+    """ECS as the layer's client sees it. The first task it runs is that of the sample events."""
+
+    failure: Exception | None = None
+    run: list[dict[str, Any]] = field(default_factory=list)
+
+    def run_task(self, **call: Any) -> dict[str, Any]:  # noqa: ANN401 - a call's parameters
+        if self.failure:
+            raise self.failure
+        task = f"{TASK[:-4]}{len(self.run):04}" if self.run else TASK
+        self.run.append(call)
+        return {"tasks": [{"taskArn": task}], "failures": [], "ResponseMetadata": {}}
+
+    def describe_tasks(self, *, tasks: list[str], **_: str) -> dict[str, Any]:
+        return {"tasks": [], "failures": [{"arn": task, "reason": "MISSING"} for task in tasks]}
+
+    @property
+    def definitions(self) -> list[str]:
+        """The task definitions of the tasks that it ran."""
+        return sorted(call["taskDefinition"] for call in self.run)
+
+
 @dataclass
 class Context:
     """What Lambda says of an invocation."""
@@ -71,22 +101,33 @@ class Context:
 
 @dataclass
 class Deployment:
-    """The three functions over one moto account and a Batch of our own."""
+    """The functions that start jobs over one moto account, and a Batch and an ECS of our own."""
 
     aws: Aws
     batch: FakeBatch
+    ecs: FakeEcs
     monkeypatch: pytest.MonkeyPatch
 
     def set(self, **variables: str) -> None:
         """Deploys other settings."""
         for name, value in variables.items():
             self.monkeypatch.setenv(name, value)
-        for made in (sqs_to_batch.function, track_job.function, reconcile_jobs.reconciler):
-            made.cache_clear()
+        for made in (sqs_to_batch, dispatch_to_ecs, track_job):
+            made.function.cache_clear()
+        reconcile_jobs.reconciler.cache_clear()
 
     def video(self, name: str, **changes: str) -> list[str]:
         """Invokes sqs_to_batch with a sample event; gives the ids of the messages that come back."""
         return self._failures(sqs_to_batch.lambda_handler(event(f"sqs_to_batch/{name}", **changes), Context()))
+
+    def task(self, name: str, **changes: str) -> list[str]:
+        """Invokes dispatch_to_ecs with a sample event; gives the ids of the messages that come back."""
+        return self._failures(dispatch_to_ecs.lambda_handler(event(f"dispatch_to_ecs/{name}", **changes), Context()))
+
+    def invoke(self, message: object, request_id: str = Context.aws_request_id) -> dict[str, Any]:
+        """Invokes dispatch_to_ecs with a job message itself."""
+        answer: dict[str, Any] = dispatch_to_ecs.lambda_handler(message, Context(aws_request_id=request_id))
+        return answer
 
     def change(self, name: str, **changes: str) -> list[str]:
         """Invokes track_job with a sample event; gives the ids of the messages that come back."""
@@ -135,6 +176,8 @@ def deployed(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
     batch = FakeBatch()
     monkeypatch.setattr(clients, "batch", lambda: batch)
     monkeypatch.setattr(clients, "batch_submit", lambda: batch)
+    ecs = FakeEcs()
+    monkeypatch.setattr(clients, "ecs", lambda: ecs)
     # DynamoDB applies transactions one after the other; moto, called from several threads, does not.
     one_at_a_time, call_action = threading.Lock(), DynamoHandler.call_action
 
@@ -143,7 +186,7 @@ def deployed(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
             return call_action(self)
 
     monkeypatch.setattr(DynamoHandler, "call_action", in_turn)
-    deployment = Deployment(aws, batch, monkeypatch)
+    deployment = Deployment(aws, batch, ecs, monkeypatch)
     deployment.set(
         ENVIRONMENT="test",
         JOBS_TABLE=aws.jobs_table,
@@ -155,8 +198,17 @@ def deployed(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
         BATCH_JOB_QUEUE="queue",
         BATCH_JOB_DEFINITION="definition",
         SOURCE_BUCKETS="switchyard-media",
+        S3_BUCKET="switchyard-media",
+        ECS_CLUSTER="switchyard",
+        ECS_TASK_DEF="record-stream",
+        IMAGE_TASK_DEF="detect-objects",
+        TRANSMISSION_TASK_DEF="transmission",
+        SUBNET_IDS="subnet-1",
+        SECURITY_GROUP_IDS="sg-1",
+        ECS_DEAD_LETTER_QUEUE_URL=aws.dead_letter_queue_url,
     )
-    yield deployment
+    with resolving():
+        yield deployment
     deployment.set()
 
 
@@ -322,6 +374,157 @@ def test_bad_settings_fail_the_invocation_and_name_themselves(deployed: Deployme
         deployed.video("s3_put")
 
 
+# ---- dispatch_to_ecs ------------------------------------------------------------------------------------------------
+
+RUNS = {
+    "recording": ["record-stream"],
+    "recording_url_only": ["record-stream"],
+    "images": ["detect-objects"],
+    "seeding": ["transmission"],
+    "announced": [],  # its record is not there: it was withdrawn
+    "rubbish": [],
+    "mixed_batch": ["detect-objects", "record-stream"],  # one message is there twice
+}
+REFUSES = {"rubbish": 10, "mixed_batch": 1}
+DIRECT = ("direct_url", "direct_job_message")
+URL = "https://www.example.com/live"
+
+
+def test_every_sample_of_job_messages_is_tested() -> None:
+    assert {*RUNS, *DIRECT} == {path.stem for path in EVENTS.glob("dispatch_to_ecs/*.json")}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_every_event_runs_what_it_asks_for_and_rejects_the_rest(name: str, deployed: Deployment) -> None:
+    assert deployed.task(name) == []
+    assert (deployed.ecs.definitions, len(deployed.dead_letters())) == (RUNS[name], REFUSES.get(name, 0))
+
+
+def test_a_second_delivery_runs_nothing(deployed: Deployment) -> None:
+    deployed.task("recording")
+    assert deployed.task("recording") == []
+    assert len(deployed.ecs.run) == 1
+
+
+def test_a_running_recording_is_on_record_with_what_it_was_asked_for(deployed: Deployment) -> None:
+    deployed.task("recording")
+    job = deployed.job(TALK)
+    assert (job["status"], job["fence"], job["targetId"], job["lane"]) == ("SUBMITTED", 1, TASK, "recordings")
+    assert json.loads(job["request"])["input"] == {
+        "url": "https://www.example.com/live/channel-1/index.m3u8",
+        "filename": "talk.mp4",
+    }
+
+
+def test_a_kind_whose_lane_is_full_waits_and_the_others_run(deployed: Deployment) -> None:
+    deployed.set(MAX_CONCURRENT_RECORDINGS="1")
+    for name in ("recording", "recording_url_only", "images"):
+        deployed.task(name)
+    assert deployed.ecs.definitions == ["detect-objects", "record-stream"]
+
+
+def test_why_job_messages_are_rejected_is_told_apart(deployed: Deployment) -> None:
+    deployed.task("rubbish")
+    types = sorted(error_type for error_type, _, _ in deployed.dead_letters())
+    assert types == ["INVALID_MESSAGE"] * 7 + ["URL_NOT_ALLOWED"] * 3
+
+
+def test_a_kind_without_a_task_definition_is_rejected(deployed: Deployment) -> None:
+    deployed.set(TRANSMISSION_TASK_DEF="")
+    deployed.task("seeding")
+    assert [error_type for error_type, _, _ in deployed.dead_letters()] == ["KIND_NOT_CONFIGURED"]
+
+
+def test_where_there_is_no_cluster_no_kind_is_run(deployed: Deployment) -> None:
+    deployed.set(ECS_CLUSTER="")
+    deployed.task("recording")
+    assert [error_type for error_type, _, _ in deployed.dead_letters()] == ["KIND_NOT_CONFIGURED"]
+
+
+ECS_THROTTLED = ClientError(
+    {"Error": {"Code": "ThrottlingException"}, "ResponseMetadata": {"HTTPStatusCode": 400}},  # type: ignore[typeddict-item]
+    "RunTask",
+)
+
+
+def test_a_task_that_is_throttled_to_the_last_is_dead_lettered_as_a_job_message(deployed: Deployment) -> None:
+    deployed.ecs.failure = ECS_THROTTLED
+    deployed.task("recording", **LAST)
+    ((error_type, body, _),) = deployed.dead_letters()
+    told = json.loads(body)
+    assert (error_type, told["kind"], told["jobId"]) == ("START_THROTTLED", "stream-recording", TALK)
+
+
+def test_a_redrive_runs_a_task_that_was_given_up(deployed: Deployment) -> None:
+    deployed.ecs.failure = ECS_THROTTLED
+    deployed.task("recording", **LAST)
+    ((_, body, _),) = deployed.dead_letters()
+    deployed.ecs.failure = None
+    deployed.task("recording_url_only", body=body)
+    assert deployed.job(TALK)["status"] == "SUBMITTED"
+
+
+@pytest.mark.parametrize("name", DIRECT)
+def test_a_direct_invocation_answers_with_the_job(name: str, deployed: Deployment) -> None:
+    answer = deployed.invoke(event(f"dispatch_to_ecs/{name}"))
+    assert (set(answer), answer["status"]) == ({"jobId", "status"}, "SUBMITTED")
+    assert deployed.job(answer["jobId"])["targetId"] == TASK
+
+
+def test_a_direct_invocation_without_an_id_is_named_after_itself(deployed: Deployment) -> None:
+    assert deployed.invoke({"url": URL}, "request-1")["jobId"] == "request-1"
+
+
+def test_lambda_s_retry_of_an_invocation_runs_nothing_twice(deployed: Deployment) -> None:
+    answers = [deployed.invoke({"url": URL, "jobId": "a"}, "request-1") for _ in range(2)]
+    assert answers == [{"jobId": "a", "status": "SUBMITTED"}] * 2
+    assert len(deployed.ecs.run) == 1
+
+
+def test_a_direct_invocation_that_finds_its_lane_full_waits(deployed: Deployment) -> None:
+    deployed.set(MAX_CONCURRENT_RECORDINGS="1")
+    deployed.task("recording")
+    assert deployed.invoke({"url": URL})["status"] == "WAITING"
+
+
+def test_a_direct_invocation_is_told_where_jobs_don_t_wait(deployed: Deployment) -> None:
+    deployed.set(MAX_CONCURRENT_RECORDINGS="1", AT_CAPACITY="return")
+    deployed.task("recording")
+    with pytest.raises(LaneIsFull):
+        deployed.invoke({"url": URL})
+
+
+def test_a_direct_invocation_for_what_was_withdrawn_says_so(deployed: Deployment) -> None:
+    assert deployed.invoke({"url": URL, "jobId": "a", "announced": True}) == {"jobId": "a", "status": "WITHDRAWN"}
+
+
+@pytest.mark.parametrize(
+    ("message", "error", "text"),
+    [
+        ({}, InvalidMessage, "kind is missing"),
+        ([{"url": URL}], InvalidMessage, "the body is a list"),
+        (None, InvalidMessage, "the body is null"),
+        ({"url": "http://127.0.0.1/"}, UrlRefused, "not a public address"),
+        ({"torrentKey": "a"}, KindNotConfigured, "TRANSMISSION_TASK_DEF is not set"),
+    ],
+    ids=["nothing", "a list", "null", "an inner address", "nothing to run it"],
+)
+def test_whoever_invokes_is_told_what_is_wrong(
+    message: object, error: type[Exception], text: str, deployed: Deployment
+) -> None:
+    deployed.set(TRANSMISSION_TASK_DEF="")
+    with pytest.raises(error, match=text):
+        deployed.invoke(message)
+    assert deployed.dead_letters() == []
+
+
+def test_whoever_invokes_is_told_that_ecs_is_busy(deployed: Deployment) -> None:
+    deployed.ecs.failure = ECS_THROTTLED
+    with pytest.raises(StartThrottled):
+        deployed.invoke({"url": URL, "jobId": "a"})
+    assert deployed.job("a")["status"] == "PENDING"
+
+
 # ---- track_job ------------------------------------------------------------------------------------------------------
 
 ENDS = {
@@ -331,6 +534,15 @@ ENDS = {
     "failed_permanent": ("FAILED", "PERMANENT_FAILURE"),
     "failed_retries": ("FAILED", "OUT_OF_MEMORY"),
     "not_ours": ("SUBMITTED", None),
+    "task_provisioning": ("SUBMITTED", None),
+    "task_running": ("RUNNING", None),
+    "task_succeeded": ("COMPLETED", None),
+    "task_failed_permanent": ("FAILED", "PERMANENT_FAILURE"),
+    "task_out_of_memory": ("FAILED", "OUT_OF_MEMORY"),
+    "task_stopped_by_user": ("FAILED", "STOPPED"),
+    "task_spot_interrupted": ("FAILED", "HOST_LOST"),
+    "task_failed_to_start": ("FAILED", "NOT_STARTED"),
+    "task_not_ours": ("SUBMITTED", None),
 }
 
 
@@ -341,8 +553,9 @@ def test_every_state_change_is_tested() -> None:
 @pytest.mark.parametrize("name", ENDS)
 def test_every_state_change_moves_its_job(name: str, deployed: Deployment) -> None:
     deployed.video("s3_put")
+    deployed.task("recording")
     assert deployed.change(name) == []
-    job = deployed.job()
+    job = deployed.job(TALK if name.startswith("task_") else UUID)
     assert (job["status"], job.get("error", {}).get("code")) == ENDS[name]
 
 
@@ -366,6 +579,14 @@ def test_the_end_of_a_job_starts_the_next(deployed: Deployment) -> None:
     assert deployed.job("lecture-2026-11-22")["status"] == "SUBMITTED"
 
 
+def test_the_end_of_a_task_starts_the_next_of_its_lane(deployed: Deployment) -> None:
+    deployed.set(MAX_CONCURRENT_RECORDINGS="1")
+    deployed.task("recording")
+    assert deployed.invoke({"url": URL, "jobId": "next"})["status"] == "WAITING"
+    deployed.change("task_succeeded")
+    assert deployed.job("next")["status"] == "SUBMITTED"
+
+
 def test_the_end_of_a_job_told_twice_starts_one(deployed: Deployment) -> None:
     deployed.set(MAX_CONCURRENT_JOBS="1")
     for name in ("s3_put", "backend_video_uploaded", "plain_bucket_key"):
@@ -376,7 +597,19 @@ def test_the_end_of_a_job_told_twice_starts_one(deployed: Deployment) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", ["rubbish", "[]", "7", "{}", '{"detail": []}', '{"detail": {}}', '{"detail": {"jobId": 7}}']
+    "body",
+    [
+        "rubbish",
+        "[]",
+        "7",
+        "{}",
+        '{"detail-type": "Batch Job State Change"}',
+        '{"detail-type": [], "detail": {}}',
+        '{"detail-type": "Batch Job Queue Blocked", "detail": {"jobId": "a"}}',
+        '{"detail-type": "Batch Job State Change", "detail": []}',
+        '{"detail-type": "Batch Job State Change", "detail": {"jobId": 7}}',
+        '{"detail-type": "ECS Task State Change", "detail": {"jobId": "a"}}',
+    ],
 )
 def test_what_is_no_state_change_is_dead_lettered(body: str, deployed: Deployment) -> None:
     assert deployed.change("running", body=body) == []
@@ -415,6 +648,13 @@ def test_an_end_that_no_event_told_of_is_noted(deployed: Deployment) -> None:
     deployed.batch.known[RUN]["status"] = "SUCCEEDED"
     deployed.reconcile()
     assert deployed.job()["status"] == "COMPLETED"
+
+
+def test_a_task_that_ecs_has_forgotten_has_failed(deployed: Deployment) -> None:
+    deployed.task("recording")
+    later(deployed, timedelta(minutes=3))
+    deployed.reconcile()
+    assert deployed.job(TALK)["error"]["code"] == "TARGET_LOST"
 
 
 def test_a_job_that_batch_has_forgotten_has_failed(deployed: Deployment) -> None:
@@ -466,6 +706,11 @@ def all_kinds_of_ends(deployed: Deployment) -> None:
     deployed.batch.failure = KeyError("a bug")
     deployed.video("eventbridge_object_created")
     deployed.batch.failure = None
+    for name in RUNS:
+        deployed.task(name)
+    deployed.change("task_failed_to_start")
+    with pytest.raises(UrlRefused):
+        deployed.invoke({"url": "http://127.0.0.1/?Signature=a"})
     deployed.reconcile()
 
 
@@ -512,8 +757,19 @@ def metrics(printed: str) -> dict[str, Any]:
 def test_a_start_is_counted_and_timed(deployed: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
     deployed.video("s3_put")
     measured = metrics(capsys.readouterr().out)
-    assert set(measured) == {"Dispatched", "TimeToStart"}
-    assert measured["Dispatched"] == 1
+    assert set(measured) == {"Dispatched", "LaunchSucceeded", "TimeToStart"}
+    assert (measured["Dispatched"], measured["LaunchSucceeded"]) == (1, 1)
+
+
+def test_a_task_is_counted_and_timed_too(deployed: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
+    deployed.task("recording")
+    assert set(metrics(capsys.readouterr().out)) == {"Dispatched", "LaunchSucceeded", "TimeToStart"}
+
+
+def test_a_launch_that_fails_is_counted(deployed: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
+    deployed.ecs.failure = ECS_THROTTLED
+    deployed.task("recording")
+    assert metrics(capsys.readouterr().out) == {"LaunchFailed": 1}
 
 
 @pytest.mark.parametrize(
