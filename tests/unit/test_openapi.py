@@ -1,0 +1,234 @@
+"""openapi.json: a valid document, true to itself, and of the routes that the functions answer."""
+
+import importlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import schemathesis
+from jsonschema_rs import Draft4Validator
+
+from switchyard import http
+from switchyard.jobs import Status
+from switchyard.uploads import EXTENSIONS, MAX_PARTS, MIN_PART
+
+ROOT: Final = Path(__file__).parents[2]
+DOCUMENT: Final = http.document()
+SCHEMAS: Final[dict[str, Any]] = DOCUMENT["components"]["schemas"]
+METHODS: Final = ("get", "post", "delete")
+OPERATIONS: Final = {
+    f"{method.upper()} {path}": operation
+    for path, item in DOCUMENT["paths"].items()
+    for method, operation in item.items()
+    if method in METHODS
+}
+every_operation = pytest.mark.parametrize("route", OPERATIONS)
+every_schema = pytest.mark.parametrize("name", SCHEMAS)
+
+
+def found(node: object, path: str = "#") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every object of the document, and where it is."""
+    if isinstance(node, dict):
+        yield path, node
+    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for name, child in children:
+        yield from found(child, f"{path}/{str(name).replace('/', '~1')}")
+
+
+def resolved(reference: str) -> Any:  # noqa: ANN401 - any part of the document
+    node: Any = DOCUMENT
+    for part in reference.removeprefix("#/").split("/"):
+        node = node[part.replace("~1", "/")]
+    return node
+
+
+def responses(route: str) -> dict[str, dict[str, Any]]:
+    return {
+        status: resolved(response["$ref"]) if "$ref" in response else response
+        for status, response in OPERATIONS[route]["responses"].items()
+    }
+
+
+def problems(schema: dict[str, Any], value: object) -> list[str]:
+    """What a second reader of JSON Schema finds wrong."""
+    root = schema | {"components": DOCUMENT["components"]}
+    return [error.message for error in Draft4Validator(root).iter_errors(value)]
+
+
+# ---- the document ---------------------------------------------------------------------------------------------------
+
+
+def test_the_document_is_valid() -> None:
+    schemathesis.openapi.from_dict(DOCUMENT).validate()
+
+
+def test_the_document_is_written_as_it_is_read() -> None:
+    path = ROOT / "layers" / "switchyard" / "switchyard" / "openapi.json"
+    assert path.read_text() == json.dumps(DOCUMENT, indent=2, ensure_ascii=False) + "\n"
+
+
+def test_every_reference_leads_somewhere() -> None:
+    for _, node in found(DOCUMENT):
+        if "$ref" in node:
+            assert resolved(node["$ref"])
+
+
+def test_every_component_is_used() -> None:
+    used = {node["$ref"] for _, node in found(DOCUMENT) if "$ref" in node}
+    components = DOCUMENT["components"]
+    held = {f"#/components/{kind}/{name}" for kind in components for name in components[kind]}
+    assert {each for each in held - used if "/securitySchemes/" not in each} == set()
+
+
+def test_no_two_operations_have_the_same_id() -> None:
+    assert max(Counter(operation["operationId"] for operation in OPERATIONS.values()).values()) == 1
+
+
+def test_every_parameter_of_a_path_is_described() -> None:
+    for path, item in DOCUMENT["paths"].items():
+        described = {resolved(each["$ref"])["name"] for each in item.get("parameters", ())}
+        assert described == set(re.findall(r"\{(\w+)\}", path))
+
+
+def test_every_example_is_as_its_schema_says() -> None:
+    for path, node in found(DOCUMENT["paths"]):
+        if "schema" in node and "example" in node:
+            assert problems(node["schema"], node["example"]) == [], path
+
+
+@every_schema
+def test_the_example_of_a_schema_is_as_it_says(name: str) -> None:
+    for path, node in found(SCHEMAS[name]):
+        if "example" in node and "type" in node:
+            assert problems(node, node["example"]) == [], path
+
+
+def test_preflight_requests_are_not_operations() -> None:
+    assert {method for item in DOCUMENT["paths"].values() for method in item} <= {*METHODS, "parameters"}
+
+
+# ---- what every operation has ---------------------------------------------------------------------------------------
+
+
+@every_operation
+def test_every_operation_may_fail_here_or_at_the_gateway(route: str) -> None:
+    assert {"429", "500", "502", "503", "504"} <= set(responses(route))
+
+
+@every_operation
+def test_every_operation_but_the_document_needs_credentials(route: str) -> None:
+    is_open = route == "GET /openapi.json"
+    assert ("security" in OPERATIONS[route]) is is_open
+    assert ({"401", "403"} <= set(responses(route))) is not is_open
+
+
+@every_operation
+def test_every_error_has_a_body(route: str) -> None:
+    for status, response in responses(route).items():
+        schema = response.get("content", {}).get("application/json", {}).get("schema")
+        if int(status) < 400:
+            continue
+        assert schema in (
+            {"$ref": "#/components/schemas/Error"},
+            {"$ref": "#/components/schemas/GatewayError"},
+            {"anyOf": [{"$ref": "#/components/schemas/Error"}, {"$ref": "#/components/schemas/GatewayError"}]},
+        )
+
+
+@every_operation
+def test_what_takes_a_body_says_how_it_is_refused(route: str) -> None:
+    takes_body = "requestBody" in OPERATIONS[route]
+    assert (takes_body, {"400", "413", "415"} <= set(responses(route))) in ((True, True), (False, False))
+
+
+@every_operation
+def test_an_answer_that_may_be_304_has_an_etag(route: str) -> None:
+    answers = responses(route)
+    assert ("304" in answers) is ("ETag" in answers.get("200", {}).get("headers", {}))
+
+
+@every_operation
+def test_an_answer_without_a_body_is_described_without_one(route: str) -> None:
+    answers = responses(route)
+    assert {status for status, answer in answers.items() if "content" not in answer} == {"204", "304"} & set(answers)
+
+
+def test_patience_is_asked_for_with_a_time() -> None:
+    assert "Retry-After" in DOCUMENT["components"]["responses"]["Unavailable"]["headers"]
+
+
+# ---- what the code has ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every variable without a default that some function of the API reads."""
+    for name in (
+        "JOBS_TABLE",
+        "LANES_TABLE",
+        "S3_BUCKET",
+        "QUEUE_URL",
+        "DEAD_LETTER_QUEUE_URL",
+        "ECS_DEAD_LETTER_QUEUE_URL",
+    ):
+        monkeypatch.setenv(name, name.lower())
+
+
+def test_the_routes_are_those_that_the_functions_answer(configured: None) -> None:
+    answered = []
+    for path in sorted(ROOT.glob("functions/*/app.py")):
+        app = importlib.import_module(f"functions.{path.parent.name}.app")
+        if hasattr(app, "api"):
+            app.api.cache_clear()
+            answered += app.api().routes
+            app.api.cache_clear()
+    assert sorted(answered) == sorted(OPERATIONS)
+
+
+def bodies() -> dict[str, str]:
+    """Per operation that takes a body, the name of its schema."""
+    return {
+        route: operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        for route, operation in OPERATIONS.items()
+        if "requestBody" in operation
+    }
+
+
+def test_the_code_reads_the_schemas_of_the_bodies() -> None:
+    package = ROOT / "layers" / "switchyard" / "switchyard"
+    read = {name for path in package.glob("*.py") for name in re.findall(r'\.json\("(\w+)"', path.read_text())}
+    assert read == set(bodies().values())
+
+
+@pytest.mark.parametrize("name", sorted(bodies().values()))
+def test_the_code_can_read_every_schema_of_a_body(name: str) -> None:
+    assert callable(http._validator(name))
+
+
+@pytest.mark.parametrize("name", sorted(bodies().values()))
+def test_a_body_has_no_field_that_is_not_known(name: str) -> None:
+    assert SCHEMAS[name]["additionalProperties"] is False
+
+
+@every_schema
+def test_both_readers_of_a_schema_agree_on_its_example(name: str) -> None:
+    if "example" in SCHEMAS[name]:
+        http._validator(name)(dict(SCHEMAS[name]["example"]))
+        assert problems(SCHEMAS[name], SCHEMAS[name]["example"]) == []
+
+
+def test_the_types_that_may_be_uploaded_are_those_of_the_code() -> None:
+    assert SCHEMAS["PresignRequest"]["properties"]["contentType"]["enum"] == list(EXTENSIONS)
+
+
+def test_the_sizes_of_parts_are_those_of_the_code() -> None:
+    created = SCHEMAS["MultipartUpload"]["properties"]
+    assert (created["partSize"]["minimum"], created["partCount"]["maximum"]) == (MIN_PART, MAX_PARTS)
+
+
+def test_the_statuses_are_those_of_the_code() -> None:
+    assert SCHEMAS["Job"]["properties"]["status"]["enum"] == list(Status)
