@@ -314,10 +314,10 @@ class LocalStack:
             "Local": "true",
             "BatchJobQueue": workers.QUEUE,
             "BatchJobDefinition": next(iter(self._definitions)),
-            "EcsCluster": "switchyard-local",
+            "EcsCluster": workers.CLUSTER,
             "RecorderTaskDefinition": "record-stream",
             "ImageTaskDefinition": "detect-objects",
-            "TaskRoleArns": "arn:aws:iam::000000000000:role/switchyard-local-task",
+            "TaskRoleArns": workers.TASK_ROLE,
             "SubnetIds": "subnet-00000000",
             "SecurityGroupIds": "sg-00000000",
             "AllowedNetworks": "127.0.0.0/8",  # what is recorded here is served here

@@ -42,32 +42,29 @@ FAILED_RUNS: Final = Excuse(
     "https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html",
 )
 
+
+def _of(name: str, *, reads: str | None = None, more: Mapping[str, Excuse] | None = None) -> Mapping[str, Excuse]:
+    """What Lambda does in the name of the function whose resources are called that, and which queue it reads for it."""
+    polled = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes") if reads else ()
+    return {
+        **{f"sqs:{action} on {reads}": POLLER for action in polled},
+        f"logs:CreateLogStream on {name}LogGroup": LOGS,
+        f"logs:PutLogEvents on {name}LogGroup": LOGS,
+        "xray:PutTraceSegments on *": TRACES,
+        "xray:PutTelemetryRecords on *": TRACES,
+        **(more or {}),
+    }
+
+
 EXCUSES: Final[Mapping[str, Mapping[str, Excuse]]] = {
-    "sqs_to_batch": {
-        "sqs:ReceiveMessage on VideoQueue": POLLER,
-        "sqs:DeleteMessage on VideoQueue": POLLER,
-        "sqs:GetQueueAttributes on VideoQueue": POLLER,
-        "logs:CreateLogStream on SqsToBatchLogGroup": LOGS,
-        "logs:PutLogEvents on SqsToBatchLogGroup": LOGS,
-        "xray:PutTraceSegments on *": TRACES,
-        "xray:PutTelemetryRecords on *": TRACES,
-    },
-    "track_job": {
-        "sqs:ReceiveMessage on TrackQueue": POLLER,
-        "sqs:DeleteMessage on TrackQueue": POLLER,
-        "sqs:GetQueueAttributes on TrackQueue": POLLER,
-        "logs:CreateLogStream on TrackJobLogGroup": LOGS,
-        "logs:PutLogEvents on TrackJobLogGroup": LOGS,
-        "xray:PutTraceSegments on *": TRACES,
-        "xray:PutTelemetryRecords on *": TRACES,
-    },
-    "reconcile_jobs": {
-        "sqs:SendMessage on ReconcileDeadLetterQueue": FAILED_RUNS,
-        "logs:CreateLogStream on ReconcileJobsLogGroup": LOGS,
-        "logs:PutLogEvents on ReconcileJobsLogGroup": LOGS,
-        "xray:PutTraceSegments on *": TRACES,
-        "xray:PutTelemetryRecords on *": TRACES,
-    },
+    "sqs_to_batch": _of("SqsToBatch", reads="VideoQueue"),
+    "dispatch_to_ecs": _of("DispatchToEcs", reads="EcsQueue"),
+    "track_job": _of("TrackJob", reads="TrackQueue"),
+    "reconcile_jobs": _of("ReconcileJobs", more={"sqs:SendMessage on ReconcileDeadLetterQueue": FAILED_RUNS}),
+    "presign_upload": _of("PresignUpload"),
+    "submit_job": _of("SubmitJob"),
+    "get_job": _of("GetJob"),
+    "cancel_job": _of("CancelJob"),
 }
 
 

@@ -1,24 +1,29 @@
 """Courses of events through the deployed system, each of which fails if a function lacks something it needs for them.
 
-`proves` says which permissions a course is there for: the tool tries those courses first, and tests/template holds that
-every permission of the template has one, or an excuse.
+`proves` says which permissions a course is there for, and which road its work takes (tests/integration/roads): the tool
+tries those courses first, and tests/template holds that every permission of the template has one, or an excuse.
 """
 
 import contextlib
 import json
+import os
+import signal
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
+
+from local import api
 from local.environment import ROOT
 from local.stack import LocalStack
-from local.view import LANE
 from tests.iam.permissions import Permission
+from tests.integration.roads import BATCH, ECS, Road
 from tests.integration.system import PATIENCE, Item, System
 
-SLOTS: Final = {"pk": {"S": f"LANE#{LANE}"}, "sk": {"S": "SLOTS"}}
 NOBODY: Final = {":nobody": {"SS": ["nobody"]}}
 LAST_CHANCE: Final = 4
 """Refused starts after which the next is the last: one fewer than the template's MaxReceiveCount."""
@@ -27,8 +32,10 @@ LAST_CHANCE: Final = 4
 class Hands(System):
     """A test's hands, with a patience of their own, and able to put things as a crash would have left them."""
 
-    def __init__(self, stack: LocalStack, gates: Path, ledger: Path, patience: float = PATIENCE) -> None:
-        super().__init__(stack, gates, ledger)
+    def __init__(
+        self, stack: LocalStack, gates: Path, ledger: Path, road: Road = BATCH, patience: float = PATIENCE
+    ) -> None:
+        super().__init__(stack, gates, ledger, road)
         self._patience = patience
 
     def until[Found](
@@ -37,21 +44,30 @@ class Hands(System):
         """As `System.until`, for no longer than our patience lasts."""
         return super().until(look, what, seconds=min(seconds, self._patience), every=every)
 
+    # ---- put things as a crash would have left them
+
     @property
     def _lanes(self) -> str:
         return self.stack.resource("LanesTable")
 
+    @property
+    def _slots(self) -> dict[str, Any]:
+        return {"pk": {"S": f"LANE#{self.road.lane}"}, "sk": {"S": "SLOTS"}}
+
     def fill_lane(self) -> None:
         """Give the only slot to a job that nobody knows of: a slot that leaked."""
         self.stack.client("dynamodb").update_item(
-            TableName=self._lanes, Key=SLOTS, UpdateExpression="ADD holders :nobody", ExpressionAttributeValues=NOBODY
+            TableName=self._lanes,
+            Key=self._slots,
+            UpdateExpression="ADD holders :nobody",
+            ExpressionAttributeValues=NOBODY,
         )
 
     def empty_lane(self) -> None:
         """Take it back, and start nobody: as whoever dies between the two."""
         self.stack.client("dynamodb").update_item(
             TableName=self._lanes,
-            Key=SLOTS,
+            Key=self._slots,
             UpdateExpression="DELETE holders :nobody",
             ExpressionAttributeValues=NOBODY,
         )
@@ -62,7 +78,7 @@ class Hands(System):
         waiting = dynamodb.query(
             TableName=self._lanes,
             KeyConditionExpression="pk = :lane AND begins_with(sk, :wait)",
-            ExpressionAttributeValues={":lane": SLOTS["pk"], ":wait": {"S": "WAIT#"}},
+            ExpressionAttributeValues={":lane": self._slots["pk"], ":wait": {"S": "WAIT#"}},
         )["Items"]
         for entry in waiting:
             dynamodb.update_item(
@@ -74,13 +90,35 @@ class Hands(System):
 
     def let_grace_pass(self, job: Item) -> None:
         """Let a job have been claimed an hour ago."""
-        then = (datetime.now(UTC) - timedelta(hours=1)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self._set(job, "claimedAt", _written(datetime.now(UTC) - timedelta(hours=1)))
+
+    def want_cancelled(self, job: Item) -> None:
+        """Let a job's cancel have been asked for by somebody who died before the run was told."""
+        self._set(job, "cancelRequestedAt", _written(datetime.now(UTC)))
+
+    def let_it_be_pending(self, job: Item) -> None:
+        """Let a job have been written down by somebody who died before its message was sent."""
+        self._set(job, "status", "PENDING")
+
+    def _set(self, job: Item, attribute: str, value: str) -> None:
         self.stack.client("dynamodb").update_item(
             TableName=self.stack.resource("JobsTable"),
             Key={"jobId": {"S": job["jobId"]}},
-            UpdateExpression="SET claimedAt = :then",
-            ExpressionAttributeValues={":then": {"S": then}},
+            UpdateExpression="SET #attribute = :value",
+            ExpressionAttributeNames={"#attribute": attribute},
+            ExpressionAttributeValues={":value": {"S": value}},
         )
+
+    @contextlib.contextmanager
+    def target_silent(self) -> Iterator[None]:
+        """Batch and ECS say nothing for a while; what is asked of them meanwhile, they do afterwards."""
+        os.kill(self.stack.compute.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.stack.compute.pid, signal.SIGCONT)
+
+    # ---- move things along
 
     def waiting(self) -> str:
         """Upload one that finds its lane full, and wait until it waits; its key."""
@@ -98,16 +136,17 @@ class Hands(System):
     def started_unnoticed(self) -> Iterator[tuple[Item, Item]]:
         """A claim whose start succeeded, though nobody heard: the message that asked for it, and the job.
 
-        Batch's answer was lost, its events are, and the run has not got as far as its worker's first word.
+        The target's answer was lost, its events are, and the run has not got as far as its worker's first word.
         """
         key = self.place()
         self.fault("events", "drop")
-        self.fault("SubmitJob", "reset_after_effect", times=1)
+        self.fault(self.road.start, "reset_after_effect", times=self.road.tries)
         with self.booting(key):
-            body = {"bucket": self.bucket, "key": key}
+            body = self.unversioned(key)
             message = self._delivery(body, self.send(body))
             job = self.wait_for(key, "CLAIMED")
-            self.until(lambda: self.submissions(job["jobId"]), "the start that nobody heard of")
+            self.until(lambda: self.starts(job["jobId"]) or None, "the start that nobody heard of")
+            self.until(lambda: self.fired(self.road.start) == self.road.tries, "the last lost answer")
             self.let_grace_pass(job)
             yield message, job
 
@@ -119,6 +158,49 @@ class Hands(System):
         record["attributes"]["ApproximateReceiveCount"] = "2"
         return event
 
+    def end_told_again(self, key: str) -> None:
+        """Tell of the end of an object's job once more."""
+        job = self.job(key) or {}
+        [run] = self.starts(job["jobId"])
+        source, what = ("aws.batch", "Batch Job") if self.road is BATCH else ("aws.ecs", "ECS Task")
+        self.send({"source": source, "detail-type": f"{what} State Change", "detail": run.detail}, "TrackQueue")
+
+    def stopped(self, job: Item) -> None:
+        """Wait until the job's one run has been told to end, and has."""
+        self.until(
+            lambda: [run.status for run in self.starts(job["jobId"])] in (["FAILED"], ["STOPPED"]), "its run to end"
+        )
+
+    def logged(self, *functions: str) -> None:
+        """Wait until each of the functions has logged something: nobody else would notice if it could not."""
+        for function in functions:
+            self.until(lambda: bool(self.log(function)), f"the log of {function}")  # noqa: B023 - called at once
+
+    # ---- ask the API
+
+    def ask(self, method: str, path: str, expected: int, **request: Any) -> httpx.Response:  # noqa: ANN401 - httpx's
+        """An answer of the API.
+
+        Raises:
+            AssertionError: If its status is another than expected.
+        """
+        with api.client(self.stack) as client:
+            answer = client.request(method, path, **request)
+        assert answer.status_code == expected, f"{method} {path}: {answer.status_code} {answer.text[:80]}"
+        return answer
+
+    def submit(self, **headers: str) -> tuple[str, Item]:
+        """Submit an image job over the API; its object's key, and the request's body."""
+        key = self.place()
+        body = {"imageUrls": [f"s3://{self.bucket}/{key}"], "userId": "user-1"}
+        self.ask("POST", "/process", 202, json=body, headers=headers)
+        return key, body
+
+    def put(self, signed: Item) -> None:
+        """Use a presigned upload."""
+        answer = httpx.put(signed["url"], headers=signed["headers"], content=b"x" * 16, trust_env=False)
+        assert answer.status_code == 200, f"S3 answers {answer.status_code}"
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -126,6 +208,7 @@ class Probe:
 
     name: str
     run: Callable[[Hands], None]
+    road: Road
     claims: frozenset[tuple[str, str]]
 
     def claimed(self, permission: Permission) -> bool:
@@ -136,12 +219,15 @@ class Probe:
 PROBES: Final[list[Probe]] = []
 
 
-def proves(**permissions: Sequence[str]) -> Callable[[Callable[[Hands], None]], Callable[[Hands], None]]:
-    """Make a function a probe, there for these permissions of each function."""
+def proves(
+    road: Road = BATCH, **permissions: Sequence[str]
+) -> Callable[[Callable[[Hands], None]], Callable[[Hands], None]]:
+    """Make a function a probe over a road, there for these permissions of each function."""
 
     def register(run: Callable[[Hands], None]) -> Callable[[Hands], None]:
         claims = frozenset((function, what) for function, whats in permissions.items() for what in whats)
-        PROBES.append(Probe(run.__name__.replace("_", " "), run, claims))
+        over = "" if road is BATCH else f", over {road}"
+        PROBES.append(Probe(run.__name__.replace("_", " ") + over, run, road, claims))
         return run
 
     return register
@@ -151,12 +237,28 @@ START: Final = (
     "batch:SubmitJob on job-queue, job-definition, job",
     "batch:TagResource on job-queue, job-definition, job",
 )
+START_TASK: Final = (
+    "ecs:RunTask on task-definition",
+    "ecs:TagResource on task",
+    "iam:PassRole on TaskRoleArns",
+)
 FIND: Final = ("batch:ListJobs on *", "batch:DescribeJobs on *")
+STOP: Final = "batch:TerminateJob on job"
+STOP_TASK: Final = "ecs:StopTask on task"
 
 
 # ---- messages become jobs -------------------------------------------------------------------------------------------
 
 
+@proves(
+    ECS,
+    dispatch_to_ecs=[
+        "dynamodb:UpdateItem on JobsTable",
+        "dynamodb:PutItem on LanesTable",
+        "dynamodb:UpdateItem on LanesTable",
+        *START_TASK,
+    ],
+)
 @proves(
     sqs_to_batch=[
         "dynamodb:UpdateItem on JobsTable",
@@ -171,18 +273,16 @@ FIND: Final = ("batch:ListJobs on *", "batch:DescribeJobs on *")
         "dynamodb:DeleteItem on LanesTable",
     ],
 )
-def an_upload_becomes_a_completed_job(system: Hands) -> None:
+def what_is_asked_for_becomes_a_completed_job(system: Hands) -> None:
     key = system.upload()
 
     [job] = system.completed(key)
 
-    system.drained("VideoQueue")
+    system.drained()
     system.drained("TrackQueue")
     assert not system.lane().holders, "its slot is still taken"
-    assert len(system.submissions(job["jobId"])) == 1, "it was started twice"
-    # Nothing else would notice if a function could not write its log.
-    system.until(lambda: system.log("SqsToBatchFunction") or None, "the log of sqs_to_batch")
-    system.until(lambda: system.log("TrackJobFunction") or None, "the log of track_job")
+    assert len(system.starts(job["jobId"])) == 1, "it was started twice"
+    system.logged(system.road.dispatcher, "TrackJobFunction")
 
 
 @proves(sqs_to_batch=["dynamodb:GetItem on JobsTable"])
@@ -192,47 +292,72 @@ def an_upload_told_twice_runs_once(system: Hands) -> None:
     system.send(
         {"eventType": "video-uploaded", "video": {"id": "another"}, "s3": {"bucket": system.bucket, "key": key}}
     )
-    system.drained("VideoQueue")
+    system.drained()
 
     system.release(key)
     system.completed(key)
 
 
+@proves(ECS, dispatch_to_ecs=["sqs:ChangeMessageVisibility on EcsQueue"])
 @proves(sqs_to_batch=["dynamodb:DeleteItem on LanesTable", "sqs:ChangeMessageVisibility on VideoQueue"])
 def a_refused_start_is_tried_again_long_before_the_visibility_timeout(system: Hands) -> None:
-    system.fault("SubmitJob", "refuse", times=1)
+    system.fault(system.road.start, "refuse", times=1)
 
     system.completed(system.upload())
 
 
+@proves(
+    ECS,
+    dispatch_to_ecs=[
+        "dynamodb:GetItem on JobsTable",
+        "dynamodb:GetItem on LanesTable",
+        "dynamodb:Query on LanesTable",
+        "dynamodb:DeleteItem on LanesTable",
+    ],
+)
 @proves(sqs_to_batch=["dynamodb:GetItem on LanesTable", "dynamodb:Query on LanesTable"])
 def the_next_message_starts_those_who_wait_beside_a_free_slot(system: Hands) -> None:
-    system.fill_lane()
-    first = system.waiting()
-    system.empty_lane()
+    first = _behind_a_leaked_slot(system)
 
     second = system.upload()
 
     system.completed(first, second)
 
 
+@proves(ECS, dispatch_to_ecs=["ecs:ListTasks on *"])
 @proves(sqs_to_batch=FIND)
 def a_later_delivery_adopts_what_was_started_unnoticed(system: Hands) -> None:
     with system.started_unnoticed() as (message, job):
-        assert system.invoke("SqsToBatchFunction", message) == {"batchItemFailures": []}, "the message is to come back"
+        assert system.invoke(system.road.dispatcher, message) == {"batchItemFailures": []}, (
+            "the message is to come back"
+        )
         _is_adopted(system, job)
 
 
+@proves(ECS, dispatch_to_ecs=["sqs:SendMessage on EcsDeadLetterQueue"])
 @proves(sqs_to_batch=["sqs:SendMessage on VideoDeadLetterQueue"])
 def rubbish_is_dead_lettered(system: Hands) -> None:
     system.send("rubbish")
 
-    _is_dead_lettered(system, "VideoDeadLetterQueue", "INVALID_MESSAGE")
+    _is_dead_lettered(system, system.road.dead_letters, "INVALID_MESSAGE")
+
+
+@proves(ECS, dispatch_to_ecs=[STOP_TASK])
+@proves(sqs_to_batch=[STOP])
+def what_is_cancelled_while_it_is_being_started_is_stopped(system: Hands) -> None:
+    key = system.place()
+    with system.booting(key):
+        with system.target_silent():
+            system.send(system.unversioned(key))
+            job = system.wait_for(key, "CLAIMED")
+            system.ask("DELETE", f"/jobs/{job['jobId']}", 202)
+        system.stopped(job)
 
 
 # ---- jobs end, and others start -------------------------------------------------------------------------------------
 
 
+@proves(ECS, track_job=START_TASK)
 @proves(
     track_job=[
         "dynamodb:GetItem on LanesTable",
@@ -261,12 +386,13 @@ def the_next_job_starts_soon_though_its_start_was_throttled(system: Hands) -> No
     system.completed(first, second)
 
 
+@proves(ECS, track_job=["sqs:SendMessage on EcsDeadLetterQueue"])
 @proves(track_job=["sqs:SendMessage on VideoDeadLetterQueue"])
 def a_job_refused_too_often_is_dead_lettered_when_one_ends(system: Hands) -> None:
     first = system.running()
     second = system.waiting()
     system.leave_a_last_chance()
-    system.fault("SubmitJob", "refuse", times=1)
+    system.fault(system.road.start, "refuse", times=1)
 
     system.release(first)
 
@@ -280,9 +406,25 @@ def a_state_change_that_is_none_is_dead_lettered(system: Hands) -> None:
     _is_dead_lettered(system, "TrackDeadLetterQueue", "INVALID_MESSAGE")
 
 
+@proves(ECS, track_job=[STOP_TASK])
+@proves(track_job=[STOP])
+def what_is_cancelled_while_it_is_started_from_the_waiting_room_is_stopped(system: Hands) -> None:
+    first = system.upload()
+    system.completed(first)
+    system.drained("TrackQueue")
+    second = _behind_a_leaked_slot(system)
+    with system.booting(second):
+        with system.target_silent():
+            system.end_told_again(first)
+            job = system.wait_for(second, "CLAIMED")
+            system.ask("DELETE", f"/jobs/{job['jobId']}", 202)
+        system.stopped(job)
+
+
 # ---- what events missed is repaired ---------------------------------------------------------------------------------
 
 
+@proves(ECS, reconcile_jobs=["ecs:ListTasks on *"])
 @proves(
     reconcile_jobs=[
         "dynamodb:Query on JobsTable/index/byStatus",
@@ -297,6 +439,7 @@ def the_reconciler_adopts_what_was_started_unnoticed(system: Hands) -> None:
         _is_adopted(system, job)
 
 
+@proves(ECS, reconcile_jobs=START_TASK)
 @proves(
     reconcile_jobs=[
         "dynamodb:ConditionCheckItem on JobsTable",
@@ -317,12 +460,25 @@ def the_reconciler_frees_a_leaked_slot_and_starts_who_waits(system: Hands) -> No
     system.completed(key)
 
 
+@proves(ECS, reconcile_jobs=["ecs:DescribeTasks on task", STOP_TASK])
+@proves(reconcile_jobs=[STOP])
+def the_reconciler_stops_what_nobody_stopped(system: Hands) -> None:
+    key = system.running()
+    job = system.job(key) or {}
+    system.want_cancelled(job)
+
+    system.invoke("ReconcileJobsFunction")
+
+    system.stopped(job)
+
+
+@proves(ECS, reconcile_jobs=["sqs:SendMessage on EcsDeadLetterQueue"])
 @proves(reconcile_jobs=["sqs:SendMessage on VideoDeadLetterQueue"])
 def a_job_refused_too_often_is_dead_lettered_by_the_reconciler(system: Hands) -> None:
     system.fill_lane()
     key = system.waiting()
     system.leave_a_last_chance()
-    system.fault("SubmitJob", "refuse", times=1)
+    system.fault(system.road.start, "refuse", times=1)
 
     with contextlib.suppress(AssertionError):  # a refused start is a failure of its run too
         system.invoke("ReconcileJobsFunction")
@@ -341,20 +497,126 @@ def a_failed_run_of_the_reconciler_is_dead_lettered(system: Hands) -> None:
     )
 
     system.until(lambda: system.messages("ReconcileDeadLetterQueue") or None, "the dead letter")
-    system.until(lambda: system.log("ReconcileJobsFunction") or None, "the log of reconcile_jobs")
+    system.logged("ReconcileJobsFunction")
+
+
+# ---- the API --------------------------------------------------------------------------------------------------------
+
+
+@proves(presign_upload=["s3:PutObject on MediaBucket"])
+def a_file_is_uploaded(system: Hands) -> None:
+    wanted = {"filename": "a.jpg", "contentType": "image/jpeg", "kind": "image", "size": 16}
+
+    system.put(system.ask("POST", "/uploads/presign", 200, json=wanted).json())
+
+
+@proves(
+    presign_upload=["s3:ListMultipartUploadParts on MediaBucket", "s3:AbortMultipartUpload on MediaBucket"],
+)
+def an_upload_in_parts_is_looked_at_and_given_up(system: Hands) -> None:
+    wanted = {"filename": "a.mkv", "contentType": "video/x-matroska", "size": 16}
+    begun = system.ask("POST", "/uploads/multipart", 201, json=wanted).json()
+    where = {"key": begun["key"], "uploadId": begun["uploadId"]}
+    signed = system.ask("POST", "/uploads/multipart/parts", 200, json={**where, "parts": [{"partNumber": 1}]}).json()
+    system.put(signed["parts"][0])
+
+    assert system.ask("GET", "/uploads/multipart", 200, params=where).json()["parts"], "its part is not listed"
+    system.ask("DELETE", "/uploads/multipart", 204, params=where)
+
+
+@proves(
+    ECS,
+    submit_job=["dynamodb:PutItem on JobsTable", "sqs:SendMessage on EcsQueue"],
+    get_job=[
+        "dynamodb:GetItem on JobsTable",
+        "dynamodb:Query on JobsTable/index/byStatus, JobsTable/index/byUser, JobsTable/index/byKind",
+        "s3:GetObject on MediaBucket/results, MediaBucket/recordings",
+    ],
+)
+def a_submitted_job_is_completed_and_found(system: Hands) -> None:
+    key, _ = system.submit()
+
+    [job] = system.completed(key)
+
+    shown = system.ask("GET", f"/jobs/{job['jobId']}", 200).json()
+    for link in shown["links"].values():
+        assert httpx.get(link, trust_env=False).status_code == 200, "its result can't be read"
+    for filters in ({"userId": "user-1"}, {"status": "COMPLETED"}, {"kind": "image-processing"}):
+        listed = system.ask("GET", "/jobs", 200, params=filters).json()["jobs"]
+        assert [each["jobId"] for each in listed] == [job["jobId"]], "it isn't listed"
+    system.logged("SubmitJobFunction")
+
+
+@proves(ECS, submit_job=["dynamodb:UpdateItem on JobsTable"])
+def a_request_made_again_is_queued_again(system: Hands) -> None:
+    again = {"Idempotency-Key": str(uuid.uuid4())}
+    key, body = system.submit(**again)
+    [job] = system.completed(key)
+    system.let_it_be_pending(job)
+
+    system.ask("POST", "/process", 202, json=body, headers=again)
+
+
+@proves(ECS, submit_job=["dynamodb:DeleteItem on JobsTable"])
+def what_cannot_be_queued_leaves_nothing_behind(system: Hands) -> None:
+    with system.variables("SubmitJobFunction", QUEUE_URL=system.stack.resource("EcsQueue") + "-gone"):
+        key = system.place()
+        system.ask("POST", "/process", 503, json={"imageUrls": [f"s3://{system.bucket}/{key}"], "userId": "user-1"})
+
+    assert system.job(key) is None, "its record is there"
+
+
+@proves(
+    cancel_job=[
+        "dynamodb:GetItem on JobsTable",
+        "dynamodb:UpdateItem on JobsTable",
+        "dynamodb:UpdateItem on LanesTable",
+        "dynamodb:DeleteItem on LanesTable",
+    ]
+)
+def a_job_that_waits_is_cancelled(system: Hands) -> None:
+    system.fill_lane()
+    job = system.job(system.waiting()) or {}
+
+    system.ask("DELETE", f"/jobs/{job['jobId']}", 200)
+
+    assert system.lane().waiting == 0, "it still counts as waiting"
+
+
+@proves(ECS, cancel_job=[STOP_TASK])
+@proves(cancel_job=[STOP])
+def a_job_that_runs_is_cancelled(system: Hands) -> None:
+    key = system.running()
+    job = system.job(key) or {}
+
+    system.ask("DELETE", f"/jobs/{job['jobId']}", 202)
+
+    system.wait_for(key, "CANCELLED")
+
+
+def _behind_a_leaked_slot(system: Hands) -> str:
+    """Let one wait beside a free slot, as it does where whoever freed that died; its key."""
+    system.fill_lane()
+    key = system.waiting()
+    system.empty_lane()
+    return key
 
 
 def _is_adopted(system: Hands, job: Item) -> None:
-    found = system.job(job["source"]["key"]) or {}
-    started = [run["jobId"] for run in system.submissions(job["jobId"])]
+    [found] = [each for each in system._items() if each["jobId"] == job["jobId"]]
+    started = [run.id for run in system.starts(job["jobId"])]
     assert [found.get("targetId")] == started, "the run was not adopted"
 
 
 def _is_given_up(system: Hands, key: str) -> None:
-    _is_dead_lettered(system, "VideoDeadLetterQueue", "START_REFUSED")
+    _is_dead_lettered(system, system.road.dead_letters, "START_REFUSED")
     system.wait_for(key, "FAILED")
 
 
 def _is_dead_lettered(system: Hands, queue: str, error_type: str) -> None:
     dead = system.until(lambda: system.messages(queue) or None, "the dead letter")
     assert [message["attributes"].get("ErrorType") for message in dead] == [error_type], "another dead letter came"
+
+
+def _written(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

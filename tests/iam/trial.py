@@ -15,7 +15,7 @@ import yaml
 from local.environment import ROOT, STATE
 from local.processes import locked
 from local.stack import STACK_NAME, LocalStack, Say
-from local.workers import JobDefinition
+from local.workers import CLUSTER, TASKS, JobDefinition, TaskDefinition
 from tests.iam.permissions import Permission, Template, without
 from tests.iam.probes import Hands, Probe
 from tests.integration.system import PATIENCE
@@ -24,6 +24,8 @@ FOLDER: Final = STATE / "iam"
 QUEUES: Final = (
     "VideoQueue",
     "VideoDeadLetterQueue",
+    "EcsQueue",
+    "EcsDeadLetterQueue",
     "TrackQueue",
     "TrackDeadLetterQueue",
     "ReconcileDeadLetterQueue",
@@ -69,7 +71,12 @@ class Trial:
         )
         with locked(FOLDER / "session.lock"):
             # The reconciler runs when a probe says so, and not on its schedule in the middle of one.
-            stack = LocalStack(FOLDER, parameters={"ReconcileMinutes": "60"}, definitions={"analyze-video": job})
+            stack = LocalStack(
+                FOLDER,
+                parameters={"ReconcileMinutes": "60", "MaxConcurrentImages": "1"},
+                definitions={"analyze-video": job},
+                tasks={**TASKS, "detect-objects": TaskDefinition(job.command, job.environment, grace=1)},
+            )
             stack.down()  # what a run that was killed left behind
             ledger.unlink(missing_ok=True)
             with stack.running(say):
@@ -86,7 +93,7 @@ class Trial:
 
     def run(self, probe: Probe, patience: float = PATIENCE) -> Outcome:
         """Run a probe; `clear` afterwards. `patience` is how many seconds each of its steps may take."""
-        system = Hands(self._stack, self._gates, self._ledger, patience)
+        system = Hands(self._stack, self._gates, self._ledger, probe.road, patience)
         began = time.monotonic()
         try:
             probe.run(system)
@@ -109,12 +116,16 @@ class Trial:
 
     def _sweep(self, system: Hands) -> bool:
         """Whether there was anything to sweep."""
-        batch, sqs, dynamodb = (self._stack.client(name) for name in ("batch", "sqs", "dynamodb"))
+        batch, ecs, sqs, dynamodb = (self._stack.client(name) for name in ("batch", "ecs", "sqs", "dynamodb"))
         found = False
         for job in system.compute("GET", "/_compute/jobs?limit=1000")["jobs"]:
             if job["status"] not in {"SUCCEEDED", "FAILED"}:
                 found = True
                 batch.terminate_job(jobId=job["jobId"], reason="the probe has ended")
+        for task in system.compute("GET", "/_compute/tasks?limit=1000")["tasks"]:
+            if task["lastStatus"] != "STOPPED":
+                found = True
+                ecs.stop_task(cluster=CLUSTER, task=task["taskArn"], reason="the probe has ended")
         for queue in QUEUES:
             url = self._stack.resource(queue)
             names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
