@@ -98,9 +98,10 @@ class Ecs(Service):
         cluster = str(request.get("cluster", DEFAULT_CLUSTER)).rpartition("/")[2]
         match operation:
             case "RunTask":
-                definition = self._definition(str(request.get("taskDefinition")))
-                needed = [Grant(action, (self._arn_of(definition),))]
-                if definition.task_role_arn:
+                given = str(request.get("taskDefinition"))
+                definition = self._found(given)
+                needed = [Grant(action, (self._arn_of(definition.revision if definition else given),))]
+                if definition and definition.task_role_arn:
                     needed.append(Grant("iam:PassRole", (definition.task_role_arn,)))
                 if request.get("tags"):
                     needed.append(Grant("ecs:TagResource", (self._config.arn(f"task/{cluster}/*", "ecs"),)))
@@ -220,7 +221,7 @@ class Ecs(Service):
             **({"startedBy": started_by} if started_by else {}),
             "tags": [*request.get("tags", ()), *managed],
             "taskArn": arn,
-            "taskDefinitionArn": self._arn_of(definition),
+            "taskDefinitionArn": self._arn_of(definition.revision),
             "version": 1,
         }
         own = {
@@ -314,15 +315,19 @@ class Ecs(Service):
         return cluster
 
     def _definition(self, given: str) -> TaskDefinition:
-        text = given.rpartition(":task-definition/")[2]
-        definition = self._config.task_definitions.get(text.partition(":")[0])
-        known = {definition.name, definition.revision} if definition else set()
-        if definition and given in {*known, *(self._config.arn(f"task-definition/{each}", "ecs") for each in known)}:
-            return definition
-        raise ClientError("TaskDefinition not found.")
+        definition = self._found(given)
+        if definition is None:
+            raise ClientError("TaskDefinition not found.")
+        return definition
 
-    def _arn_of(self, definition: TaskDefinition) -> str:
-        return self._config.arn(f"task-definition/{definition.revision}", "ecs")
+    def _found(self, given: str) -> TaskDefinition | None:
+        family = given.rpartition(":task-definition/")[2].partition(":")[0]
+        definition = self._config.task_definitions.get(family)
+        known = {definition.name, definition.revision} if definition else set()
+        return definition if given in {*known, *map(self._arn_of, known)} else None
+
+    def _arn_of(self, definition: str) -> str:
+        return definition if definition.startswith("arn:") else self._config.arn(f"task-definition/{definition}", "ecs")
 
     def _task_arn(self, cluster: str, given: str, *, check: bool = False) -> str:
         if check and not TASK_ID.fullmatch(given.rpartition("/")[2]):

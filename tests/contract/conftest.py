@@ -1,10 +1,17 @@
-"""A running Batch stand-in for the tests that leave it as it is."""
+"""The stand-in for Batch and ECS, alone and beside the emulator."""
 
+import json
+import os
+import socket
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
 
-from tests.contract.standin import StandIn
+from tests.contract.standin import CLUSTER, QUEUE, REPOSITORY, Bus, StandIn, free_port, until
 
 
 @pytest.fixture(scope="module")
@@ -13,3 +20,67 @@ def standin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
     running = StandIn(tmp_path_factory.mktemp("compute")).start()
     yield running
     running.end()
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[StandIn]:
+    """One to kill."""
+    running = StandIn(tmp_path / "compute").start()
+    yield running
+    if running.process and running.process.poll() is None:
+        running.end()
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """MiniStack, with IAM enforced."""
+    port = free_port()
+    home = tmp_path_factory.mktemp("emulator")
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(home), "GATEWAY_PORT": str(port)}
+    environment |= {"AUTH": "true", "BIND_HOST": "127.0.0.1", "IOT_MTLS_ENABLED": "0"}
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [REPOSITORY / ".venvs/emulator/bin/ministack"], env=environment, cwd=home, stdout=log, stderr=log
+        )
+    until(lambda: _listens(port))
+    yield f"http://127.0.0.1:{port}"
+    process.terminate()
+    process.wait(10)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture(scope="module")
+def guarded(emulator: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
+    """One that asks the emulator who may do what, and sends it events."""
+    running = StandIn(tmp_path_factory.mktemp("guarded"), emulator).start()
+    yield running
+    running.end()
+
+
+@pytest.fixture(scope="module")
+def wired(emulator: str, guarded: StandIn) -> Bus:
+    """One queue for all, and a rule a service: a new rule may take a second to be seen."""
+    credentials: Any = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+    sqs = boto3.client("sqs", endpoint_url=emulator, **credentials)
+    events = boto3.client("events", endpoint_url=emulator, **credentials)
+    queue = sqs.create_queue(QueueName="changes")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    patterns = {
+        "jobs": {"source": ["aws.batch"], "detail": {"jobQueue": [{"suffix": QUEUE}]}},
+        "tasks": {"source": ["aws.ecs"], "detail": {"clusterArn": [{"suffix": f"cluster/{CLUSTER}"}]}},
+    }
+    for name, pattern in patterns.items():
+        events.put_rule(Name=name, EventPattern=json.dumps(pattern))
+        events.put_targets(Rule=name, Targets=[{"Id": "1", "Arn": arn}])
+    return Bus(guarded, sqs, queue)
+
+
+@pytest.fixture
+def bus(wired: Bus) -> Iterator[Bus]:
+    """`wired`, without faults afterwards."""
+    yield wired
+    wired.standin.ask("/_compute/faults", "DELETE")

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import httpx
+import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
     from mypy_boto3_batch import BatchClient
@@ -156,3 +159,63 @@ def until[T](done: Callable[[], T | None], seconds: float = 30) -> T:
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.01)
     return result
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def refused(call: Callable[[], Any]) -> tuple[str, str]:
+    """The code and message of the error that a call ends in."""
+    with pytest.raises(ClientError) as caught:
+        call()
+    error = caught.value.response["Error"]
+    return error["Code"], error["Message"]
+
+
+@dataclass
+class Bus:
+    """A queue that a rule sends state changes to, and the stand-in that makes them."""
+
+    standin: StandIn
+    sqs: Any
+    queue: str
+
+    def received(self, run_id: str, count: int) -> list[Json]:
+        """The next `count` events of a job or a task, in order of arrival."""
+        found: list[Json] = []
+
+        def look() -> bool:
+            answer = self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10)
+            for message in answer.get("Messages", ()):
+                self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
+                event = json.loads(message["Body"])
+                if event["resources"][0].endswith(f"/{run_id}"):
+                    found.append(event)
+            return len(found) >= count
+
+        until(look)
+        return found
+
+
+def role(emulator: str, name: str, *statements: dict[str, Any]) -> tuple[str, str, str]:
+    """The credentials of a role that may do what the statements say."""
+    root: Any = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+    iam = boto3.client("iam", endpoint_url=emulator, **root)
+    trust = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
+    arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(_policy(trust)))["Role"]["Arn"]
+    if statements:
+        iam.put_role_policy(RoleName=name, PolicyName="it", PolicyDocument=json.dumps(_policy(*statements)))
+    sts = boto3.client("sts", endpoint_url=emulator, **root)
+    given = sts.assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
+    return given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"]
+
+
+def allowing(action: str, *resources: str) -> dict[str, Any]:
+    """A statement that allows it."""
+    return {"Effect": "Allow", "Action": action, "Resource": list(resources)}
+
+
+def _policy(*statements: dict[str, Any]) -> dict[str, Any]:
+    return {"Version": "2012-10-17", "Statement": list(statements)}

@@ -1,13 +1,9 @@
-"""The local stand-in for AWS Batch answers as AWS does, runs jobs for real, and loses none."""
+"""The local stand-in answers as AWS Batch does, runs jobs for real, and loses none."""
 
-import json
 import os
 import signal
-import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -17,49 +13,28 @@ import boto3
 import httpx
 import pytest
 from botocore.config import Config
-from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import HTTPClientError
 from botocore.session import Session
 from botocore.validate import ParamValidator
 
-from tests.contract.standin import QUEUE, REPOSITORY, RETRIES, SIGNED, Job, Json, StandIn, client_of, until
+from tests.contract.standin import (
+    QUEUE,
+    REPOSITORY,
+    RETRIES,
+    SIGNED,
+    Bus,
+    Job,
+    Json,
+    StandIn,
+    allowing,
+    client_of,
+    free_port,
+    refused,
+    role,
+    until,
+)
 
 ACCOUNT = "arn:aws:batch:us-east-1:000000000000"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[StandIn]:
-    """One to kill."""
-    running = StandIn(tmp_path / "compute").start()
-    yield running
-    if running.process and running.process.poll() is None:
-        running.end()
-
-
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """MiniStack, with IAM enforced."""
-    port = free_port()
-    home = tmp_path_factory.mktemp("emulator")
-    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(home), "GATEWAY_PORT": str(port)}
-    environment |= {"AUTH": "true", "BIND_HOST": "127.0.0.1", "IOT_MTLS_ENABLED": "0"}
-    with (home / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [REPOSITORY / ".venvs/emulator/bin/ministack"], env=environment, cwd=home, stdout=log, stderr=log
-        )
-    until(lambda: _listens(port))
-    yield f"http://127.0.0.1:{port}"
-    process.terminate()
-    process.wait(10)
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def submit(standin: StandIn, script: str = "true", name: str = "a-job", **members: Json) -> str:
@@ -84,14 +59,6 @@ def reached(standin: StandIn, job_id: str, *statuses: str) -> Job:
 
 def ended(standin: StandIn, job_id: str) -> Job:
     return reached(standin, job_id, "SUCCEEDED", "FAILED")
-
-
-def refused(call: Callable[[], Any]) -> tuple[str, str]:
-    """The code and message of the error that a call ends in."""
-    with pytest.raises(ClientError) as caught:
-        call()
-    error = caught.value.response["Error"]
-    return error["Code"], error["Message"]
 
 
 # ---- SubmitJob -------------------------------------------------------------------------------------------------
@@ -589,58 +556,6 @@ def test_faults_on_request(standin: StandIn, mode: str, raised: str | type[Excep
 # ---- events ----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def guarded(emulator: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
-    running = StandIn(tmp_path_factory.mktemp("guarded"), emulator).start()
-    yield running
-    running.end()
-
-
-@dataclass
-class Bus:
-    """A queue that a rule sends Batch's state changes to, and the stand-in that makes them."""
-
-    standin: StandIn
-    sqs: Any
-    queue: str
-
-    def received(self, job_id: str, count: int) -> list[Job]:
-        """The next `count` events of a job, in order of arrival."""
-        found: list[Job] = []
-
-        def look() -> bool:
-            answer = self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10)
-            for message in answer.get("Messages", ()):
-                self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
-                event = json.loads(message["Body"])
-                if event["detail"]["jobId"] == job_id:
-                    found.append(event)
-            return len(found) >= count
-
-        until(look)
-        return found
-
-
-@pytest.fixture(scope="module")
-def wired(emulator: str, guarded: StandIn) -> Bus:
-    """One rule and queue for all: a new rule may take a second to be seen."""
-    credentials: Any = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
-    sqs = boto3.client("sqs", endpoint_url=emulator, **credentials)
-    events = boto3.client("events", endpoint_url=emulator, **credentials)
-    queue = sqs.create_queue(QueueName="changes")["QueueUrl"]
-    pattern = {"source": ["aws.batch"], "detail": {"jobQueue": [{"suffix": QUEUE}]}}
-    events.put_rule(Name="changes", EventPattern=json.dumps(pattern))
-    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    events.put_targets(Rule="changes", Targets=[{"Id": "1", "Arn": arn}])
-    return Bus(guarded, sqs, queue)
-
-
-@pytest.fixture
-def bus(wired: Bus) -> Iterator[Bus]:
-    yield wired
-    wired.standin.ask("/_compute/faults", "DELETE")
-
-
 LIFE = ["PENDING", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED"]
 
 
@@ -721,25 +636,8 @@ def test_clearing_faults_lets_held_events_go(bus: Bus) -> None:
 # ---- who may ---------------------------------------------------------------------------------------------------
 
 
-def role(emulator: str, name: str, *statements: dict[str, Any]) -> tuple[str, str, str]:
-    """The credentials of a role that may do what the statements say."""
-    root: Any = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
-    iam = boto3.client("iam", endpoint_url=emulator, **root)
-    trust = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
-    arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(_policy(trust)))["Role"]["Arn"]
-    if statements:
-        iam.put_role_policy(RoleName=name, PolicyName="it", PolicyDocument=json.dumps(_policy(*statements)))
-    sts = boto3.client("sts", endpoint_url=emulator, **root)
-    given = sts.assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
-    return given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"]
-
-
-def _policy(*statements: dict[str, Any]) -> dict[str, Any]:
-    return {"Version": "2012-10-17", "Statement": list(statements)}
-
-
 def allow(action: str, *resources: str) -> dict[str, Any]:
-    return {"Effect": "Allow", "Action": f"batch:{action}", "Resource": list(resources)}
+    return allowing(f"batch:{action}", *resources)
 
 
 ON_QUEUE, ON_DEFINITION = f"{ACCOUNT}:job-queue/parked", f"{ACCOUNT}:job-definition/shell"
