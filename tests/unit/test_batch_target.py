@@ -12,6 +12,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
+    ClientError,
     ConnectionClosedError,
     ConnectTimeoutError,
     EndpointConnectionError,
@@ -322,6 +323,27 @@ def test_nothing_to_describe_asks_nothing(batch: At) -> None:
 def test_what_batch_has_forgotten_is_left_out(batch: At) -> None:
     with serving(Reply(body={"jobs": [described("b2")]})) as endpoint:
         assert [run.target_id for run in batch(endpoint).describe(["b1", "b2"])] == ["b2"]
+
+
+# ---- stop -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_terminated_whatever_its_state(batch: At) -> None:
+    with serving(Reply()) as endpoint:
+        batch(endpoint).stop("b1")
+    ((path, body),) = endpoint.asked
+    assert (path, body["jobId"], bool(body["reason"])) == ("/v1/terminatejob", "b1", True)
+
+
+def test_stopping_a_run_that_batch_does_not_know_does_nothing(batch: At) -> None:
+    with serving(error(400, "ClientException")) as endpoint:
+        batch(endpoint).stop("b1")
+
+
+@pytest.mark.parametrize("code", ["AccessDeniedException", "ServerException"])
+def test_a_stop_that_fails_says_so(code: str, batch: At) -> None:
+    with serving(error(403, code)) as endpoint, pytest.raises(ClientError, match=code):
+        batch(endpoint).stop("b1")
 
 
 # ---- run_of ---------------------------------------------------------------------------------------------------------

@@ -8,10 +8,29 @@ from typing import cast
 
 import pytest
 
-from switchyard.errors import Contended, InvalidMessage, SourceNotAllowed, StartRefused, StartThrottled
+from switchyard.errors import (
+    Contended,
+    InvalidMessage,
+    KindNotConfigured,
+    SourceNotAllowed,
+    StartRefused,
+    StartThrottled,
+    UrlRefused,
+)
 from switchyard.jobs import HOLDING_SLOT, TERMINAL, TRANSITIONS, Status, TargetSpec
 from switchyard.messages import Envelope, VideoWork
+from switchyard.names import legal_name
 from switchyard.settings import SqsToBatchSettings
+from switchyard.tasks import (
+    KINDS,
+    MAX_FILENAME_LENGTH,
+    MAX_IMAGES,
+    MAX_METADATA_BYTES,
+    MAX_REQUEST_BYTES,
+    TaskWork,
+)
+from switchyard.urls import MAX_URL_LENGTH
+from tests.fakes.resolver import resolving
 
 DOCS = Path(__file__).parents[2] / "docs"
 EVENTS = DOCS.parent / "events"
@@ -19,7 +38,7 @@ EVENTS = DOCS.parent / "events"
 # ---- messages.md ----------------------------------------------------------------------------------------------------
 
 MESSAGES = (DOCS / "messages.md").read_text()
-EXAMPLES: list[tuple[str, str]] = re.findall(r"```json\n(.*?)```\n> (.*?)\n", MESSAGES, re.DOTALL)
+VIDEO, TASKS = MESSAGES.split("## Job messages\n")
 WORK = VideoWork(
     "video",
     TargetSpec("batch", "queue", "definition"),
@@ -28,39 +47,84 @@ WORK = VideoWork(
 )
 
 
-def described(body: str) -> str:
+TASK_WORK = TaskWork("switchyard-media", "cluster", dict.fromkeys(KINDS, "definition"))
+ID = "the message"
+
+
+def examples(part: str) -> list[tuple[str, str]]:
+    """The messages of a part of the page, each with what stands below it."""
+    found: list[tuple[str, str]] = re.findall(r"```json\n(.*?)```\n> (.*?)\n", part, re.DOTALL)
+    return found
+
+
+def described(body: str, work: VideoWork | TaskWork) -> str:
     """What the page should say below a message, in the page's own words."""
-    parsed = WORK.parse(body, Envelope("the message", datetime.now(UTC)))
+    with resolving():
+        parsed = work.parse(body, Envelope(ID, datetime.now(UTC)))
     for request in parsed.requests:
         source = request.source
-        version = "of the message" if source.version == "the message" else f"`{source.version}`"
-        return f"job `{request.job_id}` · key `{source.key}` · version {version}"
+        job = "job of the message" if request.job_id == legal_name(ID) else f"job `{request.job_id}`"
+        about = f"key `{source.key}`" if source.is_object else f"kind `{request.kind}` · lane `{request.lane}`"
+        version = "of the message" if source.version == ID else f"`{source.version}`"
+        return f"{job} · {about} · version {version}"
     for rejected in parsed.rejected:
         return f"`{rejected.error.code}`: {rejected.error}"
     return "nothing to do"
 
 
 def test_every_json_block_is_followed_by_what_it_means() -> None:
-    assert len(EXAMPLES) == MESSAGES.count("```json")
+    assert len(examples(MESSAGES)) == MESSAGES.count("```json")
 
 
-@pytest.mark.parametrize(("body", "meaning"), EXAMPLES, ids=[meaning[:40] for _, meaning in EXAMPLES])
+@pytest.mark.parametrize(("body", "meaning"), examples(VIDEO), ids=[meaning[:40] for _, meaning in examples(VIDEO)])
 def test_a_message_means_what_the_page_says(body: str, meaning: str) -> None:
     # A reason that lists alternatives is cut short on the page.
-    assert described(body).split("; expected")[0] == meaning
+    assert described(body, WORK).split("; expected")[0] == meaning
+
+
+@pytest.mark.parametrize(("body", "meaning"), examples(TASKS), ids=[meaning[:40] for _, meaning in examples(TASKS)])
+def test_a_job_message_means_what_the_page_says(body: str, meaning: str) -> None:
+    assert described(body, TASK_WORK) == meaning
+
+
+def test_the_table_of_kinds_is_that_of_the_code() -> None:
+    told = re.findall(r"^\| `([a-z-]+)` \| `(\w+)` \| .* \| `([a-z]+)` \|$", TASKS, re.MULTILINE)
+    assert told == [(name, kind.field, kind.lane) for name, kind in KINDS.items()]
+
+
+def test_the_page_names_the_limits_of_job_messages() -> None:
+    for limit in (
+        f"1 to {MAX_IMAGES:,} URLs",
+        f"{MAX_URL_LENGTH:,} characters",
+        f"1 to {MAX_FILENAME_LENGTH} characters",
+        f"{MAX_METADATA_BYTES // 1024} KiB as JSON",
+        f"{MAX_REQUEST_BYTES // 1024} KiB as JSON",
+    ):
+        assert limit in TASKS
 
 
 def test_every_example_is_valid_json() -> None:
-    assert all(json.loads(body) for body, _ in EXAMPLES)
+    assert all(json.loads(body) for body, _ in examples(MESSAGES))
 
 
 def test_every_event_is_named_on_the_page() -> None:
-    accepted = {path.stem for path in EVENTS.glob("sqs_to_batch/*.json")} - {"rubbish", "mixed_batch"}
+    accepted = {
+        path.stem for function in ("sqs_to_batch", "dispatch_to_ecs") for path in EVENTS.glob(f"{function}/*.json")
+    }
+    accepted -= {"rubbish", "mixed_batch"}
     assert {name for name in accepted if f"`{name}`" not in MESSAGES} == set()
 
 
 def test_every_error_type_of_the_dead_letter_queue_is_in_the_table() -> None:
-    reasons = (InvalidMessage, SourceNotAllowed, StartRefused, StartThrottled, Contended)
+    reasons = (
+        InvalidMessage,
+        SourceNotAllowed,
+        UrlRefused,
+        KindNotConfigured,
+        StartRefused,
+        StartThrottled,
+        Contended,
+    )
     assert re.findall(r"^\| `([A-Z_]+)` \|", MESSAGES, re.MULTILINE) == [error.code for error in reasons]
 
 
@@ -111,6 +175,9 @@ def test_the_table_of_statuses_says_which_are_final() -> None:
 
 def test_every_error_code_of_a_run_is_explained() -> None:
     package = DOCS.parent / "layers" / "switchyard" / "switchyard"
-    source = "".join((package / name).read_text() for name in ("targets/batch.py", "reconcile.py"))
+    source = "".join(
+        (package / name).read_text()
+        for name in ("targets/batch.py", "targets/ecs.py", "targets/contract.py", "reconcile.py")
+    )
     explained = {code for codes, _ in rows("Why a job failed") for code in re.findall("[A-Z_]+", codes)}
     assert set(re.findall(r'JobError\("([A-Z_]+)"', source)) <= explained

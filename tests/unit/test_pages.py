@@ -217,7 +217,9 @@ def test_the_picture_names_every_module() -> None:
 
 @pytest.mark.parametrize("module", sorted(_modules()))
 def test_imports_point_downwards(module: str) -> None:
-    ours = {name.removeprefix("switchyard.") for name in _imports(_modules()[module])} & set(_picture())
+    prefix = "switchyard."  # our `http` is not the library's
+    imports = {name.removeprefix(prefix) for name in _imports(_modules()[module]) if name.startswith(prefix)}
+    ours = imports & set(_picture())
     assert {name for name in ours if _picture()[name] <= _picture()[module]} == set()
     if module == "worker":
         assert ours == set()

@@ -6,7 +6,7 @@ The API builds and reads the same messages as the queue's function, so what one 
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from switchyard.errors import InvalidMessage, KindNotConfigured, PermanentError, UrlRefused
@@ -41,7 +41,7 @@ class TaskWork:
     def parse(self, body: str, envelope: Envelope) -> Parsed:
         """Reads a job message, and looks up the host of a URL to record from. Never raises for what the body holds."""
         try:
-            return Parsed(requests=[self._request(decode(body), envelope)])
+            return Parsed(requests=[self._request(*_unwrapped(decode(body), envelope))])
         except PermanentError as error:
             return Parsed(rejected=[Rejected(error, body)])
 
@@ -83,6 +83,14 @@ class TaskKind:
     definition: str
     limit: str
     read: Callable[[Mapping[str, Any], TaskWork], Mapping[str, Any]]
+
+
+def _unwrapped(message: Mapping[str, Any], envelope: Envelope) -> tuple[Mapping[str, Any], Envelope]:
+    """What an asynchronous invocation was for, out of the record that Lambda writes when it has failed for good."""
+    match message:
+        case {"requestPayload": dict(payload), "requestContext": {"requestId": str(request_id)}}:
+            return payload, replace(envelope, message_id=request_id)
+    return message, envelope
 
 
 def _kind_of(message: Mapping[str, Any]) -> str:
