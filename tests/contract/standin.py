@@ -60,6 +60,7 @@ SETTINGS: dict[str, Any] = {
         },
         "idle": {"command": ["sleep", "600"], "stopTimeout": 0.3},
         "missing": {"command": ["/no/such/program"]},
+        **{f"exits-{code}": {"command": ["sh", "-c", f"exit {code}"]} for code in (0, 9, 65)},
         "trusted": {"command": ["true"], "taskRoleArn": TASK_ROLE},
     },
 }
