@@ -232,3 +232,39 @@ def test_the_sizes_of_parts_are_those_of_the_code() -> None:
 
 def test_the_statuses_are_those_of_the_code() -> None:
     assert SCHEMAS["Job"]["properties"]["status"]["enum"] == list(Status)
+
+
+# ---- docs/api.md ----------------------------------------------------------------------------------------------------
+
+PAGE: Final = (ROOT / "docs" / "api.md").read_text()
+CODES: Final = re.findall(r"^\| (\d{3}) \| `([A-Z_]+)` \|", PAGE, re.MULTILINE)
+ALL_CODES: Final = re.compile(r"`([A-Z]+_[A-Z_]+|INTERNAL|UNAVAILABLE|FORBIDDEN)`")
+
+
+@every_operation
+def test_the_page_shows_every_route_with_curl(route: str) -> None:
+    path = route.partition(" ")[2].replace("{jobId}", "6f1c2a34-5b6d-4e7f-8a90-b1c2d3e4f506")
+    assert re.search(rf'curl [^\n]*"\$API{re.escape(path)}"', PAGE)
+
+
+def test_the_page_explains_every_error_of_the_document() -> None:
+    documented = set(ALL_CODES.findall(json.dumps(OPERATIONS) + json.dumps(DOCUMENT["components"]["responses"])))
+    # Our functions' own answer to a method that no route has, which API Gateway never lets through to them.
+    assert {code for _, code in CODES} == documented | {"METHOD_NOT_ALLOWED"}
+
+
+def test_the_page_gives_every_error_a_status_that_the_document_has() -> None:
+    described = {
+        (status, code)
+        for route in OPERATIONS
+        for status, response in responses(route).items()
+        for code in ALL_CODES.findall(response["description"])
+    }
+    assert described <= set(CODES)
+
+
+def test_every_error_that_the_code_gives_is_explained() -> None:
+    files = [*ROOT.glob("layers/switchyard/switchyard/*.py"), *ROOT.glob("functions/*/app.py")]
+    given = {pair for path in files for pair in re.findall(r'\((\d{3}), "([A-Z_]+)"', path.read_text())}
+    assert given
+    assert given <= set(CODES)
