@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -102,8 +103,8 @@ class Presentation:
             "status": record.get("status"),
             "imageCount": _image_count(record, result),
             "detections": self._detections(result, files),
-            "progress": record.get("progress"),
-            "error": record.get("error"),
+            "progress": _object(record.get("progress")),
+            "error": _error(record),
             "result": {name: value for name, value in result.items() if name not in _INTERNAL} or None,
             "links": {name: self._link(key) for name, key in files.items()} or None,
             "metadata": _parsed(record.get("metadata")),
@@ -132,7 +133,7 @@ class Presentation:
                 raise
             logger.warning("a file of a result is missing", key=key, error_type=error.response["Error"]["Code"])
             return {}
-        with answer["Body"] as body:
+        with closing(answer["Body"]) as body:  # its own context manager gives the stream that counts nothing
             if answer["ContentLength"] > _MAX_DETECTIONS:
                 return {}
             return _parsed(body.read()) or {}
@@ -163,8 +164,11 @@ _INTERNAL = frozenset({"runId", "detections"})
 
 
 def _result(record: Record) -> Record:
-    result = record.get("result")
-    return result if isinstance(result, dict) else {}
+    return _object(record.get("result")) or {}
+
+
+def _object(value: object) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else None
 
 
 def _files(record: Record) -> dict[str, str]:
@@ -180,22 +184,28 @@ def _files(record: Record) -> dict[str, str]:
 
 
 def _image_count(record: Record, result: Record) -> int | None:
-    counted = result.get("imageCount")
-    if isinstance(counted, int):
-        return counted
-    if record.get("kind") != "image-processing":
-        return None
-    request = _parsed(record.get("request")) or {}
-    return len(request.get("input", {}).get("imageUrls", ())) or None
+    match result.get("imageCount"):
+        case int(counted) if counted > 0 and counted is not True:
+            return counted
+    match _parsed(record.get("request")) if record.get("kind") == "image-processing" else None:
+        case {"input": {"imageUrls": [_, *_] as urls}}:
+            return len(urls)
+    return None
+
+
+def _error(record: Record) -> dict[str, str] | None:
+    match record.get("error"):
+        case {"code": str(code), "message": str(message)}:
+            return {"code": code, "message": message}
+    return None
 
 
 def _parsed(text: object) -> dict[str, Any] | None:
     """A JSON object; None for anything else."""
     try:
-        value = json.loads(text) if isinstance(text, str | bytes) else None
+        return _object(json.loads(text)) if isinstance(text, str | bytes) else None
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
 
 
 # ---- a list ---------------------------------------------------------------------------------------------------------

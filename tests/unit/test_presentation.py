@@ -1,0 +1,502 @@
+"""GET /jobs/{jobId} and GET /jobs: what a job looks like, to whom, and when there is nothing new to tell."""
+
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+from boto3.dynamodb.types import TypeSerializer
+from botocore.exceptions import ClientError
+from botocore.response import StreamingBody
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from switchyard import clients
+from switchyard.http import Api
+from switchyard.jobs import Status
+from switchyard.presentation import Presentation, document
+from switchyard.records import Records
+from tests.conftest import Aws
+from tests.rest import Answer, ask
+from tests.strategies import anything
+from tests.world import Time
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+GET, LIST = "GET /jobs/{jobId}", "GET /jobs"
+BUCKET = "media"
+MOMENT = "2026-11-22T18:36:54.123Z"
+LIFETIME = timedelta(minutes=15)
+DETECTIONS = [
+    {
+        "imageUrl": "s3://media/a.jpg",
+        "imageIndex": 0,
+        "detections": [{"label": "car", "confidence": 0.95, "bbox": [100, 150, 500, 400]}],
+        "detectionCount": 1,
+    },
+    {"imageUrl": "s3://media/b.jpg", "imageIndex": 1, "error": {"code": "NOT_AN_IMAGE", "message": "it is damaged"}},
+]
+
+
+@cache
+def s3_client() -> "S3Client":
+    return clients.s3()
+
+
+@dataclass
+class Showing:
+    """The routes over one moto account."""
+
+    aws: Aws
+    s3: Any = None
+
+    def ask(self, route: str, **more: Any) -> Answer:  # noqa: ANN401 - as `event`
+        shown = Presentation(
+            Records(self.aws.dynamodb, self.aws.jobs_table), lambda: self.s3 or s3_client(), BUCKET, LIFETIME
+        )
+        return ask(Api({GET: shown.job, LIST: shown.jobs, "GET /openapi.json": document}), route, **more)
+
+    def get(self, job_id: str = "a", **more: Any) -> Answer:  # noqa: ANN401 - as `event`
+        return self.ask(GET, path={"jobId": job_id}, **more)
+
+    def put(self, **attributes: Any) -> None:  # noqa: ANN401 - any attribute
+        """A job as its item is, the rest of it as usual."""
+        row = {
+            "jobId": "a",
+            "kind": "image-processing",
+            "status": "RUNNING",
+            "createdAt": MOMENT,
+            "updatedAt": MOMENT,
+        } | attributes
+        # As workers write it, whose clients know no binary fractions.
+        exact = json.loads(json.dumps(row), parse_float=Decimal)
+        self.aws.dynamodb.put_item(TableName=self.aws.jobs_table, Item=TypeSerializer().serialize(exact)["M"])
+
+
+@pytest.fixture
+def showing(aws: Aws) -> Showing:
+    s3_client().create_bucket(Bucket=BUCKET)
+    return Showing(aws)
+
+
+# ---- a job -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_that_has_not_begun_shows_what_there_is(showing: Showing) -> None:
+    showing.put(status="PENDING")
+    assert showing.get().body == {
+        "jobId": "a",
+        "kind": "image-processing",
+        "status": "PENDING",
+        "createdAt": MOMENT,
+        "updatedAt": MOMENT,
+    }
+
+
+def test_a_finished_job_shows_it_all(showing: Showing) -> None:
+    showing.put(
+        status="COMPLETED",
+        userId="ada",
+        metadata='{"threshold":0.1,"count":3}',
+        progress={"percent": 100, "message": "done"},
+        result={
+            "prefix": "results/a/",
+            "files": [],
+            "runId": "run",
+            "detections": DETECTIONS,
+            "imageCount": 2,
+            "detectionCount": 1,
+            "failedCount": 1,
+        },
+        startedAt=MOMENT,
+        endedAt=MOMENT,
+    )
+    assert showing.get().body == {
+        "jobId": "a",
+        "kind": "image-processing",
+        "status": "COMPLETED",
+        "imageCount": 2,
+        "detections": DETECTIONS,
+        "progress": {"percent": 100, "message": "done"},
+        "result": {
+            "prefix": "results/a/",
+            "files": [],
+            "imageCount": 2,
+            "detectionCount": 1,
+            "failedCount": 1,
+        },
+        "metadata": {"threshold": 0.1, "count": 3},
+        "userId": "ada",
+        "createdAt": MOMENT,
+        "updatedAt": MOMENT,
+        "startedAt": MOMENT,
+        "endedAt": MOMENT,
+    }
+
+
+def test_whole_numbers_stay_whole(showing: Showing) -> None:
+    showing.put(result={"detections": DETECTIONS})
+    shown = json.dumps(showing.get().body["detections"])
+    assert "[100, 150, 500, 400]" in shown
+    assert "0.95" in shown
+
+
+def test_an_error_is_shown(showing: Showing) -> None:
+    showing.put(status="FAILED", error={"code": "NOT_A_VIDEO", "message": "it is damaged"})
+    assert showing.get().body["error"] == {"code": "NOT_A_VIDEO", "message": "it is damaged"}
+
+
+def test_images_are_counted_before_there_is_a_result(showing: Showing) -> None:
+    showing.put(request='{"input":{"imageUrls":["s3://media/a.jpg","s3://media/b.jpg"]}}')
+    assert showing.get().body["imageCount"] == 2
+
+
+@pytest.mark.parametrize("status", ["CLAIMED", "SUBMITTED", "RUNNING"])
+def test_a_job_that_is_being_cancelled_says_so(showing: Showing, status: str) -> None:
+    showing.put(status=status, cancelRequestedAt=MOMENT)
+    assert showing.get().body["cancelRequested"] is True
+
+
+@pytest.mark.parametrize("status", ["COMPLETED", "CANCELLED"])
+def test_a_job_that_has_ended_is_not_being_cancelled(showing: Showing, status: str) -> None:
+    showing.put(status=status, cancelRequestedAt=MOMENT)
+    assert "cancelRequested" not in showing.get().body
+
+
+def test_nothing_of_the_protocol_is_shown(showing: Showing) -> None:
+    showing.put(fence=3, targetId="t", runId="r", fingerprint="f", source={"bucket": "media"}, request="{}", ttl=1)
+    assert set(showing.get().body) == {"jobId", "kind", "status", "createdAt", "updatedAt"}
+
+
+scalars = st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.text(max_size=20)
+json_values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(min_size=1, max_size=9), inner, max_size=5),
+    max_leaves=10,
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "result": json_values
+            | st.fixed_dictionaries(
+                {},
+                optional={
+                    "prefix": json_values,
+                    "files": json_values,
+                    "detections": scalars,
+                    "imageCount": json_values,
+                },
+            ),
+            "request": json_values | st.sampled_from(['{"input":null}', '{"input":{"imageUrls":7}}', "[]", "{"]),
+            "metadata": json_values,
+            "progress": scalars,
+            "error": json_values,
+            "status": st.sampled_from(list(Status)),
+        },
+    )
+)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_row_of_another_program_breaks_the_view(showing: Showing, attributes: dict[str, Any]) -> None:
+    showing.put(**attributes)
+    assert showing.get().status == 200
+
+
+# ---- to whom ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_user_sees_their_own_job(showing: Showing) -> None:
+    showing.put(userId="ada")
+    assert showing.get(user="ada").status == 200
+
+
+@pytest.mark.parametrize("owner", [{"userId": "bob"}, {}], ids=["another's", "nobody's"])
+def test_a_job_that_is_not_ones_own_looks_like_none(showing: Showing, owner: dict[str, str]) -> None:
+    showing.put(**owner)
+    hidden, none = showing.get(user="ada"), showing.get("b", user="ada")
+    assert (hidden.status, hidden.headers, hidden.body) == (none.status, none.headers, none.body)
+    assert (none.status, none.body["error"]) == (404, "NOT_FOUND")
+
+
+def test_a_job_that_is_not_ones_own_is_none_also_to_whom_has_its_etag(showing: Showing) -> None:
+    showing.put(userId="bob")
+    assert showing.get(user="ada", headers={"If-None-Match": "*"}).status == 404
+
+
+def test_who_is_no_user_sees_every_job(showing: Showing) -> None:
+    showing.put(userId="bob")
+    assert showing.get().status == 200
+
+
+@pytest.mark.parametrize("job_id", ["", " ", "../a", "a/b", "a\n", "é", "x" * 129, "x" * 5000, "-a", "\ud800", "\0"])
+def test_what_is_no_job_id_is_not_found(showing: Showing, job_id: str) -> None:
+    assert showing.get(job_id).status == 404
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+def with_files(showing: Showing, *files: object, prefix: object = "results/a/") -> dict[str, str]:
+    showing.put(status="COMPLETED", result={"prefix": prefix, "files": list(files)})
+    links: dict[str, str] = showing.get().body.get("links", {})
+    return links
+
+
+def test_a_file_has_a_link_that_reads_it(showing: Showing) -> None:
+    url = urlsplit(with_files(showing, "frames/7 é.jpg")["frames/7 é.jpg"])
+    assert (url.hostname, unquote(url.path)) == (f"{BUCKET}.s3.us-east-1.amazonaws.com", "/results/a/frames/7 é.jpg")
+    asked = parse_qs(url.query)
+    assert (asked["X-Amz-Algorithm"], asked["X-Amz-Expires"]) == (["AWS4-HMAC-SHA256"], ["900"])
+
+
+def test_a_hundred_files_have_links(showing: Showing) -> None:
+    assert len(with_files(showing, *(f"{number}.jpg" for number in range(150)))) == 100
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../b/secret.json", "a/../../b/secret.json", "/secret.json", "a//b", "a/", "./a", 7, None]
+)
+def test_a_file_outside_of_the_jobs_folder_has_no_link(showing: Showing, name: object) -> None:
+    assert with_files(showing, name, "good.json").keys() == {"good.json"}
+
+
+@pytest.mark.parametrize(
+    "prefix", ["uploads/", "results/b/", "results/", "", "a", "results/a", "../a/", "/a/", "results//a/", 7, None]
+)
+def test_a_folder_that_is_not_the_jobs_has_no_links(showing: Showing, prefix: object) -> None:
+    assert with_files(showing, "secret.json", prefix=prefix) == {}
+
+
+# ---- detections in S3 ------------------------------------------------------------------------------------------------
+
+
+def stored(showing: Showing, content: bytes | None) -> Answer:
+    """A finished job whose detections are a file."""
+    showing.put(status="COMPLETED", result={"prefix": "results/a/", "files": ["detections.json"], "imageCount": 2})
+    if content is not None:
+        s3_client().put_object(Bucket=BUCKET, Key="results/a/detections.json", Body=content)
+    return showing.get()
+
+
+def test_detections_that_are_too_much_for_the_record_come_from_s3(showing: Showing) -> None:
+    assert stored(showing, json.dumps({"images": DETECTIONS}).encode()).body["detections"] == DETECTIONS
+
+
+def test_detections_that_are_too_much_for_an_answer_are_a_link(showing: Showing) -> None:
+    answer = stored(showing, json.dumps({"images": DETECTIONS}).encode() + b" " * 4 * 2**20)
+    assert "detections" not in answer.body
+    assert "detections.json" in answer.body["links"]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b"null", b'{"images": 7}', b"\xff", b"[" * 100_000])
+def test_detections_that_cannot_be_read_leave_the_rest(showing: Showing, content: bytes | None) -> None:
+    answer = stored(showing, content)
+    assert answer.status == 200
+    assert "detections" not in answer.body
+
+
+def test_detections_of_the_record_need_no_file(showing: Showing) -> None:
+    showing.put(result={"prefix": "results/a/", "files": ["detections.json"], "detections": DETECTIONS})
+    assert showing.get().body["detections"] == DETECTIONS
+
+
+@dataclass
+class FailingS3:
+    """S3 that signs, and answers a read as told."""
+
+    error: Exception | None = None
+    body: Any = None
+
+    def generate_presigned_url(self, *_: object, **__: object) -> str:
+        return "https://media.s3.amazonaws.com/signed"
+
+    def get_object(self, **_: object) -> dict[str, Any]:
+        if self.error:
+            raise self.error
+        return {"ContentLength": 100, "Body": self.body}
+
+
+def test_s3_that_refuses_what_is_not_there_leaves_the_rest(showing: Showing) -> None:
+    """Who may not list a bucket is told 403 in place of 404."""
+    failing = Showing(showing.aws, FailingS3(ClientError({"Error": {"Code": "AccessDenied"}}, "GetObject")))
+    assert stored(failing, None).status == 200
+
+
+def test_s3_that_is_throttled_is_a_503(showing: Showing) -> None:
+    failing = Showing(showing.aws, FailingS3(ClientError({"Error": {"Code": "SlowDown"}}, "GetObject")))
+    assert stored(failing, None).status == 503
+
+
+def test_s3_that_breaks_off_is_a_503(showing: Showing) -> None:
+    class Broken:
+        def read(self, *_: object) -> bytes:
+            return b""
+
+        def close(self) -> None:
+            """Nothing to close."""
+
+    failing = Showing(showing.aws, FailingS3(body=StreamingBody(Broken(), 100)))  # type: ignore[arg-type]
+    assert stored(failing, None).status == 503
+
+
+# ---- nothing new -----------------------------------------------------------------------------------------------------
+
+
+def tag(showing: Showing) -> str:
+    return showing.get().headers["ETag"]
+
+
+def test_who_has_the_job_as_it_is_gets_no_body(showing: Showing) -> None:
+    showing.put()
+    answer = showing.get(headers={"If-None-Match": f'"other", {tag(showing)}'})
+    assert (answer.status, answer.body, answer.headers["ETag"]) == (304, None, tag(showing))
+
+
+def test_an_etag_is_compared_weakly(showing: Showing) -> None:
+    showing.put()
+    assert showing.get(headers={"If-None-Match": tag(showing).removeprefix("W/")}).status == 304
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"status": "COMPLETED"},
+        {"updatedAt": "2026-11-22T18:36:55.000Z"},
+        {"progress": {"percent": 2}},
+        {"result": {"frames": 7}},
+        {"cancelRequestedAt": MOMENT},
+        {"metadata": "{}"},
+        {"request": '{"input":{"imageUrls":["s3://media/a.jpg"]}}'},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_whatever_changes_changes_the_etag(showing: Showing, change: dict[str, Any]) -> None:
+    showing.put(progress={"percent": 1})
+    before = tag(showing)
+    showing.put(**({"progress": {"percent": 1}} | change))
+    assert tag(showing) != before
+
+
+def test_an_etag_of_a_job_without_links_lasts(showing: Showing, time: Time) -> None:
+    showing.put()
+    before = tag(showing)
+    time.advance(timedelta(days=3))
+    assert tag(showing) == before
+
+
+def test_an_etag_never_outlives_half_of_its_links(showing: Showing, time: Time) -> None:
+    with_files(showing, "a.json")
+    before = tag(showing)
+    time.advance(LIFETIME / 2)
+    assert tag(showing) != before
+
+
+def test_an_answer_without_a_body_reads_and_signs_nothing(showing: Showing) -> None:
+    stored(showing, b"{}")
+    known = {"If-None-Match": tag(showing)}
+    untouched = Showing(showing.aws, FailingS3(AssertionError("nobody needs it")))
+    assert untouched.get(headers=known).status == 304
+
+
+# ---- lists -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def listing(showing: Showing) -> Showing:
+    for number in range(30):
+        showing.put(
+            jobId=f"job-{number:02}",
+            userId=("ada", "bob")[number % 2],
+            status=("PENDING", "COMPLETED")[number // 2 % 2],
+            createdAt=f"2026-11-22T18:36:{number:02}.000Z",
+        )
+    return showing
+
+
+def ids(answer: Answer) -> list[str]:
+    assert answer.status == 200, answer
+    return [job["jobId"] for job in answer.body["jobs"]]
+
+
+def test_a_list_is_newest_first_and_has_25_jobs_a_page(listing: Showing) -> None:
+    answer = listing.ask(LIST, query={"kind": "image-processing"})
+    assert ids(answer) == [f"job-{number:02}" for number in range(29, 4, -1)]
+
+
+def test_a_page_goes_on_where_the_last_one_ended(listing: Showing) -> None:
+    first = listing.ask(LIST, query={"userId": "ada", "limit": "10"})
+    second = listing.ask(LIST, query={"userId": "ada", "limit": "10", "nextToken": first.body["nextToken"]})
+    assert ids(first) + ids(second) == [f"job-{number:02}" for number in range(28, -1, -2)]
+    assert "nextToken" not in second.body
+
+
+def test_filters_add_up(listing: Showing) -> None:
+    answer = listing.ask(LIST, query={"userId": "ada", "status": "COMPLETED", "kind": "image-processing"})
+    assert ids(answer) == [f"job-{number:02}" for number in range(26, -1, -4)]
+
+
+def test_a_users_list_is_of_their_own_jobs(listing: Showing) -> None:
+    assert ids(listing.ask(LIST, user="ada")) == ids(listing.ask(LIST, query={"userId": "ada"}))
+
+
+def test_a_user_may_say_who_they_are(listing: Showing) -> None:
+    assert ids(listing.ask(LIST, user="ada", query={"userId": "ada", "status": "PENDING"}))
+
+
+def test_a_user_lists_nobody_elses_jobs(listing: Showing) -> None:
+    answer = listing.ask(LIST, user="ada", query={"userId": "bob"})
+    assert (answer.status, answer.body["error"]) == (403, "FORBIDDEN")
+
+
+def test_a_token_of_another_users_list_is_worth_nothing(listing: Showing) -> None:
+    token = listing.ask(LIST, user="bob", query={"limit": "1"}).body["nextToken"]
+    assert listing.ask(LIST, user="ada", query={"limit": "1", "nextToken": token}).status == 400
+
+
+def test_a_list_of_everything_is_refused(listing: Showing) -> None:
+    answer = listing.ask(LIST, query={"limit": "10"})
+    assert (answer.status, answer.body["details"]) == (400, ["at least one of status, userId and kind is needed"])
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{"limit": value} for value in ("", "0", "-1", "101", "1.0", "1e1", " 5", "5 ", "٥", "ten", "9" * 5000, "5\n")]
+    + [{"status": value} for value in ("", "pending", "DONE", "PENDING ", "PENDING,RUNNING", "\0")]
+    + [{"userId": value} for value in ("", "é", "a\nb", "x" * 257, "\0")]
+    + [{"kind": value} for value in ("", "x" * 129)]
+    + [{"nextToken": value} for value in ("", "x", "=", "\0", "W10", "x" * 5000)],
+    ids=str,
+)
+def test_a_bad_parameter_is_refused(listing: Showing, query: dict[str, str]) -> None:
+    answer = listing.ask(LIST, query={"kind": "image-processing"} | query)
+    assert (answer.status, answer.body["error"]) == (400, "INVALID_REQUEST")
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["status", "userId", "kind", "limit", "nextToken"]),
+        st.text(anything, max_size=30) | st.sampled_from(["PENDING", "ada", "5"]),
+    )
+)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_parameters_break_a_list(showing: Showing, query: dict[str, str]) -> None:
+    assert showing.ask(LIST, query=query).status in (200, 400)
+
+
+# ---- the document ----------------------------------------------------------------------------------------------------
+
+
+def test_the_document_is_served(showing: Showing) -> None:
+    assert showing.ask("GET /openapi.json").body["openapi"].startswith("3.")
+
+
+def test_the_document_is_not_sent_twice(showing: Showing) -> None:
+    known = {"If-None-Match": showing.ask("GET /openapi.json").headers["ETag"]}
+    assert showing.ask("GET /openapi.json", headers=known).status == 304
