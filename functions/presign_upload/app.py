@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from switchyard import clients
+from switchyard import clients, observability
 from switchyard.http import Api
 from switchyard.observability import handler
 from switchyard.settings import PresignUploadSettings
@@ -12,8 +12,9 @@ from switchyard.uploads import Uploads
 
 @cache
 def api() -> Api:
-    """Made once an execution environment."""
+    """Made once an execution environment, by its first event: bad settings then fail with a clear error."""
     settings = PresignUploadSettings.from_env()
+    observability.configure(settings.environment)
     uploads = Uploads(
         client=clients.s3(),
         bucket=settings.s3_bucket,

@@ -85,7 +85,10 @@ class Request:
 
     def has(self, tag: str) -> bool:
         """Whether the caller has what this ETag names: nothing costly need then be made, the answer is a 304."""
-        return _names(self.headers.get("if-none-match", ""), tag)
+        condition = self.headers.get("if-none-match", "")
+        # If-None-Match compares weakly (RFC 9110, 13.1.2).
+        named = (each.strip().removeprefix("W/") for each in condition.split(","))
+        return condition.strip() == "*" or tag.removeprefix("W/") in named
 
     def _text(self, limit: int) -> str:
         body = self.body or ""
@@ -106,7 +109,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer; `body` becomes JSON. With an `ETag` header, a GET that names it in If-None-Match is answered 304."""
+    """An answer; `body` becomes JSON. One with an `ETag` header may be kept by the caller, see `Request.has`."""
 
     status: int
     body: object | None = None
@@ -132,15 +135,16 @@ class Api:
         headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
         about: Mapping[str, Any] = event.get("requestContext") or {}
         request_id = str(about.get("requestId") or getattr(context, "aws_request_id", ""))
+        shared = self._shared(event.get("httpMethod"), headers.get("origin"))
         try:
-            return self._proxy(self._answer(event, about, headers, request_id), headers)
+            return _proxy(self._answer(event, about, headers, request_id), shared)
         except Problem as error:
             problem = error
         except (ClientError, BotoCoreError, RetryableError) as error:
             problem = _unavailable(error, request_id)
         except Exception as error:  # noqa: BLE001 - the caller gets an answer of ours, and never the exception's text
             problem = _unexpected(error, request_id)
-        return self._proxy(_refusal(problem, request_id), headers)
+        return _proxy(_refusal(problem, request_id), shared)
 
     def _answer(
         self, event: Mapping[str, Any], about: Mapping[str, Any], headers: dict[str, str], request_id: str
@@ -150,7 +154,7 @@ class Api:
         if handler is None:
             return self._other(method, resource)
         claims = (about.get("authorizer") or {}).get("claims") or {}
-        response = handler(
+        return handler(
             Request(
                 method,
                 resource,
@@ -163,10 +167,6 @@ class Api:
                 bool(event.get("isBase64Encoded")),
             )
         )
-        tag = response.headers.get("ETag")
-        if tag and method == "GET" and _names(headers.get("if-none-match", ""), tag):
-            return Response(304, None, response.headers)
-        return response
 
     def _other(self, method: str, resource: str) -> Response:
         if resource not in self._methods:
@@ -174,35 +174,36 @@ class Api:
         allow = {"Allow": ", ".join([*self._methods[resource], "OPTIONS"])}
         if method != "OPTIONS":
             raise Problem(405, "METHOD_NOT_ALLOWED", "The route has no such method.", headers=allow)
-        return Response(204, None, allow | (_PREFLIGHT if self._origins else {}))
+        return Response(204, None, allow)
 
-    def _proxy(self, response: Response, asked: Mapping[str, str]) -> dict[str, Any]:
-        headers = {
-            "X-Content-Type-Options": "nosniff",
-            "Cache-Control": "private, no-cache" if "ETag" in response.headers else "no-store",
-            **response.headers,
-        }
-        if self._origins:
-            self._allow(headers, asked.get("origin"))
-        body = ""
-        if response.body is not None:
-            headers["Content-Type"] = "application/json"
-            body = _encode(response.body)
-        return {"statusCode": response.status, "headers": headers, "body": body, "isBase64Encoded": False}
-
-    def _allow(self, headers: dict[str, str], origin: str | None) -> None:
+    def _shared(self, method: str | None, origin: str | None) -> dict[str, str]:
+        """The headers that let a page of another origin read the answer, or ask what it may send."""
+        if not self._origins:
+            return {}
         if _ANY_ORIGIN in self._origins:
-            headers["Access-Control-Allow-Origin"] = _ANY_ORIGIN
+            shared = {"Access-Control-Allow-Origin": _ANY_ORIGIN}
+        elif origin in self._origins:
+            shared = {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
         else:
-            headers["Vary"] = "Origin"
-            if origin not in self._origins:
-                for name in _PREFLIGHT:
-                    headers.pop(name, None)
-                return
-            headers["Access-Control-Allow-Origin"] = origin
-        headers["Access-Control-Expose-Headers"] = "ETag, Location, Retry-After"
+            return {"Vary": "Origin"}
+        return shared | (_PREFLIGHT if method == "OPTIONS" else _EXPOSED)
 
 
+def _proxy(response: Response, shared: Mapping[str, str]) -> dict[str, Any]:
+    headers = {
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "private, no-cache" if "ETag" in response.headers else "no-store",
+        **shared,
+        **response.headers,
+    }
+    body = ""
+    if response.body is not None:
+        headers["Content-Type"] = "application/json"
+        body = _encode(response.body)
+    return {"statusCode": response.status, "headers": headers, "body": body, "isBase64Encoded": False}
+
+
+_EXPOSED = {"Access-Control-Expose-Headers": "ETag, Location, Retry-After"}
 _PREFLIGHT = {
     # All methods of the API: a path's others may be another function's.
     "Access-Control-Allow-Methods": "GET, POST, DELETE",
@@ -214,13 +215,6 @@ _PREFLIGHT = {
 }
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-
-
-def _names(condition: str, tag: str) -> bool:
-    """If-None-Match compares weakly (RFC 9110, 13.1.2)."""
-    return condition.strip() == "*" or tag.removeprefix("W/") in (
-        each.strip().removeprefix("W/") for each in condition.split(",")
-    )
 
 
 # ---- problems -------------------------------------------------------------------------------------------------------
