@@ -23,7 +23,7 @@ png = encoded(photo, "PNG")
 webp = encoded(photo, "WEBP")
 turned = Image.Exif()
 turned[0x0112] = 6  # what has to be turned by 90° to be upright
-grey = np.asarray(photo.convert("L"))
+grey = np.asarray(photo.convert("L")).astype(np.uint16)
 see_through = photo.convert("RGBA")
 see_through.putalpha(200)
 progressive = encoded(photo, "JPEG", progressive=True)
@@ -37,11 +37,12 @@ files = {
     "sideways.jpg": encoded(photo.transpose(Image.Transpose.ROTATE_90), "JPEG", quality=90, exif=turned),
     "broken-exif.jpg": encoded(photo, "JPEG", quality=90, exif=b"Exif\0\0II*\0\xff\xff\xff\x7f"),
     "colour.png": png,
-    "grey16.png": encoded(Image.fromarray(grey.astype(np.uint16) * 257), "PNG"),
+    "grey16.png": encoded(Image.fromarray(grey * 257), "PNG"),
     "see-through.png": encoded(see_through, "PNG"),
     "palette.png": encoded(photo.quantize(256), "PNG", transparency=b"\xff" * 10),
     "lossy.webp": webp,
     "large.jpg": encoded(photo.resize((1280, 1280)), "JPEG", quality=80),
+    "large16.png": encoded(Image.fromarray(np.kron(grey, np.ones((5, 5), np.uint16)) * 257), "PNG"),
     # what no detector should see
     "truncated.jpg": jpeg[: len(jpeg) // 2],
     "truncated.png": png[: len(png) // 2],

@@ -139,9 +139,11 @@ def decoded(data: bytes, side: int) -> Picture:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_limits(image, data)
             width, height = image.size
-            # Before anything else, and for a JPEG while it is decoded: the whole may take hundreds of megabytes.
-            image.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
             orientation = _orientation(image)
+            if image.mode.startswith("I;16"):  # greys of 16 bits: Pillow neither shrinks them nor converts them well
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))  # noqa: PLW2901
+            # Before all else, and for a JPEG while it is decoded: the whole may take hundreds of megabytes.
+            image.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
             turn = _UPRIGHT.get(orientation)
             pixels = np.asarray(_in_colour(image if turn is None else image.transpose(turn)))
     except ImageError:
@@ -180,8 +182,6 @@ def _orientation(image: Any) -> int:  # noqa: ANN401
 
 def _in_colour(image: Any) -> Any:  # noqa: ANN401
     """As red, green and blue on white."""
-    if image.mode.startswith("I;16"):  # greys of 16 bits, which `convert` would cut off at 255
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
