@@ -4,30 +4,39 @@ import http.client
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 import click
+import httpx
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.table import Table
 
 from local import demo as scenario
+from local import demo_api
 from local.environment import STATE, VENVS, seal_this_process
 from local.follow import FollowTimeoutError, follow
 from local.invoke import InvokeError, require_docker
 from local.invoke import invoke as run_in_docker
 from local.media import MediaError
 from local.processes import CommandFailedError, end_like_ctrl_c
+from local.sending import SendError
+from local.sending import send as send_work
 from local.stack import LocalStack, LogLine, NotRunningError
-from local.view import Job, View, console
+from local.view import LANES, Job, View, cluster_of, console
 
 _FUNCTIONS = {
     "sqs_to_batch": "SqsToBatchFunction",
+    "dispatch_to_ecs": "DispatchToEcsFunction",
     "track_job": "TrackJobFunction",
     "reconcile_jobs": "ReconcileJobsFunction",
+    "presign_upload": "PresignUploadFunction",
+    "submit_job": "SubmitJobFunction",
+    "get_job": "GetJobFunction",
+    "cancel_job": "CancelJobFunction",
 }
 _SHOWN = 10
 """How many jobs `status` lists."""
@@ -37,10 +46,12 @@ _EXPECTED = (
     InvokeError,
     MediaError,
     NotRunningError,
+    SendError,
     TimeoutError,
     scenario.DemoError,
     BotoCoreError,
     ClientError,
+    httpx.HTTPError,
 )
 """What may go wrong without a bug in this program: told in a sentence, not by a traceback."""
 
@@ -57,7 +68,7 @@ def main(context: click.Context, state: Path) -> None:
     """Switchyard on one machine: no AWS account, no Docker."""
     end_like_ctrl_c()
     seal_this_process()
-    for name in ("sam", "emulator", "runtime", "analyze_video"):
+    for name in ("sam", "emulator", "runtime", "analyze_video", "record_stream", "detect_objects"):
         if not (VENVS / name).exists():
             raise click.ClickException(f".venvs/{name} is missing: run `make setup`")
     context.obj = LocalStack(state.resolve())
@@ -88,23 +99,15 @@ def down(stack: LocalStack) -> None:
 @click.pass_obj
 def demo(stack: LocalStack, *, keep: bool) -> None:
     """Send real videos through the system and check what becomes of them."""
-    out = console()
-    began = time.monotonic()
-    started = False
-    with _plainly():
-        try:
-            started = _up(stack, out)
-            ready = time.monotonic() - began
-            scenario.play(stack, out)
-        finally:
-            # Also when the start itself was interrupted: up() has then cleaned up, and there is nothing to end.
-            if started and not keep:
-                out.print("ending the system")
-                stack.down()
-    seconds = time.monotonic() - began
-    out.print(f"all as promised: {seconds:.0f} s, {ready:.0f} of them to set up", style="bold green")
-    if keep or not started:
-        out.print("the system still runs: `make status`, `make logs`, `make down`")
+    _play(stack, scenario.play, keep=keep)
+
+
+@main.command("demo-api")
+@click.option("--keep", is_flag=True, help="Leave the system running afterwards.")
+@click.pass_obj
+def demo_of_the_api(stack: LocalStack, *, keep: bool) -> None:
+    """Have photographs looked at and a live stream recorded over the HTTP API, and check what becomes of them."""
+    _play(stack, demo_api.play, keep=keep)
 
 
 @main.command()
@@ -117,33 +120,34 @@ def status(stack: LocalStack) -> None:
         view = View(stack)
         jobs = view.jobs()
         counts = Counter(job.status for job in jobs)
-        lane = view.lane()
         table = Table(box=None, pad_edge=False, show_header=False)
         table.add_row("jobs", ", ".join(f"{count} {name}" for name, count in counts.items()) or "none yet")
-        slots = f"{len(lane.holders)} of {stack.parameters.get('MaxConcurrentJobs', '1')} taken"
-        table.add_row("slots", f"{slots} {' '.join(sorted(lane.holders))}".rstrip())
-        table.add_row("waiting room", str(lane.waiting))
+        for name, (parameter, default) in LANES.items():
+            lane = view.lane(name)
+            taken = f"{len(lane.holders)} of {stack.parameters.get(parameter, default)} slots taken"
+            table.add_row(f"lane {name}", f"{taken}, {lane.waiting} waiting")
         for name, (visible, handled) in view.queues().items():
             table.add_row(name, f"{visible} waiting, {handled} in flight")
         out.print(table)
         for job in jobs[-_SHOWN:]:
-            out.print(f"  {job.id}  {job.status}  {job.name}  {job.error}".rstrip(), markup=False)
+            out.print(f"  {job.id}  {job.kind}  {job.status}  {job.name}  {job.error}".rstrip(), markup=False)
 
 
 @main.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--key", help="The object's key.  [default: uploads/<file name>]")
+@click.argument("what", metavar="FILE|URL")
+@click.option("--key", help="The object's key, of a video.  [default: uploads/<file name>]")
 @click.option("--timeout", default=3600.0, show_default=True, help="Seconds to follow the job.")
 @click.pass_obj
-def send(stack: LocalStack, file: Path, key: str | None, timeout: float) -> None:
-    """Upload FILE and follow its job to the end."""
+def send(stack: LocalStack, what: str, key: str | None, timeout: float) -> None:
+    """Send work and follow its job to the end: a video or a picture by its file, a stream to record by its URL."""
     out = console()
-    key = key or f"uploads/{file.name}"
+    if "://" not in what and not Path(what).is_file():
+        raise click.UsageError(f"there is no file {what}")
     with _plainly():
         view = View(stack)
-        uploaded = view.upload(file, key)
-        [job] = follow(view, {key: uploaded}, out, seconds=timeout)
-        out.print(scenario.timeline(view, job, uploaded))
+        sent = send_work(stack, what, key)
+        [job] = follow(view, {sent.mark: sent.at}, out, seconds=timeout, lane=sent.lane)
+        out.print(scenario.timeline(view, job, sent.at))
         if job.status != "COMPLETED":
             raise scenario.DemoError(f"{job.name} ended as {job.status}: {job.error or 'no reason given'}")
         scenario.show_results(view, job, stack.folder / "results" / job.id, out)
@@ -191,6 +195,27 @@ def invoke(stack: LocalStack, function: str, event: Path) -> None:
 
 
 # ---- the pieces ----------------------------------------------------------------------------------------------
+
+
+def _play(stack: LocalStack, play: Callable[[LocalStack, Console], None], *, keep: bool) -> None:
+    """Play a demo on the system, started for it unless it runs."""
+    out = console()
+    began = time.monotonic()
+    started = False
+    with _plainly():
+        try:
+            started = _up(stack, out)
+            ready = time.monotonic() - began
+            play(stack, out)
+        finally:
+            # Also when the start itself was interrupted: up() has then cleaned up, and there is nothing to end.
+            if started and not keep:
+                out.print("ending the system")
+                stack.down()
+    seconds = time.monotonic() - began
+    out.print(f"all as promised: {seconds:.0f} s, {ready:.0f} of them to set up", style="bold green")
+    if keep or not started:
+        out.print("the system still runs: `make status`, `make logs`, `make down`")
 
 
 def _up(stack: LocalStack, out: Console) -> bool:
@@ -256,12 +281,19 @@ def _job_log(stack: LocalStack, job_id: str | None) -> Iterator[list[str]]:
     offset = 0
     while True:
         connection = http.client.HTTPConnection("127.0.0.1", stack.compute.port, timeout=10)
-        connection.request("GET", f"/_compute/jobs/{quote(job.target_id or '')}/log?offset={offset}")
+        connection.request("GET", f"{_log_of(job)}?offset={offset}")
         response = connection.getresponse()
         text = response.read().decode(errors="replace")
         offset = int(response.headers.get("X-Next-Offset", offset))
         connection.close()
         yield text.splitlines()
+
+
+def _log_of(job: Job) -> str:
+    """Where the stand-in shows what a job's worker printed."""
+    target_id = job.target_id or ""
+    kind = "tasks" if cluster_of(target_id) else "jobs"
+    return f"/_compute/{kind}/{quote(target_id.rpartition('/')[2])}/log"
 
 
 def _job(stack: LocalStack, job_id: str) -> Job:

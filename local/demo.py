@@ -14,7 +14,7 @@ from local.environment import ROOT
 from local.follow import follow
 from local.media import CLIPS, clip
 from local.stack import LocalStack
-from local.view import Job, Lane, View
+from local.view import Job, Lane, View, cluster_of
 
 PREFIX: Final = "uploads/demo"
 PAUSE_TARGET: Final = 2.0
@@ -92,17 +92,17 @@ def one_at_a_time(view: View, console: Console, folder: str) -> None:
 
 
 def timeline(view: View, job: Job, uploaded: float) -> Table:
-    """When each step of a job happened, in milliseconds since its upload began."""
+    """When each step of a job happened, in milliseconds since it was sent."""
     table = Table(box=None, pad_edge=False)
     for column in ("step", "after", "since the step before"):
         table.add_column(column, header_style="dim", justify="left" if column == "step" else "right")
     steps = [
-        ("upload begun", uploaded),
-        ("message sent by S3", job.sent),
+        ("upload begun" if job.key else "request sent", uploaded),
+        ("message sent by S3" if job.key else "message sent", job.sent),
         ("claimed", job.claimed),
-        ("submitted to Batch", view.submitted(job)),
+        ("run by ECS" if job.target_id and cluster_of(job.target_id) else "submitted to Batch", view.submitted(job)),
         ("running", job.started),
-        ("completed", job.ended),
+        (job.status.lower(), job.ended),
     ]
     known = [(step, when) for step, when in steps if when is not None]
     previous = uploaded

@@ -1,4 +1,4 @@
-"""Follows uploads until each has become a job and the job has ended, and shows it as it happens."""
+"""Follows what was sent until each has become a job and the job has ended, and shows it as it happens."""
 
 import contextlib
 import time
@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from local.view import Job, Lane
+from local.view import VIDEO, Job, Lane
 
 _EVERY = 0.1
 """Seconds between two looks at the tables."""
@@ -22,11 +22,11 @@ _COLOURS = {"COMPLETED": "green", "FAILED": "red", "CANCELLED": "red", "RUNNING"
 class Observer(Protocol):
     """The part of a View that following needs."""
 
-    def jobs_of(self, keys: Iterable[str]) -> dict[str, Job]:
-        """The jobs of these objects, by key."""
+    def jobs_of(self, marks: Iterable[str]) -> dict[str, Job]:
+        """The jobs of these objects, by key, or jobs by their id."""
 
-    def lane(self) -> Lane:
-        """The lane's slots."""
+    def lane(self, name: str) -> Lane:
+        """A lane's slots."""
 
 
 class FollowTimeoutError(Exception):
@@ -35,29 +35,29 @@ class FollowTimeoutError(Exception):
 
 @dataclass(slots=True)
 class Followed:
-    """One upload and what is known of it so far.
+    """One upload, or other work, and what is known of it so far.
 
     Attributes:
-        key: The object's, in the media bucket.
-        uploaded: When its upload began (epoch seconds).
+        mark: The object's key in the media bucket, or the job's id.
+        sent: When its upload began, or it was submitted (epoch seconds).
         job: As last read; None while there is none.
         seen: Each status with the time it was first seen, in that order.
     """
 
-    key: str
-    uploaded: float
+    mark: str
+    sent: float
     job: Job | None = None
     seen: list[tuple[str, float]] = field(default_factory=list)
 
     @property
     def name(self) -> str:
-        """The file's name."""
-        return self.key.rpartition("/")[2]
+        """The file's name, or what else tells people which job it is."""
+        return self.job.name if self.job else self.mark.rpartition("/")[2]
 
     def update(self, job: Job | None, now: float) -> bool:
         """Take in the job as just read; whether its status is another than before."""
         # An object written anew keeps its job id: until the new upload's message is handled, its job is the old one.
-        if job is None or job.sent < self.uploaded - 1:
+        if job is None or job.sent < self.sent - 1:
             return False
         changed = self.job is None or self.job.status != job.status
         self.job = job
@@ -68,35 +68,37 @@ class Followed:
 
 def follow(
     view: Observer,
-    uploads: Mapping[str, float],
+    sent: Mapping[str, float],
     console: Console,
     *,
     seconds: float,
+    lane: str = VIDEO,
     sample: Callable[[Lane], None] = lambda _: None,
 ) -> list[Job]:
-    """Follow uploads to the end of their jobs, whatever it is.
+    """Follow what was sent to the end of its jobs, whatever it is.
 
     Args:
         view: Of the running stack.
-        uploads: The time of each upload (epoch seconds), by key.
+        sent: When each was sent (epoch seconds), by its object's key or its job's id.
         console: Where to show it: a live table on a terminal, else a line for every change.
         seconds: How long to wait for all of them.
+        lane: The lane they take.
         sample: Given the lane's slots at each look.
 
     Returns:
-        The jobs, in the order of `uploads`.
+        The jobs, in the order of `sent`.
 
     Raises:
         FollowTimeoutError: If some haven't ended by then.
     """
-    followed = [Followed(key, uploaded) for key, uploaded in uploads.items()]
+    followed = [Followed(mark, when) for mark, when in sent.items()]
     deadline = time.monotonic() + seconds
-    with _screen(console, min(uploads.values())) as screen:
+    with _screen(console, min(sent.values())) as screen:
         while True:
-            jobs, lane = view.jobs_of(uploads), view.lane()
-            sample(lane)
-            changed = [each for each in followed if each.update(jobs.get(each.key), time.time())]
-            screen.show(followed, changed, lane)
+            jobs, slots = view.jobs_of(sent), view.lane(lane)
+            sample(slots)
+            changed = [each for each in followed if each.update(jobs.get(each.mark), time.time())]
+            screen.show(followed, changed, slots)
             ended = [each.job for each in followed if each.job is not None and each.job.over]
             if len(ended) == len(followed):
                 return ended
@@ -128,7 +130,7 @@ class _LiveTable:
 
     def show(self, followed: list[Followed], _changed: list[Followed], lane: Lane) -> None:
         table = Table(box=None, pad_edge=False)
-        for column in ("video", "status", "progress", "", "history"):
+        for column in ("what", "status", "progress", "", "history"):
             table.add_column(column, header_style="dim", no_wrap=column != "history")
         for each in followed:
             table.add_row(*self._row(each))
@@ -136,7 +138,7 @@ class _LiveTable:
         self._live.update(Group(table, Text(foot, style="dim")))
 
     def _row(self, each: Followed) -> tuple[RenderableType, ...]:
-        history = "  ".join(f"{status.lower()} {when - each.uploaded:.1f} s" for status, when in each.seen)
+        history = "  ".join(f"{status.lower()} {when - each.sent:.1f} s" for status, when in each.seen)
         if each.job is None:
             return (each.name, Text("sent", style="dim"), "", "", history)
         percent = 100.0 if each.job.status == "COMPLETED" else each.job.percent

@@ -7,13 +7,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from boto3.dynamodb.types import TypeDeserializer
 from rich.console import Console
 
 from local.stack import LocalStack
 
-LANE: Final = "video"
+VIDEO: Final = "video"
+LANES: Final[Mapping[str, tuple[str, str]]] = {
+    VIDEO: ("MaxConcurrentJobs", "1"),
+    "recordings": ("MaxConcurrentRecordings", "10"),
+    "images": ("MaxConcurrentImages", "5"),
+    "seeding": ("MaxConcurrentSeeders", "5"),
+}
+"""The lanes, each with the template's parameter that limits it and its default."""
 TERMINAL: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 QUEUES: Final = (
     "VideoQueue",
@@ -32,10 +40,14 @@ class Job:
     """One item of JobsTable, as people want to see it.
 
     Times are epoch seconds, None for what hasn't happened; `sent` is when the message that asked for it was sent.
+    `key` is empty for work that has no object of its own; `subject` says in short what such work is about.
     """
 
     id: str
+    kind: str
+    lane: str
     key: str
+    subject: str
     status: str
     percent: float
     message: str
@@ -50,8 +62,8 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The file's name."""
-        return self.key.rpartition("/")[2] or self.id
+        """The file's name, or what else tells people which job it is."""
+        return self.key.rpartition("/")[2] or self.subject or self.id
 
     @property
     def over(self) -> bool:
@@ -85,12 +97,12 @@ class View:
         )
         return sorted((_job(item) for page in pages for item in page["Items"]), key=lambda job: job.created)
 
-    def jobs_of(self, keys: Iterable[str]) -> dict[str, Job]:
-        """The jobs of these objects of the media bucket, by key; none for a key that has none yet."""
-        wanted = set(keys)
-        return {job.key: job for job in self.jobs() if job.key in wanted}
+    def jobs_of(self, marks: Iterable[str]) -> dict[str, Job]:
+        """Jobs by the key of their object in the media bucket, or by their id; none for a mark that has none yet."""
+        wanted = set(marks)
+        return {mark: job for job in self.jobs() for mark in (job.key, job.id) if mark in wanted}
 
-    def lane(self, name: str = LANE) -> Lane:
+    def lane(self, name: str) -> Lane:
         """The lane's slots and waiting room."""
         found = self._dynamodb.get_item(
             TableName=self._stack.resource("LanesTable"),
@@ -105,9 +117,12 @@ class View:
         return {name: self._depth(self._stack.resource(name)) for name in QUEUES}
 
     def submitted(self, job: Job) -> float | None:
-        """When Batch accepted the job (epoch seconds)."""
+        """When Batch or ECS accepted the job (epoch seconds)."""
         if job.target_id is None:
             return None
+        if cluster := cluster_of(job.target_id):
+            tasks = self._stack.client("ecs").describe_tasks(cluster=cluster, tasks=[job.target_id])["tasks"]
+            return float(tasks[0]["createdAt"].timestamp()) if tasks else None
         described = self._stack.client("batch").describe_jobs(jobs=[job.target_id])["jobs"]
         return described[0]["createdAt"] / 1000 if described else None
 
@@ -140,6 +155,11 @@ class View:
         return visible, handled
 
 
+def cluster_of(target_id: str) -> str | None:
+    """The cluster of an ECS task, by its ARN; None for a job of Batch."""
+    return target_id.split("/")[1] if target_id.startswith("arn:") else None
+
+
 def console() -> Console:
     """A console that draws for people, and writes plain whole lines where its output goes to a file or pipe."""
     plain = Console(highlight=False)
@@ -154,6 +174,9 @@ def _job(raw: Mapping[str, Any]) -> Job:
     created = _epoch(item.get("createdAt")) or 0
     return Job(
         id=item["jobId"],
+        kind=item.get("kind", ""),
+        lane=item.get("lane", ""),
+        subject=_subject(request.get("input") or {}),
         key=item.get("source", {}).get("key", ""),
         status=item["status"],
         percent=float(progress.get("percent", 0)),
@@ -167,6 +190,21 @@ def _job(raw: Mapping[str, Any]) -> Job:
         started=_epoch(item.get("startedAt")),
         ended=_epoch(item.get("endedAt")),
     )
+
+
+def _subject(given: Mapping[str, Any]) -> str:
+    match given:
+        case {"url": str(url)}:
+            # Without credentials: a query may hold some too.
+            parts = urlsplit(url)
+            return f"{parts.hostname}{parts.path}"
+        case {"imageUrls": [_]}:
+            return "1 image"
+        case {"imageUrls": [*images]}:
+            return f"{len(images)} images"
+        case {"torrentKey": str(key)}:
+            return key.rpartition("/")[2]
+    return ""
 
 
 def _prefix(job: Job) -> str:

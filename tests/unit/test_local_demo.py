@@ -13,7 +13,10 @@ from local.view import Job, Lane
 
 JOB = Job(
     id="a",
+    kind="video-analysis",
+    lane="video",
     key="uploads/a.mp4",
+    subject="",
     status="COMPLETED",
     percent=100,
     message="",
@@ -34,12 +37,11 @@ class Script:
     def __init__(self, *scenes: Job) -> None:
         self._scenes = list(scenes)
 
-    def jobs_of(self, keys: Iterable[str]) -> dict[str, Job]:
+    def jobs_of(self, marks: Iterable[str]) -> dict[str, Job]:
         scene = self._scenes.pop(0) if len(self._scenes) > 1 else self._scenes[0]
-        assert scene.key in set(keys)
-        return {scene.key: scene}
+        return {mark: scene for mark in marks if mark in {scene.key, scene.id}}
 
-    def lane(self) -> Lane:
+    def lane(self, name: str) -> Lane:  # noqa: ARG002 - it has one
         return Lane(frozenset("a"), 0)
 
 
@@ -95,7 +97,16 @@ def test_jobs_that_do_not_end_are_named() -> None:
 
 
 def test_the_job_of_an_earlier_upload_to_the_key_is_not_taken_for_this_ones() -> None:
-    followed = Followed(JOB.key, uploaded=JOB.sent + 60)
+    followed = Followed(JOB.key, sent=JOB.sent + 60)
 
     assert not followed.update(JOB, now=200)
     assert followed.job is None
+
+
+def test_work_without_a_file_is_followed_by_its_id() -> None:
+    out = io.StringIO()
+    images = replace(JOB, kind="image-processing", lane="images", key="", subject="3 images")
+
+    follow(Script(images), {"a": 100.0}, Console(file=out), seconds=10, lane="images")
+
+    assert "3 images" in out.getvalue()

@@ -1,0 +1,79 @@
+"""Sends one piece of work into the system, each kind the way that its clients would."""
+
+import mimetypes
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from local import api
+from local.stack import LocalStack
+from local.view import VIDEO, View
+
+
+class SendError(Exception):
+    """The work wasn't accepted; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What was sent.
+
+    Attributes:
+        mark: The object's key in the media bucket, or the job's id.
+        at: When (epoch seconds).
+        lane: The lane it takes.
+    """
+
+    mark: str
+    at: float
+    lane: str
+
+
+def send(stack: LocalStack, what: str, key: str | None = None) -> Sent:
+    """A URL is recorded, a picture is looked at, any other file is uploaded as a video is.
+
+    Args:
+        stack: Must be running.
+        what: An http(s) URL, or a path.
+        key: Where a video goes in the media bucket.
+
+    Raises:
+        SendError: If the API says no.
+    """
+    if what.startswith(("http://", "https://")):
+        return _through_the_api(stack, "recordings", "/jobs", {"url": what})
+    file = Path(what)
+    media_type = mimetypes.guess_type(file.name)[0] or ""
+    if media_type.startswith("image/"):
+        images = {"imageUrls": [_uploaded(stack, file, media_type)], "userId": "local"}
+        return _through_the_api(stack, "images", "/process", images)
+    key = key or f"uploads/{file.name}"
+    return Sent(key, View(stack).upload(file, key), VIDEO)
+
+
+def _through_the_api(stack: LocalStack, lane: str, path: str, body: dict[str, Any]) -> Sent:
+    at = time.time()
+    return Sent(str(_post(stack, path, body)["jobId"]), at, lane)
+
+
+def _uploaded(stack: LocalStack, file: Path, media_type: str) -> str:
+    """Put a picture where the API says; its URL there."""
+    description = {"filename": file.name, "contentType": media_type, "size": file.stat().st_size, "kind": "image"}
+    upload = _post(stack, "/uploads/presign", description)
+    # trust_env off: a proxy of the user's can't reach this machine's loopback address.
+    answer = httpx.put(upload["url"], content=file.read_bytes(), headers=upload["headers"], trust_env=False, timeout=60)
+    if answer.is_error:
+        raise SendError(f"the upload of {file.name} was refused: {answer.status_code}")
+    return f"s3://{upload['bucket']}/{upload['key']}"
+
+
+def _post(stack: LocalStack, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    with api.client(stack) as http:
+        answer = http.post(path, json=body)
+    found: dict[str, Any] = answer.json()
+    if answer.is_error:
+        raise SendError("; ".join([str(found.get("message")), *found.get("details", ())]))
+    return found
