@@ -158,12 +158,12 @@ class Hands(System):
         record["attributes"]["ApproximateReceiveCount"] = "2"
         return event
 
-    def end_told_again(self, key: str) -> None:
-        """Tell of the end of an object's job once more."""
+    def state_change(self, key: str) -> Item:
+        """The event that tells how the one run of an object's job stands."""
         job = self.job(key) or {}
         [run] = self.starts(job["jobId"])
         source, what = ("aws.batch", "Batch Job") if self.road is BATCH else ("aws.ecs", "ECS Task")
-        self.send({"source": source, "detail-type": f"{what} State Change", "detail": run.detail}, "TrackQueue")
+        return {"source": source, "detail-type": f"{what} State Change", "detail": run.detail}
 
     def stopped(self, job: Item) -> None:
         """Wait until the job's one run has been told to end, and has."""
@@ -412,10 +412,11 @@ def what_is_cancelled_while_it_is_started_from_the_waiting_room_is_stopped(syste
     first = system.upload()
     system.completed(first)
     system.drained("TrackQueue")
+    end = system.state_change(first)
     second = _behind_a_leaked_slot(system)
     with system.booting(second):
         with system.target_silent():
-            system.end_told_again(first)
+            system.send(end, "TrackQueue")
             job = system.wait_for(second, "CLAIMED")
             system.ask("DELETE", f"/jobs/{job['jobId']}", 202)
         system.stopped(job)

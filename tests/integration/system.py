@@ -69,8 +69,8 @@ class System:
     # ---- send something in -----------------------------------------------------------------------------------
 
     def key(self, name: str = "clip.mp4") -> str:
-        """A key that no other test uses, and that makes a job when something is uploaded to it."""
-        return f"uploads/{uuid.uuid4()}/{name}"
+        """A key that no other test uses. Over Batch it makes a job when something is uploaded to it."""
+        return f"{'uploads' if self.road is BATCH else 'quiet'}/{uuid.uuid4()}/{name}"
 
     def upload(self, key: str | None = None, **plan: object) -> str:
         """Upload an object that tells its job what to do (see `job`), and have that job asked for; its key.
