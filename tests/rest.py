@@ -49,11 +49,16 @@ def event(
 
 
 def ask(api: Api, route: str, body: object = None, **more: Any) -> Answer:  # noqa: ANN401 - as `event`
-    """Sends one request and reads the answer, which is as the API's document says."""
-    answer = api.handle(event(route, body, **more), None)
-    read = Answer(answer["statusCode"], answer["headers"], json.loads(answer["body"] or "null"))
-    _documented(route, read.status)(read.body)
-    return read
+    """Sends one request and reads the answer."""
+    asked = event(route, body, **more)
+    return read(asked, api.handle(asked, None))
+
+
+def read(asked: Mapping[str, Any], answer: Mapping[str, Any]) -> Answer:
+    """The answer to an event, which is as the API's document says."""
+    found = Answer(answer["statusCode"], answer["headers"], json.loads(answer["body"] or "null"))
+    _documented(f"{asked['httpMethod']} {asked['resource']}", found.status)(found.body)
+    return found
 
 
 @cache

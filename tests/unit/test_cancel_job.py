@@ -1,0 +1,151 @@
+"""functions/cancel_job from end to end: sample events in; answers, records and calls to the targets out."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from functions.cancel_job import app
+from switchyard import clients
+from switchyard.jobs import Job, Source, Status, TargetSpec, WorkRequest
+from switchyard.lanes import Lane
+from switchyard.records import Records
+from switchyard.store import Claimed, Store
+from tests.conftest import Aws
+from tests.requests import SENT_AT
+from tests.rest import Answer, read
+from tests.unit.test_functions import Context
+
+# An invocation that counts nothing is a normal one (layers/switchyard/switchyard/observability.py).
+pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
+
+EVENTS = Path(__file__).parents[2] / "events" / "cancel_job"
+JOB = "6f1c2a34-5b6d-4e7f-8a90-b1c2d3e4f506"
+USER = "c2b5d4a8-30c1-70e6-9a4f-1d2e3f405162"
+TASK = "arn:aws:ecs:us-east-1:123456789012:task/cluster/0123456789abcdef0123456789abcdef"
+LANE = Lane("recordings", 1)
+REQUEST = WorkRequest(
+    job_id=JOB,
+    kind="stream-recording",
+    lane=LANE.name,
+    target=TargetSpec("ecs", "cluster", "record-stream"),
+    source=Source("switchyard-media", "", "v1", "m1"),
+    sent_at=SENT_AT,
+    user_id=USER,
+    input={"url": "https://live.example.com/stream.m3u8"},
+    announced=True,
+)
+
+
+@dataclass
+class FakeEcs:
+    """ECS as far as stopping goes."""
+
+    stopped: list[str] = field(default_factory=list)
+
+    def stop_task(self, **call: Any) -> None:  # noqa: ANN401 - a call's parameters
+        self.stopped.append(call["task"])
+
+
+@dataclass
+class Deployed:
+    """The function over one moto account, with an announced recording in it."""
+
+    aws: Aws
+    ecs: FakeEcs
+
+    def send(self, name: str, **changes: object) -> Answer:
+        event = json.loads((EVENTS / f"{name}.json").read_text()) | changes
+        return read(event, app.lambda_handler(event, Context()))
+
+    @property
+    def store(self) -> Store:
+        return Store(self.aws.dynamodb, self.aws.jobs_table, self.aws.lanes_table, keep_ended_jobs=timedelta(days=30))
+
+    @property
+    def job(self) -> Job:
+        found = self.store.get(JOB)
+        assert found is not None
+        return found
+
+    def start(self) -> None:
+        claim = self.store.claim(REQUEST, self.job, LANE)
+        assert isinstance(claim, Claimed)
+        self.store.record_start(claim.job, TASK)
+
+
+@pytest.fixture
+def deployed(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
+    ecs = FakeEcs()
+    monkeypatch.setattr(clients, "ecs", lambda: ecs)
+    monkeypatch.setenv("ENVIRONMENT", "test")
+    monkeypatch.setenv("JOBS_TABLE", aws.jobs_table)
+    monkeypatch.setenv("LANES_TABLE", aws.lanes_table)
+    app.api.cache_clear()
+    Records(aws.dynamodb, aws.jobs_table).announce(REQUEST, fingerprint="f")
+    yield Deployed(aws, ecs)
+    app.api.cache_clear()
+
+
+def test_a_job_that_has_not_begun_ends_at_once(deployed: Deployed) -> None:
+    answer = deployed.send("cancel")
+    assert (answer.status, answer.body) == (200, {"jobId": JOB, "status": "CANCELLED"})
+    assert deployed.job.status is Status.CANCELLED
+
+
+def test_a_job_that_waits_ends_at_once(deployed: Deployed) -> None:
+    deployed.store.hold(REQUEST, deployed.job)
+    assert deployed.send("cancel").status == 200
+    assert deployed.store.slots(LANE).waiting == 0
+
+
+def test_a_job_that_runs_is_stopped_on_its_target(deployed: Deployed) -> None:
+    deployed.start()
+    answer = deployed.send("cancel")
+    assert (answer.status, answer.body) == (202, {"jobId": JOB, "status": "SUBMITTED", "cancelRequested": True})
+    assert deployed.ecs.stopped == [TASK]
+
+
+def test_a_running_job_may_be_cancelled_twice(deployed: Deployed) -> None:
+    deployed.start()
+    assert [deployed.send("cancel").status for _ in range(2)] == [202, 202]
+
+
+def test_a_job_that_has_ended_is_a_conflict(deployed: Deployed) -> None:
+    deployed.send("cancel")
+    answer = deployed.send("cancel")
+    assert (answer.status, answer.body["error"]) == (409, "ALREADY_ENDED")
+
+
+def test_a_job_that_is_not_there_is_not_found(deployed: Deployed) -> None:
+    assert deployed.send("cancel", pathParameters={"jobId": "another"}).status == 404
+
+
+@pytest.mark.parametrize("job_id", ["", "../a", "x" * 5000, "\ud800"])
+def test_what_is_no_job_id_is_not_found(deployed: Deployed, job_id: str) -> None:
+    assert deployed.send("cancel", pathParameters={"jobId": job_id}).status == 404
+
+
+def test_a_user_cancels_their_own_job(deployed: Deployed) -> None:
+    assert deployed.send("cancel_as_user").status == 200
+
+
+def test_a_user_cancels_nobody_elses_job(deployed: Deployed) -> None:
+    other = replace(REQUEST, job_id="another", user_id="user-42")
+    Records(deployed.aws.dynamodb, deployed.aws.jobs_table).announce(other, fingerprint="f")
+    assert deployed.send("cancel_as_user", pathParameters={"jobId": "another"}).status == 404
+    found = deployed.store.get("another")
+    assert found is not None
+    assert found.status is Status.PENDING
+
+
+def test_a_job_that_never_stands_still_can_be_cancelled_later(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("switchyard.cancel._RACES", 0)
+    answer = deployed.send("cancel")
+    assert (answer.status, answer.body["error"]) == (503, "UNAVAILABLE")
