@@ -194,8 +194,8 @@ def short_pages(api: Api) -> Iterator[None]:
     """S3 lists two parts a page, not a thousand."""
     event = "provide-client-params.s3.ListParts"
 
-    def shorten(params: dict[str, Any], **_: object) -> dict[str, Any]:
-        return params | {"MaxParts": 2}
+    def shorten(params: dict[str, Any], **_: object) -> None:
+        params["MaxParts"] = 2
 
     api.s3.meta.events.register(event, shorten)
     yield
