@@ -64,7 +64,7 @@ ECS: Final = Road(
     limit="MaxConcurrentImages",
     slots="MAX_CONCURRENT_IMAGES",
     start="RunTask",
-    tries=4,
+    tries=3,
     before_the_end=("PROVISIONING", "PENDING", "ACTIVATING", "RUNNING"),
 )
 ROADS: Final = (BATCH, ECS)
