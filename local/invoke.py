@@ -1,7 +1,7 @@
-"""One function in Docker by `sam local invoke`, with the running local system around it.
+"""Functions in Docker by `sam local invoke` and `sam local start-api`, with the running local system around them.
 
-SAM's container is made from the Lambda base image, so this shows what the emulator can't: that layer and handler work
-there. It reaches the emulator by a relay on Docker's own network, since the emulator listens on 127.0.0.1 only.
+SAM's containers are made from the Lambda base image, so this shows what the emulator can't: that layer and handlers
+work there. They reach the emulator by a relay on Docker's own network, since it listens on 127.0.0.1 only.
 """
 
 import contextlib
@@ -9,20 +9,26 @@ import ipaddress
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
 from local.environment import ROOT, VENVS, sealed
+from local.processes import Process
 from local.stack import LocalStack
 
 _BUILD: Final = ROOT / ".aws-sam" / "build"
+_REMOVAL_SECONDS: Final = 15
+_API_FUNCTIONS: Final = ("PresignUploadFunction", "SubmitJobFunction", "GetJobFunction", "CancelJobFunction")
 IMAGE: Final = "public.ecr.aws/lambda/python:3.13-x86_64"
 
 
@@ -44,16 +50,57 @@ def invoke(stack: LocalStack, function: str, event: Path) -> int:
     Raises:
         InvokeError: If Docker is missing, or there is no such function.
     """
-    with _reachable(stack.emulator.port) as emulator, _reachable(stack.compute.port) as compute:
-        template = _template(stack, function, {"": emulator, "_BATCH": compute, "_ECS": compute})
-        sam = str(VENVS / "sam" / "bin" / "sam")
-        command = [sam, "local", "invoke", function, "--event", str(event), "--template", str(template)]
+    with _local(stack, [function]) as sam:
+        return subprocess.run(
+            [*sam.command("invoke"), function, "--event", str(event)], cwd=ROOT, env=sam.environment, check=False
+        ).returncode
+
+
+@contextlib.contextmanager
+def api(stack: LocalStack, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """The HTTP API in Docker for the length of a `with` block; nobody checks keys there.
+
+    Args:
+        stack: As for `invoke`.
+        port: Where it will answer, on 127.0.0.1; not before it has loaded the template.
+
+    Raises:
+        InvokeError: If Docker is missing.
+    """
+    with _local(stack, _API_FUNCTIONS) as sam:
+        command = [*sam.command("start-api"), "--host", "127.0.0.1", "--port", str(port)]
+        # A session of its own: what ends it must be able to end its children too.
+        server = subprocess.Popen(command, cwd=ROOT, env=sam.environment, start_new_session=True)
+        try:
+            yield server
+        finally:
+            server.send_signal(signal.SIGINT)  # at which SAM removes its containers
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                server.wait(_REMOVAL_SECONDS)
+            Process.of(server.pid).stop()
+
+
+@dataclass(frozen=True)
+class _Sam:
+    """How to call `sam local`: with this template, in this environment."""
+
+    template: Path
+    environment: Mapping[str, str]
+
+    def command(self, subcommand: str) -> list[str]:
+        words = [str(VENVS / "sam" / "bin" / "sam"), "local", subcommand, "--template", str(self.template)]
         if _docker("image", "inspect", IMAGE).returncode == 0:
-            command.append("--skip-pull-image")
+            words.append("--skip-pull-image")
+        return words
+
+
+@contextlib.contextmanager
+def _local(stack: LocalStack, functions: Sequence[str]) -> Iterator[_Sam]:
+    with _reachable(stack.emulator.port) as emulator, _reachable(stack.compute.port) as compute:
+        template = _template(stack, functions, {"": emulator, "_BATCH": compute, "_ECS": compute})
         try:
             # SAM prefers a variable of its own environment to the template's: the address must be the same in both.
-            env = sealed(os.environ, emulator) | {"SAM_CLI_TELEMETRY": "0"}
-            return subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
+            yield _Sam(template, sealed(os.environ, emulator) | {"SAM_CLI_TELEMETRY": "0"})
         finally:
             template.unlink()
 
@@ -65,29 +112,31 @@ def require_docker() -> None:
         InvokeError: If it can't.
     """
     if not shutil.which("docker"):
-        raise InvokeError("`sam local invoke` needs Docker, and there is no docker command; `make demo` needs none")
+        raise InvokeError("`sam local` needs Docker, and there is no docker command; `make demo` needs none")
     asked = _docker("info")
     if asked.returncode:
-        raise InvokeError(f"`sam local invoke` needs Docker, which doesn't answer: {asked.stderr.strip()}")
+        raise InvokeError(f"`sam local` needs Docker, which doesn't answer: {asked.stderr.strip()}")
 
 
-def _template(stack: LocalStack, function: str, endpoints: dict[str, str]) -> Path:
-    """The built template with the function's variables as deployed; beside the built one, as its paths are relative."""
+def _template(stack: LocalStack, wanted: Sequence[str], endpoints: dict[str, str]) -> Path:
+    """The built template with the functions' variables as deployed; beside the built one, as its paths are relative."""
     template = yaml.safe_load((_BUILD / "template.yaml").read_text())
     functions = {
         name: resource for name, resource in template["Resources"].items() if resource["Type"].endswith("::Function")
     }
-    if function not in functions:
-        raise InvokeError(f"there is no function {function!r} in template.yaml; there are {', '.join(functions)}")
-    deployed: dict[str, Any] = stack.client("lambda").get_function_configuration(FunctionName=stack.resource(function))
     # SAM passes on only the variables that the template names, so the addresses go there too.
     addresses = {f"AWS_ENDPOINT_URL{service}": url for service, url in endpoints.items()}
-    functions[function]["Properties"]["Environment"] = {
-        "Variables": {**deployed["Environment"]["Variables"], **addresses, "POWERTOOLS_TRACE_DISABLED": "true"}
-    }
-    path = _BUILD / "invoke.json"
-    path.write_text(json.dumps(template))
-    return path
+    for name in wanted:
+        if name not in functions:
+            raise InvokeError(f"there is no function {name!r} in template.yaml; there are {', '.join(functions)}")
+        deployed: dict[str, Any] = stack.client("lambda").get_function_configuration(FunctionName=stack.resource(name))
+        functions[name]["Properties"]["Environment"] = {
+            "Variables": {**deployed["Environment"]["Variables"], **addresses, "POWERTOOLS_TRACE_DISABLED": "true"}
+        }
+    handle, path = tempfile.mkstemp(prefix="local-", suffix=".json", dir=_BUILD)
+    with os.fdopen(handle, "w") as file:
+        json.dump(template, file)
+    return Path(path)
 
 
 @contextlib.contextmanager
