@@ -151,9 +151,9 @@ def _show_detections(job: _Json, console: Console) -> None:
     for column in ("image", "found", "confidence", "box"):
         table.add_column(column, header_style="dim")
     for image in job["detections"]:
-        name = image["imageUrl"].rpartition("/")[2].partition("-")[2] or image["imageUrl"]
+        name = image["imageUrl"].rpartition("/")[2][len("6f1c2a34-5b6d-4e7f-8a90-b1c2d3e4f506-") :]
         for found in image["detections"] or [{"label": "nothing", "confidence": "", "bbox": ""}]:
-            table.add_row(name[-30:], found["label"], str(found["confidence"]), str(found["bbox"]))
+            table.add_row(name, found["label"], str(found["confidence"]), str(found["bbox"]))
     console.print(table)
     if len(job["detections"]) != len(PHOTOS):
         raise DemoError(f"{len(PHOTOS)} images were submitted, {len(job['detections'])} came back")
