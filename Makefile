@@ -20,9 +20,12 @@ help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
 
 # ---- the local system ------------------------------------------------------------------------------------------------
-.PHONY: demo up down status logs send
+.PHONY: demo demo-api up down status logs send
 demo: setup ## Send real videos through the whole system on this machine (ARGS=--keep leaves it running)
 	@$(LOCAL) demo $(ARGS)
+
+demo-api: setup ## Have photographs looked at and a live stream recorded over the HTTP API (ARGS=--keep likewise)
+	@$(LOCAL) demo-api $(ARGS)
 
 up: setup ## Start the system and leave it running; again: deploy what has changed
 	@$(LOCAL) up $(ARGS)
@@ -30,7 +33,7 @@ up: setup ## Start the system and leave it running; again: deploy what has chang
 status: setup ## What runs where, jobs, slots and queues
 	@$(LOCAL) status
 
-send: setup ## Upload a video and follow its job: make send FILE=clip.mp4
+send: setup ## Send a video or a picture, or a URL to record, and follow its job: make send FILE=clip.mp4
 	@$(LOCAL) send "$(FILE)" $(ARGS)
 
 logs: setup ## The functions' logs; ARGS="-f", "compute", "emulator", "job ID"

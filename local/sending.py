@@ -75,5 +75,5 @@ def _post(stack: LocalStack, path: str, body: dict[str, Any]) -> dict[str, Any]:
         answer = http.post(path, json=body)
     found: dict[str, Any] = answer.json()
     if answer.is_error:
-        raise SendError("; ".join([str(found.get("message")), *found.get("details", ())]))
+        raise SendError(f"{found.get('message')} {'; '.join(found.get('details', ()))}".rstrip())
     return found

@@ -166,7 +166,9 @@ def _principal(refusal: Refusal) -> str | None:
 def _denied(principal: str | None, grant: Grant) -> Refusal:
     """The refusal of an action that the emulator wasn't asked about."""
     why = "because no identity-based policy allows it" if principal else "as far as the local stand-in can tell"
-    message = f"User: {principal or '?'} is not authorized to perform: {grant.action} on {grant.resources}, {why}"
+    message = (
+        f"User: {principal or '?'} is not authorized to perform: {grant.action} on {', '.join(grant.resources)}, {why}"
+    )
     code = "AccessDeniedException"
     return Refusal(400, code, json.dumps({"__type": code, "message": message}).encode())
 
