@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import yaml
 
@@ -31,6 +31,7 @@ QUEUES: Final = (
     "ReconcileDeadLetterQueue",
 )
 KEYS: Final = {"JobsTable": ("jobId",), "LanesTable": ("pk", "sk")}
+TEMPLATES: Final = "switchyard-trial"
 QUIET_SECONDS: Final = 0.5
 _FOLDER_OF_A_KEY: Final = re.compile(r"\b(uploads|quiet)/[0-9a-f-]{36}/")
 
@@ -140,10 +141,13 @@ class Trial:
         return found
 
     def _deploy(self, template: Template) -> None:
-        cloudformation: Any = self._stack.client("cloudformation")
+        cloudformation, s3 = self._stack.client("cloudformation"), self._stack.client("s3")
+        # CloudFormation takes no more than 51,200 bytes with the call itself.
+        s3.create_bucket(Bucket=TEMPLATES)
+        s3.put_object(Bucket=TEMPLATES, Key="template.json", Body=json.dumps(template).encode())
         cloudformation.update_stack(
             StackName=STACK_NAME,
-            TemplateBody=json.dumps(template, separators=(",", ":")),
+            TemplateURL=f"{self._stack.emulator.url}/{TEMPLATES}/template.json",
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
             Parameters=[{"ParameterKey": name, "UsePreviousValue": True} for name in self._stack.parameters],
         )
