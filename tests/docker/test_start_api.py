@@ -43,7 +43,7 @@ def http(stack: LocalStack) -> Iterator[httpx.Client]:
     [port] = free_ports(1)
     with api(stack, port), httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=120) as client:
         deadline = time.monotonic() + 60
-        while socket.socket().connect_ex(("127.0.0.1", port)):
+        while not _listens(port):
             assert time.monotonic() < deadline, "sam local start-api doesn't answer"
             time.sleep(0.2)
         yield client
@@ -64,6 +64,11 @@ def test_every_route_is_served(
     answer = http.request(method, _filled(path, upload), json=_filled(body, upload))
 
     assert answer.status_code == status, answer.text
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _filled(value: Any, names: dict[str, str]) -> Any:  # noqa: ANN401 - any JSON
