@@ -58,7 +58,7 @@ check: setup ## Lint, format, types, templates, pins, and nothing of this machin
 	$(SAM) validate --lint --template template.yaml
 	$(DEV)/python .ci/hygiene.py
 
-check-iam: setup ## Show that functions need every permission they have: 20 minutes (ARGS=--list, "--only sqs_to_batch")
+check-iam: setup ## Show that functions need every permission they have: an hour (ARGS=--list, "--only sqs_to_batch")
 	@PYTHONPATH=layers/switchyard $(DEV)/python -m tests.iam $(ARGS)
 
 .PHONY: bench

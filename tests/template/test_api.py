@@ -1,4 +1,4 @@
-"""The API as it is deployed is the one that its document describes, and each route goes to the function that answers it."""
+"""The deployed API is the one that its document describes, and each route goes to the function that answers it."""
 
 import json
 import re
