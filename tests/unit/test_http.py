@@ -53,6 +53,9 @@ def raising(error: Exception) -> Api:
     return Api({"POST /process": handler})
 
 
+PATHS = {"/process": {"post": {}}, "/jobs/{jobId}": {"parameters": [], "get": {}, "delete": {}}}
+
+
 def seeing(*, cors_origins: frozenset[str] = frozenset()) -> tuple[Api, list[Request]]:
     seen: list[Request] = []
 
@@ -163,7 +166,7 @@ def test_an_unknown_route_is_not_found() -> None:
 
 def test_an_unknown_method_says_which_there_are() -> None:
     status, headers, _ = call(seeing()[0], event("PATCH", "/jobs/{jobId}"))
-    assert (status, headers["Allow"]) == (405, "GET, OPTIONS")
+    assert (status, headers["Allow"]) == (405, "GET, DELETE, OPTIONS")
 
 
 AWS_TROUBLE = [
@@ -271,7 +274,7 @@ def test_options_without_cors_say_the_methods() -> None:
 
 @pytest.fixture(autouse=True)
 def _schema(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A document with one schema, so that a rule here fails for this module alone."""
+    """A document with two paths and one schema, so that a rule here fails for this module alone."""
     schema = {
         "type": "object",
         "required": ["name"],
@@ -283,7 +286,7 @@ def _schema(monkeypatch: pytest.MonkeyPatch) -> None:
             "more": {"type": "object"},
         },
     }
-    monkeypatch.setattr(http, "document", lambda: {"components": {"schemas": {"Thing": schema}}})
+    monkeypatch.setattr(http, "document", lambda: {"paths": PATHS, "components": {"schemas": {"Thing": schema}}})
     http._validator.cache_clear()
 
 

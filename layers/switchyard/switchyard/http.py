@@ -124,10 +124,6 @@ class Api:
 
     def __init__(self, routes: Mapping[str, Handler], cors_origins: frozenset[str] = frozenset()) -> None:
         self.routes = dict(routes)
-        self._methods: dict[str, list[str]] = {}
-        for route in routes:
-            method, _, resource = route.partition(" ")
-            self._methods.setdefault(resource, []).append(method)
         self._origins = cors_origins
 
     def handle(self, event: Mapping[str, Any], context: object) -> dict[str, Any]:
@@ -169,9 +165,11 @@ class Api:
         )
 
     def _other(self, method: str, resource: str) -> Response:
-        if resource not in self._methods:
+        # A path's methods may be several functions': the document knows them all.
+        methods = [name.upper() for name in document()["paths"].get(resource, ()) if name != "parameters"]
+        if not methods:
             raise Problem(404, "NOT_FOUND", "There is no such route.")
-        allow = {"Allow": ", ".join([*self._methods[resource], "OPTIONS"])}
+        allow = {"Allow": ", ".join([*methods, "OPTIONS"])}
         if method != "OPTIONS":
             raise Problem(405, "METHOD_NOT_ALLOWED", "The route has no such method.", headers=allow)
         return Response(204, None, allow)
