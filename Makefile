@@ -43,12 +43,15 @@ down: setup ## End it all
 	@$(LOCAL) down
 
 # ---- quality ---------------------------------------------------------------------------------------------------------
-.PHONY: test check check-iam format
+.PHONY: test test-api check check-iam format
 test: setup ## Every tier of the tests: fast ones side by side, then those that need the deployed local system
 	@status=0; \
 	$(DEV)/pytest -n auto tests --ignore tests/integration --ignore tests/docker $(ARGS) || status=$$?; \
 	$(DEV)/pytest tests/integration tests/docker $(ARGS) || status=$$?; \
 	exit $$status
+
+test-api: setup ## Thousands of requests to the deployed API, made from its own document: 4 minutes
+	$(DEV)/pytest tests/integration/test_api_contract.py --hypothesis-profile=thorough $(ARGS)
 
 check: setup ## Lint, format, types, templates, pins, and nothing of this machine in what is committed
 	$(DEV)/ruff check
@@ -70,7 +73,7 @@ format: setup ## Put the code into the project's format, and fix what ruff can f
 	$(DEV)/ruff format
 
 # ---- functions -------------------------------------------------------------------------------------------------------
-.PHONY: build invoke
+.PHONY: build invoke start-api
 build: setup ## sam build
 	PATH="$(SAM_PATH)" $(SAM) build --cached --parallel
 
@@ -78,6 +81,9 @@ FUNCTION ?= SqsToBatchFunction
 EVENT ?= $(firstword $(wildcard events/sqs_to_batch/*.json))
 invoke: setup ## Run one function in Docker: make invoke FUNCTION=SqsToBatchFunction EVENT=events/x.json
 	@$(LOCAL) invoke "$(FUNCTION)" "$(EVENT)" $(ARGS)
+
+start-api: setup ## Serve the HTTP API in Docker: make start-api ARGS="--port 3000"
+	@$(LOCAL) start-api $(ARGS)
 
 # ---- environments: one a requirements file, so that no tool's pins or imports leak into another's -------------------
 .PHONY: setup lock clean

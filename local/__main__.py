@@ -20,6 +20,7 @@ from local import demo_api
 from local.environment import STATE, VENVS, seal_this_process
 from local.follow import FollowTimeoutError, follow
 from local.invoke import InvokeError, require_docker
+from local.invoke import api as api_in_docker
 from local.invoke import invoke as run_in_docker
 from local.media import MediaError
 from local.processes import CommandFailedError, end_like_ctrl_c
@@ -192,6 +193,24 @@ def invoke(stack: LocalStack, function: str, event: Path) -> None:
                 stack.down()
     if code:
         raise click.exceptions.Exit(code)
+
+
+@main.command("start-api")
+@click.option("--port", default=3000, show_default=True, help="Where it answers, on 127.0.0.1.")
+@click.pass_obj
+def start_api(stack: LocalStack, *, port: int) -> None:
+    """Serve the HTTP API in Docker until Ctrl-C; `sam local start-api` asks for no key."""
+    out = Console(stderr=True)
+    with _plainly():
+        require_docker()
+        started = False
+        try:
+            started = _up(stack, out)
+            with api_in_docker(stack, port) as server:
+                server.wait()
+        finally:
+            if started:
+                stack.down()
 
 
 # ---- the pieces ----------------------------------------------------------------------------------------------
