@@ -295,6 +295,16 @@ def test_detections_that_are_too_much_for_an_answer_are_a_link(showing: Showing)
     assert "detections.json" in answer.body["links"]
 
 
+def test_detections_that_grow_too_much_on_their_way_are_a_link(showing: Showing) -> None:
+    """Lambda's answer has no room for them: API Gateway would make a 502 of it."""
+    found = [DETECTIONS[1] | {"imageUrl": "s3://media/" + "é" * 500}] * 3000
+    content = json.dumps({"images": found}, ensure_ascii=False).encode()
+    assert len(content) < 4 * 2**20
+    answer = stored(showing, content)
+    assert "detections" not in answer.body
+    assert "detections.json" in answer.body["links"]
+
+
 @pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b"null", b'{"images": 7}', b"\xff", b"[" * 100_000])
 def test_detections_that_cannot_be_read_leave_the_rest(showing: Showing, content: bytes | None) -> None:
     answer = stored(showing, content)

@@ -30,6 +30,8 @@ DETECTIONS = "detections.json"
 """The result's file with all that was found in the images, where that is too much for the job's record."""
 
 _MAX_DETECTIONS = 4 * 1024 * 1024
+_MAX_ANSWER = 5 * 1024 * 1024
+"""Lambda answers with 6 MB at the most, the body being text inside of JSON: what is not ASCII grows threefold."""
 _MAX_LINKS = 100
 _PAGE = 25
 _MAX_PAGE = 100
@@ -134,9 +136,9 @@ class Presentation:
             logger.warning("a file of a result is missing", key=key, error_type=error.response["Error"]["Code"])
             return {}
         with closing(answer["Body"]) as body:  # its own context manager gives the stream that counts nothing
-            if answer["ContentLength"] > _MAX_DETECTIONS:
-                return {}
-            return _parsed(body.read()) or {}
+            data = body.read() if answer["ContentLength"] <= _MAX_DETECTIONS else b""
+        text = data.decode(errors="replace")
+        return (_parsed(text) or {}) if len(json.dumps(text)) <= _MAX_ANSWER else {}
 
     def _link(self, key: str) -> str:
         return self.s3().generate_presigned_url(
@@ -203,7 +205,7 @@ def _error(record: Record) -> dict[str, str] | None:
 def _parsed(text: object) -> dict[str, Any] | None:
     """A JSON object; None for anything else."""
     try:
-        return _object(json.loads(text)) if isinstance(text, str | bytes) else None
+        return _object(json.loads(text)) if isinstance(text, str) else None
     except (ValueError, RecursionError):
         return None
 
