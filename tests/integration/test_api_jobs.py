@@ -198,9 +198,8 @@ def test_a_job_that_has_ended_cannot_be_cancelled(submit: Submit, http: httpx.Cl
 
 
 def test_a_video_job_is_cancelled_likewise(http: httpx.Client, system: System) -> None:
-    key = system.key()
     video = System(system.stack, *system.folders)
-    video.upload(key, gate=True)
+    key = video.upload(gate=True)
     job = video.wait_for(key, "RUNNING")
 
     answer = http.delete(f"/jobs/{job['jobId']}")

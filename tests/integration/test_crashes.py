@@ -192,6 +192,8 @@ def start_again(system: System, start: Start, **changed: str) -> str:
     [task] = system.stack.client("ecs").run_task(
         cluster=detail["clusterArn"],
         taskDefinition=detail["taskDefinitionArn"],
+        launchType=detail["launchType"],
+        networkConfiguration={"awsvpcConfiguration": {"subnets": [system.stack.parameters["SubnetIds"]]}},
         overrides={"containerOverrides": [{"name": override["name"], "environment": environment}]},
     )["tasks"]
     return str(task["taskArn"])
