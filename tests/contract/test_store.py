@@ -497,6 +497,15 @@ def test_a_cancelled_job_can_not_be_claimed_as_the_pending_one_it_was(store: Job
     assert store.claim(request(), pending, ONE) == JobChanged(known(store))
 
 
+def test_a_cancelled_job_can_not_be_claimed_as_the_ended_one_it_was_before_it_waited(store: JobStore) -> None:
+    """Somebody slow saw the version before end; a quick one has held the new one, and it was cancelled."""
+    store.finish(submitted(store), Status.CANCELLED, error=None, target_id="batch-a", attempts=1)
+    ended, newer = known(store), request(of=source(version="v2"))
+    store.hold(newer, ended)
+    store.cancel(known(store))
+    assert store.claim(newer, ended, ONE) == JobChanged(known(store))
+
+
 def test_a_job_with_a_slot_is_noted_to_be_cancelled_and_goes_on(store: JobStore) -> None:
     job = submitted(store)
     noted = asked_to_cancel(store, job)

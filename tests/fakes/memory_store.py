@@ -172,7 +172,7 @@ class MemoryStore:
         with self._mutex:
             if not self._still(job.id, job):
                 return JobChanged(self.get(job.id))
-            self._change(job.id, status=Status.CANCELLED, error=None, ended_at=clock.now())
+            self._change(job.id, status=Status.CANCELLED, fence=job.fence + 1, error=None, ended_at=clock.now())
             if job.status is Status.WAITING:
                 self.drop(WaitEntry(job.request))
                 self._unlock(job)

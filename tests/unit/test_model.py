@@ -1,4 +1,4 @@
-"""The dispatch protocol as a state machine: any mix of messages, cancels, kills, lost and doubled news, unknown outcomes.
+"""The dispatch protocol as a state machine: any mix of messages, cancels, kills, unknown outcomes, late or no news.
 
 The code under test is the real dispatcher, tracker, canceller and reconciler; around them are the in-memory store (held
 to the real one by tests/contract), two lanes on two targets, a queue and workers that check the fence as
@@ -152,11 +152,12 @@ class Protocol(RuleBasedStateMachine):
             run = self.news[index % len(self.news)]
             self._freeze(Freeze(at, after), lambda freeze: self._tracker(freeze).apply(run))
 
-    @rule(index=st.integers(0, 20))
-    def thaw(self, index: int) -> None:
+    @rule(index=st.integers(0, 20), mode=MODES)
+    def thaw(self, index: int, mode: Mode) -> None:
         if self.frozen:
             freeze = self.frozen.pop(index % len(self.frozen))
-            freeze.thaw()
+            with self._misbehaving(mode):
+                freeze.thaw()
             self._check(freeze.error)
 
     @rule(index=st.integers(0, 50))
@@ -252,7 +253,7 @@ class Protocol(RuleBasedStateMachine):
             return
         self.target_lists_late(lagging=False)
         while self.frozen:
-            self.thaw(0)
+            self.thaw(0, Mode.ACCEPT)
         for _ in range(200):
             self._one_good_round()
             if self._is_quiet():

@@ -141,10 +141,11 @@ class JobError:
 class Job:
     """A job as the table has it.
 
-    `fence` counts claims and only grows. `run_id` is the target id of the run that passed the worker's fence check,
-    `past_versions` the versions of earlier runs under the same id (the newest `HISTORY_LIMIT`), and `never_started`
-    marks a FAILED job whose message went to the dead-letter queue: a redrive may start it. `cancel_requested` stands
-    while a job that holds a slot is being cancelled: whatever its run does next, it is not started again.
+    `fence` counts claims, and cancels of what was not claimed; it only grows. `run_id` is the target id of the run that
+    passed the worker's fence check, `past_versions` the versions of earlier runs under the same id (the newest
+    `HISTORY_LIMIT`), and `never_started` marks a FAILED job whose message went to the dead-letter queue: a redrive may
+    start it. `cancel_requested` stands while a job that holds a slot is being cancelled: whatever its run does next, it
+    is not started again.
     """
 
     request: WorkRequest

@@ -291,17 +291,26 @@ class Store:
     # ---- cancelling -------------------------------------------------------------------------------------------------
 
     def cancel(self, job: Job) -> JobChanged | None:
-        """Ends a PENDING or WAITING job, with its place in the room and its object's lock: one transaction."""
+        """Ends a PENDING or WAITING job, with its place in the room and its object's lock: one transaction.
+
+        The fence is raised: older work may have been cancelled under this one, and who saw that must not mistake it.
+        """
         assert job.status in {Status.PENDING, Status.WAITING}  # noqa: S101 - `request_cancel` is for those with a slot
         now = clock.now()
         waits = job.status is Status.WAITING
         condition, values = _still(job)
-        #   PENDING | WAITING and fence as seen ──▶ CANCELLED
+        #   PENDING | WAITING and fence = n, as seen ──▶ CANCELLED, fence = n + 1
         end = self._update_action(
             job.id,
-            "SET #status = :to, endedAt = :now, updatedAt = :now, #ttl = :ttl REMOVE #error",
+            "SET #status = :to, fence = :next, endedAt = :now, updatedAt = :now, #ttl = :ttl REMOVE #error",
             condition,
-            {":to": _s(Status.CANCELLED), ":now": _s(clock.iso(now)), ":ttl": self._expiry(now), **values},
+            {
+                ":to": _s(Status.CANCELLED),
+                ":next": _n(job.fence + 1),
+                ":now": _s(clock.iso(now)),
+                ":ttl": self._expiry(now),
+                **values,
+            },
         )
         return self._end(
             job,
