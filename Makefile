@@ -66,7 +66,7 @@ check-iam: setup ## Show that functions need every permission they have: an hour
 
 .PHONY: bench
 bench: setup ## What it costs, beside the floor and the usual way: make bench ARGS="cpu --rounds 9"
-	@$(DEV)/python -m bench $(ARGS)
+	@PYTHONPATH=layers/switchyard $(DEV)/python -m bench $(ARGS)
 
 format: setup ## Put the code into the project's format, and fix what ruff can fix
 	$(DEV)/ruff check --fix

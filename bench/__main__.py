@@ -10,10 +10,18 @@ from types import ModuleType
 import click
 from rich.console import Console
 
-from bench import calls, cpu, init, size, wall
+from bench import api, calls, cpu, init, listing, size, wall
 from bench.environment import ROOT, Layer
 
-_BENCHES: dict[str, ModuleType] = {"calls": calls, "cpu": cpu, "wall": wall, "init": init, "size": size}
+_BENCHES: dict[str, ModuleType] = {
+    "calls": calls,
+    "cpu": cpu,
+    "wall": wall,
+    "api": api,
+    "listing": listing,
+    "init": init,
+    "size": size,
+}
 _POLITE = 10
 
 

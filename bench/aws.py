@@ -10,12 +10,14 @@ import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
+from boto3.dynamodb.types import TypeSerializer
 from botocore.awsrequest import AWSResponse, HeadersDict
 
 from bench.environment import ROOT
@@ -26,6 +28,31 @@ if TYPE_CHECKING:
 ACTIVE_STATUSES = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING")
 _PAGE = 1000
 _ID = "11111111-2222-4333-8444-{:012d}"
+
+_URLS = [f"s3://switchyard-media/uploads/2026/11/22/6f1c2a34-5b6d-4e7f-8a90-b1c2d3e4f506-{n}.jpg" for n in range(2)]
+_FOUND = [
+    {
+        "imageUrl": url,
+        "imageIndex": index,
+        "detections": [{"label": "car", "confidence": 0.95, "bbox": [100, 150, 500, 400]}],
+        "detectionCount": 1,
+    }
+    for index, url in enumerate(_URLS)
+]
+_ENDED_JOB = {
+    "jobId": "6f1c2a34-5b6d-4e7f-8a90-b1c2d3e4f506",
+    "kind": "image-processing",
+    "status": "COMPLETED",
+    "progress": {"percent": 100, "message": "done"},
+    "result": {"runId": _ID.format(0), "imageCount": 2, "detections": _FOUND},
+    "metadata": '{"camera":"yard","threshold":0.5}',
+    "userId": "user-42",
+    "request": json.dumps({"kind": "image-processing", "input": {"imageUrls": _URLS}}),
+    "createdAt": "2026-11-22T18:36:54.123Z",
+    "updatedAt": "2026-11-22T18:37:31.456Z",
+    "startedAt": "2026-11-22T18:37:12.345Z",
+    "endedAt": "2026-11-22T18:37:31.456Z",
+}
 
 type _Answer = tuple[int, dict[str, str], bytes]
 
@@ -68,17 +95,13 @@ class Aws:
 
     def _reply(self, operation: str, request: AWSPreparedRequest) -> _Answer:
         match operation:
-            case "SubmitJob":
-                return _submitted()
             case "ListJobs":
                 wanted = _body(request)
                 size = int(wanted.get("maxResults", _PAGE))
                 return _listed(self.active, wanted["jobStatus"], int(wanted.get("nextToken", 0)), size)
             case "DescribeJobs":
                 return _described(tuple(_body(request)["jobs"]))
-            case "TransactWriteItems" | "UpdateItem" | "PutItem":
-                return _written()
-        raise NotImplementedError(operation)
+        return _ALWAYS[operation]()
 
     def _transaction(self, window: float) -> _Answer:
         on_the_way = (self.latency - window) / 2
@@ -129,6 +152,24 @@ def _written() -> _Answer:
 
 
 @cache
+def _read() -> _Answer:
+    """The record of an image job that has ended, its findings in it."""
+    serialize = TypeSerializer().serialize
+    return _dynamodb({"Item": serialize(json.loads(json.dumps(_ENDED_JOB), parse_float=Decimal))["M"]})
+
+
+@cache
+def _sent() -> _Answer:
+    answer = {"MD5OfMessageBody": "c9b8fb80b5a31d0d2052e9ba00fad1f5", "MessageId": _ID.format(0)}
+    return _json(answer, kind="application/x-amz-json-1.0")
+
+
+@cache
+def _started() -> _Answer:
+    return _json({"tasks": [_sample_detail("task_provisioning")], "failures": []}, kind="application/x-amz-json-1.1")
+
+
+@cache
 def _conflict() -> _Answer:
     codes = [{"Code": "None"}, {"Code": "None"}, {"Code": "TransactionConflict", "Message": "Transaction is ongoing"}]
     kind = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException"
@@ -144,16 +185,16 @@ def _submitted() -> _Answer:
 
 
 @cache
-def _detail() -> dict[str, Any]:
-    """A job as Batch describes it: the repository's own sample of a state change holds one."""
-    event = json.loads((ROOT / "events" / "track_job" / "running.json").read_text())
+def _sample_detail(name: str) -> dict[str, Any]:
+    """A job as Batch, or a task as ECS describes it: the repository's own samples of state changes hold them."""
+    event = json.loads((ROOT / "events" / "track_job" / f"{name}.json").read_text())
     detail: dict[str, Any] = json.loads(event["Records"][0]["body"])["detail"]
     return detail
 
 
 @cache
 def _described(identifiers: tuple[str, ...]) -> _Answer:
-    return _json({"jobs": [{**_detail(), "jobId": identifier} for identifier in identifiers]})
+    return _json({"jobs": [{**_sample_detail("running"), "jobId": identifier} for identifier in identifiers]})
 
 
 @cache
@@ -174,3 +215,13 @@ def _summary(number: int, status: str) -> dict[str, Any]:
         "jobName": f"video-process-{number:012d}",
         "status": status,
     }
+
+
+_ALWAYS: Mapping[str, Callable[[], _Answer]] = {
+    "SubmitJob": _submitted,
+    "RunTask": _started,
+    "SendMessage": _sent,
+    "GetItem": _read,
+    **dict.fromkeys(("TransactWriteItems", "UpdateItem", "PutItem"), _written),
+}
+"""What is answered alike whatever was asked."""

@@ -1,8 +1,8 @@
-"""The usual way to do what `sqs_to_batch` does, as teams write it by hand: ask Batch what is there, then submit.
+"""The usual way to do what Switchyard does, as teams write it by hand: ask Batch what is there, then submit.
 
 Written by us from the description of such functions, idiomatically and without handicap: one client a service, made
 once; plain `logging`; partial batch responses. It has no claim, so two deliveries at once still start two jobs, and
-that is not counted against it here.
+that is not counted against it here. The API's functions, further down, are written alike.
 """
 
 from __future__ import annotations
@@ -10,20 +10,26 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
+import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import batched
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
 import boto3
+from boto3.dynamodb.types import TypeDeserializer
+from botocore.config import Config
 
 if TYPE_CHECKING:
     from mypy_boto3_batch import BatchClient
     from mypy_boto3_batch.literals import JobStatusType
     from mypy_boto3_batch.type_defs import JobSummaryTypeDef
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
 
 logger = logging.getLogger(__name__)
 
@@ -121,3 +127,84 @@ def usual_way(*, limit: int, table: str, thorough: bool = False) -> UsualWay:
     """It with boto3's default clients."""
     batch, dynamodb = boto3.client("batch"), boto3.client("dynamodb")
     return UsualWay(batch, dynamodb, "video", "analyze-video", table, limit, thorough)
+
+
+# ---- the API ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class UsualApi:
+    """The API's answers as a hand-written function gives them: json.loads, boto3, json.dumps.
+
+    Nothing is validated, everybody sees all jobs, a repeated request is a second job, and there is no ETag.
+    """
+
+    bucket: str
+    table: str
+    queue_url: str
+    # Without SigV4, boto3 would sign neither type nor size.
+    s3: S3Client = field(default_factory=lambda: boto3.client("s3", config=Config(signature_version="s3v4")))
+    dynamodb: DynamoDBClient = field(default_factory=lambda: boto3.client("dynamodb"))
+    sqs: SQSClient = field(default_factory=lambda: boto3.client("sqs"))
+
+    def presign(self, event: dict[str, Any], _context: object) -> dict[str, Any]:
+        """POST /uploads/presign."""
+        body = json.loads(event["body"])
+        key = f"uploads/{datetime.now(UTC):%Y/%m/%d}/{uuid.uuid4()}-{body['filename']}"
+        params = {"Bucket": self.bucket, "Key": key, "ContentType": body["contentType"]}
+        if "size" in body:
+            params["ContentLength"] = body["size"]
+        url = self.s3.generate_presigned_url("put_object", Params=params, ExpiresIn=900)
+        return _answer(200, {"url": url, "key": key, "bucket": self.bucket, "expiresIn": 900})
+
+    def submit(self, event: dict[str, Any], _context: object) -> dict[str, Any]:
+        """POST /process."""
+        body = json.loads(event["body"])
+        job_id, now = str(uuid.uuid4()), datetime.now(UTC).isoformat()
+        self.dynamodb.put_item(
+            TableName=self.table,
+            Item={
+                "jobId": {"S": job_id},
+                "status": {"S": "PENDING"},
+                "userId": {"S": body["userId"]},
+                "imageUrls": {"L": [{"S": url} for url in body["imageUrls"]]},
+                "metadata": {"S": json.dumps(body["metadata"])},
+                "createdAt": {"S": now},
+                "updatedAt": {"S": now},
+            },
+        )
+        self.sqs.send_message(QueueUrl=self.queue_url, MessageBody=json.dumps({"jobId": job_id, **body}))
+        logger.info("submitted %s", job_id)
+        return _answer(202, {"success": True, "jobId": job_id, "status": "PENDING"})
+
+    def status(self, event: dict[str, Any], _context: object) -> dict[str, Any]:
+        """GET /jobs/{jobId}."""
+        key = {"jobId": {"S": event["pathParameters"]["jobId"]}}
+        item = self.dynamodb.get_item(TableName=self.table, Key=key).get("Item")
+        if item is None:
+            return _answer(404, {"error": "not found"})
+        deserialize = TypeDeserializer().deserialize
+        return _answer(200, {name: deserialize(value) for name, value in item.items()})
+
+
+def _answer(status: int, body: dict[str, Any]) -> dict[str, Any]:
+    headers = {"Content-Type": "application/json"}
+    return {"statusCode": status, "headers": headers, "body": json.dumps(body, default=float)}
+
+
+def scan_and_sort(
+    client: DynamoDBClient, table: str, kind: str, offset: int, limit: int, *, most: int = sys.maxsize
+) -> list[dict[str, Any]]:
+    """GET /jobs?kind=…: every job of the table is looked at, those of the kind are sorted, a slice of them is given.
+
+    `most`: how many of the kind to look for, for whoever measures a part of it.
+    """
+    pages = client.get_paginator("scan").paginate(
+        TableName=table,
+        FilterExpression="kind = :kind",
+        ExpressionAttributeValues={":kind": {"S": kind}},
+        PaginationConfig={"MaxItems": most},
+    )
+    found: list[dict[str, Any]] = [item for page in pages for item in page["Items"]]
+    found.sort(key=lambda item: str(item["createdAt"]["S"]), reverse=True)
+    return found[offset : offset + limit]

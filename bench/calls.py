@@ -1,6 +1,7 @@
-"""AWS calls for each dispatched message, by how many jobs are active. The tables are moto's, so claims are decided."""
+"""AWS calls for each dispatched message, by how many jobs are active. Ours meets moto's tables: claims are decided."""
 
 import site
+from collections import Counter
 from pathlib import Path
 
 from rich.table import Table
@@ -10,7 +11,11 @@ from bench.measure import Probe
 from bench.report import table, verdict
 
 _ACTIVE = (0, 100, 1000, 10_000)
+_TASKS = {"job message": "task", "request that the API announced": "announced"}
+_ACTIVE_TASKS = (0, 1000)
 _BUDGET = 3
+_FUNCTIONS = {"ours": "sqs_to_batch", "task": "dispatch_to_ecs", "announced": "dispatch_to_ecs"}
+"""Those that meet tables, and as which function."""
 _DEVELOPMENT = Path(site.getsitepackages()[0])
 _LOOKS = 2
 """Messages a figure is counted over; the count is the same for each, or the run fails."""
@@ -23,16 +28,31 @@ def run(layer: Layer, _rounds: int) -> list[Table]:
         *("active jobs", "ours", "floor", "usual way", "usual way, thorough", "usual ÷ ours", "budget"),
         caption="The usual way sees 100 jobs of a status at most; thorough: every page, described 100 at a time.",
     )
-    floor = _calls("floor", layer, 0)  # asks for nothing, so it can't depend on what is there
+    floor = _count("floor", layer, 0)  # asks for nothing, so it can't depend on what is there
     for active in _ACTIVE:
-        ours, usual, thorough = (_calls(name, layer, active) for name in ("ours", "usual", "thorough"))
+        ours, usual, thorough = (_count(name, layer, active) for name in ("ours", "usual", "thorough"))
         figures = (f"{number:,g}" for number in (active, ours, floor, usual, thorough))
         shown.add_row(*figures, f"{usual / ours:.0f}×", verdict(ours, _BUDGET))
-    return [shown]
+    return [shown, _tasks(layer)]
 
 
-def _calls(subject: str, layer: Layer, active: int) -> float:
-    moto = subject == "ours"
-    with Probe(subject, layer, {"active": active, "moto": moto}, also=_DEVELOPMENT if moto else None) as probe:
-        calls: dict[str, int] = probe.sample(invocations=_LOOKS, messages=1)["calls"]
-    return sum(calls.values()) / _LOOKS
+def _tasks(layer: Layer) -> Table:
+    shown = table("AWS calls per task started on ECS", "", *(f"{n:,} active" for n in _ACTIVE_TASKS), "which", "budget")
+    for name, subject in _TASKS.items():
+        calls = [_calls(subject, layer, active) for active in _ACTIVE_TASKS]
+        counts = [sum(each.values()) / _LOOKS for each in calls]
+        which = ", ".join(calls[0])
+        shown.add_row(name, *(f"{count:g}" for count in counts), which, verdict(max(counts), _BUDGET))
+    return shown
+
+
+def _count(subject: str, layer: Layer, active: int) -> float:
+    return sum(_calls(subject, layer, active).values()) / _LOOKS
+
+
+def _calls(subject: str, layer: Layer, active: int) -> Counter[str]:
+    function = _FUNCTIONS.get(subject)
+    options = {"active": active, "moto": function is not None}
+    also = _DEVELOPMENT if function else None
+    with Probe(subject, layer, options, function=function or "sqs_to_batch", also=also) as probe:
+        return Counter(probe.sample(invocations=_LOOKS, messages=1)["calls"])

@@ -11,8 +11,6 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 RUNTIME: Final = ROOT / ".venvs" / "runtime"
-FUNCTIONS: Final = ("sqs_to_batch", "track_job", "reconcile_jobs")
-
 LANE_LIMIT: Final = 10_000
 """The highest MAX_CONCURRENT_JOBS there is: no bench is about a full lane."""
 
@@ -36,11 +34,19 @@ VARIABLES: Final = {
     "JOBS_TABLE": "JobsTable",
     "LANES_TABLE": "LanesTable",
     "MAX_CONCURRENT_JOBS": str(LANE_LIMIT),
+    "MAX_CONCURRENT_IMAGES": str(LANE_LIMIT),
     "BATCH_JOB_QUEUE": "video",
     "BATCH_JOB_DEFINITION": "analyze-video",
     "SOURCE_BUCKETS": "switchyard-media",
+    "S3_BUCKET": "switchyard-media",
+    "ECS_CLUSTER": "switchyard",
+    "ECS_TASK_DEF": "record-stream",
+    "IMAGE_TASK_DEF": "detect-objects",
+    "SUBNET_IDS": "subnet-0a1b2c3d4e5f60718",
+    "SECURITY_GROUP_IDS": "sg-0a1b2c3d4e5f60718",
     "QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/video",
     "DEAD_LETTER_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/video-dead-letters",
+    "ECS_DEAD_LETTER_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/ecs-dead-letters",
     "TRACK_DEAD_LETTER_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/track-dead-letters",
 }
 

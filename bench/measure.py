@@ -60,10 +60,11 @@ class Probe(AbstractContextManager["Probe"]):
         layer: Layer,
         options: Mapping[str, object],
         *,
+        function: str = "sqs_to_batch",
         traced: bool | None = None,
         also: Path | None = None,
     ) -> None:
-        path = [ROOT / "functions" / "sqs_to_batch", layer.deployed, RUNTIME, ROOT, *([also] if also else [])]
+        path = [ROOT / "functions" / function, layer.deployed, RUNTIME, ROOT, *([also] if also else [])]
         self._process = subprocess.Popen(
             python("-m", "bench.subjects", subject, json.dumps(options)),
             cwd=ROOT,

@@ -16,15 +16,21 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
+from datetime import UTC, datetime
+from functools import partial
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 import boto3
 
 from bench.aws import Aws
-from bench.baseline import usual_way
+from bench.baseline import UsualApi, usual_way
 from bench.environment import LANE_LIMIT, ROOT, VARIABLES
+from bench.requests import REQUESTS, ApiRequest
 
-type Handler = Callable[[dict[str, Any], object], object]
+type Event = dict[str, Any]
+type Handler = Callable[[Event, object], object]
 
 _NO_LIMIT = 1_000_000
 _KEPT_FREE = 100
@@ -44,32 +50,109 @@ class Context(NamedTuple):
         return 30_000
 
 
-def events(invocations: int, messages: int) -> list[dict[str, Any]]:
-    """Lambda events of messages that nobody has seen yet: the sample of S3's notification, each for its own upload."""
-    sample = (ROOT / "events" / "sqs_to_batch" / "s3_put.json").read_text()
-    record = json.loads(sample)["Records"][0]
-    known = json.loads(record["body"])["Records"][0]["s3"]["object"]["key"].split("/")[-1][:36]
+class Subject(NamedTuple):
+    """What is measured.
 
-    def fresh() -> dict[str, Any]:
+    `events` makes so many invocations of so many fresh messages each; `check` sees the answers and the calls, counts
+    what came back to its queue, and raises where something else than what is measured was done.
+    """
+
+    handler: Handler
+    events: Callable[[int, int], list[Event]]
+    check: Callable[[list[Any], Counter[str]], int]
+
+
+# ---- dispatching -----------------------------------------------------------------------------------------------------
+
+
+def uploads(invocations: int, messages: int) -> list[Event]:
+    """Events of messages that nobody has seen yet: the sample of S3's notification, each for its own upload."""
+    record = _sample_record("sqs_to_batch", "s3_put")
+    known = json.loads(record["body"])["Records"][0]["s3"]["object"]["key"].split("/")[-1][:36]
+    return _fresh(record, known, invocations, messages)
+
+
+def image_jobs(invocations: int, messages: int) -> list[Event]:
+    """Events of job messages that nobody has seen yet: the sample with two images, each as a job of its own."""
+    record = _sample_record("dispatch_to_ecs", "images")
+    return _fresh(record, json.loads(record["body"])["jobId"], invocations, messages)
+
+
+def announced_jobs(invocations: int, messages: int) -> list[Event]:
+    """The same as the API sends them: written down before."""
+    from switchyard import clients, wiring  # noqa: PLC0415 - the other subjects' processes have no layer
+    from switchyard.messages import Envelope  # noqa: PLC0415
+    from switchyard.records import Records  # noqa: PLC0415
+    from switchyard.settings import SubmitJobSettings  # noqa: PLC0415
+
+    work = wiring.task_work(SubmitJobSettings.from_env())
+    records = Records(clients.dynamodb(), VARIABLES["JOBS_TABLE"])
+    made = image_jobs(invocations, messages)
+    for record in (record for event in made for record in event["Records"]):
+        message = json.loads(record["body"]) | {"version": str(uuid.uuid4()), "announced": True}
+        record["body"] = json.dumps(message)
+        (request,) = work.parse(record["body"], Envelope(record["messageId"], datetime.now(UTC))).requests
+        records.announce(request, fingerprint="")
+    return made
+
+
+def _sample_event(function: str, name: str) -> Event:
+    event: Event = json.loads((ROOT / "events" / function / f"{name}.json").read_text())
+    return event
+
+
+def _sample_record(function: str, name: str) -> dict[str, Any]:
+    record: dict[str, Any] = _sample_event(function, name)["Records"][0]
+    return record
+
+
+def _fresh(record: dict[str, Any], known: str, invocations: int, messages: int) -> list[Event]:
+    def one() -> dict[str, Any]:
         return {**record, "messageId": str(uuid.uuid4()), "body": record["body"].replace(known, str(uuid.uuid4()))}
 
-    return [{"Records": [fresh() for _ in range(messages)]} for _ in range(invocations)]
+    return [{"Records": [one() for _ in range(messages)]} for _ in range(invocations)]
 
 
-def ours(aws: Aws) -> Handler:
+def _dispatched(events: Callable[[int, int], list[Event]], handler: Handler) -> Subject:
+    """A subject that starts one job or task for every message which doesn't come back."""
+    wanted = 0
+
+    def counted(invocations: int, messages: int) -> list[Event]:
+        nonlocal wanted
+        wanted = invocations * messages
+        return events(invocations, messages)
+
+    def check(answers: list[Any], calls: Counter[str]) -> int:
+        came_back = sum(len(answer["batchItemFailures"]) for answer in answers if answer is not None)
+        if calls["SubmitJob"] + calls["RunTask"] != wanted - came_back:
+            raise RuntimeError(f"{wanted} messages, of which {came_back} came back, were dispatched by {calls}")
+        return came_back
+
+    return Subject(handler, counted, check)
+
+
+def ours(aws: Aws) -> Subject:
     """The function as it is deployed; PYTHONPATH says from which layer."""
-    from switchyard import clients  # noqa: PLC0415 - the other subjects' processes have no layer
+    from switchyard import clients  # noqa: PLC0415 - as in `announced_jobs`
 
-    app = importlib.import_module("app")  # functions/sqs_to_batch
-    for client in (clients.dynamodb(), clients.sqs(), clients.batch(), clients.batch_submit()):
-        _canned(client, aws)
-    handler: Handler = app.lambda_handler
-    return handler
+    return _dispatched(uploads, _our_function(aws, clients.dynamodb, clients.sqs, clients.batch, clients.batch_submit))
 
 
-def floor(aws: Aws) -> Handler:
+def task(aws: Aws) -> Subject:
+    """The dispatcher to ECS, from its queue."""
+    from switchyard import clients  # noqa: PLC0415 - as in `announced_jobs`
+
+    return _dispatched(image_jobs, _our_function(aws, clients.dynamodb, clients.sqs, clients.ecs))
+
+
+def announced(aws: Aws) -> Subject:
+    """The dispatcher to ECS, with what the API has accepted."""
+    return _dispatched(announced_jobs, task(aws).handler)
+
+
+def floor(aws: Aws) -> Subject:
     """Three bare boto3 calls a message, with the very parameters that ours sends, from default clients."""
-    from switchyard import clients  # noqa: PLC0415 - as in `ours`
+    from switchyard import clients  # noqa: PLC0415 - as in `announced_jobs`
 
     calls: list[tuple[str, dict[str, Any]]] = []
 
@@ -79,7 +162,7 @@ def floor(aws: Aws) -> Handler:
     watched = (clients.dynamodb(), clients.batch_submit())
     for client in watched:
         client.meta.events.register("provide-client-params", note)
-    ours(Aws())(events(1, 1)[0], Context())
+    ours(Aws()).handler(uploads(1, 1)[0], Context())
 
     batch, dynamodb = _canned(boto3.client("batch"), aws), _canned(boto3.client("dynamodb"), aws)
     methods = {
@@ -90,25 +173,70 @@ def floor(aws: Aws) -> Handler:
     if [name for name, _ in calls] != list(methods):
         raise RuntimeError(f"one message should be three calls, not {calls}")
 
-    def handler(event: dict[str, Any], _context: object) -> None:
+    def handler(event: Event, _context: object) -> None:
         for _ in event["Records"]:
             for name, params in calls:
                 methods[name](**params)
 
-    return handler
+    return _dispatched(uploads, handler)
 
 
-def usual(aws: Aws, *, thorough: bool = False) -> Handler:
+def usual(aws: Aws, *, thorough: bool = False) -> Subject:
     """The usual way."""
     function = usual_way(limit=_NO_LIMIT, table=VARIABLES["JOBS_TABLE"], thorough=thorough)
     for client in (function.batch, function.dynamodb):
         _canned(client, aws)
-    return function.lambda_handler
+    return _dispatched(uploads, function.lambda_handler)
 
 
-def thorough(aws: Aws) -> Handler:
+def thorough(aws: Aws) -> Subject:
     """The usual way at its best."""
     return usual(aws, thorough=True)
+
+
+# ---- the API ---------------------------------------------------------------------------------------------------------
+
+
+def our_api(aws: Aws, request: ApiRequest) -> Subject:
+    """A function of the API as it is deployed."""
+    from switchyard import clients  # noqa: PLC0415 - as in `announced_jobs`
+
+    return _requests(request, _our_function(aws, clients.dynamodb, clients.sqs, clients.s3), request.status)
+
+
+def usual_api(aws: Aws, request: ApiRequest) -> Subject:
+    """The usual way, which knows neither 304 nor this 400: it answers with the status, or signs."""
+    api = UsualApi(VARIABLES["S3_BUCKET"], VARIABLES["JOBS_TABLE"], VARIABLES["QUEUE_URL"])
+    for client in (api.s3, api.dynamodb, api.sqs):
+        _canned(client, aws)
+    handlers = {"presign_upload": api.presign, "submit_job": api.submit, "get_job": api.status}
+    return _requests(request, handlers[request.function], 200 if request.status != HTTPStatus.ACCEPTED else 202)
+
+
+def _requests(request: ApiRequest, handler: Handler, status: int) -> Subject:
+    """A subject that answers one request again and again, always with `status`."""
+    event = _sample_event(request.function, request.sample)
+    if request.repeated:
+        first: Any = handler(event, Context())
+        event["headers"]["If-None-Match"] = first["headers"].get("ETag", "")
+
+    def check(answers: list[Any], _calls: Counter[str]) -> int:
+        statuses = {answer["statusCode"] for answer in answers}
+        if statuses != {status}:
+            raise RuntimeError(f"{request.name}: answered with {statuses}")
+        return 0
+
+    return Subject(handler, lambda invocations, _: [deepcopy(event) for _ in range(invocations)], check)
+
+
+# ---- all of them -----------------------------------------------------------------------------------------------------
+
+
+def _our_function(aws: Aws, *clients: Callable[[], Any]) -> Handler:
+    for client in clients:
+        _canned(client(), aws)
+    handler: Handler = importlib.import_module("app").lambda_handler  # PYTHONPATH says of which function
+    return handler
 
 
 def _canned(client: Any, aws: Aws) -> Any:  # noqa: ANN401 - any of boto3's clients
@@ -116,11 +244,15 @@ def _canned(client: Any, aws: Aws) -> Any:  # noqa: ANN401 - any of boto3's clie
     return client
 
 
-SUBJECTS: Mapping[str, Callable[[Aws], Handler]] = {
+SUBJECTS: Mapping[str, Callable[[Aws], Subject]] = {
     "ours": ours,
     "floor": floor,
     "usual": usual,
     "thorough": thorough,
+    "task": task,
+    "announced": announced,
+    **{name: partial(our_api, request=request) for name, request in REQUESTS.items()},
+    **{f"usual-{name}": partial(usual_api, request=request) for name, request in REQUESTS.items()},
 }
 
 
@@ -136,8 +268,9 @@ def _real_conditions(active: int) -> AbstractContextManager[object]:
     _, lanes_table = create_tables(dynamodb)
     # Only the slots: a claim reads nothing of other jobs' records, and moto copies a table at each transaction.
     holders = [str(uuid.uuid4()) for _ in range(min(active, LANE_LIMIT - _KEPT_FREE))]
-    slots: dict[str, Any] = {"pk": {"S": "LANE#video"}, "sk": {"S": "SLOTS"}, "waiting": {"N": "0"}}
-    dynamodb.put_item(TableName=lanes_table, Item=slots | ({"holders": {"SS": holders}} if holders else {}))
+    for lane in ("video", "images"):
+        slots: dict[str, Any] = {"pk": {"S": f"LANE#{lane}"}, "sk": {"S": "SLOTS"}, "waiting": {"N": "0"}}
+        dynamodb.put_item(TableName=lanes_table, Item=slots | ({"holders": {"SS": holders}} if holders else {}))
     return mocked
 
 
@@ -158,25 +291,19 @@ def main(name: str, settings: str) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     aws = Aws(**options, tables=not moto)
     with _xray_daemon(), _real_conditions(aws.active) if moto else nullcontext():
-        handler = SUBJECTS[name](aws)
+        subject = SUBJECTS[name](aws)
         for line in sys.stdin:
-            print(json.dumps(_sample(handler, aws, **json.loads(line))), file=answers)
+            print(json.dumps(_sample(subject, aws, **json.loads(line))), file=answers)
 
 
-def _sample(handler: Handler, aws: Aws, *, invocations: int, messages: int) -> dict[str, Any]:
-    prepared = events(invocations, messages)
+def _sample(subject: Subject, aws: Aws, *, invocations: int, messages: int) -> dict[str, Any]:
+    prepared = subject.events(invocations, messages)
     before = Counter(aws.calls)
-    came_back = 0
     wall, cpu = time.perf_counter(), time.process_time()
-    for event in prepared:
-        answer = handler(event, Context())
-        came_back += len(answer["batchItemFailures"]) if isinstance(answer, dict) else 0
+    answers = [subject.handler(event, Context()) for event in prepared]
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    dispatched = invocations * messages - came_back
     calls = aws.calls - before
-    if calls["SubmitJob"] != dispatched:
-        raise RuntimeError(f"{dispatched} of {invocations * messages} messages were dispatched by {calls}")
-    return {"cpu": cpu, "wall": wall, "calls": calls, "came_back": came_back}
+    return {"cpu": cpu, "wall": wall, "calls": calls, "came_back": subject.check(answers, calls)}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,27 @@
+"""Which requests to the API are measured: samples of `events/`, and how they must be answered."""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class ApiRequest:
+    """One kind of request: the function it goes to, the sample, the status of the answer.
+
+    `repeated`: with the ETag of the answer before, as whoever polls sends it.
+    """
+
+    name: str
+    function: str
+    sample: str
+    status: int
+    repeated: bool = False
+
+
+REQUESTS: Final = {
+    "presign": ApiRequest("presign a video's PUT: 200", "presign_upload", "presign_put", 200),
+    "submit": ApiRequest("submit two images: 202", "submit_job", "process", 202),
+    "status": ApiRequest("status with detections: 200", "get_job", "job", 200),
+    "unchanged": ApiRequest("status, nothing new: 304", "get_job", "job", 304, repeated=True),
+    "refused": ApiRequest("presign a web page: 400", "presign_upload", "presign_not_allowed", 400),
+}
