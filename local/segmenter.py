@@ -4,6 +4,7 @@
 encoder does; the sound is kept.
 """
 
+import os
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -12,8 +13,10 @@ import av
 
 RATE = 25
 SIZE = (320, 180)
+ENCRYPTED = {"hls_enc": "1", "hls_enc_key_url": "index.m3u8.key"}
 KINDS = {
     "hls": ("index.m3u8", "hls", {"hls_time": "1", "hls_list_size": "0", "hls_segment_filename": "%05d.ts"}),
+    "hls-encrypted": ("index.m3u8", "hls", {"hls_time": "1", "hls_list_size": "0", **ENCRYPTED}),
     "hls-fmp4": ("index.m3u8", "hls", {"hls_time": "1", "hls_list_size": "0", "hls_segment_type": "fmp4"}),
     "dash": ("index.mpd", "dash", {"seg_duration": "1"}),
     "mp4": ("clip.mp4", "mp4", {}),
@@ -23,11 +26,10 @@ KINDS = {
 def main(clip: str, folder: str, kind: str) -> None:
     """Cut it."""
     name, container, options = KINDS[kind]
-    place = Path(folder)
-    place.mkdir(parents=True, exist_ok=True)
-    if "hls_segment_filename" in options:
-        options = options | {"hls_segment_filename": str(place / options["hls_segment_filename"])}
-    with av.open(clip) as source, av.open(str(place / name), "w", format=container, options=options) as target:
+    clip = str(Path(clip).resolve())
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    os.chdir(folder)  # the names in the options are relative
+    with av.open(clip) as source, av.open(name, "w", format=container, options=options) as target:
         picture, sound = source.streams.video[0], source.streams.best("audio")
         video = target.add_stream("libx264", rate=RATE, options={"preset": "ultrafast", "sc_threshold": "0"})
         video.width, video.height, video.pix_fmt = *SIZE, "yuv420p"

@@ -460,6 +460,8 @@ _CONTENT_TYPES = {
     ".txt": "text/plain; charset=utf-8",
     ".jpg": "image/jpeg",
     ".vtt": "text/vtt; charset=utf-8",
+    ".ts": "video/mp2t",
+    ".mkv": "video/x-matroska",
 }
 
 

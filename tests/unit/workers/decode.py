@@ -18,4 +18,6 @@ with av.open(sys.argv[1]) as container:
         frames[packet.stream.type] += len(decoded)
         times += [float(frame.pts * frame.time_base) for frame in decoded if frame.pts is not None]
     seconds = max(times, default=0) - min(times, default=0)
-    print(json.dumps({"format": container.format.name, "frames": frames, "errors": errors, "seconds": seconds}))
+    sys.stdout.write(
+        json.dumps({"format": container.format.name, "frames": frames, "errors": errors, "seconds": seconds})
+    )

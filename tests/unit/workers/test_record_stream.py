@@ -1,8 +1,7 @@
-"""The worker `record_stream` as ECS runs it: a process in its own environment; streams, S3 and DynamoDB on 127.0.0.1."""
+"""The worker `record_stream` as ECS runs it: a process in its own environment, with all it talks to on 127.0.0.1."""
 
 import json
 import os
-import re
 import signal
 import subprocess
 import threading
@@ -26,6 +25,7 @@ from local.media import clip
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
     from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_s3.type_defs import MultipartUploadTypeDef
 
 ROOT = Path(__file__).resolve().parents[3]
 PYTHON = ROOT / ".venvs" / "record_stream" / "bin" / "python"
@@ -87,6 +87,8 @@ class Account:
         """A new job with this input."""
         for key in self.keys(""):
             self.s3.delete_object(Bucket="media", Key=key)
+        for upload in self.uploads():
+            self.s3.abort_multipart_upload(Bucket="media", Key=upload["Key"], UploadId=upload["UploadId"])
         request = json.dumps({"job_id": "job-1", "kind": "stream-recording", "input": given})
         item = {"jobId": "job-1", "status": "SUBMITTED", "fence": 1, "request": request}
         self.dynamodb.put_item(
@@ -123,6 +125,10 @@ class Account:
         """The keys of what is in S3, without the prefix."""
         found = self.s3.list_objects_v2(Bucket="media", Prefix=prefix).get("Contents", [])
         return [entry["Key"].removeprefix(prefix) for entry in found]
+
+    def uploads(self) -> "list[MultipartUploadTypeDef]":
+        """Multipart uploads that are neither completed nor aborted."""
+        return self.s3.list_multipart_uploads(Bucket="media").get("Uploads", [])
 
     def body(self, *names: str) -> bytes:
         """Objects, one behind the other."""
@@ -197,9 +203,9 @@ def answering(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]
         yield address
 
 
-def sending(body: bytes, kind: str, *, status: int = 200) -> Callable[[BaseHTTPRequestHandler], None]:
+def sending(body: bytes, kind: str) -> Callable[[BaseHTTPRequestHandler], None]:
     def answer(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(status)
+        handler.send_response(200)
         handler.send_header("Content-Type", kind)
         handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()
@@ -252,7 +258,14 @@ def test_a_live_hls_stream_is_recorded_to_its_end(account: Account, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("kind", "index"), [("hls", "index.m3u8"), ("hls-fmp4", "index.m3u8"), ("dash", "index.mpd"), ("mp4", "clip.mp4")]
+    ("kind", "index"),
+    [
+        ("hls", "index.m3u8"),
+        ("hls-encrypted", "index.m3u8"),
+        ("hls-fmp4", "index.m3u8"),
+        ("dash", "index.mpd"),
+        ("mp4", "clip.mp4"),
+    ],
 )
 def test_what_is_whole_already_is_recorded_whole(account: Account, tmp_path: Path, kind: str, index: str) -> None:
     with files(cut(clip("bigbuckbunny.mp4"), kind)) as address:
@@ -273,3 +286,154 @@ def test_a_page_is_searched_for_its_stream(account: Account, tmp_path: Path) -> 
         outcome = account.run(f"{url}/watch")
     assert outcome.exit_code == 0, outcome.log
     assert decoded(account.body("recording.ts"), tmp_path)["frames"]["video"] == 132
+
+
+# ---- how it ends
+
+
+def test_a_stop_makes_a_whole_recording_of_what_there_is(account: Account, tmp_path: Path) -> None:
+    with live_stream(clip("bigbuckbunny.mp4"), pace=0.1) as url:
+        account.ask(url=url)
+        process = account.start()
+        until(lambda: "pieces" in account.item().get("result", {}))
+        process.send_signal(signal.SIGTERM)
+        outcome = account.finish(process)
+    assert outcome.exit_code == 75
+    result = outcome.item["result"]
+    assert (result["partial"], result["ended"], result["files"]) == (True, "stopped", ["recording.ts"])
+    assert "error" not in outcome.item
+    assert account.keys() == ["recording.ts"]
+    body = account.body("recording.ts")
+    assert len(body) == result["bytes"]
+    assert decoded(body, tmp_path)["seconds"] == pytest.approx(float(result["seconds"]), abs=0.3)
+
+
+def test_a_killed_recording_keeps_what_it_has(account: Account, tmp_path: Path) -> None:
+    with live_stream(clip("bigbuckbunny.mp4"), pace=0.03, window=30) as url:
+        account.ask(url=url)
+        process = account.start()
+        until(lambda: len(account.keys()) >= 2 and "pieces" in account.item().get("result", {}))
+        process.kill()
+        outcome = account.finish(process)
+    assert outcome.exit_code == -signal.SIGKILL
+    pieces = account.keys()
+    assert pieces == [f"pieces-1/{number:05}.ts" for number in range(1, len(pieces) + 1)]
+    result = outcome.item["result"]
+    assert (result["partial"], result["pieces"], result["files"]) == (True, f"{PREFIX}pieces-1/", [])
+    assert outcome.item["progress"]["bytes"] > 0
+    # In order they are the recording; and each of them plays by itself.
+    whole = decoded(account.body(*pieces), tmp_path)
+    assert whole["frames"]["video"] > 100
+    assert whole["seconds"] >= float(result["seconds"]) - 1
+    assert decoded(account.body(pieces[1]), tmp_path)["frames"]["video"] > 0
+
+
+def test_a_long_recording_is_one_object_of_many_parts(account: Account, tmp_path: Path) -> None:
+    """And the disk knows nothing of it."""
+    files: set[str] = set()
+    with live_stream(clip("bigbuckbunny.mp4"), pace=0.01, window=200, length=200) as url:
+        account.ask(url=url)
+        process = account.start(TMPDIR=str(tmp_path), HOME=str(tmp_path))
+        while process.poll() is None:
+            with suppress(FileNotFoundError):  # it has ended, or closed it
+                files |= {str(each.readlink()) for each in Path(f"/proc/{process.pid}/fd").iterdir()}
+            time.sleep(0.05)
+        outcome = account.finish(process)
+    assert outcome.exit_code == 0, outcome.log
+    size = int(outcome.item["result"]["bytes"])
+    assert account.keys() == ["recording.ts"]
+    head = account.s3.head_object(Bucket="media", Key=f"{PREFIX}recording.ts")
+    assert head["ContentLength"] == size > 4 * 5 * 2**20
+    assert head["ETag"].strip('"').endswith(f"-{-(-size // (5 * 2**20))}")
+    assert head["ContentType"] == "video/mp2t"
+    assert account.uploads() == []
+    assert list(tmp_path.iterdir()) == []
+    assert [name for name in files if "deleted" in name] == []
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "ended"),
+    [("MAX_RECORD_SECONDS", "3", "maximum duration"), ("MAX_RECORD_BYTES", "300000", "maximum size")],
+)
+def test_a_limit_ends_a_recording_well(account: Account, limit: str, value: str, ended: str) -> None:
+    with live_stream(clip("bigbuckbunny.mp4"), pace=0.2) as url:
+        outcome = account.run(url, **{limit: value})
+    assert outcome.exit_code == 0
+    assert outcome.item["result"]["ended"] == ended
+    assert account.keys() == ["recording.ts"]
+
+
+def test_a_stream_that_stalls_keeps_what_came(account: Account) -> None:
+    body = b"".join(path.read_bytes() for path in sorted(cut(clip("bigbuckbunny.mp4"), "hls").glob("*.ts")))
+    over = threading.Event()
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "video/mp2t")
+        handler.end_headers()
+        handler.wfile.write(body)
+        over.wait(30)
+
+    with answering(answer) as url:
+        outcome = account.run(url, STALL_SECONDS="2")
+        over.set()
+    assert outcome.exit_code == 0
+    assert outcome.item["result"]["ended"] == "stalled"
+    assert float(outcome.item["result"]["seconds"]) > 3
+
+
+def test_a_run_that_was_superseded_writes_nothing(account: Account) -> None:
+    with live_stream(clip("bigbuckbunny.mp4"), pace=0.2, length=5) as url:
+        outcome = account.run(url, FENCE="2")
+    assert outcome.exit_code == 77
+    assert account.keys() == []
+
+
+# ---- what can't be recorded
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "code"),
+    [
+        pytest.param("video/mp4", b"Dear customer,\n" * 99, "NOT_A_STREAM", id="text"),
+        pytest.param("video/mp2t", b"ffconcat version 1.0\nfile http://169.254.169.254/", "NOT_A_STREAM", id="concat"),
+        pytest.param("text/html", b"<html><p>Hello", "NOT_A_STREAM", id="page without a stream"),
+        pytest.param(
+            "text/html", b'<html><video src="http://169.254.169.254/a.m3u8"></video>', "URL_NOT_ALLOWED", id="page"
+        ),
+        pytest.param(
+            "application/vnd.apple.mpegurl", b"#EXTM3U\n#EXTINF:1,\nhttp://169.254.169.254/a.ts\n#EXT-X-ENDLIST",
+            "URL_NOT_ALLOWED", id="playlist",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cant_be_recorded_says_why(account: Account, kind: str, body: bytes, code: str) -> None:
+    with answering(sending(body, kind)) as url:
+        outcome = account.run(f"{url}/secret?token=hunter2")
+    assert (outcome.exit_code, outcome.error) == (65, code), outcome.log
+    assert account.keys() == []
+    # Nobody's address, and no exception's text.
+    said = json.dumps([outcome.item["error"], outcome.log])
+    assert not [word for word in ("hunter2", "169.254", "Traceback") if word in said]
+
+
+def test_an_input_without_an_address_is_bad(account: Account) -> None:
+    account.ask(url=["http://example.com"])
+    outcome = account.finish(account.start())
+    assert (outcome.exit_code, outcome.error) == (65, "BAD_INPUT")
+
+
+def test_every_bad_setting_is_named(account: Account) -> None:
+    bad = {"MAX_RECORD_SECONDS": "0", "ALLOWED_NETWORKS": "10.0.0.0/99", "STALL_SECONDS": "x"}
+    outcome = account.run("http://127.0.0.1/", **bad)
+    assert (outcome.exit_code, outcome.error) == (65, "BAD_ENVIRONMENT")
+    message = outcome.item["error"]["message"]
+    assert all(name in message for name in bad)
+
+
+def test_without_an_allowance_this_machine_is_not_recorded_from(account: Account) -> None:
+    touched = threading.Event()
+    with answering(lambda _handler: touched.set()) as url:
+        outcome = account.run(url, ALLOWED_NETWORKS="")
+    assert (outcome.exit_code, outcome.error) == (65, "URL_NOT_ALLOWED")
+    assert not touched.is_set()

@@ -32,7 +32,7 @@ def parse(text: str, url: str) -> Master | Playlist:
         if any(line.startswith("#EXT-X-STREAM-INF:") for line in lines):
             return _master(lines, url)
         return _media(lines, url)
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, ArithmeticError) as error:
         raise BadPlaylist("it is a damaged HLS playlist") from error
 
 
@@ -53,7 +53,7 @@ def _master(lines: list[str], url: str) -> Master:
 
 
 def _media(lines: list[str], url: str) -> Playlist:
-    number, target, ended, from_start = 0, 2.0, False, False
+    number, target, ended, from_start = 0, 2, False, False
     init: Part | None = None
     key: tuple[str, str | None] | None = None
     window: tuple[int, int | None] | None = None
@@ -65,7 +65,7 @@ def _media(lines: list[str], url: str) -> Playlist:
             case "#EXT-X-MEDIA-SEQUENCE":
                 number = int(value)
             case "#EXT-X-TARGETDURATION":
-                target = float(value)
+                target = int(float(value))
             case "#EXT-X-ENDLIST":
                 ended = True
             case "#EXT-X-PLAYLIST-TYPE":

@@ -3,72 +3,26 @@
 import logging
 import os
 import queue
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from ipaddress import ip_network
-from pathlib import PurePosixPath
-from typing import Any, Self
+from typing import Any
 
 import av
 
 from record_stream.output import Output, container_for
 from record_stream.reader import Reader
+from record_stream.settings import Settings, safe_name
 from record_stream.sources import explained, sources
 from record_stream.upload import Upload
 from record_stream.web import Web
-from switchyard.urls import Network
 from switchyard.worker import PermanentFailure, Run, Stopped, TryAgain, WorkerError
 
 log = logging.getLogger(__name__)
 
+LOOK_SECONDS = 120.0
+"""How long it may take to find the stream: a page may be many requests."""
 _TICK = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The worker's own settings. See its README."""
-
-    max_seconds: int
-    max_bytes: int
-    stall_seconds: int
-    save_seconds: int
-    networks: tuple[Network, ...]
-
-    @classmethod
-    def from_env(cls, variables: Mapping[str, str]) -> Self:
-        """Read them.
-
-        Raises:
-            PermanentFailure: naming all that are bad.
-        """
-        problems: list[str] = []
-
-        def number(name: str, default: int) -> int:
-            text = variables.get(name) or str(default)
-            if re.fullmatch("[1-9][0-9]{0,11}", text):
-                return int(text)
-            problems.append(f"{name} is {text[:40]!r}, not a whole number from 1")
-            return default
-
-        networks: list[Network] = []
-        for text in filter(None, (each.strip() for each in variables.get("ALLOWED_NETWORKS", "").split(","))):
-            try:
-                networks.append(ip_network(text))
-            except ValueError:
-                problems.append(f"ALLOWED_NETWORKS has {text[:40]!r}, not a network")
-        settings = cls(
-            max_seconds=number("MAX_RECORD_SECONDS", 4 * 3600),
-            max_bytes=min(number("MAX_RECORD_BYTES", 50 * 2**30), 256 * 2**30),
-            stall_seconds=number("STALL_SECONDS", 60),
-            save_seconds=number("SAVE_SECONDS", 10),
-            networks=tuple(networks),
-        )
-        if problems:
-            raise PermanentFailure("BAD_ENVIRONMENT", "bad environment: " + "; ".join(problems))
-        return settings
 
 
 def main(job: Run) -> Mapping[str, Any]:
@@ -78,7 +32,7 @@ def main(job: Run) -> Mapping[str, Any]:
     if not isinstance(url, str):
         raise PermanentFailure("BAD_INPUT", "the job's input has no url")
     job.progress(0, "looking for the stream")
-    found = _beside(job, lambda: sources(Web(settings.networks), url), settings.stall_seconds)
+    found = _beside(job, lambda: sources(Web(settings.networks), url), LOOK_SECONDS)
     readers = [Reader(source) for source in found]
     for reader in readers:
         reader.start()
@@ -89,13 +43,6 @@ def main(job: Run) -> Mapping[str, Any]:
     finally:
         for reader in readers:
             reader.stop()
-
-
-def safe_name(filename: object) -> str:
-    """A file name without its suffix, made of what is safe in a key, a URL and a shell."""
-    text = filename if isinstance(filename, str) else ""
-    stem = PurePosixPath(text.replace("\\", "/")).stem
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-")[:100] or "recording"
 
 
 class _Recording:

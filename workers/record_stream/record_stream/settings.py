@@ -1,0 +1,62 @@
+"""What the worker is told besides the contract's environment, and what it makes of a caller's file name."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_network
+from pathlib import PurePosixPath
+from typing import Self
+
+from switchyard.urls import Network
+from switchyard.worker import PermanentFailure
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The worker's own settings. See its README."""
+
+    max_seconds: int
+    max_bytes: int
+    stall_seconds: int
+    save_seconds: int
+    networks: tuple[Network, ...]
+
+    @classmethod
+    def from_env(cls, variables: Mapping[str, str]) -> Self:
+        """Read them.
+
+        Raises:
+            PermanentFailure: naming all that are bad.
+        """
+        problems: list[str] = []
+
+        def number(name: str, default: int) -> int:
+            text = variables.get(name) or str(default)
+            if re.fullmatch("[1-9][0-9]{0,11}", text):
+                return int(text)
+            problems.append(f"{name} is {text[:40]!r}, not a whole number from 1")
+            return default
+
+        networks: list[Network] = []
+        for text in filter(None, (each.strip() for each in variables.get("ALLOWED_NETWORKS", "").split(","))):
+            try:
+                networks.append(ip_network(text))
+            except ValueError:
+                problems.append(f"ALLOWED_NETWORKS has {text[:40]!r}, not a network")
+        settings = cls(
+            max_seconds=number("MAX_RECORD_SECONDS", 4 * 3600),
+            max_bytes=min(number("MAX_RECORD_BYTES", 50 * 2**30), 256 * 2**30),
+            stall_seconds=number("STALL_SECONDS", 60),
+            save_seconds=number("SAVE_SECONDS", 10),
+            networks=tuple(networks),
+        )
+        if problems:
+            raise PermanentFailure("BAD_ENVIRONMENT", "bad environment: " + "; ".join(problems))
+        return settings
+
+
+def safe_name(filename: object) -> str:
+    """A file name without its suffix, made of what is safe in a key, a URL and a shell."""
+    text = filename if isinstance(filename, str) else ""
+    stem = PurePosixPath(text.replace("\\", "/")).stem
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-")[:100] or "recording"
