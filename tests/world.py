@@ -1,7 +1,9 @@
 """A dispatcher with everything around it in memory, and the hands to move it."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any, cast
 
 from switchyard.cancel import Cancellation, Canceller
 from switchyard.dispatch import Dispatcher, Outcome
@@ -70,8 +72,16 @@ class World:
         (target,) = (target for target in self.targets.values() if target_id in target.runs)
         return self.event(target.move(target_id, status))
 
+    def wrapped(self, wrap: Callable[[object], object]) -> Dispatcher:
+        """The dispatcher of one invocation, with something around all it calls."""
+        targets = {name: cast("Any", wrap(target)) for name, target in self.targets.items()}
+        return replace(self.dispatcher, store=cast("Any", wrap(self.store)), targets=targets)
+
+    def canceller(self) -> Canceller:
+        return Canceller(self.store, dict(self.targets))
+
     def cancel(self, job_id: str = "a") -> Cancellation:
-        return Canceller(self.store, dict(self.targets)).cancel(self.job(job_id))
+        return self.canceller().cancel(self.job(job_id))
 
     def reconcile(self) -> None:
         Reconciler(self.store, self.dispatcher, self.tracker, PENDING_GRACE, STUCK_AFTER).run()

@@ -9,8 +9,10 @@ from switchyard.dispatch import Outcome
 from switchyard.errors import ClaimInFlight, LaneIsFull, OutcomeUnknown, StartRefused, StartThrottled
 from switchyard.jobs import Job, Status, WorkRequest
 from switchyard.messages import Envelope, VideoWork
+from tests.fakes.crashing import Countdown, Crashing
+from tests.fakes.dead_letters import FakeDeadLetters
 from tests.fakes.target import Mode
-from tests.requests import SENT_AT, request, source
+from tests.requests import SENT_AT, request, source, task
 from tests.world import Time, World
 
 
@@ -251,6 +253,113 @@ def test_a_redriven_job_starts_and_keeps_its_identity(world: World) -> None:
     (redriven,) = work.parse(body, Envelope("m9", SENT_AT)).requests
     assert (redriven.job_id, redriven.source.version) == ("b", "v1")
     assert world.dispatch(redriven) is Outcome.STARTED
+
+
+# ---- work without an object -----------------------------------------------------------------------------------------
+
+
+def test_work_without_an_object_starts_on_its_own_target(world: World) -> None:
+    assert world.dispatch(task()) is Outcome.STARTED
+    assert (list(world.target.runs), list(world.tasks.runs)) == ([], ["task-0"])
+
+
+def test_work_without_an_object_is_in_nobodys_way(world: World) -> None:
+    world.limit = 2
+    assert [world.dispatch(task(job_id)) for job_id in ("t", "u")] == [Outcome.STARTED] * 2
+
+
+def test_a_full_lane_leaves_the_others_open(world: World) -> None:
+    for job_id in ("a", "b"):
+        world.dispatch(request(job_id))
+    assert world.dispatch(task()) is Outcome.STARTED
+
+
+def test_the_end_of_a_job_starts_the_next_of_its_own_lane(world: World) -> None:
+    for number, wanted in enumerate((request("a"), request("b", sent=1), task("t"), task("u", sent=2))):
+        assert world.dispatch(wanted) is (Outcome.HELD if number % 2 else Outcome.STARTED)
+    world.end("task-0")
+    assert (world.job("b").status, world.job("u").status) == (Status.WAITING, Status.SUBMITTED)
+
+
+def test_a_waiting_job_given_up_goes_to_the_dead_letters_of_its_lane(world: World) -> None:
+    letters = FakeDeadLetters()
+    dispatcher = replace(world.dispatcher, dead_letters={**world.dispatcher.dead_letters, "images": letters})
+    dispatcher.dispatch(task("t"))
+    dispatcher.dispatch(task("u"))
+    world.tasks.modes.extend([Mode.REFUSE] * 3)
+    world.store.finish(world.job("t"), Status.COMPLETED, error=None, target_id="task-0", attempts=1)
+    for _ in range(3):
+        with pytest.raises(StartRefused):
+            dispatcher.start_waiting("images")
+    assert (len(letters.sent), world.dead_letters.sent) == (1, [])
+
+
+def test_a_target_that_this_deployment_lacks_refuses(world: World) -> None:
+    dispatcher = replace(world.dispatcher, targets={})
+    with pytest.raises(StartRefused):
+        dispatcher.dispatch(task())
+    assert (world.job("t").status, world.slots_of("images").holders) == (Status.PENDING, frozenset())
+
+
+def test_a_lane_that_this_deployment_lacks_starts_nothing(world: World) -> None:
+    assert world.dispatcher.start_waiting("elsewhere") == 0
+
+
+# ---- announced work -------------------------------------------------------------------------------------------------
+
+
+ANNOUNCED = task(announced=True)
+
+
+def announce(world: World) -> None:
+    """What the API does before it sends the message."""
+    world.store.jobs["t"] = Job(ANNOUNCED, Status.PENDING, fence=0, created_at=SENT_AT)
+
+
+def test_announced_work_is_started_by_its_message(world: World) -> None:
+    announce(world)
+    assert world.dispatch(ANNOUNCED) is Outcome.STARTED
+
+
+def test_announced_work_takes_no_call_more_than_any_other(world: World) -> None:
+    announce(world)
+    countdown = Countdown(3)
+    world.wrapped(lambda inner: Crashing(inner, countdown)).dispatch(ANNOUNCED)
+    assert countdown.calls == 0
+
+
+def test_a_full_lane_holds_announced_work(world: World) -> None:
+    announce(world)
+    world.dispatch(task("other"))
+    assert world.dispatch(ANNOUNCED) is Outcome.HELD
+    assert world.job("t").status is Status.WAITING
+
+
+def test_a_redelivery_of_announced_work_starts_nothing(world: World) -> None:
+    announce(world)
+    world.dispatch(ANNOUNCED)
+    assert world.dispatch(ANNOUNCED) is Outcome.DUPLICATE
+
+
+def test_announced_work_that_was_refused_is_started_by_the_next_delivery(world: World) -> None:
+    announce(world)
+    world.tasks.modes.append(Mode.REFUSE)
+    with pytest.raises(StartRefused):
+        world.dispatch(ANNOUNCED)
+    assert world.dispatch(ANNOUNCED) is Outcome.STARTED
+
+
+@pytest.mark.parametrize("limit", [0, 1])
+def test_withdrawn_work_is_neither_started_nor_held(world: World, limit: int) -> None:
+    world.limit = limit
+    assert world.dispatch(ANNOUNCED) is Outcome.WITHDRAWN
+    assert (world.store.get("t"), world.tasks.runs, world.slots_of("images").waiting) == (None, {}, 0)
+
+
+def test_announced_work_given_up_before_its_first_claim_has_failed(world: World) -> None:
+    announce(world)
+    world.dispatcher.give_up(ANNOUNCED, StartRefused("no"))
+    assert (world.job("t").status, world.job("t").never_started) == (Status.FAILED, True)
 
 
 # ---- unknown outcomes and crashes -----------------------------------------------------------------------------------

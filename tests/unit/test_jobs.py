@@ -23,7 +23,7 @@ from switchyard.jobs import (
     judge,
     origins_of,
 )
-from tests.requests import SENT_AT, request, source
+from tests.requests import SENT_AT, request, source, task
 from tests.strategies import unicode_text
 
 GRACE = timedelta(seconds=120)
@@ -94,6 +94,15 @@ def test_a_claim_from_the_future_of_another_clock_is_young() -> None:
 
 def test_a_claim_without_a_time_is_left_alone() -> None:
     assert verdict(found(Status.CLAIMED, claimed_at=None)) is Verdict.DUPLICATE
+
+
+def test_announced_work_whose_record_is_gone_was_withdrawn() -> None:
+    assert judge(None, task(announced=True), now=NOW, grace=GRACE) is Verdict.WITHDRAWN
+
+
+def test_announced_work_is_started_while_its_record_is_there() -> None:
+    announced = Job(task(announced=True), Status.PENDING, fence=0, created_at=SENT_AT)
+    assert judge(announced, announced.request, now=NOW, grace=GRACE) is Verdict.START
 
 
 # ---- judge: other versions ------------------------------------------------------------------------------------------
@@ -178,6 +187,35 @@ def test_an_upload_that_an_ended_run_of_a_plain_message_has_read_is_a_duplicate(
 def test_an_upload_that_a_plain_message_never_got_to_read_is_started() -> None:
     upload = source(version="v1", written_at=YOUNG - timedelta(seconds=1))
     assert verdict(replace(found(Status.FAILED, PLAIN), never_started=True), upload) is Verdict.START
+
+
+def cancelled(of: Source) -> Job:
+    return replace(found(Status.CANCELLED, of, claimed_at=None), ended_at=NOW)
+
+
+@pytest.mark.parametrize(
+    ("sent_at", "expected"), [(NOW, Verdict.DUPLICATE), (NOW + timedelta(milliseconds=1), Verdict.START)]
+)
+@pytest.mark.parametrize("of", [V1, source(version="m1", written_at=None), source(version="", written_at=None)])
+def test_a_plain_message_runs_a_cancelled_job_again_only_if_it_was_sent_after_the_cancel(
+    of: Source, sent_at: datetime, expected: Verdict
+) -> None:
+    wanted = replace(request("a", of=PLAIN), sent_at=sent_at)
+    assert judge(cancelled(of), wanted, now=NOW, grace=GRACE) is expected
+
+
+def test_a_newer_upload_runs_though_the_older_one_was_cancelled_after_it() -> None:
+    assert verdict(cancelled(V1), replace(V2, written_at=SENT_AT)) is Verdict.START
+
+
+@pytest.mark.parametrize(
+    ("written_at", "expected"), [(NOW, Verdict.DUPLICATE), (NOW + timedelta(milliseconds=1), Verdict.START)]
+)
+def test_the_cancel_of_a_row_written_ahead_covers_what_was_uploaded_by_then(
+    written_at: datetime, expected: Verdict
+) -> None:
+    ahead = cancelled(source(version="", written_at=None))
+    assert verdict(ahead, source(written_at=written_at)) is expected
 
 
 # ---- judge: whatever the case ---------------------------------------------------------------------------------------
@@ -324,6 +362,8 @@ texts = st.text(unicode_text, max_size=20)
 moments = st.datetimes(timezones=st.sampled_from([UTC])).map(
     lambda moment: moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 )
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
+objects = st.dictionaries(texts, scalars | st.lists(scalars, max_size=3) | st.dictionaries(texts, scalars, max_size=3))
 requests = st.builds(
     WorkRequest,
     job_id=texts,
@@ -343,6 +383,9 @@ requests = st.builds(
     sent_at=moments,
     video_id=texts,
     user_id=st.none() | texts,
+    input=st.none() | objects,
+    metadata=st.none() | objects,
+    announced=st.booleans(),
 )
 
 
@@ -362,6 +405,14 @@ def test_the_json_of_a_request_is_compact_and_without_what_is_absent() -> None:
         '"target":{"type":"batch","queue":"queue","definition":"definition"},'
         '"source":{"bucket":"media","key":"uploads/a.mp4","version":"v1","message_id":"m1"},'
         '"sent_at":"2026-11-22T12:00:00.000Z","video_id":"a"}'
+    )
+
+
+def test_the_json_of_announced_work_says_so_and_holds_its_input() -> None:
+    assert (
+        task(announced=True)
+        .to_json()
+        .endswith('"input":{"imageUrls":["s3://media/cat.jpg"]},"metadata":{"album":{"page":1.5}},"announced":true}')
     )
 
 

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, cast
 
 import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from switchyard import clock
 from switchyard.cancel import Cancellation, Canceller
+from switchyard.dispatch import Dispatcher
 from switchyard.errors import RetryableError, StartFailed
 from switchyard.jobs import HOLDING_SLOT, TERMINAL, Job, Run, Status, WorkRequest
 from switchyard.reconcile import Reconciler
@@ -324,12 +324,8 @@ class Protocol(RuleBasedStateMachine):
     def _tick(self, by: timedelta = timedelta(milliseconds=1)) -> None:
         self.time.advance(by)
 
-    def _with_kill(self, kill: Countdown) -> Any:  # noqa: ANN401 - a Dispatcher, but for mypy's view of Crashing
-        return replace(
-            self.world.dispatcher,
-            store=cast("Any", Crashing(self.world.store, kill)),
-            targets={name: cast("Any", Crashing(target, kill)) for name, target in self.world.targets.items()},
-        )
+    def _with_kill(self, kill: Countdown) -> Dispatcher:
+        return self.world.wrapped(lambda inner: Crashing(inner, kill))
 
     def _tracker(self, kill: Countdown) -> Tracker:
         dispatcher = self._with_kill(kill)

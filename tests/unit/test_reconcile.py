@@ -4,12 +4,16 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from botocore.exceptions import ClientError
 
+from switchyard import observability
 from switchyard.errors import OutcomeUnknown, StartRefused
-from switchyard.jobs import Status
+from switchyard.jobs import TERMINAL, Job, Run, Status, TargetSpec
 from switchyard.lanes import Lane
+from switchyard.observability import Metric
+from switchyard.tracking import Tracker
 from tests.fakes.target import Mode
-from tests.requests import request
+from tests.requests import SENT_AT, request, task
 from tests.world import PENDING_GRACE, STUCK_AFTER, Time, World
 
 
@@ -162,6 +166,82 @@ def test_a_run_that_no_machine_takes_is_counted(world: World, time: Time, caplog
     time.advance(STUCK_AFTER + timedelta(seconds=1))
     world.reconcile()
     assert "stuck: no machine takes the run" in caplog.messages
+
+
+# ---- lanes and targets ----------------------------------------------------------------------------------------------
+
+
+def test_every_lane_is_mended(world: World) -> None:
+    world.store._lane("images").holders.add("ghost")
+    world.store.hold(task(), None)
+    world.reconcile()
+    assert (world.job("t").status, world.slots_of("images").holders) == (Status.SUBMITTED, frozenset({"t"}))
+
+
+def test_lost_ends_are_made_up_for_on_every_target(world: World) -> None:
+    for wanted in (request(), task()):
+        world.dispatch(wanted)
+    world.target.move("run-0", Status.COMPLETED)
+    world.tasks.move("task-0", Status.FAILED)
+    world.reconcile()
+    assert (world.job("a").status, world.job("t").status) == (Status.COMPLETED, Status.FAILED)
+
+
+@pytest.mark.parametrize("target", ["target", "tasks"])
+def test_a_target_in_trouble_does_not_hold_up_the_others(
+    world: World, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    def unavailable(_: object) -> list[Run]:
+        raise ClientError({"Error": {"Code": "ServerException"}}, "Describe")
+
+    for wanted in (request(), task()):
+        world.dispatch(wanted)
+    world.target.move("run-0", Status.COMPLETED)
+    world.tasks.move("task-0", Status.COMPLETED)
+    monkeypatch.setattr(getattr(world, target), "describe", unavailable)
+    with pytest.raises(ExceptionGroup):
+        world.reconcile()
+    assert sorted(job.status for job in world.store.jobs.values()) == [Status.COMPLETED, Status.SUBMITTED]
+
+
+def test_announced_work_whose_message_is_lost_is_started(world: World, time: Time) -> None:
+    world.store.jobs["t"] = Job(task(announced=True), Status.PENDING, fence=0, created_at=time.now)
+    time.advance(PENDING_GRACE)
+    world.reconcile()
+    assert world.job("t").status is Status.SUBMITTED
+
+
+@pytest.mark.parametrize("status", sorted(set(Status) - TERMINAL))
+def test_a_job_whose_lane_and_target_are_gone_does_not_hold_up_the_others(
+    world: World, time: Time, status: Status
+) -> None:
+    foreign = replace(task("0"), lane="gone", target=TargetSpec("mainframe", "q", "d"))
+    world.store.jobs["0"] = Job(foreign, status, fence=1, created_at=SENT_AT, claimed_at=SENT_AT, target_id="x")
+    lost = replace(request(), sent_at=time.now)
+    world.store.jobs["a"] = Job(lost, Status.PENDING, fence=0, created_at=SENT_AT)
+    time.advance(PENDING_GRACE)
+    world.reconcile()
+    assert (world.job("0").status, world.job("a").status) == (status, Status.SUBMITTED)
+
+
+def test_the_end_of_a_job_whose_lane_is_gone_is_noted(world: World) -> None:
+    world.dispatch(task())
+    run = world.tasks.move("task-0", Status.COMPLETED)
+    tracker = Tracker(world.store, replace(world.dispatcher, lanes={}))
+    assert tracker.apply(run)
+
+
+def test_how_many_wait_is_one_number_for_all_lanes(world: World, time: Time, monkeypatch: pytest.MonkeyPatch) -> None:
+    gauges: dict[str, list[float]] = {}
+    monkeypatch.setattr(observability, "gauge", lambda metric, value: gauges.setdefault(metric, []).append(value))
+    monkeypatch.setattr(
+        observability, "seconds", lambda metric, value: gauges.setdefault(metric, []).append(value.total_seconds())
+    )
+    for wanted in (request("a"), request("b", sent=9), task("t"), task("u", sent=5), task("v", sent=7)):
+        world.dispatch(wanted)
+    world.reconcile()
+    oldest = (time.now - SENT_AT).total_seconds() - 5
+    assert (gauges[Metric.JOBS_WAITING], gauges[Metric.OLDEST_WAIT]) == ([3], [oldest])
 
 
 def test_a_second_pass_changes_nothing(world: World, time: Time) -> None:
