@@ -130,6 +130,8 @@ class Hands(System):
         """Upload one that runs until it is released; its key."""
         key = self.upload(gate=True)
         self.wait_for(key, "RUNNING")
+        # The target's event may come before the worker's fence check, which a cancel would end by itself.
+        self.until(lambda: bool(self.runs(key)), "its worker to be at work")
         return key
 
     @contextlib.contextmanager
@@ -166,10 +168,13 @@ class Hands(System):
         return {"source": source, "detail-type": f"{what} State Change", "detail": run.detail}
 
     def stopped(self, job: Item) -> None:
-        """Wait until the job's one run has been told to end, and has."""
-        self.until(
-            lambda: [run.status for run in self.starts(job["jobId"])] in (["FAILED"], ["STOPPED"]), "its run to end"
-        )
+        """Wait until the job's run has been told to end; when its worker hears of a cancel, it also ends by itself."""
+
+        def told() -> bool:
+            runs = [run.detail for run in self.starts(job["jobId"])]
+            return any(run.get("isTerminated") or run.get("stopCode") == "UserInitiated" for run in runs)
+
+        self.until(told, "its run to be told to end")
 
     def logged(self, *functions: str) -> None:
         """Wait until each of the functions has logged something: nobody else would notice if it could not."""
@@ -464,13 +469,15 @@ def the_reconciler_frees_a_leaked_slot_and_starts_who_waits(system: Hands) -> No
 @proves(ECS, reconcile_jobs=["ecs:DescribeTasks on task", STOP_TASK])
 @proves(reconcile_jobs=[STOP])
 def the_reconciler_stops_what_nobody_stopped(system: Hands) -> None:
-    key = system.running()
-    job = system.job(key) or {}
-    system.want_cancelled(job)
+    key = system.place()
+    with system.booting(key):  # its worker hears of nothing
+        system.send(system.unversioned(key))
+        job = system.wait_for(key, "RUNNING")
+        system.want_cancelled(job)
 
-    system.invoke("ReconcileJobsFunction")
+        system.invoke("ReconcileJobsFunction")
 
-    system.stopped(job)
+        system.stopped(job)
 
 
 @proves(ECS, reconcile_jobs=["sqs:SendMessage on EcsDeadLetterQueue"])
@@ -592,6 +599,7 @@ def a_job_that_runs_is_cancelled(system: Hands) -> None:
 
     system.ask("DELETE", f"/jobs/{job['jobId']}", 202)
 
+    system.stopped(job)
     system.wait_for(key, "CANCELLED")
 
 
