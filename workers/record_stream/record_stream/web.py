@@ -1,17 +1,19 @@
 """HTTP to servers that strangers name. Every connection is made to an address that was looked at first.
 
-Nothing else in this worker opens a connection: yt-dlp is given a handler that comes here, FFmpeg is given bytes. So
-whatever a page, a playlist or a redirect names, it is `switchyard.urls` that has the say.
+Nothing else in this worker opens a connection: yt-dlp is given a handler that comes here, FFmpeg is given bytes (but
+for RTMP, where it is given an address from here). So whatever a page, a playlist or a redirect names, it is
+`switchyard.urls` that has the say.
 """
 
 import http.client
 import ssl
 import string
 from collections.abc import Mapping, Sequence
+from socket import AddressFamily
 from typing import Self
 from urllib.parse import quote, urljoin, urlsplit
 
-from switchyard.urls import Network, UrlNotAllowed, check_public, open_public_socket
+from switchyard.urls import Network, UrlNotAllowed, check_public, open_public_socket, resolve_public
 
 SECONDS = 15.0
 """How long a server may keep silent."""
@@ -138,6 +140,16 @@ class Web:
             if answer.status not in {307, 308}:
                 method, body = "GET", None
         raise Unreachable("too many redirects")
+
+    def address(self, host: str, port: int) -> str:
+        """An address of the host that may be connected to, as a URL has it.
+
+        Raises:
+            UrlNotAllowed: it has none, or one that isn't allowed.
+            OSError: it can't be resolved.
+        """
+        family, (address, *_) = resolve_public(host, port, self._allowed)[0]
+        return f"[{address}]" if family is AddressFamily.AF_INET6 else str(address)
 
     def _once(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
         check_public(url, self._allowed)
