@@ -74,7 +74,7 @@ def _command(worker: str) -> tuple[str, ...]:
     return (str(VENVS / worker / "bin" / "python"), "-m", worker)
 
 
-def _environment(worker: str, results: str = "results/") -> dict[str, str]:
+def _environment(worker: str) -> dict[str, str]:
     folders = (f"workers/{worker}", "layers/switchyard")
     return {"PYTHONPATH": os.pathsep.join(str(ROOT / folder) for folder in folders)}
 
@@ -85,7 +85,7 @@ DEFINITIONS: Final[Mapping[str, JobDefinition]] = {
 TASKS: Final[Mapping[str, TaskDefinition]] = {
     # The demo's live stream is served on this machine, where no stream of a stranger's may lead.
     "record-stream": TaskDefinition(
-        _command("record_stream"), {**_environment("record_stream", "recordings/"), "ALLOWED_NETWORKS": "127.0.0.0/8"}
+        _command("record_stream"), {**_environment("record_stream"), "ALLOWED_NETWORKS": "127.0.0.0/8"}
     ),
     "detect-objects": TaskDefinition(_command("detect_objects"), _environment("detect_objects")),
 }
