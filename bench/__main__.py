@@ -40,7 +40,7 @@ def main(benches: tuple[str, ...], rounds: int) -> None:
         f"commit {_commit()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, medians of {rounds} rounds\n"
     )
     with tempfile.TemporaryDirectory(prefix="switchyard-bench-") as folder:
-        layer = Layer.build(Path(folder))
+        layer = Layer(Path(folder))
         for name in benches or _BENCHES:
             for each in _BENCHES[name].run(layer, rounds):
                 console.print(each, "")

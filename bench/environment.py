@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -73,24 +74,29 @@ def python(*arguments: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Layer:
-    """The shared layer, built for this run from the sources as they are now."""
+    """The shared layer, built in a folder from the sources as they are now, when it is first asked for."""
 
-    deployed: Path
-    """As it is deployed, bytecode included."""
-    sources: Path
-    """The same without bytecode."""
+    folder: Path
 
-    @classmethod
-    def build(cls, folder: Path) -> "Layer":
-        """Builds it into a folder by the layer's own Makefile."""
+    @cached_property
+    def deployed(self) -> Path:
+        """As it is deployed, bytecode included: built by the layer's own Makefile."""
         pip = ROOT / ".venvs" / "uv" / "bin" / "python"
         command = ["make", "--silent", "-C", f"{ROOT / 'layers' / 'switchyard'}", "build-SwitchyardLayer"]
         quiet = {**os.environ, "PIP_QUIET": "1"}  # on top of its own --quiet: no word of this machine's settings
         subprocess.run(
-            [*command, f"ARTIFACTS_DIR={folder}", f"PYTHON={pip}"], check=True, stdout=subprocess.DEVNULL, env=quiet
+            [*command, f"ARTIFACTS_DIR={self.folder}", f"PYTHON={pip}"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            env=quiet,
         )
-        layer = cls(folder / "python", folder / "sources")
-        shutil.copytree(layer.deployed, layer.sources, ignore=shutil.ignore_patterns("__pycache__"))
         # The Lambda runtime's own boto3 comes with bytecode, so that of this machine does.
         subprocess.run([sys.executable, "-m", "compileall", "-q", f"{RUNTIME}"], check=True)
-        return layer
+        return self.folder / "python"
+
+    @cached_property
+    def sources(self) -> Path:
+        """The same without bytecode."""
+        copy = self.folder / "sources"
+        shutil.copytree(self.deployed, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        return copy
