@@ -12,7 +12,7 @@ import pytest
 import schemathesis
 from jsonschema_rs import Draft4Validator
 
-from switchyard import http
+from switchyard import http, observability
 from switchyard.jobs import Status
 from switchyard.uploads import EXTENSIONS, MAX_PARTS, MIN_PART
 
@@ -176,6 +176,8 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> None:
         "ECS_DEAD_LETTER_QUEUE_URL",
     ):
         monkeypatch.setenv(name, name.lower())
+    # Powertools warns where one process, as never in Lambda, names two environments.
+    monkeypatch.setattr(observability, "configure", lambda _: None)
 
 
 def test_the_routes_are_those_that_the_functions_answer(configured: None) -> None:

@@ -354,10 +354,12 @@ def test_every_error_type_is_a_constant_that_alarms_and_people_can_rely_on() -> 
         "CLAIM_IN_FLIGHT",
         "CONTENDED",
         "INVALID_MESSAGE",
+        "KIND_NOT_CONFIGURED",
         "LANE_FULL",
         "SETTINGS",
         "SOURCE_NOT_ALLOWED",
         "START_REFUSED",
         "START_THROTTLED",
         "START_UNKNOWN",
+        "URL_NOT_ALLOWED",
     }

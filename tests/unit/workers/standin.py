@@ -46,28 +46,39 @@ class StandIn:
 
 
 @contextmanager
-def listening() -> Iterator[StandIn]:
-    """Both servers, on free ports, while this lasts."""
+def empty_moto() -> Iterator[str]:
+    """The address of moto's server, which holds nothing yet."""
     moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     moto.start()
-    host, port = moto.get_host_and_port()
-    stand_in = StandIn()
-
-    class Handler(_Handler):
-        state = stand_in
-        moto_url = f"http://{host}:{port}"
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    stand_in.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
+    url = "http://{}:{}".format(*moto.get_host_and_port())
     try:
-        yield stand_in
+        # What moto holds is the process's, not the server's: another module may have left something.
+        urllib.request.urlopen(urllib.request.Request(f"{url}/moto-api/reset", method="POST")).close()
+        yield url
     finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
         moto.stop()
+
+
+@contextmanager
+def listening() -> Iterator[StandIn]:
+    """Both servers, on free ports, while this lasts."""
+    stand_in = StandIn()
+    with empty_moto() as url:
+
+        class Handler(_Handler):
+            state = stand_in
+            moto_url = url
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        stand_in.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield stand_in
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

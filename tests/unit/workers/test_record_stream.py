@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, override
 import boto3
 import pytest
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
-from moto.server import ThreadedMotoServer
 
 from local.live import cut, live_stream, serving
 from local.media import clip
+from tests.unit.workers.standin import empty_moto
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
@@ -155,12 +155,8 @@ class _Metadata(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def account() -> Iterator[Account]:
     assert PYTHON.exists(), "the worker's environment is missing: run `make setup`"
-    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    moto.start()
-    host, port = moto.get_host_and_port()
-    with serving(_Metadata) as metadata:
-        yield Account(f"http://{host}:{port}", f"{metadata}/v4/abc")
-    moto.stop()
+    with empty_moto() as endpoint, serving(_Metadata) as metadata:
+        yield Account(endpoint, f"{metadata}/v4/abc")
 
 
 class _Files(SimpleHTTPRequestHandler):
