@@ -8,8 +8,9 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -50,11 +51,13 @@ def empty_moto() -> Iterator[str]:
     """The address of moto's server, which holds nothing yet."""
     moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     moto.start()
-    url = "http://{}:{}".format(*moto.get_host_and_port())
+    host, port = moto.get_host_and_port()
     try:
         # What moto holds is the process's, not the server's: another module may have left something.
-        urllib.request.urlopen(urllib.request.Request(f"{url}/moto-api/reset", method="POST")).close()
-        yield url
+        with closing(HTTPConnection(host, port)) as connection:
+            connection.request("POST", "/moto-api/reset")
+            connection.getresponse().read()
+        yield f"http://{host}:{port}"
     finally:
         moto.stop()
 
