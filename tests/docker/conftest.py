@@ -20,7 +20,7 @@ from local.stack import LocalStack
 from local.workers import JobDefinition
 
 TOOLS = ROOT.parent / "shared" / "tools"
-WORKER_IMAGE = "switchyard-test/analyze-video"
+IMAGES = "switchyard-test/"
 SAMPLES_BUCKET = "switchyard-media"
 """The bucket that the samples under events/ name."""
 
@@ -67,7 +67,7 @@ def stack(docker: str) -> Iterator[LocalStack]:
     definitions = {
         "at-once": JobDefinition(("/bin/true",)),
         "container": JobDefinition(
-            (docker, "run", "--rm", "--network", "host", *environment, WORKER_IMAGE),
+            (docker, "run", "--rm", "--network", "host", *environment, f"{IMAGES}analyze-video"),
             {"RESULTS_PREFIX": "results/"},
         ),
     }

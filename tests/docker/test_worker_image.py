@@ -1,4 +1,4 @@
-"""The worker's image, built from its Dockerfile, does a real job of the running system."""
+"""Each worker's image is built from its Dockerfile and starts; the first does a real job of the running system."""
 
 import subprocess
 import time
@@ -10,7 +10,7 @@ from local.environment import ROOT
 from local.media import CLIPS, clip
 from local.stack import LocalStack
 from local.view import Job, View
-from tests.docker.conftest import WORKER_IMAGE
+from tests.docker.conftest import IMAGES
 
 BUILD_SECONDS = 900
 PATIENCE = 120.0
@@ -19,9 +19,11 @@ BAD_INPUT = 65
 pytestmark = pytest.mark.timeout(BUILD_SECONDS)
 
 
-@pytest.fixture(scope="module")
-def image(docker: str) -> str:
-    """The worker's image; its packages are downloaded unless the engine still has that layer."""
+@pytest.fixture(scope="module", params=["analyze_video", "detect_objects", "record_stream"])
+def image(docker: str, request: pytest.FixtureRequest) -> str:
+    """A worker's image; its packages are downloaded unless the engine still has that layer."""
+    worker = str(request.param)
+    tag = IMAGES + worker.replace("_", "-")
     if subprocess.run([docker, "image", "inspect", "python:3.13-slim"], capture_output=True, check=False).returncode:
         pytest.skip("the image python:3.13-slim isn't here; `docker pull` gets it")
     command = [
@@ -30,13 +32,13 @@ def image(docker: str) -> str:
         "--network",
         "host",
         "--file",
-        "workers/analyze_video/Dockerfile",
+        f"workers/{worker}/Dockerfile",
         "--tag",
-        WORKER_IMAGE,
+        tag,
     ]
     done = subprocess.run([*command, "."], cwd=ROOT, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    return WORKER_IMAGE
+    return tag
 
 
 def test_without_a_job_it_says_what_is_missing(docker: str, image: str) -> None:
@@ -52,6 +54,7 @@ def test_it_doesnt_run_as_root(docker: str, image: str) -> None:
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() != "0"
 
 
+@pytest.mark.parametrize("image", ["analyze_video"], indirect=True)
 def test_it_analyzes_a_video_of_the_running_system(stack: LocalStack, image: str, tmp_path: Path) -> None:
     stack.redeploy(BatchJobDefinition="container")
     view, key = View(stack), f"uploads/docker/{CLIPS[0]}"
