@@ -59,7 +59,8 @@ check: setup ## Lint, format, types, templates, pins, and nothing of this machin
 	$(DEV)/ruff format --check
 	$(DEV)/mypy
 	$(DEV)/cfn-lint stacks/compute.yaml
-	$(SAM) validate --lint --template template.yaml # by cfn-lint too; tests/template asks our own version of it
+# By cfn-lint too; tests/template asks our own version of it.
+	$(SAM) validate --lint --template template.yaml
 	$(DEV)/python .ci/hygiene.py
 
 check-iam: setup ## Show that functions need every permission they have: an hour (ARGS=--list, "--only sqs_to_batch")
