@@ -184,13 +184,8 @@ def invoke(stack: LocalStack, function: str, event: Path) -> None:
     out = Console(stderr=True)
     with _plainly():
         require_docker()
-        started = False
-        try:
-            started = _up(stack, out)
+        with _running(stack, out):
             code = run_in_docker(stack, function, event)
-        finally:
-            if started:
-                stack.down()
     if code:
         raise click.exceptions.Exit(code)
 
@@ -203,17 +198,23 @@ def start_api(stack: LocalStack, *, port: int) -> None:
     out = Console(stderr=True)
     with _plainly():
         require_docker()
-        started = False
-        try:
-            started = _up(stack, out)
-            with api_in_docker(stack, port) as server:
-                server.wait()
-        finally:
-            if started:
-                stack.down()
+        with _running(stack, out), api_in_docker(stack, port) as server:
+            server.wait()
 
 
 # ---- the pieces ----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _running(stack: LocalStack, out: Console) -> Iterator[None]:
+    """The system for the length of a `with` block; ended after it only if it was started for it."""
+    started = False
+    try:
+        started = _up(stack, out)
+        yield
+    finally:
+        if started:
+            stack.down()
 
 
 def _play(stack: LocalStack, play: Callable[[LocalStack, Console], None], *, keep: bool) -> None:

@@ -12,6 +12,7 @@ from typing import Final, Self
 
 import yaml
 
+from local import view
 from local.environment import ROOT, STATE
 from local.processes import locked
 from local.stack import STACK_NAME, LocalStack, Say
@@ -21,15 +22,7 @@ from tests.iam.probes import Hands, Probe
 from tests.integration.system import PATIENCE
 
 FOLDER: Final = STATE / "iam"
-QUEUES: Final = (
-    "VideoQueue",
-    "VideoDeadLetterQueue",
-    "EcsQueue",
-    "EcsDeadLetterQueue",
-    "TrackQueue",
-    "TrackDeadLetterQueue",
-    "ReconcileDeadLetterQueue",
-)
+QUEUES: Final = (*view.QUEUES, "ReconcileDeadLetterQueue")
 KEYS: Final = {"JobsTable": ("jobId",), "LanesTable": ("pk", "sk")}
 TEMPLATES: Final = "switchyard-trial"
 QUIET_SECONDS: Final = 0.5
