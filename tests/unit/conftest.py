@@ -3,6 +3,9 @@
 import pytest
 
 from switchyard import clock
+from switchyard.errors import OutcomeUnknown
+from tests.fakes.target import Mode
+from tests.requests import request
 from tests.world import Time, World
 
 
@@ -16,3 +19,12 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
 @pytest.fixture
 def world(time: Time) -> World:
     return World()
+
+
+@pytest.fixture
+def unknown(world: World) -> World:
+    """A claim whose start took effect, and nobody knows."""
+    world.target.modes.append(Mode.TIME_OUT_AFTER)
+    with pytest.raises(OutcomeUnknown):
+        world.dispatch(request())
+    return world

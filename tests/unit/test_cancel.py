@@ -27,15 +27,6 @@ def started(world: World) -> World:
 
 
 @pytest.fixture
-def unknown(world: World) -> World:
-    """A claim whose start took effect, and nobody knows."""
-    world.target.modes.append(Mode.TIME_OUT_AFTER)
-    with pytest.raises(OutcomeUnknown):
-        world.dispatch(request())
-    return world
-
-
-@pytest.fixture
 def lost(world: World) -> World:
     """A claim whose start came to nothing, and nobody knows."""
     world.target.modes.append(Mode.TIME_OUT_BEFORE)

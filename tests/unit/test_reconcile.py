@@ -17,15 +17,6 @@ from tests.requests import SENT_AT, request, task
 from tests.world import PENDING_GRACE, STUCK_AFTER, Time, World
 
 
-@pytest.fixture
-def unknown(world: World) -> World:
-    """A job whose start timed out after it took effect; its message is gone."""
-    world.target.modes.append(Mode.TIME_OUT_AFTER)
-    with pytest.raises(OutcomeUnknown):
-        world.dispatch(request())
-    return world
-
-
 def test_a_young_claim_is_left_alone(unknown: World) -> None:
     unknown.reconcile()
     assert unknown.job().status is Status.CLAIMED
