@@ -1,31 +1,22 @@
 """The worker `analyze_video` as Batch runs it: a process in its own environment, with S3 and DynamoDB on 127.0.0.1."""
 
 import json
-import os
 import re
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import boto3
 import pytest
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from local.media import clip
-from tests.unit.workers import standin
+from tests.unit.workers import attempts, standin
+from tests.unit.workers.attempts import Outcome
 from tests.unit.workers.standin import Fault, StandIn
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.client import DynamoDBClient
-    from mypy_boto3_s3.client import S3Client
 
 ROOT = Path(__file__).resolve().parents[3]
 PYTHON = ROOT / ".venvs" / "analyze_video" / "bin" / "python"
@@ -34,69 +25,13 @@ type Make = Callable[..., Path]
 BLOCK = 4 * 2**20
 
 
-@dataclass
-class Outcome:
-    """How one attempt ended."""
-
-    exit_code: int
-    log: list[dict[str, Any]]
-    item: dict[str, Any]
-    peak_megabytes: float
-
-    @property
-    def error(self) -> tuple[str, str]:
-        """Code and message of the recorded error."""
-        return self.item["error"]["code"], self.item["error"]["message"]
-
-
-def _peak_kilobytes(pid: int) -> int:
-    """The most memory a process has had, looked at until it ends.
-
-    Not what `wait4` tells, which a child inherits: it would be the size of these tests where that is larger.
-    """
-    peak = 0
-    with suppress(FileNotFoundError, ProcessLookupError):
-        while found := re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text()):
-            peak = int(found[1])
-            time.sleep(0.01)
-    return peak
-
-
-class Account:
-    """The bucket and the table, and a worker to start."""
+class Account(attempts.Account):
+    """One whose upload comes from a file."""
 
     def __init__(self, stand_in: StandIn) -> None:
+        told = {"AWS_DEFAULT_REGION": "us-east-1", "AWS_BATCH_JOB_ID": "batch-1", "VIDEO_ID": "42", "S3_KEY": KEY}
+        super().__init__(stand_in.url, "analyze_video", **told)
         self.stand_in = stand_in
-        self.environment = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": f"{ROOT / 'workers/analyze_video'}:{ROOT / 'layers/switchyard'}",
-            "AWS_ENDPOINT_URL": stand_in.url,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "JOB_ID": "job-1",
-            "JOBS_TABLE": "jobs",
-            "FENCE": "1",
-            "AWS_BATCH_JOB_ID": "batch-1",
-            "VIDEO_ID": "42",
-            "S3_BUCKET": "media",
-            "S3_KEY": KEY,
-        }
-        settings = {
-            "endpoint_url": stand_in.url,
-            "aws_access_key_id": "test",
-            "aws_secret_access_key": "test",
-            "region_name": "us-east-1",
-        }
-        self.s3: S3Client = boto3.client("s3", **settings)  # type: ignore[call-overload]
-        self.dynamodb: DynamoDBClient = boto3.client("dynamodb", **settings)  # type: ignore[call-overload]
-        self.s3.create_bucket(Bucket="media")
-        self.dynamodb.create_table(
-            TableName="jobs",
-            KeySchema=[{"AttributeName": "jobId", "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": "jobId", "AttributeType": "S"}],
-            BillingMode="PAY_PER_REQUEST",
-        )
 
     def upload(self, video: Path | None) -> None:
         """A new job for a new upload; None is an upload that is gone."""
@@ -105,50 +40,12 @@ class Account:
             self.stand_in.uploads[f"/media/{KEY}"] = video
         for found in self.s3.list_objects_v2(Bucket="media").get("Contents", []):
             self.s3.delete_object(Bucket="media", Key=found["Key"])
-        item = {"jobId": "job-1", "status": "SUBMITTED", "fence": 1}
-        self.dynamodb.put_item(
-            TableName="jobs", Item={name: TypeSerializer().serialize(value) for name, value in item.items()}
-        )
-
-    def start(self, **changed: str) -> "subprocess.Popen[str]":
-        """One attempt, under way."""
-        return subprocess.Popen(
-            [PYTHON, "-m", "analyze_video"],
-            env=self.environment | changed,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def finish(self, process: "subprocess.Popen[str]") -> Outcome:
-        """Wait for its end."""
-        assert process.stdout
-        with ThreadPoolExecutor(1) as beside, process.stdout:
-            peak = beside.submit(_peak_kilobytes, process.pid)
-            output = process.stdout.read()
-            process.wait()
-        lines = [json.loads(line) for line in output.splitlines()]  # all of them: FFmpeg and Python must not chat
-        return Outcome(process.returncode, lines, self.item(), peak.result() / 1024)
+        self.record()
 
     def run(self, video: Path | None, **changed: str) -> Outcome:
         """Upload and attempt."""
         self.upload(video)
         return self.finish(self.start(**changed))
-
-    def item(self) -> dict[str, Any]:
-        """The job's record."""
-        item = self.dynamodb.get_item(TableName="jobs", Key={"jobId": {"S": "job-1"}})["Item"]
-        return {name: TypeDeserializer().deserialize(value) for name, value in item.items()}
-
-    def results(self) -> set[str]:
-        """The names of the result files."""
-        found = self.s3.list_objects_v2(Bucket="media", Prefix="results/").get("Contents", [])
-        return {entry["Key"].removeprefix("results/job-1/") for entry in found}
-
-    def result(self, name: str) -> tuple[str, bytes]:
-        """Content type and body of one."""
-        answer = self.s3.get_object(Bucket="media", Key=f"results/job-1/{name}")
-        return answer["ContentType"], answer["Body"].read()
 
     def summary(self) -> dict[str, Any]:
         """The parsed summary.json."""
@@ -158,7 +55,6 @@ class Account:
 
 @pytest.fixture(scope="module")
 def account() -> Iterator[Account]:
-    assert PYTHON.exists(), "the worker's environment is missing: run `make setup`"
     with standin.listening() as stand_in:
         yield Account(stand_in)
 

@@ -15,10 +15,10 @@ import pytest
 
 from detect_objects.boxes import overlap
 from local.media import PHOTOS, photo
-from tests.unit.workers import standin
-from tests.unit.workers.attempts import BUCKET, Account, Outcome
+from tests.unit.workers import attempts, standin
+from tests.unit.workers.attempts import BUCKET, Outcome
 from tests.unit.workers.onnx_models import constant, red_rectangle
-from tests.unit.workers.standin import Fault
+from tests.unit.workers.standin import Fault, StandIn
 
 FACE = (177, 67, 270, 160)  # the astronaut's
 CROP = (100, 0)  # where pictures.py cuts the astronaut out of the photograph
@@ -27,12 +27,31 @@ BOMB = bytes.fromhex("524946461a000000574542505650384c0e0000002ffebfff0f071011fd
 """34 bytes of WebP that are 16,383 × 16,383 pixels."""
 
 
+class Account(attempts.Account):
+    """One whose uploads come from files."""
+
+    def __init__(self, stand_in: StandIn) -> None:
+        super().__init__(stand_in.url, "detect_objects", AWS_REGION="us-east-1", AWS_BATCH_JOB_ID="run-1")
+        self.stand_in = stand_in
+
+    def submit(self, job_input: Mapping[str, Any], files: Mapping[str, Path]) -> None:
+        """A new job; `files` are what its bucket holds, by key. Nothing is left of the job before."""
+        self.stand_in.reset()
+        self.stand_in.uploads = {f"/{BUCKET}/{key}": path for key, path in files.items()}
+        for name in self.results():
+            self.s3.delete_object(Bucket=BUCKET, Key=f"results/job-1/{name}")
+        self.record(input=job_input)
+
+    def run(self, job_input: Mapping[str, Any], files: Mapping[str, Path], **changed: str) -> Outcome:
+        """Submit and attempt."""
+        self.submit(job_input, files)
+        return self.finish(self.start(**changed))
+
+
 @pytest.fixture(scope="module")
 def account() -> Iterator[Account]:
     with standin.listening() as stand_in:
-        account = Account(stand_in, "detect_objects")
-        assert account.python.exists(), "the worker's environment is missing: run `make setup`"
-        yield account
+        yield Account(stand_in)
 
 
 @pytest.fixture(scope="module")

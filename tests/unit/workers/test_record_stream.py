@@ -1,7 +1,6 @@
 """The worker `record_stream` as ECS runs it: a process in its own environment, with all it talks to on 127.0.0.1."""
 
 import json
-import os
 import re
 import signal
 import socket
@@ -10,23 +9,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, override
 
-import boto3
 import pytest
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from local.live import cut, live_stream, serving
 from local.media import clip
+from tests.unit.workers import attempts
+from tests.unit.workers.attempts import Outcome
 from tests.unit.workers.standin import empty_moto
 
 if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.client import DynamoDBClient
-    from mypy_boto3_s3.client import S3Client
     from mypy_boto3_s3.type_defs import MultipartUploadTypeDef
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -35,54 +31,19 @@ TASK = "arn:aws:ecs:us-east-1:123456789012:task/cluster/0123456789abcdef"
 PREFIX = "recordings/job-1/"
 
 
-@dataclass
-class Outcome:
-    """How a run ended."""
+class Account(attempts.Account):
+    """One whose worker runs as an ECS task."""
 
-    exit_code: int
-    log: list[dict[str, Any]]
-    item: dict[str, Any]
-
-    @property
-    def error(self) -> str:
-        """The code of the recorded error."""
-        code: str = self.item["error"]["code"]
-        return code
-
-
-class Account:
-    """The bucket and the table, and a worker to start."""
+    patience = 60
 
     def __init__(self, endpoint: str, metadata: str) -> None:
-        self.environment = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": f"{ROOT / 'workers/record_stream'}:{ROOT / 'layers/switchyard'}",
-            "AWS_ENDPOINT_URL": endpoint,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_REGION": "us-east-1",
-            "JOB_ID": "job-1",
-            "JOBS_TABLE": "jobs",
-            "FENCE": "1",
-            "S3_BUCKET": "media",
-            "ECS_CONTAINER_METADATA_URI_V4": metadata,
-            "ALLOWED_NETWORKS": "127.0.0.1/32",
-            "SAVE_SECONDS": "1",
-        }
-        settings = {
-            "endpoint_url": endpoint,
-            "aws_access_key_id": "test",
-            "aws_secret_access_key": "test",
-            "region_name": "us-east-1",
-        }
-        self.s3: S3Client = boto3.client("s3", **settings)  # type: ignore[call-overload]
-        self.dynamodb: DynamoDBClient = boto3.client("dynamodb", **settings)  # type: ignore[call-overload]
-        self.s3.create_bucket(Bucket="media")
-        self.dynamodb.create_table(
-            TableName="jobs",
-            KeySchema=[{"AttributeName": "jobId", "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": "jobId", "AttributeType": "S"}],
-            BillingMode="PAY_PER_REQUEST",
+        super().__init__(
+            endpoint,
+            "record_stream",
+            AWS_REGION="us-east-1",
+            ECS_CONTAINER_METADATA_URI_V4=metadata,
+            ALLOWED_NETWORKS="127.0.0.1/32",
+            SAVE_SECONDS="1",
         )
 
     def ask(self, **given: object) -> None:
@@ -91,37 +52,12 @@ class Account:
             self.s3.delete_object(Bucket="media", Key=key)
         for upload in self.uploads():
             self.s3.abort_multipart_upload(Bucket="media", Key=upload["Key"], UploadId=upload["UploadId"])
-        request = json.dumps({"job_id": "job-1", "kind": "stream-recording", "input": given})
-        item = {"jobId": "job-1", "status": "SUBMITTED", "fence": 1, "request": request}
-        self.dynamodb.put_item(
-            TableName="jobs", Item={name: TypeSerializer().serialize(value) for name, value in item.items()}
-        )
-
-    def start(self, **changed: str) -> "subprocess.Popen[str]":
-        """A run, under way."""
-        return subprocess.Popen(
-            [PYTHON, "-m", "record_stream"],
-            env=self.environment | changed,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def finish(self, process: "subprocess.Popen[str]") -> Outcome:
-        """Wait for its end."""
-        output, _ = process.communicate(timeout=60)
-        lines = [json.loads(line) for line in output.splitlines()]  # all of them: FFmpeg and yt-dlp must not chat
-        return Outcome(process.returncode, lines, self.item())
+        self.record(job_id="job-1", kind="stream-recording", input=given)
 
     def run(self, url: str, filename: str | None = None, **changed: str) -> Outcome:
         """Ask for a recording, and make it."""
         self.ask(url=url, **({"filename": filename} if filename is not None else {}))
         return self.finish(self.start(**changed))
-
-    def item(self) -> dict[str, Any]:
-        """The job's record."""
-        item = self.dynamodb.get_item(TableName="jobs", Key={"jobId": {"S": "job-1"}}, ConsistentRead=True)["Item"]
-        return {name: TypeDeserializer().deserialize(value) for name, value in item.items()}
 
     def recorded_bytes(self) -> int:
         """What the record says. Not a look into S3: moto spoils an object that is listed while it is read."""
@@ -154,7 +90,6 @@ class _Metadata(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def account() -> Iterator[Account]:
-    assert PYTHON.exists(), "the worker's environment is missing: run `make setup`"
     with empty_moto() as endpoint, serving(_Metadata) as metadata:
         yield Account(endpoint, f"{metadata}/v4/abc")
 
@@ -450,7 +385,7 @@ def test_a_run_that_was_superseded_writes_nothing(account: Account) -> None:
 def test_what_cant_be_recorded_says_why(account: Account, kind: str, body: bytes, code: str) -> None:
     with answering(sending(body, kind)) as url:
         outcome = account.run(f"{url}/secret?token=hunter2")
-    assert (outcome.exit_code, outcome.error) == (65, code), outcome.log
+    assert (outcome.exit_code, outcome.error[0]) == (65, code), outcome.log
     assert account.keys() == []
     # Nobody's address, and no exception's text.
     said = json.dumps([outcome.item["error"], outcome.log])
@@ -460,13 +395,13 @@ def test_what_cant_be_recorded_says_why(account: Account, kind: str, body: bytes
 def test_an_input_without_an_address_is_bad(account: Account) -> None:
     account.ask(url=["http://example.com"])
     outcome = account.finish(account.start())
-    assert (outcome.exit_code, outcome.error) == (65, "BAD_INPUT")
+    assert (outcome.exit_code, outcome.error[0]) == (65, "BAD_INPUT")
 
 
 def test_every_bad_setting_is_named(account: Account) -> None:
     bad = {"MAX_RECORD_SECONDS": "0", "ALLOWED_NETWORKS": "10.0.0.0/99", "STALL_SECONDS": "x"}
     outcome = account.run("http://127.0.0.1/", **bad)
-    assert (outcome.exit_code, outcome.error) == (65, "BAD_ENVIRONMENT")
+    assert (outcome.exit_code, outcome.error[0]) == (65, "BAD_ENVIRONMENT")
     message = outcome.item["error"]["message"]
     assert all(name in message for name in bad)
 
@@ -475,5 +410,5 @@ def test_without_an_allowance_this_machine_is_not_recorded_from(account: Account
     touched = threading.Event()
     with answering(lambda _handler: touched.set()) as url:
         outcome = account.run(url, ALLOWED_NETWORKS="")
-    assert (outcome.exit_code, outcome.error) == (65, "URL_NOT_ALLOWED")
+    assert (outcome.exit_code, outcome.error[0]) == (65, "URL_NOT_ALLOWED")
     assert not touched.is_set()
