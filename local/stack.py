@@ -169,11 +169,6 @@ class LocalStack:
         """The folder of the processes' output: emulator.log, compute.log, build.log, deploy.log."""
         return self.folder / "logs"
 
-    @property
-    def healthy(self) -> bool:
-        """Whether both processes run and answer, and the template is deployed."""
-        return self._emulator_answers() and self._compute_answers() and bool(self._state.resources)
-
     def resource(self, logical_id: str) -> str:
         """The physical name (for a queue its URL) of a resource of the template.
 

@@ -85,11 +85,6 @@ class Letterbox:
         size = max(1, round(picture[0] * scale)), max(1, round(picture[1] * scale))
         return cls(picture, size, (frame[0] - size[0]) // 2, (frame[1] - size[1]) // 2)
 
-    def framed(self, box: Box) -> Box:
-        """From the picture's coordinates to the frame's."""
-        x1, y1, x2, y2 = scaled(box, self.size[0] / self.picture[0], self.size[1] / self.picture[1])
-        return x1 + self.left, y1 + self.top, x2 + self.left, y2 + self.top
-
     def unframed(self, box: Box) -> Box:
         """From the frame's coordinates to the picture's."""
         x1, y1, x2, y2 = box
