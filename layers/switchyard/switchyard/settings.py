@@ -13,6 +13,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, Literal, Self, cast
 
 from switchyard.errors import SettingsError
+from switchyard.torrents.layout import Format
 
 type AtCapacity = Literal["wait", "return"]
 type PublicIp = Literal["ENABLED", "DISABLED"]
@@ -82,6 +83,31 @@ def _networks(raw: str) -> tuple[Network, ...]:
         return tuple(ip_network(item) for item in _list(raw))
     except ValueError as error:
         raise ValueError(f"must be networks such as 10.0.0.0/8: {error}") from None
+
+
+def _tiers(raw: str) -> tuple[tuple[str, ...], ...]:
+    tiers = tuple(_list(tier) for tier in raw.split(";") if tier.strip())
+    if any(not re.fullmatch(r"(https?|udp|wss?)://[!-~]+", tracker) for tier in tiers for tracker in tier):
+        raise ValueError("must be trackers' URLs: tiers apart by semicolons, those of one tier by commas")
+    return tiers
+
+
+def _base_urls(raw: str) -> tuple[str, ...]:
+    urls = _list(raw)
+    if any(not re.fullmatch(r"https?://[!-~]+", url) or {"?", "#"} & set(url) for url in urls):
+        raise ValueError("must be http or https URLs without a query, apart by commas")
+    return tuple(url.rstrip("/") for url in urls)
+
+
+def _piece_length(raw: str) -> int:
+    length = _integer(2**20, 2**26)(raw)
+    if length & (length - 1):
+        raise ValueError("must be a power of two")
+    return length
+
+
+def _format(raw: str) -> Format:
+    return Format(_one_of(Format.V1, Format.HYBRID)(raw))
 
 
 def _setting(parse: Callable[[str], Any], default: Any = MISSING, *, alias: str | None = None) -> Any:  # noqa: ANN401 - the field's type decides
@@ -273,3 +299,29 @@ class GetJobSettings(ApiSettings, JobsSettings):
 @dataclass(frozen=True, kw_only=True)
 class CancelJobSettings(ApiSettings, StoreSettings):
     """`functions/cancel_job`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class S3TorrentCreatorSettings(JobsSettings):
+    """`functions/s3_torrent_creator`. Sizes in bytes."""
+
+    s3_bucket: str = _setting(_text)
+    queue_url: str = _setting(_text)
+    dead_letter_queue_url: str = _setting(_text)
+    max_receive_count: int = _setting(_integer(1, 1000), 5)
+    ttl_days: timedelta = _setting(_days, timedelta(days=30))
+    torrent_source_prefix: str = _setting(_text, "recordings/")
+    torrent_prefix: str = _setting(_text, "torrents/")
+    torrent_scratch_prefix: str = _setting(_text, "torrent-scratch/")
+    torrent_format: Format = _setting(_format, Format.V1)
+    torrent_private: bool = _setting(_flag, default=False)
+    torrent_source: str = _setting(_text, "")
+    torrent_comment: str = _setting(_text, "")
+    trackers: tuple[tuple[str, ...], ...] = _setting(_tiers, ())
+    web_seed_base_urls: tuple[str, ...] = _setting(_base_urls, ())
+    max_piece_size: int = _setting(_piece_length, 2**26)
+    hash_by_copy: bool = _setting(_flag, default=False)
+    hash_connections: int = _setting(_integer(1, 64), 8)
+    hash_megabytes_per_second: int = _setting(_integer(1, 10_000), 75)
+    ecs_queue_url: str = _setting(_text, "")
+    transmission_task_def: str = _setting(_text, "")
