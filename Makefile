@@ -44,11 +44,11 @@ down: setup ## End it all
 
 # ---- quality ---------------------------------------------------------------------------------------------------------
 .PHONY: test test-api check check-iam format
-test: setup ## Every tier of the tests: fast ones side by side, then, on two deployed local systems, those that need one
+# Those in Docker are not a run of their own: without an engine it would be one that ran no test.
+test: setup ## Every tier of the tests: fast ones side by side, then those on deployed local systems and in Docker
 	@status=0; \
 	$(DEV)/pytest -n auto tests --ignore tests/integration --ignore tests/docker $(ARGS) || status=$$?; \
-	$(DEV)/pytest -n 2 --dist loadfile tests/integration $(ARGS) || status=$$?; \
-	$(DEV)/pytest tests/docker $(ARGS) || status=$$?; \
+	$(DEV)/pytest -n 2 --dist loadfile tests/integration tests/docker $(ARGS) || status=$$?; \
 	exit $$status
 
 test-api: setup ## Thousands of requests to the deployed API, made from its own document: 4 minutes
