@@ -47,6 +47,12 @@ _SIGNING = Config(
 )
 """For presigned URLs: SigV2 leaves size and type unchecked, and the global host redirects where a bucket is young."""
 
+_BULK = _REPEATABLE.merge(
+    # A copied range is answered only when S3 has copied it. What we read has a hash of its own already.
+    Config(read_timeout=30, max_pool_connections=64, response_checksum_validation="when_required")
+)
+"""For ranges of objects, read or copied: both may be repeated."""
+
 _CONFLICT_ATTEMPTS = 8
 _PASSING_REASONS = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
 
@@ -150,11 +156,21 @@ def ecs() -> ECSClient:
     return client
 
 
-@cache
-def s3() -> S3Client:
-    """S3, with the SDK's retries. What it signs is SigV4, for the bucket's own host in the Region."""
-    client = boto3.client("s3", config=_REPEATABLE.merge(_SIGNING))
+def _s3(config: Config) -> S3Client:
+    client = boto3.client("s3", config=config.merge(_SIGNING))
     if ".amazonaws.com" in client.meta.endpoint_url:
         return client
     # An emulator: its address has no name for each bucket.
-    return boto3.client("s3", config=_REPEATABLE.merge(_SIGNING).merge(Config(s3={"addressing_style": "path"})))
+    return boto3.client("s3", config=config.merge(_SIGNING).merge(Config(s3={"addressing_style": "path"})))
+
+
+@cache
+def s3() -> S3Client:
+    """S3, with the SDK's retries. What it signs is SigV4, for the bucket's own host in the Region."""
+    return _s3(_REPEATABLE)
+
+
+@cache
+def s3_bulk() -> S3Client:
+    """S3 for whole objects, read by many connections at once or copied by S3 itself, range by range."""
+    return _s3(_BULK)

@@ -6,7 +6,9 @@ SwitchyardError
 │   ├── InvalidMessage
 │   ├── SourceNotAllowed
 │   ├── UrlRefused
-│   └── KindNotConfigured
+│   ├── KindNotConfigured
+│   ├── ObjectGone
+│   └── ObjectChanged
 ├── RetryableError           not now: the message goes back to its queue for `retry_after` seconds
 │   ├── LaneIsFull           only with AT_CAPACITY=return
 │   ├── ClaimInFlight        another delivery of the same message holds a claim that is still young
@@ -62,6 +64,18 @@ class KindNotConfigured(PermanentError):
     """This deployment has nothing that runs jobs of that kind."""
 
     code = "KIND_NOT_CONFIGURED"
+
+
+class ObjectGone(PermanentError):
+    """There is no such object, or no such version of it (any more)."""
+
+    code = "OBJECT_GONE"
+
+
+class ObjectChanged(PermanentError):
+    """The object is not the one any more that the work began with: it was uploaded anew."""
+
+    code = "OBJECT_CHANGED"
 
 
 class RetryableError(SwitchyardError):
