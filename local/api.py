@@ -1,12 +1,28 @@
-"""The deployed HTTP API: where it is, its key, and a client that uses both."""
+"""The deployed HTTP API: where it is, its key, and what its clients do: ask, follow a job, fetch its files."""
 
-from typing import Final
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
 
 import httpx
+from rich.console import Console
 
 from local.stack import LocalStack
+from local.view import TERMINAL
 
 STAGE: Final = "v1"
+
+_PATIENCE: Final = 90.0
+"""Seconds that a job may take on a busy machine."""
+_EVERY: Final = 0.3
+"""Seconds between two polls."""
+
+type _Json = dict[str, Any]
+
+
+class ApiError(Exception):
+    """The API didn't answer as it should."""
 
 
 def address(stack: LocalStack) -> str:
@@ -24,3 +40,51 @@ def client(stack: LocalStack) -> httpx.Client:
     """A client whose paths are relative to the API, and which carries its key."""
     # trust_env off: a proxy of the user's can't reach this machine's loopback address.
     return httpx.Client(base_url=address(stack), headers={"x-api-key": key(stack)}, trust_env=False, timeout=30)
+
+
+def ask(http: httpx.Client, method: str, path: str, body: object = None) -> _Json:
+    """Ask for something; what was answered. ApiError for an answer that is an error."""
+    answer = http.request(method, path, json=body)
+    if answer.is_error:
+        raise ApiError(f"{method} {path}: {answer.status_code} {answer.text}")
+    found: _Json = answer.json()
+    return found
+
+
+def follow(http: httpx.Client, job_id: str, console: Console, *, until: frozenset[str] | set[str]) -> _Json:
+    """Poll a job, with its ETag, until it has one of these statuses or has ended."""
+    deadline = time.monotonic() + _PATIENCE
+    began, status, tag, polls, unchanged = time.monotonic(), "", "", 0, 0
+    while True:
+        answer = http.get(f"/jobs/{job_id}", headers={"If-None-Match": tag} if tag else {})
+        polls += 1
+        if answer.status_code == httpx.codes.NOT_MODIFIED:
+            unchanged += 1
+        elif answer.is_error:
+            raise ApiError(f"GET /jobs/{job_id}: {answer.status_code} {answer.text}")
+        else:
+            job: _Json = answer.json()
+            tag = answer.headers["etag"]
+            if job["status"] != status:
+                status = job["status"]
+                console.print(f"{time.monotonic() - began:8.2f} s  {status}", markup=False)
+            if status in until or status in TERMINAL:
+                console.print(f"[dim]{polls} polls, {unchanged} of them answered 304[/dim]")
+                return job
+        if time.monotonic() > deadline:
+            raise ApiError(f"job {job_id} is still {status} after {_PATIENCE:.0f} s; `python -m local logs` shows why")
+        time.sleep(_EVERY)
+
+
+def fetch(job: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Download a job's result files by its presigned links."""
+    fetched = []
+    for name, url in job.get("links", {}).items():
+        path = folder / Path(name).name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with httpx.stream("GET", url, trust_env=False) as answer, path.open("wb") as file:
+            answer.raise_for_status()
+            for piece in answer.iter_bytes():
+                file.write(piece)
+        fetched.append(path)
+    return fetched
