@@ -20,12 +20,15 @@ help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
 
 # ---- the local system ------------------------------------------------------------------------------------------------
-.PHONY: demo demo-api up down status logs send
+.PHONY: demo demo-api demo-torrent up down status logs send
 demo: setup ## Send real videos through the whole system on this machine (ARGS=--keep leaves it running)
 	@$(LOCAL) demo $(ARGS)
 
 demo-api: setup ## Have photographs looked at and a live stream recorded over the HTTP API (ARGS=--keep likewise)
 	@$(LOCAL) demo-api $(ARGS)
+
+demo-torrent: setup ## Have a stream recorded, made a torrent of, and downloaded by aria2 and libtorrent (ARGS=--keep likewise)
+	@$(LOCAL) demo-torrent $(ARGS)
 
 up: setup ## Start the system and leave it running; again: deploy what has changed
 	@$(LOCAL) up $(ARGS)

@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from local import demo as scenario
-from local import demo_api
+from local import demo_api, demo_torrent
+from local.api import ApiError
 from local.environment import STATE, VENVS, seal_this_process
 from local.follow import FollowTimeoutError, follow
 from local.invoke import InvokeError, require_docker
@@ -27,6 +28,7 @@ from local.processes import CommandFailedError, end_like_ctrl_c
 from local.sending import SendError
 from local.sending import send as send_work
 from local.stack import LocalStack, LogLine, NotRunningError
+from local.torrent_clients import DownloadError
 from local.view import LANES, Job, View, cluster_of, console
 
 _FUNCTIONS = {
@@ -38,11 +40,14 @@ _FUNCTIONS = {
     "submit_job": "SubmitJobFunction",
     "get_job": "GetJobFunction",
     "cancel_job": "CancelJobFunction",
+    "s3_torrent_creator": "S3TorrentCreatorFunction",
 }
 _SHOWN = 10
 """How many jobs `status` lists."""
 _EXPECTED = (
+    ApiError,
     CommandFailedError,
+    DownloadError,
     FollowTimeoutError,
     InvokeError,
     MediaError,
@@ -69,7 +74,7 @@ def main(context: click.Context, state: Path) -> None:
     """Switchyard on one machine: no AWS account, no Docker."""
     end_like_ctrl_c()
     seal_this_process()
-    for name in ("sam", "emulator", "runtime", "analyze_video", "record_stream", "detect_objects"):
+    for name in ("sam", "emulator", "runtime", "analyze_video", "record_stream", "detect_objects", "seed_torrent"):
         if not (VENVS / name).exists():
             raise click.ClickException(f".venvs/{name} is missing: run `make setup`")
     context.obj = LocalStack(state.resolve())
@@ -109,6 +114,14 @@ def demo(stack: LocalStack, *, keep: bool) -> None:
 def demo_of_the_api(stack: LocalStack, *, keep: bool) -> None:
     """Have photographs looked at and a live stream recorded over the HTTP API, and check what becomes of them."""
     _play(stack, demo_api.play, keep=keep)
+
+
+@main.command("demo-torrent")
+@click.option("--keep", is_flag=True, help="Leave the system running afterwards.")
+@click.pass_obj
+def demo_of_torrents(stack: LocalStack, *, keep: bool) -> None:
+    """Have a stream recorded, see it become a torrent, and download that by clients nobody here wrote."""
+    _play(stack, demo_torrent.play, keep=keep)
 
 
 @main.command()

@@ -28,6 +28,8 @@ QUEUES: Final = (
     "VideoDeadLetterQueue",
     "EcsQueue",
     "EcsDeadLetterQueue",
+    "TorrentQueue",
+    "TorrentDeadLetterQueue",
     "TrackQueue",
     "TrackDeadLetterQueue",
 )
