@@ -265,6 +265,7 @@ class ReconcileJobsSettings(BatchLaneSettings, EcsLaneSettings):
 
     pending_grace_seconds: timedelta = _setting(_seconds(60, 1_209_600), timedelta(hours=1))
     stuck_runnable_seconds: timedelta = _setting(_seconds(60, 604_800), timedelta(minutes=30))
+    torrent_queue_url: str = _setting(_text, "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,6 +288,9 @@ class PresignUploadSettings(ApiSettings):
 class SubmitJobSettings(ApiSettings, TaskSettings):
     """`functions/submit_job`."""
 
+    torrent_queue_url: str = _setting(_text)
+    torrent_source_prefix: str = _setting(_text, "recordings/")
+
 
 @dataclass(frozen=True, kw_only=True)
 class GetJobSettings(ApiSettings, JobsSettings):
@@ -294,6 +298,7 @@ class GetJobSettings(ApiSettings, JobsSettings):
 
     s3_bucket: str = _setting(_text)
     result_url_seconds: timedelta = _setting(_seconds(60, 43_200), timedelta(minutes=15))
+    torrent_prefix: str = _setting(_text, "torrents/")
 
 
 @dataclass(frozen=True, kw_only=True)
