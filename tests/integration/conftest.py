@@ -28,6 +28,10 @@ PARAMETERS = {
     "AtCapacity": "wait",
     "ProcessingEnabled": "true",
     "EcsProcessingEnabled": "true",
+    "TorrentProcessingEnabled": "true",
+    "TorrentFormat": "v1",
+    "WebSeedBaseUrls": "",
+    "TransmissionTaskDefinition": "",
 }
 """What tests deploy otherwise goes back to these: one slot a lane, the rest as the template has it."""
 
@@ -70,7 +74,7 @@ def stack() -> Iterator[LocalStack]:
         stack.down()
         with stack.running():
             # The template's minutes suit Lambda's timeout; a test can't wait that long for a redelivery.
-            for queue in ("VideoQueue", "EcsQueue", "TrackQueue"):
+            for queue in ("VideoQueue", "EcsQueue", "TorrentQueue", "TrackQueue"):
                 stack.client("sqs").set_queue_attributes(
                     QueueUrl=stack.resource(queue), Attributes={"VisibilityTimeout": "10"}
                 )

@@ -28,8 +28,14 @@ from tests.integration.roads import BATCH, ROADS, Road, Start, of_batch, of_ecs
 type Item = dict[str, Any]
 """A DynamoDB item or a JSON object."""
 
-FUNCTIONS = ("SqsToBatchFunction", "DispatchToEcsFunction", "TrackJobFunction", "ReconcileJobsFunction")
-"""Those that start jobs."""
+FUNCTIONS = (
+    "SqsToBatchFunction",
+    "DispatchToEcsFunction",
+    "TrackJobFunction",
+    "ReconcileJobsFunction",
+    "S3TorrentCreatorFunction",
+)
+"""Those that start jobs, or do them."""
 PATIENCE = 60.0
 """Seconds that anything may take on a busy machine, where a second is usual."""
 
@@ -413,7 +419,7 @@ class System:
         finally:
             # Last, because the emulator, unlike Lambda, ends invocations that are under way when it is given settings.
             self.stack.redeploy(**self._parameters)
-        for queue in (*(road.dead_letters for road in ROADS), "TrackDeadLetterQueue"):
+        for queue in (*(road.dead_letters for road in ROADS), "TorrentDeadLetterQueue", "TrackDeadLetterQueue"):
             self.messages(queue)
 
     def _idle(self) -> bool:
@@ -423,7 +429,7 @@ class System:
         lanes = [self.view.lane(road.lane) for road in ROADS]
         queues = self.view.queues()
         return not any(lane.holders or lane.waiting for lane in lanes) and all(
-            queues[name] == (0, 0) for name in (*(road.queue for road in ROADS), "TrackQueue")
+            queues[name] == (0, 0) for name in (*(road.queue for road in ROADS), "TorrentQueue", "TrackQueue")
         )
 
 
