@@ -1,6 +1,6 @@
 """Reads the messages that ask for a video job. Pure; every accepted shape is described in docs/messages.md.
 
-Job messages, which ask for anything else, are read by `tasks`, in the same terms.
+Job messages, which ask for anything else, are read by `tasks`, and torrents' by `torrents.work`, in the same terms.
 
 A message may hold several S3 records; each is read on its own, so that a bad one never touches its siblings.
 """
@@ -8,8 +8,9 @@ A message may hold several S3 records; each is read on its own, so that a bad on
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeGuard
 from urllib.parse import unquote_plus
 
@@ -74,11 +75,11 @@ class VideoWork:
         """Reads a message body in any of the accepted shapes. Never raises for what the body holds."""
         parsed = Parsed()
         try:
-            for fragment, read in _parts(decode(body)):
+            for read, alone in _parts(decode(body), body):
                 try:
-                    parsed.requests.append(self._request(read(fragment, envelope), envelope))
+                    parsed.requests.append(self._request(read(envelope), envelope))
                 except PermanentError as error:
-                    parsed.rejected.append(Rejected(error, _as_message(fragment, body, read)))
+                    parsed.rejected.append(Rejected(error, alone))
         except PermanentError as error:
             return Parsed(rejected=[Rejected(error, body)])
         return parsed
@@ -144,9 +145,6 @@ def _job_message(request: WorkRequest) -> dict[str, Any]:
     }
 
 
-type _Reader = Callable[[Mapping[str, Any], Envelope], VideoMessage]
-
-
 def decode(body: str) -> Mapping[str, Any]:
     """A message body as a JSON object; InvalidMessage for anything else."""
     try:
@@ -159,39 +157,67 @@ def decode(body: str) -> Mapping[str, Any]:
     return message
 
 
-def _parts(message: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], _Reader]]:
-    """The requests a message holds, each with the function that reads it; nothing for `s3:TestEvent`."""
+def out_of_failure(message: Mapping[str, Any], envelope: Envelope) -> tuple[Mapping[str, Any], Envelope]:
+    """What an asynchronous invocation was for, out of the record that Lambda writes when it has failed for good."""
     match message:
-        case {"Type": "Notification", "Message": str(inner)}:  # S3 → SNS → SQS without raw delivery
-            yield from _parts(decode(inner))
+        case {"requestPayload": dict(payload), "requestContext": {"requestId": str(request_id)}}:
+            return payload, replace(envelope, message_id=request_id)
+    return message, envelope
+
+
+# ---- what S3 tells ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An object that S3 tells of, and what it says of the state that it means."""
+
+    bucket: str
+    key: str
+    etag: str | None
+    version_id: str | None
+    sequencer: str | None
+    written_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """S3's word of one upload, not yet looked into, and as a message of its own: S3 may tell of several in one."""
+
+    told: Mapping[str, Any]
+    body: str
+
+    def upload(self) -> Upload:
+        """The object. InvalidMessage where it is none, or where this is not of an upload."""
+        return _upload_of_event(self.told) if "detail-type" in self.told else _upload_of_record(self.told)
+
+
+def out_of_sns(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What SNS has wrapped, where it is between S3 and SQS without raw delivery; any other message as it is."""
+    match message:
+        case {"Type": "Notification", "Message": str(inner)}:
+            return out_of_sns(decode(inner))
+    return message
+
+
+def notices(message: Mapping[str, Any], body: str) -> list[Notice] | None:
+    """What S3 tells in a message, whose body is `body`: nothing in its `s3:TestEvent`. None where S3 didn't send it."""
+    match message:
         case {"Event": "s3:TestEvent"}:
-            return
+            return []
         case {"Records": list(records)}:
             if not records:
                 raise InvalidMessage("Records is empty")
-            for record in records:
-                yield (record if isinstance(record, dict) else {"record": record}), _read_s3_record
+            return [
+                Notice(record if isinstance(record, dict) else {"record": record}, json.dumps({"Records": [record]}))
+                for record in records
+            ]
         case {"detail-type": "Object Created", "detail": dict()}:
-            yield message, _read_eventbridge
-        case {"eventType": str()}:
-            yield message, _read_backend
-        case {"video_s3_key": _} | {"video_s3_bucket": _}:
-            yield message, _read_job_message
-        case {"bucket": _} | {"key": _}:
-            yield message, _read_plain
-        case _:
-            raise InvalidMessage(
-                "no known message shape; expected an S3 notification, EventBridge's Object Created, video-uploaded, "
-                "{bucket, key} or {video_s3_bucket, video_s3_key}"
-            )
+            return [Notice(message, body)]
+    return None
 
 
-def _as_message(fragment: Mapping[str, Any], body: str, read: _Reader) -> str:
-    """A rejected part as a message that can be sent again by itself: only S3 records have siblings to part from."""
-    return json.dumps({"Records": [fragment]}) if read is _read_s3_record else body
-
-
-def _read_s3_record(record: Mapping[str, Any], envelope: Envelope) -> VideoMessage:
+def _upload_of_record(record: Mapping[str, Any]) -> Upload:
     name = record.get("eventName")
     if record.get("eventSource") != "aws:s3" or not isinstance(name, str):
         raise InvalidMessage("the record is not an S3 event (eventSource is not aws:s3)")
@@ -199,21 +225,19 @@ def _read_s3_record(record: Mapping[str, Any], envelope: Envelope) -> VideoMessa
         raise InvalidMessage(f"the S3 event {name[:64]!r} is not an upload (ObjectCreated)")
     s3 = _mapping(record, "s3")
     thing = _mapping(s3, "object")
-    return VideoMessage(
-        _s3_source(
-            bucket=_mapping(s3, "bucket").get("name"),
-            key=_url_decoded(thing.get("key")),
-            etag=thing.get("eTag"),
-            version_id=thing.get("versionId"),
-            sequencer=thing.get("sequencer"),
-            written_at=record.get("eventTime"),
-            envelope=envelope,
-        ),
+    bucket, key = location(_mapping(s3, "bucket").get("name"), _url_decoded(thing.get("key")))
+    return Upload(
+        bucket,
+        key,
+        etag=optional_text(thing.get("eTag"), _MAX_VERSION_PART_LENGTH),
+        version_id=version_id(thing.get("versionId")),
+        sequencer=optional_text(thing.get("sequencer"), _MAX_VERSION_PART_LENGTH),
+        written_at=_time(record.get("eventTime")),
     )
 
 
 def _url_decoded(key: object) -> object:
-    """A key as S3 notifications spell it, decoded; anything but text is left for `_location` to refuse."""
+    """A key as S3 notifications spell it, decoded; anything but text is left for `location` to refuse."""
     if not isinstance(key, str):
         return key
     try:
@@ -222,21 +246,65 @@ def _url_decoded(key: object) -> object:
         raise InvalidMessage("the key is not URL-encoded UTF-8") from None
 
 
-def _read_eventbridge(message: Mapping[str, Any], envelope: Envelope) -> VideoMessage:
-    if message.get("source") != "aws.s3":
+def _upload_of_event(event: Mapping[str, Any]) -> Upload:
+    if event.get("source") != "aws.s3":
         raise InvalidMessage("the event's source is not aws.s3")
-    detail = _mapping(message, "detail")
+    detail = _mapping(event, "detail")
     thing = _mapping(detail, "object")
+    # The key is raw: EventBridge, unlike S3 notifications, does not URL-encode it.
+    bucket, key = location(_mapping(detail, "bucket").get("name"), thing.get("key"))
+    return Upload(
+        bucket,
+        key,
+        etag=optional_text(thing.get("etag"), _MAX_VERSION_PART_LENGTH),
+        version_id=version_id(thing.get("version-id")),
+        sequencer=optional_text(thing.get("sequencer"), _MAX_VERSION_PART_LENGTH),
+        written_at=_time(event.get("time")),
+    )
+
+
+# ---- the shapes of a request for a video -----------------------------------------------------------------------------
+
+type _Reader = Callable[[Envelope], VideoMessage]
+
+
+def _parts(message: Mapping[str, Any], body: str) -> Iterator[tuple[_Reader, str]]:
+    """The requests a message holds, each as what reads it and as a message of its own; none in `s3:TestEvent`."""
+    message = out_of_sns(message)
+    told = notices(message, body)
+    if told is not None:
+        for notice in told:
+            yield partial(_read_notice, notice), notice.body
+        return
+    match message:
+        case {"eventType": str()}:
+            yield partial(_read_backend, message), body
+        case {"video_s3_key": _} | {"video_s3_bucket": _}:
+            yield partial(_read_flat, "video_s3_bucket", "video_s3_key", message), body
+        case {"bucket": _} | {"key": _}:
+            yield partial(_read_flat, "bucket", "key", message), body
+        case _:
+            raise InvalidMessage(
+                "no known message shape; expected an S3 notification, EventBridge's Object Created, video-uploaded, "
+                "{bucket, key} or {video_s3_bucket, video_s3_key}"
+            )
+
+
+def _read_notice(notice: Notice, envelope: Envelope) -> VideoMessage:
+    """The source of an S3 event is versioned by versionId, else by ETag and sequencer."""
+    upload = notice.upload()
+    content = f"{upload.etag}-{upload.sequencer}" if upload.etag and upload.sequencer else None
+    version = upload.version_id or content
     return VideoMessage(
-        _s3_source(
-            bucket=_mapping(detail, "bucket").get("name"),
-            key=thing.get("key"),  # raw: EventBridge, unlike S3 notifications, does not URL-encode it
-            etag=thing.get("etag"),
-            version_id=thing.get("version-id"),
-            sequencer=thing.get("sequencer"),
-            written_at=message.get("time"),
-            envelope=envelope,
-        ),
+        Source(
+            *_of_video(upload.bucket, upload.key),
+            version=version or envelope.message_id,
+            message_id=envelope.message_id,
+            version_id=upload.version_id,
+            sequencer=upload.sequencer,
+            # Without a version of its own the event is no better than a plain message, and is compared like one.
+            written_at=upload.written_at if version else None,
+        )
     )
 
 
@@ -251,22 +319,14 @@ def _read_backend(message: Mapping[str, Any], envelope: Envelope) -> VideoMessag
     )
 
 
-def _reader_of(bucket: str, key: str) -> _Reader:
+def _read_flat(bucket: str, key: str, message: Mapping[str, Any], envelope: Envelope) -> VideoMessage:
     """Reads a flat message that names its object in the fields `bucket` and `key`."""
-
-    def read(message: Mapping[str, Any], envelope: Envelope) -> VideoMessage:
-        return VideoMessage(
-            _plain_source(message.get(bucket), message.get(key), message, envelope),
-            video_id=identifier(message, "video_id"),
-            job_id=identifier(message, "job_id"),
-            user_id=identifier(message, "user_id"),
-        )
-
-    return read
-
-
-_read_job_message = _reader_of("video_s3_bucket", "video_s3_key")
-_read_plain = _reader_of("bucket", "key")
+    return VideoMessage(
+        _plain_source(message.get(bucket), message.get(key), message, envelope),
+        video_id=identifier(message, "video_id"),
+        job_id=identifier(message, "job_id"),
+        user_id=identifier(message, "user_id"),
+    )
 
 
 def _mapping(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -297,7 +357,7 @@ def optional_text(value: object, limit: int) -> str | None:
     return value if _is_printable(value, limit) else None
 
 
-def _version_id(value: object) -> str | None:
+def version_id(value: object) -> str | None:
     """An S3 versionId; "null" is every object's in a bucket whose versioning is suspended, and tells nothing apart."""
     return None if value == "null" else optional_text(value, MAX_VERSION_LENGTH)
 
@@ -309,52 +369,23 @@ def _time(value: object) -> datetime | None:
         return None
 
 
-def _s3_source(
-    *,
-    bucket: object,
-    key: object,
-    etag: object,
-    version_id: object,
-    sequencer: object,
-    written_at: object,
-    envelope: Envelope,
-) -> Source:
-    """The source of an S3 event: versioned by versionId, else by ETag and sequencer."""
-    bucket, key = _location(bucket, key)
-    etag, sequencer = (optional_text(part, _MAX_VERSION_PART_LENGTH) for part in (etag, sequencer))
-    version_id = _version_id(version_id)
-    content = f"{etag}-{sequencer}" if etag and sequencer else None
-    version = version_id or content
-    return Source(
-        bucket=bucket,
-        key=key,
-        version=version or envelope.message_id,
-        message_id=envelope.message_id,
-        version_id=version_id,
-        sequencer=sequencer,
-        # Without a version of its own the event is no better than a plain message, and is compared like one.
-        written_at=_time(written_at) if version else None,
-    )
-
-
 def _plain_source(bucket: object, key: object, message: Mapping[str, Any], envelope: Envelope) -> Source:
     """The source of a message that names an object: versioned by the message, or by the S3 versionId it gives."""
-    bucket, key = _location(bucket, key)
-    version_id = _version_id(message.get("versionId"))
-    version = version_id or optional_text(message.get("version"), MAX_VERSION_LENGTH)
+    known = version_id(message.get("versionId"))
+    version = known or optional_text(message.get("version"), MAX_VERSION_LENGTH)
     return Source(
-        bucket=bucket,
-        key=key,
+        *_of_video(*location(bucket, key)),
         version=version or envelope.message_id,
         message_id=envelope.message_id,
-        version_id=version_id,
+        version_id=known,
         # What `redrive_body` writes, so that S3's order of uploads still tells old from new; worth nothing without.
         sequencer=optional_text(message.get("sequencer"), MAX_VERSION_LENGTH) if version else None,
         written_at=_time(message.get("writtenAt")) if version else None,
     )
 
 
-def _location(bucket: object, key: object) -> tuple[str, str]:
+def location(bucket: object, key: object) -> tuple[str, str]:
+    """A bucket's name and a key, as far as S3 itself would have them. InvalidMessage for anything else."""
     if not isinstance(bucket, str) or not _BUCKET_NAME.fullmatch(bucket):
         raise InvalidMessage("the bucket is missing or not a bucket name")
     if not isinstance(key, str) or not key:
@@ -367,6 +398,10 @@ def _location(bucket: object, key: object) -> tuple[str, str]:
         raise InvalidMessage(f"the key is {size} bytes long; S3 allows {_MAX_KEY_BYTES}")
     if "\0" in key:
         raise InvalidMessage("the key has a NUL character, which no environment variable can hold")
+    return bucket, key
+
+
+def _of_video(bucket: str, key: str) -> tuple[str, str]:
     if key.endswith("/"):
         raise InvalidMessage("the key ends in a slash: a folder marker, not a video")
     return bucket, key

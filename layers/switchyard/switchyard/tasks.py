@@ -6,12 +6,21 @@ The API builds and reads the same messages as the queue's function, so what one 
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from switchyard.errors import InvalidMessage, KindNotConfigured, PermanentError, UrlRefused
 from switchyard.jobs import Source, TargetSpec, WorkRequest
-from switchyard.messages import MAX_VERSION_LENGTH, Envelope, Parsed, Rejected, decode, identifier, optional_text
+from switchyard.messages import (
+    MAX_VERSION_LENGTH,
+    Envelope,
+    Parsed,
+    Rejected,
+    decode,
+    identifier,
+    optional_text,
+    out_of_failure,
+)
 from switchyard.names import legal_name
 from switchyard.urls import MAX_URL_LENGTH, Network, UrlNotAllowed, check_public, s3_location
 
@@ -41,7 +50,7 @@ class TaskWork:
     def parse(self, body: str, envelope: Envelope) -> Parsed:
         """Reads a job message, and looks up the host of a URL to record from. Never raises for what the body holds."""
         try:
-            return Parsed(requests=[self._request(*_unwrapped(decode(body), envelope))])
+            return Parsed(requests=[self._request(*out_of_failure(decode(body), envelope))])
         except PermanentError as error:
             return Parsed(rejected=[Rejected(error, body)])
 
@@ -83,14 +92,6 @@ class TaskKind:
     definition: str
     limit: str
     read: Callable[[Mapping[str, Any], TaskWork], Mapping[str, Any]]
-
-
-def _unwrapped(message: Mapping[str, Any], envelope: Envelope) -> tuple[Mapping[str, Any], Envelope]:
-    """What an asynchronous invocation was for, out of the record that Lambda writes when it has failed for good."""
-    match message:
-        case {"requestPayload": dict(payload), "requestContext": {"requestId": str(request_id)}}:
-            return payload, replace(envelope, message_id=request_id)
-    return message, envelope
 
 
 def _kind_of(message: Mapping[str, Any]) -> str:
