@@ -8,6 +8,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from posixpath import splitext
 from urllib.parse import quote
 
 from switchyard.torrents.bencode import Bencodable, encode
@@ -16,8 +17,10 @@ from switchyard.torrents.layout import LEAF, Format, Layout, ObjectVersion
 _CREATED_BY = "Switchyard"
 _FEW_PIECES = 2048
 _SHA1 = 20
-# Controls, a separator of folders on Windows, and what makes text run backwards, so that "gpj.exe" reads "exe.jpg".
-_UNSAFE = re.compile("[\x00-\x1f\x7f\\\\\u200e\u200f\u202a-\u202e]")
+# What libtorrent changes in a name, so that every client shows the same. Controls, and what is a separator on Windows:
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\\\\]")
+# And what can't be seen; some of it makes text run backwards, and "gpj.exe" look like "exe.jpg".
+_INVISIBLE = re.compile("[\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 _MAX_NAME = 240
 """Bytes of a name. File systems have 255, and clients put a suffix of their own on what isn't complete."""
 
@@ -62,18 +65,16 @@ def piece_length_for(size: int, maximum: int, minimum: int = 2**20) -> int:
 def name_of(key: str) -> str:
     """The name that clients give the file: the last part of `key`, made one that any of them can write.
 
-    Characters that clients take out become "_"; a name that is too long loses some of what is before its suffix.
+    A name that is too long loses the end of what is before its suffix.
     """
-    name = _UNSAFE.sub("_", key.rpartition("/")[2])
+    name = _UNSAFE.sub("_", _INVISIBLE.sub("", key.rpartition("/")[2]))
     if name in ("", ".", ".."):
         return "_" + name
-    excess = len(name.encode()) - _MAX_NAME
-    if excess <= 0:
-        return name
-    stem, dot, suffix = name.rpartition(".")
-    if not stem or len(suffix.encode()) > _MAX_NAME // 2:  # no suffix, but a dot somewhere
-        stem, dot, suffix = name, "", ""
-    return stem.encode()[:-excess].decode(errors="ignore") + dot + suffix
+    stem, suffix = splitext(name)
+    room = _MAX_NAME - len(suffix.encode())
+    if room <= 0:  # a dot near the beginning
+        stem, suffix, room = name, "", _MAX_NAME
+    return stem.encode()[:room].decode(errors="ignore") + suffix
 
 
 def web_seed_urls(bases: Sequence[str], key: str, version_id: str | None) -> list[str]:
