@@ -9,7 +9,15 @@ from botocore.exceptions import ClientError
 from switchyard import clients
 from tests.fakes.endpoint import Endpoint, Reply, serving
 
-EVERY: Any = (clients.dynamodb, clients.sqs, clients.batch, clients.batch_submit, clients.ecs, clients.s3)
+EVERY: Any = (
+    clients.dynamodb,
+    clients.sqs,
+    clients.batch,
+    clients.batch_submit,
+    clients.ecs,
+    clients.s3,
+    clients.s3_bulk,
+)
 every_client = pytest.mark.parametrize("make", EVERY, ids=lambda make: make.__name__)
 PUT: Any = [{"Put": {"TableName": "lanes", "Item": {"pk": {"S": "a"}, "sk": {"S": "b"}}}}]
 OK = Reply()
