@@ -118,7 +118,7 @@ def test_libtorrent_would_say_that_a_layer_is_wrong() -> None:
 
 
 SOME_LAYOUTS = st.builds(Layout, st.integers(1, 5 * LEAF), st.sampled_from(PIECE_LENGTHS), FORMATS)
-KEYS = st.text(unicode_text, min_size=1, max_size=300)
+KEYS = st.text(unicode_text, min_size=1, max_size=300) | st.text(st.characters(categories=["Cc", "Cf"]), min_size=1)
 URLS = st.text("abc/?=&%+;#~-.:", max_size=10).map("http://example.com/".__add__)
 TIERS = st.lists(st.lists(URLS, min_size=1, max_size=3), max_size=3)
 SHARINGS = st.builds(
