@@ -20,6 +20,7 @@ def api() -> Api:
         records=Records(clients.dynamodb(), settings.jobs_table),
         s3=clients.s3,
         bucket=settings.s3_bucket,
+        torrent_prefix=settings.torrent_prefix,
         link_lifetime=settings.result_url_seconds,
     )
     routes = {

@@ -1,4 +1,4 @@
-"""POST /process and POST /jobs: writes a job down and queues it."""
+"""POST /process, POST /jobs and POST /torrents: writes a job down and queues it."""
 
 from functools import cache
 from typing import Any
@@ -9,6 +9,7 @@ from switchyard.observability import handler
 from switchyard.records import Records
 from switchyard.settings import SubmitJobSettings
 from switchyard.submission import Submission
+from switchyard.torrents.submission import TorrentSubmission
 
 
 @cache
@@ -16,13 +17,26 @@ def api() -> Api:
     """Made once an execution environment, by its first event: bad settings then fail with a clear error."""
     settings = SubmitJobSettings.from_env()
     observability.configure(settings.environment)
+    records = Records(clients.dynamodb(), settings.jobs_table)
     submission = Submission(
-        records=Records(clients.dynamodb(), settings.jobs_table),
+        records=records,
         work=wiring.task_work(settings),
         sqs=clients.sqs(),
         queue_url=settings.queue_url,
     )
-    return Api({"POST /process": submission.process, "POST /jobs": submission.record}, settings.cors_origins)
+    torrents = TorrentSubmission(
+        records=records,
+        work=wiring.torrent_work(settings),
+        s3=clients.s3,
+        sqs=clients.sqs(),
+        queue_url=settings.torrent_queue_url,
+    )
+    routes = {
+        "POST /process": submission.process,
+        "POST /jobs": submission.record,
+        "POST /torrents": torrents.ask,
+    }
+    return Api(routes, settings.cors_origins)
 
 
 @handler

@@ -93,7 +93,7 @@ def test_an_announced_job_can_be_claimed(records: Records, store: Store) -> None
 def test_a_second_announcement_finds_the_first(records: Records) -> None:
     announced(records)
     again = records.announce(replace(by("m2"), kind="other"), fingerprint="g")
-    assert again == Known("f", is_pending=True)
+    assert again == Known("f", "PENDING")
 
 
 def test_a_second_announcement_changes_nothing(records: Records, store: Store) -> None:
@@ -111,13 +111,13 @@ def test_an_announcement_that_the_sdk_repeats_is_one(records: Records) -> None:
 
 def test_a_row_of_another_program_is_known_without_a_fingerprint(records: Records, aws: Aws) -> None:
     put(aws, jobId="a", status="PENDING")
-    assert records.announce(request(), fingerprint="f") == Known(None, is_pending=True)
+    assert records.announce(request(), fingerprint="f") == Known(None, "PENDING")
 
 
 def test_a_claimed_job_is_known_and_no_longer_pending(records: Records, store: Store) -> None:
     announced(records)
     claimed(store)
-    assert records.announce(by("m2"), fingerprint="f") == Known("f", is_pending=False)
+    assert records.announce(by("m2"), fingerprint="f") == Known("f", "CLAIMED")
 
 
 def test_a_pending_job_can_be_announced_again(records: Records) -> None:

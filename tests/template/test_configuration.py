@@ -14,6 +14,7 @@ from switchyard.settings import (
     GetJobSettings,
     PresignUploadSettings,
     ReconcileJobsSettings,
+    S3TorrentCreatorSettings,
     Settings,
     SqsToBatchSettings,
     SubmitJobSettings,
@@ -30,6 +31,7 @@ SETTINGS: Final[Mapping[str, type[Settings]]] = {
     "submit_job": SubmitJobSettings,
     "get_job": GetJobSettings,
     "cancel_job": CancelJobSettings,
+    "s3_torrent_creator": S3TorrentCreatorSettings,
 }
 EMPTY: Final = "*(empty)*"
 REQUIRED: Final = "*required*"
@@ -141,6 +143,11 @@ def test_defaults_and_samples_fit_the_parameters_patterns() -> None:
         "SecurityGroupIds": ["sg-0a1b2c3d"],
         "UserPoolArn": ["arn:aws:cognito-idp:eu-central-1:123456789012:userpool/eu-central-1_AbCd"],
         "AllowedNetworks": ["10.0.0.0/8", "10.0.0.0/8,fd00::/8"],
+        "TorrentSourcePrefix": ["recordings/", "shared/films (new)/"],
+        "TorrentPrefix": ["watch/"],
+        "TorrentScratchPrefix": ["scratch/", "tmp/torrent-scratch/"],
+        "Trackers": ["udp://a.example:1/announce", "https://a.example/x?k=1,wss://b.example;http://c.example/~d"],
+        "WebSeedBaseUrls": ["https://cdn.example", "https://cdn.example/media/,http://127.0.0.1:8080/a"],
     }
     wrong = {
         "BatchJobQueue": ["arn:aws:batch:us-east-1:1:job-queue/video", "-x"],
@@ -158,6 +165,17 @@ def test_defaults_and_samples_fit_the_parameters_patterns() -> None:
         "SecurityGroupIds": ["default"],
         "UserPoolArn": ["eu-central-1_AbCd"],
         "AllowedNetworks": ["10.0.0.0", "inside"],
+        "TorrentSourcePrefix": ["", "recordings", "/", "/recordings/", "a//b/", "*/"],
+        "TorrentPrefix": ["", "torrents"],
+        "TorrentScratchPrefix": ["", "recordings/", "scratch", "/scratch/"],
+        "Trackers": [
+            "a.example",
+            "ftp://a.example",
+            "udp://a.example;",
+            "udp://a.example, udp://b.example",
+            "udp://é/",
+        ],
+        "WebSeedBaseUrls": ["cdn.example", "https://cdn.example?a=1", "https://cdn.example/#a", "https://a.example,"],
     }
     for name, parameter in PARAMETERS.items():
         if pattern := parameter.get("AllowedPattern"):

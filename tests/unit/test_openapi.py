@@ -202,7 +202,7 @@ def bodies() -> dict[str, str]:
 
 def test_the_code_reads_the_schemas_of_the_bodies() -> None:
     package = ROOT / "layers" / "switchyard" / "switchyard"
-    read = {name for path in package.glob("*.py") for name in re.findall(r'\.json\("(\w+)"', path.read_text())}
+    read = {name for path in package.rglob("*.py") for name in re.findall(r'\.json\("(\w+)"', path.read_text())}
     assert read == set(bodies().values())
 
 
@@ -266,7 +266,7 @@ def test_the_page_gives_every_error_a_status_that_the_document_has() -> None:
 
 
 def test_every_error_that_the_code_gives_is_explained() -> None:
-    files = [*ROOT.glob("layers/switchyard/switchyard/*.py"), *ROOT.glob("functions/*/app.py")]
+    files = [*ROOT.glob("layers/switchyard/switchyard/**/*.py"), *ROOT.glob("functions/*/app.py")]
     given = {pair for path in files for pair in re.findall(r'\((\d{3}), "([A-Z_]+)"', path.read_text())}
     assert given
     assert given <= set(CODES)

@@ -56,9 +56,8 @@ class Showing:
     s3: Any = None
 
     def ask(self, route: str, **more: Any) -> Answer:  # noqa: ANN401 - as `event`
-        shown = Presentation(
-            Records(self.aws.dynamodb, self.aws.jobs_table), lambda: self.s3 or s3_client(), BUCKET, LIFETIME
-        )
+        records = Records(self.aws.dynamodb, self.aws.jobs_table)
+        shown = Presentation(records, lambda: self.s3 or s3_client(), BUCKET, "torrents/", LIFETIME)
         return ask(Api({GET: shown.job, LIST: shown.jobs, "GET /openapi.json": document}), route, **more)
 
     def get(self, job_id: str = "a", **more: Any) -> Answer:  # noqa: ANN401 - as `event`

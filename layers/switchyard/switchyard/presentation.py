@@ -22,6 +22,7 @@ from switchyard.jobs import TERMINAL, Status
 from switchyard.names import stable_hash
 from switchyard.observability import logger
 from switchyard.records import BadToken, Filters, Record, Records
+from switchyard.torrents.work import KIND
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -68,6 +69,7 @@ class Presentation:
     records: Records
     s3: Callable[[], S3Client]
     bucket: str
+    torrent_prefix: str
     link_lifetime: timedelta
 
     def job(self, request: Request) -> Response:
@@ -75,7 +77,7 @@ class Presentation:
         record = self.records.read(job_id_of(request))
         if record is None or not is_visible(request, record.get("userId")):
             raise not_found()
-        files = _files(record)
+        files = _files(record) or _torrent(record, self.torrent_prefix)
         tag = self._tag(record, has_links=bool(files))
         if request.has(tag):
             return Response(304, None, {"ETag": tag})
@@ -180,9 +182,21 @@ def _files(record: Record) -> dict[str, str]:
     if not isinstance(prefix, str) or not isinstance(names, list) or prefix.split("/")[-2:] != [record["jobId"], ""]:
         return {}
     keys = {name: prefix + name for name in names if isinstance(name, str)}
-    # A client may resolve what looks like a step up before it sends the request.
-    inside = {name: key for name, key in keys.items() if {"", ".", ".."}.isdisjoint(key.split("/"))}
+    inside = {name: key for name, key in keys.items() if _is_plain(key)}
     return dict(list(inside.items())[:_MAX_LINKS])
+
+
+def _torrent(record: Record, prefix: str) -> dict[str, str]:
+    """The file that a torrent's job made: its name, and its key. No other key counts, whoever wrote it there."""
+    key = _result(record).get("torrentKey") if record.get("kind") == KIND else None
+    if not isinstance(key, str) or not key.startswith(prefix) or not key.endswith(".torrent") or not _is_plain(key):
+        return {}
+    return {key.rpartition("/")[2]: key}
+
+
+def _is_plain(key: str) -> bool:
+    """Whether a client will ask for this very key, and not resolve what looks like a step up before."""
+    return {"", ".", ".."}.isdisjoint(key.split("/"))
 
 
 def _image_count(record: Record, result: Record) -> int | None:

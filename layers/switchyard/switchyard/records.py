@@ -59,7 +59,12 @@ class Known:
     """There is a job of this id already. Without a `fingerprint` it was not announced by the API."""
 
     fingerprint: str | None
-    is_pending: bool
+    status: str
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether its message may not have been sent yet."""
+        return self.status == Status.PENDING
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +121,7 @@ class Records:
             # The SDK repeats a call whose answer got lost: then it is our own record that we found.
             if item.get("announcedBy") == {"S": request.source.message_id}:
                 return None
-            return Known(item.get("fingerprint", {}).get("S"), _is_pending(item))
+            return Known(item.get("fingerprint", {}).get("S"), item.get("status", {}).get("S", ""))
         return None
 
     def announce_again(self, request: WorkRequest) -> bool:

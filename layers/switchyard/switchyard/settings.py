@@ -218,6 +218,16 @@ class TaskSettings(ClusterSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TorrentSettings(Settings):
+    """What every function needs that reads requests for torrents: which objects get none is then the same to all."""
+
+    s3_bucket: str = _setting(_text)
+    torrent_source_prefix: str = _setting(_text, "recordings/")
+    torrent_prefix: str = _setting(_text, "torrents/")
+    torrent_scratch_prefix: str = _setting(_text, "torrent-scratch/")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ApiSettings(Settings):
     """What every function of the API needs. No origin: no CORS; `*`: any."""
 
@@ -285,11 +295,10 @@ class PresignUploadSettings(ApiSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SubmitJobSettings(ApiSettings, TaskSettings):
-    """`functions/submit_job`."""
+class SubmitJobSettings(ApiSettings, TaskSettings, TorrentSettings):
+    """`functions/submit_job`. Without a queue for torrents it takes no requests for them."""
 
-    torrent_queue_url: str = _setting(_text)
-    torrent_source_prefix: str = _setting(_text, "recordings/")
+    torrent_queue_url: str = _setting(_text, "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,17 +316,13 @@ class CancelJobSettings(ApiSettings, StoreSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class S3TorrentCreatorSettings(JobsSettings):
+class S3TorrentCreatorSettings(JobsSettings, TorrentSettings):
     """`functions/s3_torrent_creator`. Sizes in bytes."""
 
-    s3_bucket: str = _setting(_text)
     queue_url: str = _setting(_text)
     dead_letter_queue_url: str = _setting(_text)
     max_receive_count: int = _setting(_integer(1, 1000), 5)
     ttl_days: timedelta = _setting(_days, timedelta(days=30))
-    torrent_source_prefix: str = _setting(_text, "recordings/")
-    torrent_prefix: str = _setting(_text, "torrents/")
-    torrent_scratch_prefix: str = _setting(_text, "torrent-scratch/")
     torrent_format: Format = _setting(_format, Format.V1)
     torrent_private: bool = _setting(_flag, default=False)
     torrent_source: str = _setting(_text, "")

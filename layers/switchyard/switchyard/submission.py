@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -18,11 +19,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from switchyard import clock
 from switchyard.errors import Contended, KindNotConfigured, PermanentError, UrlRefused
 from switchyard.http import Problem, Request, Response, invalid
-from switchyard.jobs import WorkRequest
+from switchyard.jobs import Status, WorkRequest
 from switchyard.messages import Envelope, redrive_body
 from switchyard.names import stable_hash
 from switchyard.observability import logger
-from switchyard.records import Records
+from switchyard.records import Known, Records
 from switchyard.tasks import TaskWork
 
 if TYPE_CHECKING:
@@ -45,16 +46,16 @@ class Submission:
         """`POST /process`: objects are to be found in images."""
         body = request.json("ProcessRequest")
         job_id = self._submit(request, "image-processing", body)
-        return Response(202, _accepted(job_id) | {"imageCount": len(body["imageUrls"])})
+        return Response(202, accepted(job_id) | {"imageCount": len(body["imageUrls"])})
 
     def record(self, request: Request) -> Response:
         """`POST /jobs`: a stream is to be recorded."""
         job_id = self._submit(request, "stream-recording", request.json("JobRequest"))
         # Relative to /jobs, since nothing here knows under which host and stage the API is reached.
-        return Response(201, _accepted(job_id), {"Location": f"jobs/{job_id}"})
+        return Response(201, accepted(job_id), {"Location": f"jobs/{job_id}"})
 
     def _submit(self, request: Request, kind: str, body: Mapping[str, Any]) -> str:
-        key = _idempotency_key(request)
+        key = idempotency_key(request)
         caller = request.user_id or ""
         asked = _owned(body, request.user_id)
         own_id = asked.get("jobId")
@@ -64,7 +65,8 @@ class Submission:
             # The version says which work it is: whatever gets lost or repeated, equal requests are one piece of it.
             {**asked, "kind": kind, "jobId": job_id, "version": stable_hash(job_id, fingerprint), "announced": True}
         )
-        if not self._accept(work, fingerprint, repeatable=bool(key)):
+        known = accept(self.records, work, fingerprint, partial(self._send, work), repeatable=bool(key))
+        if known and not (key and known.fingerprint == fingerprint):
             if own_id:
                 raise Problem(409, "JOB_EXISTS", "There is a job of this id already.")
             raise Problem(409, "IDEMPOTENCY_KEY_REUSED", "This Idempotency-Key came with another request before.")
@@ -78,38 +80,44 @@ class Submission:
             raise _refusal(rejected.error)
         return parsed.requests[0]
 
-    def _accept(self, work: WorkRequest, fingerprint: str, *, repeatable: bool) -> bool:
-        """Writes the job down and queues it. False where its id is another request's."""
-        for _ in range(_RACES):
-            try:
-                known = self.records.announce(work, fingerprint=fingerprint)
-                if known is None:
-                    self._send(work)
-                    return True
-            except (ClientError, BotoCoreError):
-                # Either call may have taken effect all the same: the job is gone, or it is being seen to already.
-                if self.records.withdraw(work):
-                    raise
-                return True
-            if not repeatable or known.fingerprint != fingerprint:
-                return False
-            if not known.is_pending:
-                return True
-            # Whoever wrote it down may have died before it was queued. If not, the second message is a duplicate.
-            if self.records.announce_again(work):
-                self._send(work)
-                return True
-        raise Contended(f"job {work.job_id} was announced and withdrawn {_RACES} times")
-
     def _send(self, work: WorkRequest) -> None:
         self.sqs.send_message(QueueUrl=self.queue_url, MessageBody=redrive_body(work))
 
 
-def _accepted(job_id: str) -> dict[str, Any]:
-    return {"success": True, "jobId": job_id, "status": "PENDING", "message": "The job is accepted."}
+def accept(
+    records: Records, work: WorkRequest, fingerprint: str, send: Callable[[], None], *, repeatable: bool
+) -> Known | None:
+    """Writes a job down and sends its message; gives the job that has its id already, if that is to be left alone.
+
+    With `repeatable` it isn't, as long as it is PENDING and was asked for by an equal request.
+    """
+    for _ in range(_RACES):
+        try:
+            known = records.announce(work, fingerprint=fingerprint)
+            if known is None:
+                send()
+                return None
+        except (ClientError, BotoCoreError):
+            # Either call may have taken effect all the same: the job is gone, or it is being seen to already.
+            if records.withdraw(work):
+                raise
+            return None
+        if not (repeatable and known.is_pending and known.fingerprint == fingerprint):
+            return known
+        # Whoever wrote it down may have died before it was queued. If not, the second message is a duplicate.
+        if records.announce_again(work):
+            send()
+            return None
+    raise Contended(f"job {work.job_id} was announced and withdrawn {_RACES} times")
 
 
-def _idempotency_key(request: Request) -> str:
+def accepted(job_id: str) -> dict[str, Any]:
+    """What is answered of a job that was written down and queued."""
+    return {"success": True, "jobId": job_id, "status": Status.PENDING, "message": "The job is accepted."}
+
+
+def idempotency_key(request: Request) -> str:
+    """The request's `Idempotency-Key`; empty where it has none."""
     key = request.headers.get("idempotency-key")
     if key is None:
         return ""

@@ -14,11 +14,13 @@ from switchyard.settings import (
     LaneSettings,
     StoreSettings,
     TaskSettings,
+    TorrentSettings,
 )
 from switchyard.store import Store
 from switchyard.targets.batch import BatchTarget
 from switchyard.targets.ecs import EcsTarget, Placement
 from switchyard.tasks import KINDS, TaskWork
+from switchyard.torrents.work import TorrentWork
 from switchyard.tracking import Tracker
 
 
@@ -69,6 +71,13 @@ def task_work(settings: TaskSettings) -> TaskWork:
         cluster=settings.ecs_cluster,
         definitions=definitions if settings.ecs_cluster else {},
         networks=settings.allowed_networks,
+    )
+
+
+def torrent_work(settings: TorrentSettings) -> TorrentWork:
+    """How requests for torrents become work. The API reads them as the function does that makes the torrents."""
+    return TorrentWork(
+        settings.s3_bucket, settings.torrent_source_prefix, settings.torrent_prefix, settings.torrent_scratch_prefix
     )
 
 

@@ -1,0 +1,122 @@
+"""Takes requests for torrents over the API: of objects that are there, and that the caller may know of.
+
+A torrent's job is named by its object's bucket, key and version, so that every request is the same job until the
+object is uploaded anew.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from switchyard import clock
+from switchyard.errors import InvalidMessage
+from switchyard.http import Problem, Request, Response, invalid
+from switchyard.jobs import TERMINAL, Status
+from switchyard.messages import location, version_id
+from switchyard.observability import logger
+from switchyard.records import Known, Records
+from switchyard.submission import accept, accepted, idempotency_key
+from switchyard.torrents import work
+from switchyard.torrents.layout import ObjectVersion
+from switchyard.torrents.work import TorrentWork
+
+if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+
+# Forbidden: it isn't there, and we may not list.
+_GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN})
+
+
+@dataclass(frozen=True, slots=True)
+class TorrentSubmission:
+    """Takes requests for torrents of objects under `work.source_prefix`.
+
+    `s3` gives the client that looks for the object, made when it is first needed.
+    """
+
+    records: Records
+    work: TorrentWork
+    s3: Callable[[], S3Client]
+    sqs: SQSClient
+    queue_url: str
+
+    def ask(self, request: Request) -> Response:
+        """`POST /torrents`: of an object's present version."""
+        body = request.json("TorrentRequest")
+        if not self.queue_url:
+            raise Problem(501, "NOT_CONFIGURED", "This deployment makes no torrents.")
+        idempotency_key(request)  # nothing depends on it: the object's version names the job
+        again = body.get("again", False)
+        thing, owner = self._object(request, body.get("bucket", self.work.bucket), body["key"])
+        wanted = work.request(thing, message_id=str(uuid.uuid4()), sent_at=clock.now(), user_id=owner)
+
+        def send() -> None:
+            message = work.message(thing.bucket, thing.key, thing.version, again=again)
+            self.sqs.send_message(QueueUrl=self.queue_url, MessageBody=message)
+
+        known = accept(self.records, wanted, wanted.job_id, send, repeatable=True)
+        is_sent = known is None or _is_made_anew(known, again=again)
+        if known and is_sent:
+            send()
+        logger.info("accepted" if is_sent else "known", job_id=wanted.job_id, kind=wanted.kind)
+        return Response(202, accepted(wanted.job_id) | (_as_it_is(known, is_sent=is_sent) if known else {}))
+
+    def _object(self, request: Request, bucket: str, key: str) -> tuple[ObjectVersion, str | None]:
+        """The object as it is now, and whose it is. What is somebody else's is as good as not there."""
+        self._check(bucket, key)
+        owner = self._owner(key)
+        if request.user_id is not None and request.user_id != owner:
+            raise _not_found()
+        try:
+            found = self.s3().head_object(Bucket=bucket, Key=key)
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] not in _GONE:
+                raise
+            raise _not_found() from None
+        etag, version = found["ETag"].strip('"'), version_id(found.get("VersionId"))
+        return ObjectVersion(bucket, key, found["ContentLength"], etag, version, found["LastModified"]), owner
+
+    def _check(self, bucket: str, key: str) -> None:
+        """Refuses what no torrent is made of, before anything is looked at."""
+        try:
+            location(bucket, key)
+        except InvalidMessage as error:
+            raise invalid(str(error)) from None
+        if bucket != self.work.bucket:
+            raise invalid("the bucket is not this deployment's")
+        if not key.startswith(self.work.source_prefix):
+            raise _not_found()
+        if not {".", ".."}.isdisjoint(key.split("/")):
+            raise invalid("the key has what clients take for a step up")
+        if reason := self.work.why_ignored(key):
+            raise invalid(f"the object gets no torrent: it is {reason}")
+
+    def _owner(self, key: str) -> str | None:
+        """Whose job made the object, as far as is known."""
+        job_id = self.work.owning_job(key)
+        record = self.records.read(job_id) if job_id else None
+        owner = record.get("userId") if record else None
+        return owner if isinstance(owner, str) else None
+
+
+def _is_made_anew(known: Known, *, again: bool) -> bool:
+    """Whether a job that is there already is to be told of this request."""
+    if known.status in (Status.PENDING, Status.FAILED):
+        return True
+    return again and known.status in TERMINAL
+
+
+def _as_it_is(known: Known, *, is_sent: bool) -> dict[str, Any]:
+    message = "The torrent is asked for again." if is_sent else "The torrent was asked for before."
+    return {"status": known.status, "message": message}
+
+
+def _not_found() -> Problem:
+    return Problem(404, "OBJECT_NOT_FOUND", "There is no such object that a torrent could be made of.")
