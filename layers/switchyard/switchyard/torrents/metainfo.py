@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from switchyard.torrents.bencode import Bencodable, encode
 from switchyard.torrents.layout import LEAF, Format, Layout, ObjectVersion
+from switchyard.torrents.trees import NOTHING, root
 
 _CREATED_BY = "Switchyard"
 _FEW_PIECES = 2048
@@ -118,10 +119,10 @@ def make(thing: ObjectVersion, layout: Layout, digests: bytes, sharing: Sharing)
     metainfo: dict[str, Bencodable] = {"created by": _CREATED_BY, "creation date": int(thing.modified.timestamp())}
     if layout.format is Format.HYBRID:
         roots = [each[_SHA1:] for each in records]
-        root = _root(roots, layout.piece_length)
+        top = _root(roots, layout.piece_length)
         info["meta version"] = 2
-        info["file tree"] = {name: {"": {"length": thing.size, "pieces root": root}}}
-        metainfo["piece layers"] = {root: b"".join(roots)} if len(roots) > 1 else {}
+        info["file tree"] = {name: {"": {"length": thing.size, "pieces root": top}}}
+        metainfo["piece layers"] = {top: b"".join(roots)} if len(roots) > 1 else {}
     metainfo |= _announcing(sharing.trackers) | {"info": info}
     if seeds:
         metainfo["url-list"] = seeds
@@ -135,17 +136,9 @@ def make(thing: ObjectVersion, layout: Layout, digests: bytes, sharing: Sharing)
 
 
 def _root(roots: Sequence[bytes], piece_length: int) -> bytes:
-    """The root of a file's hash tree, whose layer of pieces is filled up with pieces of zero hashes (BEP 52)."""
-    filler = bytes(32)
-    for _ in range((piece_length // LEAF).bit_length() - 1):
-        filler = hashlib.sha256(filler * 2).digest()
-    layer = list(roots)
-    while len(layer) > 1:
-        if len(layer) % 2:
-            layer.append(filler)
-        layer = [hashlib.sha256(left + right).digest() for left, right in zip(layer[::2], layer[1::2], strict=True)]
-        filler = hashlib.sha256(filler * 2).digest()
-    return layer[0]
+    """The root of a file's hash tree, whose layer of pieces is filled up with pieces of which no leaf is there."""
+    filler = root([NOTHING], (piece_length // LEAF).bit_length() - 1)
+    return root(roots, (len(roots) - 1).bit_length(), filler)
 
 
 def _announcing(trackers: Sequence[Sequence[str]]) -> dict[str, Bencodable]:
