@@ -8,7 +8,8 @@ SwitchyardError
 │   ├── UrlRefused
 │   ├── KindNotConfigured
 │   ├── ObjectGone
-│   └── ObjectChanged
+│   ├── ObjectChanged
+│   └── CannotShare          ... but there: of this object there can be no torrent
 ├── RetryableError           not now: the message goes back to its queue for `retry_after` seconds
 │   ├── LaneIsFull           only with AT_CAPACITY=return
 │   ├── ClaimInFlight        another delivery of the same message holds a claim that is still young
@@ -76,6 +77,14 @@ class ObjectChanged(PermanentError):
     """The object is not the one any more that the work began with: it was uploaded anew."""
 
     code = "OBJECT_CHANGED"
+
+
+class CannotShare(PermanentError):
+    """Of this object there can be no torrent; `code` says why."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class RetryableError(SwitchyardError):

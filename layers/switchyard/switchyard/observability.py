@@ -41,6 +41,8 @@ class Metric(StrEnum):
     JOBS_WAITING = "JobsWaiting"
     OLDEST_WAIT = "OldestWaitSeconds"
     STUCK_RUNNABLE = "StuckRunnable"
+    TORRENTS = "Torrents"
+    BYTES_HASHED = "BytesHashed"
 
 
 def configure(environment: str) -> None:
@@ -57,6 +59,11 @@ def count(metric: Metric, amount: int = 1) -> None:
 def gauge(metric: Metric, value: int) -> None:
     """Sets a number that stands until the next one, in counts."""
     metrics.add_metric(name=metric, unit=MetricUnit.Count, value=value)
+
+
+def size(metric: Metric, value: int) -> None:
+    """Adds to a number of bytes."""
+    metrics.add_metric(name=metric, unit=MetricUnit.Bytes, value=value)
 
 
 def seconds(metric: Metric, value: timedelta) -> None:

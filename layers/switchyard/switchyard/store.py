@@ -420,7 +420,7 @@ class Store:
                 "TableName": self._jobs,
                 "Key": {"jobId": _s(job_id)},
                 "ConditionExpression": condition,
-                **_names_and_values(condition, values),
+                **names_and_values(condition, values),
             }
         }
         if seen is not None and seen.status in TERMINAL:
@@ -582,7 +582,7 @@ class Store:
                 "UpdateExpression": update,
                 "ConditionExpression": condition,
                 "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-                **_names_and_values(f"{update} {condition}", values),
+                **names_and_values(f"{update} {condition}", values),
             }
         }
 
@@ -664,7 +664,8 @@ def _still(seen: Job | None) -> tuple[str, dict[str, Any]]:
     }
 
 
-def _names_and_values(expression: str, values: dict[str, Any]) -> dict[str, Any]:
+def names_and_values(expression: str, values: dict[str, Any]) -> dict[str, Any]:
+    """What goes with an expression: `#name` in it is the attribute of that name, `:value` is in `values`."""
     names = {match: match[1:] for match in _PLACEHOLDER.findall(expression)}
     return {
         **({"ExpressionAttributeNames": names} if names else {}),

@@ -12,6 +12,7 @@ from switchyard.settings import (
     EcsLaneSettings,
     JobsSettings,
     LaneSettings,
+    S3TorrentCreatorSettings,
     StoreSettings,
     TaskSettings,
     TorrentSettings,
@@ -20,6 +21,9 @@ from switchyard.store import Store
 from switchyard.targets.batch import BatchTarget
 from switchyard.targets.ecs import EcsTarget, Placement
 from switchyard.tasks import KINDS, TaskWork
+from switchyard.torrents.creator import Creator, Outbox, Recipe
+from switchyard.torrents.jobs import TorrentJobs
+from switchyard.torrents.metainfo import Sharing
 from switchyard.torrents.work import TorrentWork
 from switchyard.tracking import Tracker
 
@@ -78,6 +82,35 @@ def torrent_work(settings: TorrentSettings) -> TorrentWork:
     """How requests for torrents become work. The API reads them as the function does that makes the torrents."""
     return TorrentWork(
         settings.s3_bucket, settings.torrent_source_prefix, settings.torrent_prefix, settings.torrent_scratch_prefix
+    )
+
+
+def torrent_creator(settings: S3TorrentCreatorSettings) -> Creator:
+    """What makes torrents. Also names the environment on the function's logs and metrics."""
+    observability.configure(settings.environment)
+    return Creator(
+        jobs=TorrentJobs(clients.dynamodb(), settings.jobs_table, keep_ended_jobs=settings.ttl_days),
+        work=torrent_work(settings),
+        s3=clients.s3(),
+        outbox=Outbox(
+            clients.sqs(),
+            settings.queue_url,
+            seeding_queue_url=settings.ecs_queue_url if settings.transmission_task_def else "",
+        ),
+        recipe=Recipe(
+            form=settings.torrent_format,
+            sharing=Sharing(
+                trackers=settings.trackers,
+                web_seed_base_urls=settings.web_seed_base_urls,
+                private=settings.torrent_private,
+                source=settings.torrent_source,
+                comment=settings.torrent_comment,
+            ),
+            max_piece_length=settings.max_piece_size,
+            by_copy=settings.hash_by_copy,
+            connections=settings.hash_connections,
+            megabytes_per_second=settings.hash_megabytes_per_second,
+        ),
     )
 
 

@@ -1,0 +1,402 @@
+"""Makes torrents: an object's at once, or, of a huge one, segment by segment in as many invocations as it takes.
+
+    describe ──▶ begin ──▶ hash ───────────────────────────────▶ publish ──▶ have it seeded ──▶ complete
+                       └──▶ send segments … hash, note a chunk ──▶ the last one puts the chunks together ──┘
+
+Every step can be repeated: what is killed after any of them is done again by the next delivery of its message, by
+another message for the same object, or by the reconciler's. docs/architecture.md tells the whole story.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from threading import Lock
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from switchyard import observability
+from switchyard.errors import (
+    CannotShare,
+    ObjectChanged,
+    ObjectGone,
+    PermanentError,
+    RetryableError,
+    SwitchyardError,
+    Unavailable,
+)
+from switchyard.jobs import JobError
+from switchyard.messages import Envelope
+from switchyard.observability import Metric, logger
+from switchyard.torrents import segments
+from switchyard.torrents.hashing import Copy, NoChecksum, Stream, describe, part_digests
+from switchyard.torrents.jobs import GIVEN_UP, Run, Stopped, TorrentJob, TorrentJobs
+from switchyard.torrents.layout import Extent, Format, Layout, ObjectVersion, Way
+from switchyard.torrents.metainfo import Sharing, Torrent, make
+from switchyard.torrents.publishing import is_absent, publish
+from switchyard.torrents.work import Segment, TorrentWork, Wanted, job_id, request
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+
+_MAX_KEY_BYTES = 1024
+_MAX_BATCH = 10
+_BEAT_SECONDS = 2.0
+_LEAST_RESERVE = 10.0
+"""Seconds of an invocation that are kept for what comes after hashing."""
+
+
+class Unfinished(RetryableError):
+    """The job was begun, and what kept it from being done may pass. `run` is who had begun it."""
+
+    def __init__(self, run: Run, error: SwitchyardError) -> None:
+        super().__init__(str(error), getattr(error, "retry_after", None))
+        self.run = run
+        self.code = error.code
+
+
+class TooSlow(RetryableError):
+    """Not one piece could be hashed in the time that there was."""
+
+    code = "TOO_SLOW"
+
+
+class TimeLeft:
+    """How long this invocation may last, by Lambda's own word."""
+
+    def __init__(self, milliseconds: Callable[[], int]) -> None:
+        self._milliseconds = milliseconds
+        self.total = self.seconds
+
+    @property
+    def seconds(self) -> float:
+        """What is left."""
+        return self._milliseconds() / 1000
+
+    def is_short(self) -> bool:
+        """Whether what is left is needed for writing down what was done."""
+        return self.seconds < max(_LEAST_RESERVE, self.total / 6)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How torrents are made: as the settings of those names say."""
+
+    form: Format
+    sharing: Sharing
+    max_piece_length: int
+    by_copy: bool
+    connections: int
+    megabytes_per_second: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """The queues that messages are sent to: ours, and that of seeding jobs, empty where nothing seeds."""
+
+    client: SQSClient
+    queue_url: str
+    seeding_queue_url: str = ""
+
+    def send(self, bodies: list[str]) -> None:
+        """Sends messages to our own queue, all of them or some: RetryableError then."""
+        for at in range(0, len(bodies), _MAX_BATCH):
+            batch = bodies[at : at + _MAX_BATCH]
+            answer = self.client.send_message_batch(
+                QueueUrl=self.queue_url,
+                Entries=[{"Id": str(number), "MessageBody": body} for number, body in enumerate(batch)],
+            )
+            if answer.get("Failed"):
+                raise Unavailable(f"SQS took {len(batch) - len(answer['Failed'])} messages of {len(batch)}")
+
+    def seed(self, run: Run, torrent: Torrent, torrent_key: str) -> str | None:
+        """Has a finished torrent seeded; the same one again is the same job. Gives that job's id."""
+        if not self.seeding_queue_url:
+            return None
+        told = {
+            "kind": "torrent-seeding",
+            "jobId": f"{run.job_id}-seed",
+            "version": torrent.infohash,
+            "torrentKey": torrent_key,
+        } | ({"userId": run.user_id} if run.user_id else {})
+        self.client.send_message(QueueUrl=self.seeding_queue_url, MessageBody=json.dumps(told))
+        return told["jobId"]
+
+
+@dataclass(slots=True)
+class _Pulse:
+    """Keeps a job alive while pieces are hashed, by any thread; what says that it isn't ours any more ends the work."""
+
+    jobs: TorrentJobs
+    run: Run
+    total: int | None
+    """Bytes of the whole object, where this is all of it."""
+    _done: int = 0
+    _beaten_at: float = field(default_factory=monotonic)
+    _lock: Lock = field(default_factory=Lock)
+
+    def progress(self, done: int) -> None:
+        with self._lock:
+            self._done += done
+            if monotonic() - self._beaten_at < _BEAT_SECONDS:
+                return
+            self._beaten_at = monotonic()
+            percent = None if self.total is None else min(99, self._done * 100 // self.total)
+            self.jobs.beat(self.run, percent)
+
+    def count(self) -> None:
+        """Measures what was hashed, also where it came to nothing."""
+        observability.size(Metric.BYTES_HASHED, self._done)
+
+
+@dataclass(frozen=True, slots=True)
+class Creator:
+    """Makes torrents of one bucket's objects."""
+
+    jobs: TorrentJobs
+    work: TorrentWork
+    s3: S3Client
+    outbox: Outbox
+    recipe: Recipe
+
+    # ---- a request --------------------------------------------------------------------------------------------------
+
+    def make(self, wanted: Wanted, asked: Envelope, time: TimeLeft) -> str:
+        """Makes an object's torrent, or has its segments hashed; gives the id of the job, which tells what came of it.
+
+        Raises:
+            ObjectGone: there is no such object, and none was named that a job might be about.
+            RetryableError, ClientError, BotoCoreError: later may work.
+        """
+        version = wanted.version
+        try:
+            description = describe(self.s3, wanted.bucket, wanted.key)
+        except ObjectGone as error:
+            if version is None:
+                raise
+            return self._void(wanted, version, error)
+        thing = description.thing
+        if version is not None and version != thing.version:
+            return self._void(wanted, version, ObjectChanged("the object has been replaced since"))
+        begun = self.jobs.begin(
+            request(thing, message_id=asked.message_id, sent_at=asked.sent_at, user_id=self._owner(thing.key)),
+            thing,
+            again=wanted.again,
+        )
+        if isinstance(begun, TorrentJob):
+            logger.info("nothing to do", job_id=begun.id, fence=begun.fence, job_status=begun.status)
+            return begun.id
+        logger.info("begun", job_id=begun.job_id, fence=begun.fence, key=thing.key, size=thing.size)
+        with self._seeing_to_its_end(begun):
+            self._demand_shareable(thing)
+            known = None
+            if self.recipe.form is Format.V1:
+                known = part_digests(self.s3, description, self.recipe.max_piece_length)
+            if known is None:
+                self._hash_whole(begun, thing, time)
+            else:
+                piece_length, digests = known
+                layout = Layout(thing.size, piece_length, Format.V1)
+                self._finish(begun, thing, layout, Way.PART_CHECKSUMS, digests)
+        return begun.job_id
+
+    def _void(self, wanted: Wanted, version: str, error: ObjectGone | ObjectChanged) -> str:
+        """Ends the job, if there is one, of a version that is not the current one; that has a message of its own."""
+        name = job_id(wanted.bucket, wanted.key, version)
+        ended = self.jobs.void(name, JobError(error.code, str(error)))
+        logger.info("not the current version", job_id=name, error_type=error.code, ended=ended)
+        if ended:
+            observability.count(Metric.FAILED)
+        return name
+
+    def _owner(self, key: str) -> str | None:
+        owner = self.work.owning_job(key)
+        return self.jobs.owner(owner) if owner else None
+
+    def _demand_shareable(self, thing: ObjectVersion) -> None:
+        if thing.size == 0:
+            raise CannotShare("EMPTY_OBJECT", "the object is empty: a torrent has at least one byte")
+        size = len(self.work.torrent_key(thing.key).encode())
+        if size > _MAX_KEY_BYTES:
+            raise CannotShare("KEY_TOO_LONG", f"the torrent's key would have {size} bytes; S3 allows {_MAX_KEY_BYTES}")
+
+    def _hash_whole(self, run: Run, thing: ObjectVersion, time: TimeLeft) -> None:
+        """Hashes an object, or has it done where it is more than one invocation can be trusted with."""
+        recipe = self.recipe
+        copied = recipe.by_copy and recipe.form is Format.V1 and recipe.max_piece_length >= segments.COPIED_PIECE
+        way = Way.COPY if copied else Way.STREAM
+        layout = segments.layout_for(thing.size, recipe.form, way, recipe.max_piece_length)
+        pieces = segments.segment_pieces(
+            layout.piece_length, megabytes_per_second=recipe.megabytes_per_second, seconds=time.total
+        )
+        missing = segments.cut(segments.gaps(layout.whole, segments.chunks_of(layout, run.chunks)), pieces)
+        if len(missing) > segments.MAX_SEGMENTS:
+            raise CannotShare("TOO_LARGE", f"{len(missing)} segments; {segments.MAX_SEGMENTS} are allowed")
+        if len(missing) > 1:
+            self._send(Segment(run.job_id, run.fence, thing, layout, way, layout.whole), missing)
+        else:
+            extent = missing[0] if missing else layout.whole
+            self._hash(run, Segment(run.job_id, run.fence, thing, layout, way, extent), time)
+
+    def _send(self, segment: Segment, extents: list[Extent]) -> None:
+        """Has some pieces hashed by other invocations."""
+        logger.info("segments sent", job_id=segment.job_id, fence=segment.fence, segments=len(extents))
+        self.outbox.send([replace(segment, extent=extent).body for extent in extents])
+
+    # ---- a segment --------------------------------------------------------------------------------------------------
+
+    def hash_segment(self, segment: Segment, time: TimeLeft) -> str:
+        """Hashes a segment, and makes the torrent where it was the last; gives the id of the job.
+
+        Raises:
+            RetryableError, ClientError, BotoCoreError: later may work.
+        """
+        try:
+            run = self.jobs.join(segment.job_id, segment.fence)
+        except Stopped as stopped:
+            logger.info("nothing to do", job_id=segment.job_id, fence=segment.fence, reason=str(stopped))
+            return segment.job_id
+        with self._seeing_to_its_end(run):
+            self._hash(run, segment, time)
+        return segment.job_id
+
+    def _hash(self, run: Run, segment: Segment, time: TimeLeft) -> None:
+        """Hashes what is missing of a segment, and makes the torrent where nothing else is missing."""
+        thing, layout, way = segment.thing, segment.layout, segment.way
+        done = segments.chunks_of(layout, run.chunks)
+        todo = segments.gaps(segment.extent, done)
+        if todo:
+            way, digests = self._digests(run, segment, todo[0], time)
+            hashed = Extent(todo[0].first, len(digests) // layout.format.digest_size)
+            if hashed == layout.whole:
+                self._finish(run, thing, layout, way, digests)
+                return
+            if not hashed.count:
+                raise TooSlow(f"no piece of {layout.piece_length} bytes could be hashed in the time there was")
+            done = self._note(run, segment, hashed, digests)
+            rest = segments.gaps(segment.extent, done)
+            if rest:
+                self._send(segment, rest)
+                return
+        missing = segments.gaps(layout.whole, done)
+        if missing:
+            self.jobs.advance(run, 100 - -(-100 * sum(each.count for each in missing) // layout.pieces))
+        else:
+            self._assemble(run, segment, way, done)
+
+    def _digests(self, run: Run, segment: Segment, extent: Extent, time: TimeLeft) -> tuple[Way, bytes]:
+        whole = extent == segment.layout.whole
+        pulse = _Pulse(self.jobs, run, segment.thing.size if whole else None)
+        stream = Stream(self.s3, self.recipe.connections)
+        try:
+            if segment.way is Way.COPY:
+                copy = Copy(self.s3, self.recipe.connections, self._scratch(run))
+                try:
+                    return Way.COPY, copy.digests(
+                        segment.thing, segment.layout, extent, out_of_time=time.is_short, progress=pulse.progress
+                    )
+                except NoChecksum as error:
+                    logger.warning("S3 computes no checksums: reading", job_id=run.job_id, reason=str(error))
+            return Way.STREAM, stream.digests(
+                segment.thing, segment.layout, extent, out_of_time=time.is_short, progress=pulse.progress
+            )
+        finally:
+            pulse.count()
+
+    def _scratch(self, run: Run) -> str:
+        return f"{self.work.scratch_prefix}{run.job_id}/"
+
+    # ---- chunks -----------------------------------------------------------------------------------------------------
+
+    def _note(self, run: Run, segment: Segment, hashed: Extent, digests: bytes) -> list[Extent]:
+        """Keeps what was hashed, then says so; gives all that has been hashed, by anybody."""
+        name = segments.chunk_name(segment.layout, hashed)
+        self.s3.put_object(Bucket=segment.thing.bucket, Key=self._scratch(run) + name, Body=digests)
+        chunks = self.jobs.add_chunk(run, name)
+        logger.info("chunk hashed", job_id=run.job_id, fence=run.fence, chunk=name)
+        return segments.chunks_of(segment.layout, chunks)
+
+    def _assemble(self, run: Run, segment: Segment, way: Way, done: list[Extent]) -> None:
+        """Puts the chunks together. Two invocations that both came last make the same torrent."""
+        layout = segment.layout
+        cover = segments.cover(layout.whole, done)
+        with ThreadPoolExecutor(self.recipe.connections) as pool:
+            read = observability.carrying_trace(lambda chunk: self._chunk(run, segment, chunk))
+            chunks = list(pool.map(read, [chunk for chunk, _ in cover]))
+        lost = [chunk for (chunk, _), digests in zip(cover, chunks, strict=True) if digests is None]
+        if lost:
+            self._hash_lost(run, segment, done, lost)
+            return
+        size = layout.format.digest_size
+        digests = b"".join(
+            (digests or b"")[(part.first - chunk.first) * size :]
+            for (chunk, part), digests in zip(cover, chunks, strict=True)
+        )
+        self._finish(run, segment.thing, layout, way, digests)
+
+    def _chunk(self, run: Run, segment: Segment, chunk: Extent) -> bytes | None:
+        """A chunk's digests, or None where they are gone: what lies there too long is deleted."""
+        key = self._scratch(run) + segments.chunk_name(segment.layout, chunk)
+        try:
+            digests = self.s3.get_object(Bucket=segment.thing.bucket, Key=key)["Body"].read()
+        except ClientError as error:
+            if is_absent(error):
+                return None
+            raise
+        return digests if len(digests) == chunk.count * segment.layout.format.digest_size else None
+
+    def _hash_lost(self, run: Run, segment: Segment, done: list[Extent], lost: list[Extent]) -> None:
+        """Has chunks hashed again. First sent, then struck off: a crash in between leads here again."""
+        layout = segment.layout
+        logger.warning("chunks are gone", job_id=run.job_id, fence=run.fence, chunks=len(lost))
+        self._send(segment, segments.gaps(layout.whole, set(done) - set(lost)))
+        self.jobs.lose_chunks(run, [segments.chunk_name(layout, chunk) for chunk in lost])
+
+    # ---- the end ----------------------------------------------------------------------------------------------------
+
+    def _finish(self, run: Run, thing: ObjectVersion, layout: Layout, way: Way, digests: bytes) -> None:
+        torrent, key = make(thing, layout, digests, self.recipe.sharing), self.work.torrent_key(thing.key)
+        self.jobs.beat(run)  # the last moment to notice a cancel
+        publish(self.s3, thing, torrent, key)
+        result = {
+            "infohash": torrent.infohash,
+            "infohashV2": torrent.infohash_v2,
+            "magnet": torrent.magnet,
+            "torrentKey": key,
+            "size": thing.size,
+            "pieceLength": layout.piece_length,
+            "pieces": layout.pieces,
+            "way": way,
+            "seeding": self.outbox.seed(run, torrent, key),
+        }
+        if self.jobs.complete(run, {name: value for name, value in result.items() if value is not None}):
+            logger.info("torrent made", job_id=run.job_id, fence=run.fence, infohash=torrent.infohash, way=way)
+            observability.count(Metric.TORRENTS)
+
+    @contextmanager
+    def _seeing_to_its_end(self, run: Run) -> Iterator[None]:
+        """What can't be mended ends the job; what may pass is for its message to bring back."""
+        try:
+            yield
+        except Stopped as stopped:
+            logger.info("stopped", job_id=run.job_id, fence=run.fence, reason=str(stopped))
+        except PermanentError as error:
+            logger.warning("failed", job_id=run.job_id, fence=run.fence, error_type=error.code, reason=str(error))
+            if self.jobs.fail(run, JobError(error.code, str(error))):
+                observability.count(Metric.FAILED)
+        except RetryableError as error:
+            raise Unfinished(run, error) from error
+        except (ClientError, BotoCoreError) as error:
+            raise Unfinished(run, Unavailable(f"{type(error).__name__}: {error}")) from error
+
+    def give_up(self, unfinished: Unfinished) -> None:
+        """Ends a job whose message goes to the dead-letter queue. Sent again, the message begins it again."""
+        reason = f"{unfinished.code}: {unfinished}"
+        if self.jobs.fail(unfinished.run, JobError(GIVEN_UP, reason)):
+            observability.count(Metric.FAILED)

@@ -1,0 +1,122 @@
+"""From a message to torrents: reads it, does what it asks for, dead-letters what can't be done."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from switchyard import clock
+from switchyard.dispatch import DeadLetters
+from switchyard.errors import ObjectGone, SwitchyardError, Unavailable
+from switchyard.messages import Envelope
+from switchyard.observability import logger
+from switchyard.queues import Message, Queue
+from switchyard.torrents.creator import Creator, TimeLeft, Unfinished
+from switchyard.torrents.work import Parsed, Segment, Wanted
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+_UNTIL_RETRIED = 30
+"""Seconds between the end of the longest invocation and the next delivery of what it did not finish."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What one invocation does, with messages of the queue or with its own event."""
+
+    creator: Creator
+    client: SQSClient
+    queue_url: str
+    max_receive_count: int
+    dead_letters: DeadLetters
+    time: TimeLeft
+
+    # ---- by queue ---------------------------------------------------------------------------------------------------
+
+    def consume(self, event: dict[str, Any], context: object) -> dict[str, Any]:
+        """Handles the messages of an event; the answer names those that are to come back."""
+        queue = Queue(self.client, self.queue_url, self.max_receive_count, self.handle, self.exhausted)
+        return queue.consume(event, context)
+
+    def handle(self, message: Message) -> None:
+        """Does what a message asks for. One that asks for several torrents becomes a message for each of them."""
+        self._keep_from_others(message)
+        parsed = self._parse(message.body, Envelope(message.id, message.sent_at))
+        if len(parsed.work) > 1:
+            self.creator.outbox.send([each.body for each in parsed.work])
+        else:
+            for work in parsed.work:
+                self._do_or_reject(work, parsed, message)
+        for rejected in parsed.rejected:  # last, so that a message that comes back is not rejected once a receive
+            self.dead_letters.send(rejected.body, rejected.error)
+
+    def _keep_from_others(self, message: Message) -> None:
+        """Hides a message for as long as this invocation may last: should it be killed, that is soon over.
+
+        The queue's own timeout is many times that. A convenience: may fail.
+        """
+        try:
+            self.client.change_message_visibility(
+                QueueUrl=self.queue_url,
+                ReceiptHandle=message.receipt_handle,
+                VisibilityTimeout=round(self.time.seconds) + _UNTIL_RETRIED,
+            )
+        except (ClientError, BotoCoreError) as error:
+            logger.warning("visibility unchanged", message_id=message.id, error_type=type(error).__name__)
+
+    def _do_or_reject(self, work: Wanted | Segment, parsed: Parsed, message: Message) -> None:
+        try:
+            self._do(work, Envelope(parsed.message_id, message.sent_at))
+        except ObjectGone as error:
+            self.dead_letters.send(message.body, error)
+        except (ClientError, BotoCoreError) as error:
+            raise Unavailable(f"{type(error).__name__}: {error}") from error
+
+    def exhausted(self, message: Message, error: SwitchyardError) -> bool:
+        """The last receive failed too: to the dead-letter queue, from where it can be sent once more."""
+        self.dead_letters.send(message.body, error)
+        if isinstance(error, Unfinished):
+            self.creator.give_up(error)
+        return True
+
+    # ---- by invocation ----------------------------------------------------------------------------------------------
+
+    def invoked(self, event: object, request_id: str) -> dict[str, Any]:
+        """Does what an event asks for that came without a queue; raises what keeps it from being done.
+
+        Lambda gives every retry of an asynchronous invocation the same request id: the same work, done once. The answer
+        is the job as it then stands; of several torrents, as only S3 asks for them in one event, a list of such.
+        """
+        envelope = Envelope(request_id, clock.now())
+        parsed = self._parse(json.dumps(event), envelope)
+        for rejected in parsed.rejected:
+            raise rejected.error
+        envelope = replace(envelope, message_id=parsed.message_id)
+        answers = [self._job(self._do(work, envelope)) for work in parsed.work]
+        answers += [{"ignored": ignored.reason} for ignored in parsed.ignored]
+        return answers[0] if len(answers) == 1 else {"torrents": answers}
+
+    def _job(self, job_id: str) -> dict[str, Any]:
+        job = self.creator.jobs.get(job_id)
+        if job is None:
+            return {"ignored": "not the current version of the object"}
+        told: dict[str, Any] = {"jobId": job.id, "status": job.status}
+        told |= {name: job.result[name] for name in ("infohash", "magnet", "torrentKey") if name in job.result}
+        return told | ({"error": {"code": job.error.code, "message": job.error.message}} if job.error else {})
+
+    # ---- both -------------------------------------------------------------------------------------------------------
+
+    def _parse(self, body: str, envelope: Envelope) -> Parsed:
+        parsed = self.creator.work.parse(body, envelope)
+        for ignored in parsed.ignored:
+            logger.info("ignored", message_id=envelope.message_id, key=ignored.key, reason=ignored.reason)
+        return parsed
+
+    def _do(self, work: Wanted | Segment, envelope: Envelope) -> str:
+        if isinstance(work, Segment):
+            return self.creator.hash_segment(work, self.time)
+        return self.creator.make(work, envelope, self.time)
