@@ -112,3 +112,36 @@ BAD_RECORDINGS: Final[dict[str, dict[str, Any]]] = {
     "a file name that is a number": RECORDING | {"filename": 1},
 }
 """Bad for `POST /jobs`."""
+
+TORRENT: Final[dict[str, Any]] = {"key": "recordings/evening-1/evening.mp4"}
+
+BAD_TORRENTS: Final[dict[str, dict[str, Any]]] = {
+    "no key": {"bucket": "media"},
+    "a key that is null": {"key": None},
+    "a key that is a number": {"key": 7},
+    "a key that is a list": {"key": ["recordings/a"]},
+    "an empty key": {"key": ""},
+    "a key of 1,025 bytes": {"key": "recordings/" + "é" * 507},
+    "a key of 1,025 characters": {"key": "recordings/".ljust(1025, "a")},
+    "a key with NUL": {"key": "recordings/a\0.mp4"},
+    "a key with half of a surrogate pair": {"key": "recordings/\ud800"},
+    "a step up": {"key": "recordings/mine/../other/secret.mp4"},
+    "a step up at the end": {"key": "recordings/mine/.."},
+    "no step": {"key": "recordings/./a.mp4"},
+    "a folder marker": {"key": "recordings/a/"},
+    "the prefix itself": {"key": "recordings/"},
+    "a torrent": {"key": "recordings/a.mp4.torrent"},
+    "a torrent in capitals": {"key": "recordings/a.mp4.TORRENT"},
+    "a piece of a recording": {"key": "recordings/evening-1/pieces-0/00001.mkv"},
+    "hashes of parts": {"key": "recordings/scratch/torrent-1/0+4"},
+    "another bucket": TORRENT | {"bucket": "other"},
+    "a bucket that begins like ours": TORRENT | {"bucket": "media-private"},
+    "an empty bucket": TORRENT | {"bucket": ""},
+    "a bucket that is null": TORRENT | {"bucket": None},
+    "again in words": TORRENT | {"again": "true"},
+    "again as a number": TORRENT | {"again": 1},
+    "a user": TORRENT | {"userId": "user-42"},
+    "a version": TORRENT | {"version": "v1"},
+    "a segment": {"segment": {"jobId": "torrent-1", "fence": 1}},
+}
+"""Bad for `POST /torrents`, where hashes of parts lie under `recordings/scratch/`."""
