@@ -23,8 +23,8 @@ if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
     from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
 
-_PORTION = 256 * 1024
-"""Bytes read and hashed at once: few enough to stay in a core's cache between the two."""
+_PORTION = 2**20
+"""Bytes read and hashed at once: all that is held of a connection, and enough that few turns are needed."""
 _LEAST_RANGE = 8 * 2**20
 _MOST_RANGE = 32 * 2**20
 """Bytes of a range of several pieces: a GET's latency is small beside them, and little is lost when time runs out."""
