@@ -46,6 +46,7 @@ def deployed(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
     monkeypatch.setenv("JOBS_TABLE", aws.jobs_table)
     monkeypatch.setenv("S3_BUCKET", "switchyard-media")
     monkeypatch.setenv("RESULT_URL_SECONDS", "300")
+    monkeypatch.setenv("TORRENT_PREFIX", "watch/")
     app.api.cache_clear()
     yield Deployed(aws)
     app.api.cache_clear()
@@ -56,6 +57,15 @@ def test_a_job_is_shown_with_links_that_live_as_long_as_is_set(deployed: Deploye
     answer = deployed.send("job")
     assert (answer.status, answer.body["status"]) == (200, "COMPLETED")
     assert "X-Amz-Expires=300" in answer.body["links"]["summary.json"]
+
+
+def test_a_torrent_is_shown_with_a_link_to_its_file(deployed: Deployed) -> None:
+    job_id = "torrent-0f343b0931126a20f133d67c2b018a3b"
+    result = {"infohash": "0" * 40, "torrentKey": f"watch/recordings/{JOB}/evening.mp4.torrent"}
+    deployed.put(jobId=job_id, kind="torrent", status="COMPLETED", result=result)
+    answer = deployed.send("torrent")
+    assert answer.body["result"] == result
+    assert "X-Amz-Signature=" in answer.body["links"]["evening.mp4.torrent"]
 
 
 def test_a_job_that_is_not_there_is_not_found(deployed: Deployed) -> None:

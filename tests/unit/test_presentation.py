@@ -273,6 +273,47 @@ def test_a_folder_that_is_not_the_jobs_has_no_links(showing: Showing, prefix: ob
     assert with_files(showing, "secret.json", prefix=prefix) == {}
 
 
+def with_torrent(showing: Showing, key: object, kind: str = "torrent") -> dict[str, str]:
+    showing.put(status="COMPLETED", kind=kind, result={"torrentKey": key})
+    links: dict[str, str] = showing.get().body.get("links", {})
+    return links
+
+
+def test_a_torrents_job_shows_what_it_takes_to_share_the_object(showing: Showing) -> None:
+    result = {"infohash": "0" * 40, "magnet": "magnet:?xt=urn:btih:0", "size": 7, "way": "stream"}
+    showing.put(status="COMPLETED", kind="torrent", result=result)
+    assert showing.get().body["result"] == result
+
+
+def test_a_torrent_has_a_link_that_reads_it(showing: Showing) -> None:
+    links = with_torrent(showing, "torrents/recordings/a/my file+ü #1 100%.bin.torrent")
+    path = unquote(urlsplit(links["my file+ü #1 100%.bin.torrent"]).path)
+    assert path == "/torrents/recordings/a/my file+ü #1 100%.bin.torrent"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "recordings/a/a.mp4.torrent",
+        "torrents/recordings/a/a.mp4",
+        "torrents/../recordings/a/a.torrent",
+        "torrents//a.torrent",
+        "torrents-private/a.torrent",
+        "/torrents/a.torrent",
+        "a.torrent",
+        "",
+        7,
+        None,
+    ],
+)
+def test_what_is_no_torrent_of_ours_has_no_link(showing: Showing, key: object) -> None:
+    assert with_torrent(showing, key) == {}
+
+
+def test_a_torrent_that_another_kind_of_job_names_has_no_link(showing: Showing) -> None:
+    assert with_torrent(showing, "torrents/recordings/b/b.mp4.torrent", kind="stream-recording") == {}
+
+
 # ---- detections in S3 ------------------------------------------------------------------------------------------------
 
 

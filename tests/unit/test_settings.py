@@ -13,11 +13,13 @@ from switchyard.settings import (
     GetJobSettings,
     PresignUploadSettings,
     ReconcileJobsSettings,
+    S3TorrentCreatorSettings,
     Settings,
     SqsToBatchSettings,
     SubmitJobSettings,
     TrackJobSettings,
 )
+from switchyard.torrents.layout import Format
 
 JOBS = {"JOBS_TABLE": "jobs"}
 TABLES = {**JOBS, "LANES_TABLE": "lanes"}
@@ -44,6 +46,12 @@ REQUIRED: dict[type[Settings], dict[str, str]] = {
     SubmitJobSettings: TASKS,
     GetJobSettings: {**JOBS, "S3_BUCKET": "media"},
     CancelJobSettings: TABLES,
+    S3TorrentCreatorSettings: {
+        **JOBS,
+        "S3_BUCKET": "media",
+        "QUEUE_URL": "https://sqs/torrents",
+        "DEAD_LETTER_QUEUE_URL": "https://sqs/torrent-dead-letters",
+    },
 }
 FUNCTIONS = pytest.mark.parametrize("function", REQUIRED, ids=lambda function: function.__name__)
 
@@ -296,3 +304,73 @@ def test_the_greatest_upload_that_can_be_set_has_parts_that_s3_takes() -> None:
 def test_a_function_of_the_api_that_starts_nothing_knows_nothing_of_how_jobs_start() -> None:
     variables = GetJobSettings.variables() | PresignUploadSettings.variables() | CancelJobSettings.variables()
     assert not variables & {"ECS_TASK_DEF", "BATCH_JOB_DEFINITION", "QUEUE_URL", "SUBNET_IDS"}
+
+
+# ---- torrents -------------------------------------------------------------------------------------------------------
+
+
+def s3_torrent_creator(**changed: str) -> S3TorrentCreatorSettings:
+    return S3TorrentCreatorSettings.from_env(REQUIRED[S3TorrentCreatorSettings] | changed)
+
+
+@pytest.mark.parametrize(
+    ("name", "default"),
+    [
+        ("torrent_source_prefix", "recordings/"),
+        ("torrent_prefix", "torrents/"),
+        ("torrent_scratch_prefix", "torrent-scratch/"),
+        ("torrent_format", Format.V1),
+        ("torrent_private", False),
+        ("trackers", ()),
+        ("web_seed_base_urls", ()),
+        ("max_piece_size", 64 * 1024**2),
+        ("hash_by_copy", False),
+        ("transmission_task_def", ""),
+    ],
+)
+def test_a_variable_of_torrents_left_out_has_its_default(name: str, default: object) -> None:
+    assert getattr(s3_torrent_creator(), name) == default
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "value"),
+    [
+        ("torrent_format", "hybrid", Format.HYBRID),
+        ("torrent_private", "true", True),
+        ("trackers", "udp://a.example:1/announce", (("udp://a.example:1/announce",),)),
+        ("trackers", "https://a/x?k=1, wss://b ; http://c;", (("https://a/x?k=1", "wss://b"), ("http://c",))),
+        ("web_seed_base_urls", "https://cdn.example/, http://b/media", ("https://cdn.example", "http://b/media")),
+        ("max_piece_size", "16777216", 16 * 1024**2),
+        ("hash_connections", "64", 64),
+    ],
+)
+def test_a_good_value_for_torrents_is_read(name: str, raw: str, value: object) -> None:
+    assert getattr(s3_torrent_creator(**{name.upper(): raw}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "problem"),
+    [
+        ("TORRENT_FORMAT", "v2", "must be v1 or hybrid"),
+        ("TORRENT_PRIVATE", "yes", "must be true or false"),
+        ("TRACKERS", "a.example", "must be trackers' URLs"),
+        ("TRACKERS", "udp://a,file:///etc/passwd", "must be trackers' URLs"),
+        ("TRACKERS", "udp://a b", "must be trackers' URLs"),
+        ("TRACKERS", "udp://a;,", "must name at least one"),
+        ("WEB_SEED_BASE_URLS", "cdn.example", "must be http or https URLs"),
+        ("WEB_SEED_BASE_URLS", "https://cdn.example?a=1", "must be http or https URLs"),
+        ("WEB_SEED_BASE_URLS", "https://cdn.example#a", "must be http or https URLs"),
+        ("MAX_PIECE_SIZE", "1048577", "must be a power of two"),
+        ("MAX_PIECE_SIZE", "524288", "must be a whole number from 1048576 to 67108864"),
+        ("MAX_PIECE_SIZE", "134217728", "must be a whole number from 1048576 to 67108864"),
+        ("HASH_CONNECTIONS", "0", "must be a whole number from 1 to 64"),
+    ],
+)
+def test_a_bad_value_for_torrents_is_refused_with_what_would_be_good(name: str, raw: str, problem: str) -> None:
+    (found,) = problems(S3TorrentCreatorSettings, **{name: raw})
+    assert found.startswith(f"{name} {problem}")
+
+
+def test_the_api_takes_requests_by_the_prefixes_that_torrents_are_made_by() -> None:
+    names = {"TORRENT_SOURCE_PREFIX", "TORRENT_PREFIX", "TORRENT_SCRATCH_PREFIX"}
+    assert names <= SubmitJobSettings.variables() & S3TorrentCreatorSettings.variables()

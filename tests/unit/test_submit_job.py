@@ -10,6 +10,7 @@ import pytest
 from boto3.dynamodb.types import TypeDeserializer
 
 from functions.submit_job import app
+from switchyard import clients
 from switchyard.errors import SettingsError
 from tests.conftest import Aws
 from tests.fakes.resolver import resolving
@@ -44,8 +45,9 @@ class Deployed:
         found = self.aws.dynamodb.get_item(TableName=self.aws.jobs_table, Key={"jobId": {"S": job_id}})["Item"]
         return {name: TypeDeserializer().deserialize(value) for name, value in found.items()}
 
-    def messages(self) -> list[dict[str, Any]]:
-        found = self.aws.sqs.receive_message(QueueUrl=self.aws.queue_url, MaxNumberOfMessages=10).get("Messages", [])
+    def messages(self, queue_url: str | None = None) -> list[dict[str, Any]]:
+        url = queue_url or self.aws.queue_url
+        found = self.aws.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
         return [json.loads(message["Body"]) for message in found]
 
 
@@ -60,6 +62,7 @@ def deployed(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
         ECS_CLUSTER="cluster",
         ECS_TASK_DEF="record-stream",
         IMAGE_TASK_DEF="detect-objects",
+        TORRENT_QUEUE_URL=aws.sqs.create_queue(QueueName="torrents")["QueueUrl"],
     )
     with resolving():
         yield deployment
@@ -113,6 +116,35 @@ def test_a_kind_without_a_task_definition_is_not_taken(deployed: Deployed) -> No
 def test_a_network_may_be_allowed(deployed: Deployed) -> None:
     deployed.set(ALLOWED_NETWORKS="169.254.0.0/16")
     assert deployed.send("record_leads_inside").status == 201
+
+
+@pytest.fixture
+def recording(deployed: Deployed) -> str:
+    """What a user's job has recorded: its key."""
+    job_id = "6f1c2a34-5b6d-4e7f-8a90-b1c2d3e4f506"
+    row = {"jobId": {"S": job_id}, "kind": {"S": "stream-recording"}, "userId": {"S": USER}}
+    deployed.aws.dynamodb.put_item(TableName=deployed.aws.jobs_table, Item=row)
+    clients.s3().create_bucket(Bucket="switchyard-media")
+    clients.s3().put_object(Bucket="switchyard-media", Key=f"recordings/{job_id}/evening.mp4", Body=b"evening")
+    return f"recordings/{job_id}/evening.mp4"
+
+
+@pytest.mark.parametrize("name", ["torrent", "torrent_as_user", "torrent_again"])
+def test_a_request_for_a_torrent_becomes_a_job_and_a_message(deployed: Deployed, recording: str, name: str) -> None:
+    answer = deployed.send(name)
+    assert answer.status == 202
+    (message,) = deployed.messages(deployed.aws.sqs.get_queue_url(QueueName="torrents")["QueueUrl"])
+    assert (message["bucket"], message["key"]) == ("switchyard-media", recording)
+    assert deployed.job(answer.body["jobId"])["userId"] == USER
+
+
+def test_there_is_no_torrent_of_an_upload(deployed: Deployed, recording: str) -> None:
+    assert deployed.send("torrent_of_an_upload").status == 404
+
+
+def test_torrents_are_made_of_what_lies_under_the_prefix_that_is_set(deployed: Deployed, recording: str) -> None:
+    deployed.set(TORRENT_SOURCE_PREFIX="shared/")
+    assert deployed.send("torrent").status == 404
 
 
 def test_settings_that_are_missing_are_all_named(monkeypatch: pytest.MonkeyPatch) -> None:
