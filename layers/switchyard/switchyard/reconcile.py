@@ -18,6 +18,8 @@ from switchyard.jobs import HOLDING_SLOT, TERMINAL, Job, JobError, Run, Status, 
 from switchyard.lanes import Lane
 from switchyard.observability import Metric, logger
 from switchyard.store import ActiveJob
+from switchyard.torrents.repair import Repair
+from switchyard.torrents.work import LANE
 from switchyard.tracking import Tracker
 
 _LOST = JobError("TARGET_LOST", "the target no longer knows the run, and never said how it ended")
@@ -32,6 +34,7 @@ class _Pass:
     def __init__(self) -> None:
         self.active: list[ActiveJob] = []
         self.waiting: list[ActiveJob] = []
+        self.torrents: list[ActiveJob] = []
         self.waits: list[timedelta] = []
         self._errors: list[Exception] = []
 
@@ -54,7 +57,7 @@ class Reconciler:
 
     Jobs of a lane or a target that this deployment doesn't have (any more) are left alone. `pending_grace` is how long
     an accepted job may lie without its message having started it, `stuck_after` how long a run may wait for a machine
-    before people are told.
+    before people are told. Torrents, which have neither, are for `torrents`.
     """
 
     store: JobStore
@@ -62,6 +65,7 @@ class Reconciler:
     tracker: Tracker
     pending_grace: timedelta
     stuck_after: timedelta
+    torrents: Repair | None = None
 
     def run(self) -> None:
         """Does every step. A failing job or step is logged and does not keep the others from their turn.
@@ -74,6 +78,7 @@ class Reconciler:
             lambda: self._list(this),
             lambda: self._catch_up(this),
             lambda: self._restart_pending(this),
+            lambda: self._ask_for_torrents(this),
             *(lambda lane=lane: self._mend_lane(lane, this) for lane in self.dispatcher.lanes.values()),
             lambda: _report(this.waits),
         ]
@@ -166,12 +171,21 @@ class Reconciler:
         for listed in self.store.by_status(Status.PENDING):
             if not self._older(listed.created_at, self.pending_grace):
                 break  # oldest first
+            if listed.lane == LANE:
+                this.torrents.append(listed)
             if listed.lane not in self.dispatcher.lanes:
                 continue
             with this.noted(listed.id):
                 job = self.store.get(listed.id)
                 if job and job.status is Status.PENDING and not job.is_placeholder:
                     self.dispatcher.dispatch(job.request)
+
+    def _ask_for_torrents(self, this: _Pass) -> None:
+        if self.torrents is None:
+            return
+        for listed in (*this.torrents, *(job for job in this.active if job.lane == LANE)):
+            with this.noted(listed.id):
+                self.torrents.ask_again(listed.id)
 
     # ---- lanes -----------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from switchyard.settings import (
     EcsLaneSettings,
     JobsSettings,
     LaneSettings,
+    ReconcileJobsSettings,
     S3TorrentCreatorSettings,
     StoreSettings,
     TaskSettings,
@@ -24,6 +25,7 @@ from switchyard.tasks import KINDS, TaskWork
 from switchyard.torrents.creator import Creator, Outbox, Recipe
 from switchyard.torrents.jobs import TorrentJobs
 from switchyard.torrents.metainfo import Sharing
+from switchyard.torrents.repair import Repair
 from switchyard.torrents.work import TorrentWork
 from switchyard.tracking import Tracker
 
@@ -112,6 +114,14 @@ def torrent_creator(settings: S3TorrentCreatorSettings) -> Creator:
             megabytes_per_second=settings.hash_megabytes_per_second,
         ),
     )
+
+
+def torrent_repair(settings: ReconcileJobsSettings) -> Repair | None:
+    """What asks once more for torrents. None where they have no queue, or rest."""
+    if not settings.torrent_queue_url:
+        return None
+    jobs = TorrentJobs(clients.dynamodb(), settings.jobs_table, keep_ended_jobs=settings.ttl_days)
+    return Repair(jobs, clients.sqs(), settings.torrent_queue_url, settings.pending_grace_seconds)
 
 
 def dead_letter_queue(url: str) -> DeadLetterQueue:

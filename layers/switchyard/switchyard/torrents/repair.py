@@ -1,0 +1,38 @@
+"""Asks once more for torrents that nobody is at: their message got lost, or whoever was at them died too often."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from switchyard import clock
+from switchyard.jobs import Status
+from switchyard.observability import logger
+from switchyard.torrents.jobs import TorrentJobs
+from switchyard.torrents.work import message
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """Sends requests to the queue of torrents. `grace` is how long a job may lie there without a sign of life."""
+
+    jobs: TorrentJobs
+    client: SQSClient
+    queue_url: str
+    grace: timedelta
+
+    def ask_again(self, job_id: str) -> None:
+        """Asks again for a torrent that has lain there too long. Asking too often does no harm."""
+        job = self.jobs.get(job_id)
+        if job is None or job.request is None or job.status not in (Status.PENDING, Status.RUNNING):
+            return
+        if job.alive_at is None or clock.now() - job.alive_at < self.grace:
+            return
+        source = job.request.source
+        logger.warning("a torrent is asked for again", job_id=job.id, fence=job.fence, job_status=job.status)
+        body = message(source.bucket, source.key, source.version)
+        self.client.send_message(QueueUrl=self.queue_url, MessageBody=body)
