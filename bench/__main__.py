@@ -10,7 +10,7 @@ from types import ModuleType
 import click
 from rich.console import Console
 
-from bench import api, calls, cpu, init, listing, size, wall
+from bench import api, calls, cpu, init, listing, size, torrent, wall
 from bench.environment import ROOT, Layer
 
 _BENCHES: dict[str, ModuleType] = {
@@ -21,6 +21,7 @@ _BENCHES: dict[str, ModuleType] = {
     "listing": listing,
     "init": init,
     "size": size,
+    "torrent": torrent,
 }
 _POLITE = 10
 

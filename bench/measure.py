@@ -52,7 +52,7 @@ def interleaved[Name](measures: Mapping[Name, Callable[[], float]], rounds: int)
 
 
 class Probe(AbstractContextManager["Probe"]):
-    """A subject at work in a process of its own (see `bench.subjects`), asked for samples."""
+    """A subject at work in a process of its own (see `bench.subjects` and its like), asked for samples."""
 
     def __init__(
         self,
@@ -60,13 +60,14 @@ class Probe(AbstractContextManager["Probe"]):
         layer: Layer,
         options: Mapping[str, object],
         *,
+        module: str = "bench.subjects",
         function: str = "sqs_to_batch",
         traced: bool | None = None,
         also: Path | None = None,
     ) -> None:
         path = [ROOT / "functions" / function, layer.deployed, RUNTIME, ROOT, *([also] if also else [])]
         self._process = subprocess.Popen(
-            python("-m", "bench.subjects", subject, json.dumps(options)),
+            python("-m", module, subject, json.dumps(options)),
             cwd=ROOT,
             env=variables(traced=traced, path=path),
             stdin=subprocess.PIPE,
@@ -75,11 +76,11 @@ class Probe(AbstractContextManager["Probe"]):
             bufsize=1,
         )
 
-    def sample(self, *, invocations: int, messages: int) -> dict[str, Any]:
-        """What so many invocations of so many messages take: `cpu`, `wall` (seconds), `calls`, `came_back`."""
+    def sample(self, **asked: int) -> dict[str, Any]:
+        """What that takes; the subject's module says what can be asked, and what is told."""
         assert self._process.stdin is not None  # noqa: S101 - both are pipes
         assert self._process.stdout is not None  # noqa: S101
-        self._process.stdin.write(json.dumps({"invocations": invocations, "messages": messages}) + "\n")
+        self._process.stdin.write(json.dumps(asked) + "\n")
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError("a subject has ended; what it said is above")

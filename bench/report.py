@@ -17,3 +17,8 @@ def table(title: str, *columns: str, caption: str = "") -> Table:
 def verdict(value: float, budget: float, unit: str = "") -> str:
     """The budget, and whether a figure keeps it."""
     return f"[green]kept: ≤ {budget:g}{unit}[/]" if value <= budget else f"[red]OVER: ≤ {budget:g}{unit}[/]"
+
+
+def at_least(value: float, target: float, unit: str = "") -> str:
+    """The target, and whether a figure reaches it."""
+    return f"[green]reached: ≥ {target:g}{unit}[/]" if value >= target else f"[red]MISSED: ≥ {target:g}{unit}[/]"

@@ -1,7 +1,8 @@
 """What is measured, each alone in a process: `python -m bench.subjects NAME '{"active": 1000}'`.
 
 The process answers each line on stdin, `{"invocations": 4, "messages": 10}`, by one on stdout: what that many
-invocations with that many fresh messages each took. See `bench.measure.Probe` for the other end.
+invocations with that many fresh messages each took, as `cpu` and `wall` (seconds), `calls` and `came_back`. See
+`bench.measure.Probe` for the other end.
 """
 
 from __future__ import annotations

@@ -1,0 +1,153 @@
+"""Who hashes an object's pieces, each alone in a process: `python -m bench.torrent_subjects stream '{"url": …}'`.
+
+The process answers each line on stdin, `{}`, by one on stdout: `seconds` for the whole object, `pieces`, a hash of the
+pieces' SHA-1s to compare, and `memory`, the most bytes that it held above what it held with boto3 and a client.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from bench.ranges import BUCKET, ETAG, KEY
+
+TRANSMISSION = "transmission-create"
+CONNECTIONS = 8
+"""HASH_CONNECTIONS, as it is deployed."""
+_SHA1 = 20
+_LEAF = 16 * 2**10
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all of them are asked for. `file` is what the server has as the object."""
+
+    file: str
+    size: int
+    piece_length: int
+    form: str = "v1"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """`pieces` gives the SHA-1s of the pieces; `base` are the bytes of memory held before that of its own."""
+
+    pieces: Callable[[], bytes]
+    base: int
+
+
+def stream(task: Task) -> Subject:
+    """Ours, by the client that the function has."""
+    from switchyard import clients  # noqa: PLC0415 - the other subjects' processes have no layer
+
+    client = clients.s3_bulk()
+    base = _memory("VmRSS")
+    from switchyard.torrents.hashing import Stream  # noqa: PLC0415 - its memory counts
+    from switchyard.torrents.layout import Format, Layout, ObjectVersion  # noqa: PLC0415
+
+    thing = ObjectVersion(BUCKET, KEY, task.size, ETAG, None, datetime.fromtimestamp(0, UTC))
+    layout = Layout(task.size, task.piece_length, Format(task.form))
+    way, record = Stream(client, CONNECTIONS), layout.format.digest_size
+
+    def pieces() -> bytes:
+        found = way.digests(thing, layout, layout.whole, out_of_time=lambda: False, progress=lambda _: None)
+        return b"".join(found[at : at + _SHA1] for at in range(0, len(found), record))
+
+    return Subject(pieces, base)
+
+
+def floor(task: Task) -> Subject:
+    """`hashlib` over what is in memory already, by one thread; for a hybrid also the leaves, but no tree."""
+    data = memoryview(Path(task.file).read_bytes())
+
+    def pieces() -> bytes:
+        if task.form == "hybrid":
+            for at in range(0, task.size, _LEAF):
+                hashlib.sha256(data[at : at + _LEAF]).digest()
+        cut = (data[at : at + task.piece_length] for at in range(0, task.size, task.piece_length))
+        return b"".join(hashlib.sha1(piece, usedforsecurity=False).digest() for piece in cut)
+
+    return Subject(pieces, _memory("VmRSS"))
+
+
+def usual(task: Task) -> Subject:
+    """The usual way: download the object to disk, then make a torrent of the file."""
+    client = boto3.client("s3")
+    base = _memory("VmRSS")
+    create = _by_transmission if shutil.which(TRANSMISSION) else _by_libtorrent
+
+    def pieces() -> bytes:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "film.bin"
+            client.download_file(BUCKET, KEY, os.fspath(path))
+            made = create(path, task)
+            found = re.search(rb"6:pieces(\d+):", made)
+            assert found  # noqa: S101 - in every torrent
+            return made[found.end() :][: int(found[1])]
+
+    return Subject(pieces, base)
+
+
+def _by_transmission(path: Path, task: Task) -> bytes:
+    made = path.with_suffix(".torrent")
+    command = (TRANSMISSION, "--piecesize", f"{task.piece_length // 1024}", "--outfile", os.fspath(made))
+    subprocess.run([*command, os.fspath(path)], check=True, stdout=subprocess.DEVNULL)
+    return made.read_bytes()
+
+
+def _by_libtorrent(path: Path, task: Task) -> bytes:
+    import libtorrent  # noqa: PLC0415 - where there is no Transmission
+
+    files = [libtorrent.create_file_entry(path.name, task.size)]
+    creator = libtorrent.create_torrent(files, task.piece_length, libtorrent.create_torrent.v1_only)
+    libtorrent.set_piece_hashes(creator, os.fspath(path.parent))
+    return libtorrent.bencode(creator.generate())
+
+
+SUBJECTS: Mapping[str, Callable[[Task], Subject]] = {"stream": stream, "floor": floor, "usual": usual}
+
+
+def main(name: str, settings: str) -> None:
+    """Answers until stdin ends."""
+    options = json.loads(settings)
+    os.environ["AWS_ENDPOINT_URL"] = options.pop("url")
+    subject = SUBJECTS[name](Task(**options))
+    for _ in sys.stdin:
+        print(json.dumps(_sample(subject)), flush=True)
+
+
+def _sample(subject: Subject) -> dict[str, Any]:
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is now what is held now
+    start = time.perf_counter()
+    pieces = subject.pieces()
+    seconds = time.perf_counter() - start
+    return {
+        "seconds": seconds,
+        "pieces": hashlib.sha256(pieces).hexdigest(),
+        "memory": _memory("VmHWM") - subject.base,
+    }
+
+
+def _memory(which: str) -> int:
+    """Bytes of this process's memory: VmRSS now, VmHWM at the peak (man 5 proc)."""
+    found = re.search(rf"^{which}:\s*(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found  # noqa: S101 - Linux
+    return int(found[1]) * 1024
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
