@@ -1,9 +1,10 @@
 """Permissions that can't be proven here, because here nobody asks for them.
 
-They are used not by our code but by Lambda itself, in the function's name, and the emulator's Lambda does those things
-without asking. That this is so is looked at on every run: with all of them taken away at once, every probe still
-passes. That AWS does ask is what its documentation says, and AWS's own policy for the purpose grants the same, which
-tests/template holds this list against.
+Most are used not by our code but by Lambda itself, in the function's name, and the emulator's Lambda does those things
+without asking. Two are for what the emulator's S3 does in another way than S3. That this is so is looked at on every
+run: with all of them taken away at once, every probe still passes. That AWS does ask is what its documentation says,
+and for Lambda's own doings AWS's own policy for the purpose grants the same, which tests/template holds this list
+against.
 """
 
 from collections.abc import Mapping
@@ -42,6 +43,15 @@ FAILED_RUNS: Final = Excuse(
     "https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html",
 )
 
+GONE: Final = Excuse(
+    "S3 says that an object isn't there to those who may list the bucket; the emulator's says so to all",
+    "https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html",
+)
+PARTS: Final = Excuse(
+    "further pages of an object's parts are asked for by its version; the emulator knows no parts' checksums",
+    "https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObjectAttributes.html",
+)
+
 
 def _of(name: str, *, reads: str | None = None, more: Mapping[str, Excuse] | None = None) -> Mapping[str, Excuse]:
     """What Lambda does in the name of the function whose resources are called that, and which queue it reads for it."""
@@ -59,6 +69,11 @@ def _of(name: str, *, reads: str | None = None, more: Mapping[str, Excuse] | Non
 EXCUSES: Final[Mapping[str, Mapping[str, Excuse]]] = {
     "sqs_to_batch": _of("SqsToBatch", reads="VideoQueue"),
     "dispatch_to_ecs": _of("DispatchToEcs", reads="EcsQueue"),
+    "s3_torrent_creator": _of(
+        "S3TorrentCreator",
+        reads="TorrentQueue",
+        more={"s3:ListBucket on MediaBucket": GONE, "s3:GetObjectVersionAttributes on MediaBucket": PARTS},
+    ),
     "track_job": _of("TrackJob", reads="TrackQueue"),
     "reconcile_jobs": _of("ReconcileJobs", more={"sqs:SendMessage on ReconcileDeadLetterQueue": FAILED_RUNS}),
     "presign_upload": _of("PresignUpload"),

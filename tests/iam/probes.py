@@ -96,6 +96,11 @@ class Hands(System):
         """Let a job's cancel have been asked for by somebody who died before the run was told."""
         self._set(job, "cancelRequestedAt", _written(datetime.now(UTC)))
 
+    def let_it_be_silent(self, job: Item) -> None:
+        """Let nobody have been heard of at a torrent for two hours."""
+        for attribute in ("createdAt", "updatedAt", "heartbeatAt"):
+            self._set(job, attribute, _written(datetime.now(UTC) - timedelta(hours=2)))
+
     def let_it_be_pending(self, job: Item) -> None:
         """Let a job have been written down by somebody who died before its message was sent."""
         self._set(job, "status", "PENDING")
@@ -119,6 +124,14 @@ class Hands(System):
             os.kill(self.stack.compute.pid, signal.SIGCONT)
 
     # ---- move things along
+
+    def share(self) -> str:
+        """Put an object of which S3 tells those who make torrents; its key."""
+        return self.place(f"recordings/{uuid.uuid4()}/clip.mp4")
+
+    def retried(self, function: str) -> bool:
+        """Whether the function has given a message back."""
+        return any("message_id" in line and line["level"] == "WARNING" for line in self.log(function))
 
     def waiting(self) -> str:
         """Upload one that finds its lane full, and wait until it waits; its key."""
@@ -359,6 +372,68 @@ def what_is_cancelled_while_it_is_being_started_is_stopped(system: Hands) -> Non
         system.stopped(job)
 
 
+# ---- objects get torrents --------------------------------------------------------------------------------------------
+
+
+@proves(
+    ECS,
+    s3_torrent_creator=[
+        "dynamodb:GetItem on JobsTable",
+        "dynamodb:UpdateItem on JobsTable",
+        "s3:GetObject on MediaBucket",
+        "s3:GetObjectVersion on MediaBucket",
+        "s3:GetObjectAttributes on MediaBucket",
+        "s3:PutObject on MediaBucket",
+        "sqs:SendMessage on EcsQueue",
+    ],
+)
+def what_is_shared_gets_its_torrent_and_is_seeded(system: Hands) -> None:
+    [job] = system.completed(system.share())
+
+    found = system.stack.client("s3").head_object(Bucket=system.bucket, Key=job["result"]["torrentKey"])
+    assert found["Metadata"]["info-hash"] == job["result"]["infohash"], "another torrent is there"
+    seeding = f"{job['jobId']}-seed"
+    system.until(lambda: any(each["jobId"] == seeding for each in system._items()), "the job that seeds it")
+    system.logged("S3TorrentCreatorFunction")
+
+
+@proves(s3_torrent_creator=["sqs:SendMessage on TorrentQueue"])
+def what_is_told_in_one_message_gets_a_torrent_each(system: Hands) -> None:
+    keys = [system.place(), system.place()]
+    system.send({"Records": [system.notification(key)["Records"][0] for key in keys]}, "TorrentQueue")
+
+    system.completed(*keys)
+
+
+@proves(s3_torrent_creator=["sqs:ChangeMessageVisibility on TorrentQueue"])
+def a_torrent_that_failed_is_tried_again_long_before_the_visibility_timeout(system: Hands) -> None:
+    key = system.place()
+    with system.variables("S3TorrentCreatorFunction", JOBS_TABLE="gone"):
+        system.send({"bucket": system.bucket, "key": key}, "TorrentQueue")
+        system.until(lambda: system.retried("S3TorrentCreatorFunction"), "the failure")
+
+    system.completed(key)
+
+
+@proves(s3_torrent_creator=["sqs:SendMessage on TorrentDeadLetterQueue"])
+def a_request_for_a_torrent_that_is_none_is_dead_lettered(system: Hands) -> None:
+    system.send("rubbish", "TorrentQueue")
+
+    _is_dead_lettered(system, "TorrentDeadLetterQueue", "INVALID_MESSAGE")
+
+
+@proves(s3_torrent_creator=["s3:PutObject on MediaBucket", "s3:AbortMultipartUpload on MediaBucket"])
+def s3_is_asked_to_compute_hashes_and_no_upload_is_left_behind(system: Hands) -> None:
+    """The emulator's copies without saying a hash, so that the object is read after all."""
+    key = system.place()
+    with system.variables("S3TorrentCreatorFunction", HASH_BY_COPY="true"):
+        system.send({"bucket": system.bucket, "key": key}, "TorrentQueue")
+        system.completed(key)
+
+    left = system.stack.client("s3").list_multipart_uploads(Bucket=system.bucket, Prefix="torrent-scratch/")
+    assert not left.get("Uploads"), "an upload is left behind"
+
+
 # ---- jobs end, and others start -------------------------------------------------------------------------------------
 
 
@@ -494,6 +569,20 @@ def a_job_refused_too_often_is_dead_lettered_by_the_reconciler(system: Hands) ->
     _is_given_up(system, key)
 
 
+@proves(reconcile_jobs=["sqs:SendMessage on TorrentQueue"])
+def a_torrent_that_nobody_makes_is_asked_for_again_by_the_reconciler(system: Hands) -> None:
+    key = system.place()
+    system.send({"bucket": system.bucket, "key": key}, "TorrentQueue")
+    [job] = system.completed(key)
+    system.drained("TorrentQueue")
+    system.let_it_be_pending(job)
+    system.let_it_be_silent(job)
+
+    system.invoke("ReconcileJobsFunction")
+
+    system.completed(key)
+
+
 @proves(reconcile_jobs=["sqs:SendMessage on ReconcileDeadLetterQueue"])
 def a_failed_run_of_the_reconciler_is_dead_lettered(system: Hands) -> None:
     system.running()
@@ -538,7 +627,7 @@ def an_upload_in_parts_is_looked_at_and_given_up(system: Hands) -> None:
     get_job=[
         "dynamodb:GetItem on JobsTable",
         "dynamodb:Query on JobsTable/index/byStatus, JobsTable/index/byUser, JobsTable/index/byKind",
-        "s3:GetObject on MediaBucket/results, MediaBucket/recordings",
+        "s3:GetObject on MediaBucket/results, MediaBucket/recordings, MediaBucket",
     ],
 )
 def a_submitted_job_is_completed_and_found(system: Hands) -> None:
@@ -572,6 +661,22 @@ def what_cannot_be_queued_leaves_nothing_behind(system: Hands) -> None:
         system.ask("POST", "/process", 503, json={"imageUrls": [f"s3://{system.bucket}/{key}"], "userId": "user-1"})
 
     assert system.job(key) is None, "its record is there"
+
+
+@proves(
+    submit_job=[
+        "dynamodb:GetItem on JobsTable",
+        "s3:GetObject on MediaBucket",
+        "sqs:SendMessage on TorrentQueue",
+    ]
+)
+def a_torrent_is_asked_for_over_the_api(system: Hands) -> None:
+    key = system.share()
+    [job] = system.completed(key)
+
+    asked = system.ask("POST", "/torrents", 202, json={"key": key, "again": True}).json()
+
+    assert asked["jobId"] == job["jobId"], "it is another job"
 
 
 @proves(

@@ -26,7 +26,7 @@ QUEUES: Final = (*view.QUEUES, "ReconcileDeadLetterQueue")
 KEYS: Final = {"JobsTable": ("jobId",), "LanesTable": ("pk", "sk")}
 TEMPLATES: Final = "switchyard-trial"
 QUIET_SECONDS: Final = 0.5
-_FOLDER_OF_A_KEY: Final = re.compile(r"\b(uploads|quiet)/[0-9a-f-]{36}/")
+_FOLDER_OF_A_KEY: Final = re.compile(r"\b(uploads|quiet|recordings)/[0-9a-f-]{36}/")
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,18 @@ class Trial:
             # The reconciler runs when a probe says so, and not on its schedule in the middle of one.
             stack = LocalStack(
                 FOLDER,
-                parameters={"ReconcileMinutes": "60", "MaxConcurrentImages": "1"},
+                parameters={
+                    "ReconcileMinutes": "60",
+                    "MaxConcurrentImages": "1",
+                    "TransmissionTaskDefinition": "seed-torrent",
+                },
                 definitions={"analyze-video": job},
-                tasks={**TASKS, "detect-objects": TaskDefinition(job.command, job.environment, grace=1)},
+                tasks={
+                    **TASKS,
+                    **dict.fromkeys(
+                        ("detect-objects", "seed-torrent"), TaskDefinition(job.command, job.environment, grace=1)
+                    ),
+                },
             )
             stack.down()  # what a run that was killed left behind
             ledger.unlink(missing_ok=True)
