@@ -141,6 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _forward(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP_BY_HOP}
+        headers.setdefault("Content-Type", "application/octet-stream")  # or urllib would say that it is a form
         request = urllib.request.Request(self.moto_url + self.path, body or None, headers, method=self.command)  # noqa: S310
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - moto's own address

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 RENEW_SECONDS = 300.0
 """How long a signed URL is used. It ends with the credentials that signed it, of which ten minutes may be left."""
-RETRY_SECONDS = 5.0
+RETRY_SECONDS = 2.0
 """How long after a trouble S3 is asked what there is."""
 SPARE_BYTES = 64 * 2**20
 """What is left of the disk for everybody else."""

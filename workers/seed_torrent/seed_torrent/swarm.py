@@ -74,14 +74,14 @@ class Swarm:
         self._session: libtorrent.session = libtorrent.session(pack)
         if not self._session.is_listening():
             problems = "; ".join(
-                f"{alert.listen_interface()}: {alert.error.message()}"
+                f"{alert.address}:{alert.port}: {alert.error.message()}"
                 for alert in self._session.pop_alerts()
                 if isinstance(alert, libtorrent.listen_failed_alert)
             )
             raise PermanentFailure("CANNOT_LISTEN", f"no address of LISTEN_INTERFACES can be listened on: {problems}")
         parameters = torrent.parameters
         parameters.save_path = folder
-        parameters.renamed_files = {0: "data"}  # the last part of a key may be longer than a file's name
+        parameters.renamed_files = {0: "data"}  # its own name is whatever somebody called an object
         parameters.flags &= ~(libtorrent.torrent_flags.auto_managed | libtorrent.torrent_flags.paused)
         if not settings.dht:
             parameters.flags |= libtorrent.torrent_flags.disable_pex
@@ -140,7 +140,7 @@ class Swarm:
                         raise PermanentFailure("NO_SPACE", "the disk is full")
                     raise TryAgain("DISK_ERROR", f"the disk: {alert.error.message()}")
                 case libtorrent.listen_failed_alert():
-                    log.warning("not listening on %s: %s", alert.listen_interface(), alert.error.message())
+                    log.warning("not listening on %s:%d: %s", alert.address, alert.port, alert.error.message())
                 case libtorrent.tracker_error_alert():
                     log.warning("a tracker: %s", alert.failure_reason() or alert.error.message())
         return troubles
