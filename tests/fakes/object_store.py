@@ -85,10 +85,11 @@ class Fault:
     Attributes:
         kind: `cut` (the connection ends), `reset` or `stall`, each after `at` bytes of the body; `lost` (the call takes
             effect and the connection ends without an answer); `refuse` with `status` and `code`; `unhashed` (an
-            answer to UploadPartCopy without a checksum); `then` (`call` is called, and the call answered after that).
+            answer to UploadPartCopy without a checksum); `whole` (GetObject heeds no range); `short` (nor where it
+            ends: it gives `at` bytes); `then` (`call` is called, and the call answered after that).
     """
 
-    kind: Literal["cut", "reset", "stall", "lost", "refuse", "unhashed", "then"]
+    kind: Literal["cut", "reset", "stall", "lost", "refuse", "unhashed", "whole", "short", "then"]
     at: int = 0
     status: int = HTTPStatus.SERVICE_UNAVAILABLE
     code: str = "SlowDown"
@@ -284,7 +285,7 @@ class _Request:
 @dataclass(frozen=True, slots=True)
 class _Answer:
     status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     content: tuple[Stored, int, int] | None = None
     """What is sent in place of `body`: a range of an object."""
@@ -626,9 +627,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault and fault.kind == "lost":
             self.close_connection = True
             return
-        if fault and fault.kind == "unhashed":
-            answer = _Answer(200, {}, re.sub(rb"<ChecksumSHA1>.*</ChecksumSHA1>", b"", answer.body))
-        self._send(answer, fault)
+        self._send(_falsified(answer, fault) if fault else answer, fault)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer  # noqa: N815 - the names that http.server looks for
 
@@ -662,7 +661,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _break(self, kind: str) -> None:
         self.close_connection = True
         if kind == "stall":
-            self.server.store.over.wait(30)
+            self.server.store.over.wait()
         if kind == "reset":
             # Closing with a linger time of zero sends RST in place of FIN.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -670,6 +669,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Keeps quiet."""
+
+
+def _falsified(answer: _Answer, fault: Fault) -> _Answer:
+    """What S3 would not answer."""
+    match fault.kind, answer.content:
+        case "unhashed", _:
+            return _Answer(200, answer.headers, re.sub(rb"<ChecksumSHA1>.*</ChecksumSHA1>", b"", answer.body))
+        case "whole", (stored, _, _):
+            return _Answer(200, _object_headers(stored), content=(stored, 0, stored.size))
+        case "short", (stored, start, _):
+            ranged = {"Content-Range": f"bytes {start}-{start + fault.at - 1}/{stored.size}"}
+            return _Answer(206, answer.headers | ranged, content=(stored, start, start + fault.at))
+    return answer
 
 
 # ---- formats --------------------------------------------------------------------------------------------------------
