@@ -88,6 +88,10 @@ TASKS: Final[Mapping[str, TaskDefinition]] = {
         _command("record_stream"), {**_environment("record_stream"), "ALLOWED_NETWORKS": "127.0.0.0/8"}
     ),
     "detect-objects": TaskDefinition(_command("detect_objects"), _environment("detect_objects")),
+    # Any port: several seed at once, and share the address that on Fargate each has for itself.
+    "seed-torrent": TaskDefinition(
+        _command("seed_torrent"), {**_environment("seed_torrent"), "LISTEN_INTERFACES": "127.0.0.1:0"}
+    ),
 }
 
 

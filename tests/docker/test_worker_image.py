@@ -19,7 +19,7 @@ BAD_INPUT = 65
 pytestmark = pytest.mark.timeout(BUILD_SECONDS)
 
 
-@pytest.fixture(scope="module", params=["analyze_video", "detect_objects", "record_stream"])
+@pytest.fixture(scope="module", params=["analyze_video", "detect_objects", "record_stream", "seed_torrent"])
 def image(docker: str, request: pytest.FixtureRequest) -> str:
     """A worker's image; its packages are downloaded unless the engine still has that layer."""
     worker = str(request.param)

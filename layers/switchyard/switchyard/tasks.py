@@ -135,6 +135,8 @@ def _seeding(message: Mapping[str, Any], _: TaskWork) -> Mapping[str, Any]:
     key = _text(message, "torrentKey", _MAX_KEY_BYTES)
     if len(key.encode()) > _MAX_KEY_BYTES:
         raise InvalidMessage(f"torrentKey has more than {_MAX_KEY_BYTES} bytes")
+    if not key.endswith(".torrent") or not {"", ".", ".."}.isdisjoint(key.split("/")):
+        raise InvalidMessage("torrentKey is not a path of plain names that ends in .torrent")
     return {"torrentKey": key}
 
 
