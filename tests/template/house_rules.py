@@ -272,6 +272,23 @@ def buckets_are_private(template: Template) -> Iterator[str]:
             yield f"{name} keeps the parts of forgotten uploads"
 
 
+def buckets_tell_who_lets_them(template: Template) -> Iterator[str]:
+    """A queue that a bucket tells of its objects lets S3 in, before the bucket is made: S3 tries it at once."""
+    lets_in = {
+        _target(queue): name
+        for name, policy in template.of_type("AWS::SQS::QueuePolicy").items()
+        for queue in policy["Queues"]
+        for statement in policy["PolicyDocument"]["Statement"]
+        if statement.get("Principal") == {"Service": "s3.amazonaws.com"}
+    }
+    for name, bucket in template.of_type("AWS::S3::Bucket").items():
+        waits_for = _as_list(template.rendered["Resources"][name].get("DependsOn", []))
+        for written in bucket.get("NotificationConfiguration", {}).get("QueueConfigurations", []):
+            queue = _target(written.get("Fn::If", [None, written])[1]["Queue"])
+            if lets_in.get(queue) not in waits_for:
+                yield f"{name} tells {queue} before that lets it"
+
+
 def everything_has_its_alarm(template: Template) -> Iterator[str]:
     """Every dead-letter queue, every function's errors, every work queue's oldest message, every API, both gauges."""
     alarms = template.of_type("AWS::CloudWatch::Alarm")
@@ -320,6 +337,7 @@ RULES: Final[tuple[Rule, ...]] = (
     grants_have_a_comment,
     tables_are_safe,
     buckets_are_private,
+    buckets_tell_who_lets_them,
     everything_has_its_alarm,
     alarms_reach_somebody,
 )

@@ -236,6 +236,16 @@ BROKEN: list[tuple[Rule, Break, str]] = [
         _properties("MediaBucket", "LifecycleConfiguration"),
         "MediaBucket keeps the parts of forgotten uploads",
     ),
+    (
+        house_rules.buckets_tell_who_lets_them,
+        _edit("MediaBucket", "DependsOn", to="VideoQueuePolicy"),
+        "MediaBucket tells TorrentQueue before that lets it",
+    ),
+    (
+        house_rules.buckets_tell_who_lets_them,
+        _without("VideoQueuePolicy"),
+        "MediaBucket tells VideoQueue before that lets it",
+    ),
     (house_rules.everything_has_its_alarm, _without("TrackJobErrorsAlarm"), "Errors of TrackJobFunction has no alarm"),
     (
         house_rules.everything_has_its_alarm,
