@@ -9,9 +9,13 @@ DEV := $(VENVS)/dev/bin
 SAM := $(VENVS)/sam/bin/sam
 LOCAL := $(DEV)/python -m local
 export SAM_CLI_TELEMETRY := 0
-# Nothing here talks to AWS, so nothing here gets to know the user's account.
+# Nothing here talks to AWS, so nothing here gets to know the user's account. But `make redrive STACK=…`, alone, does: a
+# STACK of the environment is none, since it takes a decision to work on AWS.
+STACK_ON_AWS := $(if $(filter command,$(origin STACK)),$(STACK))
+ifneq ($(MAKECMDGOALS)$(if $(STACK_ON_AWS),+aws),redrive+aws)
 unexport $(filter AWS_%,$(.VARIABLES))
 export AWS_DEFAULT_REGION := us-east-1
+endif
 # The layer is built by a python3.13 that has pip, whatever the machine's own one is.
 SAM_PATH := $(CURDIR)/$(VENVS)/uv/bin:$(PATH)
 
@@ -45,8 +49,14 @@ logs: setup ## The functions' logs; ARGS="-f", "compute", "emulator", "job ID"
 down: setup ## End it all
 	@$(LOCAL) down
 
+# ---- operation -------------------------------------------------------------------------------------------------------
+.PHONY: redrive
+redrive: setup ## Move dead letters back to their queue: make redrive QUEUE=video [APPLY=1] [STACK=switchyard-dev PROFILE=me]
+	@PYTHONPATH=layers/switchyard $(DEV)/python -m tools.redrive "$(QUEUE)" $(if $(filter 1 yes true,$(APPLY)),--apply) \
+	    $(if $(STACK_ON_AWS),--stack "$(STACK_ON_AWS)" $(if $(PROFILE),--profile "$(PROFILE)")) $(ARGS)
+
 # ---- quality ---------------------------------------------------------------------------------------------------------
-.PHONY: test test-api check check-iam format
+.PHONY: test test-api check check-iam drill format
 # Those in Docker are not a run of their own: without an engine it would be one that ran no test.
 test: setup ## Every tier of the tests: fast ones side by side, then those on deployed local systems and in Docker
 	@status=0; \
@@ -66,8 +76,18 @@ check: setup ## Lint, format, types, templates, pins, and nothing of this machin
 	$(SAM) validate --lint --template template.yaml
 	$(DEV)/python .ci/hygiene.py
 
+# Not part of check: a minute, most of it to start what starts slowly.
+audit: setup ## Security: rules on templates and images, secrets in what is committed, advisories on what is pinned
+	LOG_LEVEL=ERROR $(VENVS)/checkov/bin/checkov --skip-download --quiet --compact --framework cloudformation dockerfile \
+	    --file template.yaml stacks/compute.yaml $(WORKERS:%=workers/%/Dockerfile)
+	$(VENVS)/audit/bin/python .ci/leaks.py
+	$(VENVS)/audit/bin/python .ci/advisories.py $(ARGS)
+
 check-iam: setup ## Show that functions need every permission they have: an hour (ARGS=--list, "--only sqs_to_batch")
 	@PYTHONPATH=layers/switchyard $(DEV)/python -m tests.iam $(ARGS)
+
+drill: setup ## Rehearse what the runbook says for bad days: make drill DRILL=lost-events; without, all of them
+	@PYTHONPATH=layers/switchyard $(DEV)/python -m tests.drills $(DRILL) $(ARGS)
 
 .PHONY: bench
 bench: setup ## What it costs, beside the floor and the usual way: make bench ARGS="cpu --rounds 9"
@@ -92,7 +112,7 @@ start-api: setup ## Serve the HTTP API in Docker: make start-api ARGS="--port 30
 
 # ---- environments: one a requirements file, so that no tool's pins or imports leak into another's -------------------
 .PHONY: setup lock clean
-setup: $(VENVS)/dev/.ready $(VENVS)/sam/.ready $(VENVS)/emulator/.ready $(VENVS)/runtime/.ready $(foreach worker,$(WORKERS),$(VENVS)/$(worker)/.ready) ## Set up every environment (all targets do)
+setup: $(VENVS)/dev/.ready $(VENVS)/sam/.ready $(VENVS)/emulator/.ready $(VENVS)/runtime/.ready $(VENVS)/checkov/.ready $(VENVS)/audit/.ready $(foreach worker,$(WORKERS),$(VENVS)/$(worker)/.ready) ## Set up every environment (all targets do)
 
 $(UV): requirements/uv.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.13 is needed, and there is no $(PYTHON); name it: make PYTHON=/path/to/python3.13" >&2; exit 1; }

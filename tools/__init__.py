@@ -1,0 +1,1 @@
+"""What operators run from a clone of this repository, on a stack in AWS or on the local system."""

@@ -1,0 +1,188 @@
+"""Dead letters as an operator wants to see them: which job each is about, and nothing secret. Pure.
+
+Bodies hold URLs whose query may be a password, and metadata that is nobody's business, so that only what is named here
+is ever shown.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
+
+from switchyard.errors import InvalidMessage
+from switchyard.messages import Envelope, Notice, decode, notices, out_of_failure, out_of_sns
+
+type Queue = Literal["video", "ecs-jobs", "torrents", "track"]
+
+NO_TYPE: Final = "none"
+"""What a letter is called that SQS or Lambda moved by themselves, so that nobody wrote down why."""
+_KINDS: Final = {"url": "stream-recording", "imageUrls": "image-processing", "torrentKey": "torrent-seeding"}
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message of a dead-letter queue, in our hands. `attributes` are those that hold text."""
+
+    id: str
+    receipt: str
+    body: str
+    sent_at: datetime
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def error_type(self) -> str:
+        """Why it is here: Switchyard's word, else EventBridge's."""
+        return self.attributes.get("ErrorType") or self.attributes.get("ERROR_CODE") or NO_TYPE
+
+    @property
+    def error_message(self) -> str:
+        """The same as a sentence; empty where nobody left one."""
+        return self.attributes.get("ErrorMessage") or self.attributes.get("ERROR_MESSAGE") or ""
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a letter asks for.
+
+    Attributes:
+        kind: Of work or of news.
+        job: The id that it names; empty where that follows from the object, or from the message's own id.
+        subject: The object's key, or what else says in short what it is about.
+        names_version: Whether the letter says which state of its object, or which piece of work, it is about. Sent
+            again, one that doesn't is another wish, since a message's own id does not survive.
+        refused: Why it can't be moved back; empty where it can.
+    """
+
+    kind: str
+    job: str = ""
+    subject: str = ""
+    names_version: bool = True
+    refused: str = ""
+
+
+def about(queue: Queue, letter: Letter) -> About:
+    """What a letter of that queue's dead-letter queue asks for, as far as it can be told."""
+    try:
+        message = decode(letter.body)
+    except InvalidMessage:
+        return About("unreadable")
+    inner, _ = out_of_failure(message, Envelope(letter.id, letter.sent_at))
+    of_invocation = inner is not message
+    if of_invocation and queue in {"video", "track"}:
+        return About(
+            "Lambda's record", refused="a record of a failed invocation, which this queue's function does not read"
+        )
+    match queue:
+        case "track":
+            return _news(message)
+        case "ecs-jobs":
+            return _task(inner, of_invocation=of_invocation)
+        case "torrents":
+            return _torrent(inner)
+        case "video":
+            return _video(message, letter)
+
+
+def plain(text: str, limit: int) -> str:
+    """Text of strangers as a terminal may be given it: printable, of at most `limit` characters."""
+    printable = "".join(character if character.isprintable() else "?" for character in text)
+    return printable if len(printable) <= limit else f"{printable[: limit - 1]}…"
+
+
+def _video(message: Mapping[str, Any], letter: Letter) -> About:
+    message, told = _told(message)
+    if told is not None:
+        return _uploads("video-analysis", told)
+    source, video = _mapping(message, "s3") or message, _mapping(message, "video")
+    job = _first(message.get("job_id"), video.get("id"), message.get("video_id"), letter.attributes.get("video_id"))
+    key = _first(source.get("key"), message.get("video_s3_key"))
+    return About("video-analysis", job, key, names_version=bool(source.get("versionId") or source.get("version")))
+
+
+def _task(message: Mapping[str, Any], *, of_invocation: bool) -> About:
+    kinds = [kind for name, kind in _KINDS.items() if message.get(name) is not None]
+    job = _first(message.get("jobId"))
+    named = of_invocation or bool(job and message.get("version"))
+    return About(_first(message.get("kind"), *kinds), job, _subject(message), names_version=named)
+
+
+def _subject(message: Mapping[str, Any]) -> str:
+    match message:
+        case {"url": str(url)}:
+            return _place(url)
+        case {"imageUrls": list(images)}:
+            return f"{len(images)} image{'s' * (len(images) != 1)}"
+        case {"torrentKey": str(key)}:
+            return key
+    return ""
+
+
+def _place(url: str) -> str:
+    """Where a URL leads, without what may be a password."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return f"{parts.hostname}{parts.path}"
+
+
+def _torrent(message: Mapping[str, Any]) -> About:
+    # A torrent's job is named by its object: whoever asks, and however often, means the same.
+    message, told = _told(message)
+    if told is not None:
+        return About("torrent", subject=_uploads("torrent", told).subject)
+    match message:
+        case {"segment": dict(segment)}:
+            return About("a segment of a torrent", _first(segment.get("jobId")), _first(segment.get("key")))
+    return About("torrent", subject=_first(message.get("key")))
+
+
+def _news(event: Mapping[str, Any]) -> About:
+    match event:
+        case {"detail-type": str(kind), "detail": dict(detail)}:
+            environment = {pair.get("name"): pair.get("value") for pair in _environment(detail)}
+            status = _first(detail.get("status"), detail.get("lastStatus"))
+            return About(kind, _first(environment.get("JOB_ID")), status)
+    return About("unreadable")
+
+
+def _environment(detail: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The variables that a job of Batch, or a task of ECS, was given."""
+    for given in (_mapping(detail, "container"), *_list(_mapping(detail, "overrides").get("containerOverrides"))):
+        yield from _list(given.get("environment"))
+
+
+def _mapping(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = parent.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Mapping[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _told(message: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[Notice] | None]:
+    """A message without the envelope of SNS, and what S3 tells in it; None where S3 didn't send it."""
+    try:
+        message = out_of_sns(message)
+        return message, notices(message, "")
+    except InvalidMessage:
+        return message, None
+
+
+def _uploads(kind: str, told: Iterable[Notice]) -> About:
+    keys, versioned = [], True
+    for notice in told:
+        try:
+            upload = notice.upload()
+        except InvalidMessage:
+            continue
+        keys.append(upload.key)
+        versioned &= bool(upload.version_id or (upload.etag and upload.sequencer))
+    return About(kind, subject=", ".join(keys), names_version=versioned)
+
+
+def _first(*values: object) -> str:
+    """The first of the values that says anything, as text."""
+    return next((str(value) for value in values if isinstance(value, str | int) and value != ""), "")
