@@ -56,7 +56,7 @@ redrive: setup ## Move dead letters back to their queue: make redrive QUEUE=vide
 	    $(if $(STACK_ON_AWS),--stack "$(STACK_ON_AWS)" $(if $(PROFILE),--profile "$(PROFILE)")) $(ARGS)
 
 # ---- quality ---------------------------------------------------------------------------------------------------------
-.PHONY: test test-api check check-iam drill format
+.PHONY: test test-api check audit check-iam drill format
 # Those in Docker are not a run of their own: without an engine it would be one that ran no test.
 test: setup ## Every tier of the tests: fast ones side by side, then those on deployed local systems and in Docker
 	@status=0; \
@@ -76,7 +76,7 @@ check: setup ## Lint, format, types, templates, pins, and nothing of this machin
 	$(SAM) validate --lint --template template.yaml
 	$(DEV)/python .ci/hygiene.py
 
-# Not part of check: a minute, most of it to start what starts slowly.
+# Not part of check, since it takes longer than all of that.
 audit: setup ## Security: rules on templates and images, secrets in what is committed, advisories on what is pinned
 	LOG_LEVEL=ERROR $(VENVS)/checkov/bin/checkov --skip-download --quiet --compact --framework cloudformation dockerfile \
 	    --file template.yaml stacks/compute.yaml $(WORKERS:%=workers/%/Dockerfile)
