@@ -147,6 +147,7 @@ def test_defaults_and_samples_fit_the_parameters_patterns() -> None:
         "TorrentPrefix": ["watch/"],
         "TorrentScratchPrefix": ["scratch/", "tmp/torrent-scratch/"],
         "Trackers": ["udp://a.example:1/announce", "https://a.example/x?k=1,wss://b.example;http://c.example/~d"],
+        "PeerNetwork": ["0.0.0.0/0", "203.0.113.0/24"],
         "WebSeedBaseUrls": ["https://cdn.example", "https://cdn.example/media/,http://127.0.0.1:8080/a"],
     }
     wrong = {
@@ -175,6 +176,7 @@ def test_defaults_and_samples_fit_the_parameters_patterns() -> None:
             "udp://a.example, udp://b.example",
             "udp://é/",
         ],
+        "PeerNetwork": ["10.0.0.0", "everywhere", "::/0"],
         "WebSeedBaseUrls": ["cdn.example", "https://cdn.example?a=1", "https://cdn.example/#a", "https://a.example,"],
     }
     for name, parameter in PARAMETERS.items():

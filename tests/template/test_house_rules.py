@@ -296,6 +296,7 @@ BROKEN_COMPUTE: list[tuple[Rule, Break, str]] = [
         _properties("WorkerSecurityGroup", "SecurityGroupIngress", to=[]),
         "WorkerSecurityGroup lets somebody in",
     ),
+    (house_rules.nobody_calls_in, _edit("PeersByTcp", "Condition"), "PeersByTcp lets somebody in"),
 ]
 EVERY_BREAK = [(TEMPLATE, *case) for case in BROKEN] + [(COMPUTE, *case) for case in BROKEN_COMPUTE]
 
