@@ -28,8 +28,8 @@ def start_emulator(
         compute_port: Where the stand-in for Batch and ECS listens; functions inherit the addresses.
         state: A folder for everything it keeps on disk.
         log: The file its output is appended to.
-        extra: More environment variables, which its functions inherit too: `HTTP_PROXY`, say, to put faults
-            on the wire.
+        extra: More environment variables, which its functions inherit too. With `HTTP_PROXY`, to put faults on the
+            wire, calls to the emulator go through that proxy; the stand-in makes faults of its own.
     """
     temporary = state / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
@@ -50,4 +50,6 @@ def start_emulator(
         "SWITCHYARD_RUNTIME": str(_RUNTIME),
         **(extra or {}),
     }
+    if "HTTP_PROXY" in env:
+        env |= dict.fromkeys(("NO_PROXY", "no_proxy"), f"127.0.0.1:{compute_port}")
     return start([_PYTHON, "-m", "ministack"], env=env, cwd=state, log=log)

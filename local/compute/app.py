@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from local.compute.authorize import Gatekeeper, SignedRequest
@@ -52,6 +53,21 @@ class Wire(H11Protocol):
         """Forget the connection."""
         self.open.pop(self.transport.get_extra_info("peername"), None)
         super().connection_lost(exc)
+
+
+class _Torn(JSONResponse):
+    """An answer whose second half never comes."""
+
+    def __init__(self, request: Request, content: Shape) -> None:
+        super().__init__(content, headers=_request_id())
+        self._request = request
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as ASGI has it
+        """Promise the whole of it, send half, and hang up."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body[: len(self.body) // 2], "more_body": True})
+        _hang_up(self._request)
+        await asyncio.sleep(0)
 
 
 @dataclass(frozen=True)
@@ -121,6 +137,8 @@ class Api:
                 raise ClientError("refused, as a test asked for")
             case "capacity":
                 return JSONResponse(self.ecs.no_room(members, fault.reason), headers=_request_id())
+        if fault.mode == "cut_after_effect":
+            return _Torn(request, service.call(operation, members))
         if fault.mode.endswith("after_effect"):
             service.call(operation, members)
         if fault.mode.startswith("timeout"):
@@ -254,6 +272,12 @@ def _cut(request: Request) -> None:
         reset = struct.pack("ii", 1, 0)
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
         transport.abort()
+
+
+def _hang_up(request: Request) -> None:
+    """End the connection in good order, wherever its answer is."""
+    if transport := Wire.open.get(cast("tuple[str, int]", request.scope["client"])):
+        transport.close()
 
 
 def _request_id() -> dict[str, str]:

@@ -3,9 +3,11 @@
 `POST /_compute/faults` takes a JSON list of objects:
 
     operation       "SubmitJob", "RunTask", …, or "events" for the state change events
-    mode            for an operation: throttle, error500, refuse, reset, reset_after_effect, timeout_before_effect,
-                    timeout_after_effect; RunTask also: capacity; for events: drop, duplicate, delay, reverse
+    mode            for an operation: throttle, error500, refuse, reset, reset_after_effect, cut_after_effect,
+                    timeout_before_effect, timeout_after_effect; RunTask also: capacity; for events: drop, duplicate,
+                    delay, reverse
     times           how many requests or events it hits; left out: all, until cleared
+    probability     how likely it is to hit one that it fits; left out: certain
     delaySeconds    timeout_*: how long the connection stays silent before it is cut (left out: until the caller gives
                     up); delay: how late the event comes
     status          only events of this job or task status
@@ -13,6 +15,7 @@
     reason          capacity: the failure's reason (left out: RESOURCE:CPU)
 """
 
+import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -21,7 +24,7 @@ from local.compute.errors import ClientError
 
 EVENTS = "events"
 REQUEST_MODES = (
-    *("throttle", "error500", "refuse", "reset", "reset_after_effect"),
+    *("throttle", "error500", "refuse", "reset", "reset_after_effect", "cut_after_effect"),
     *("timeout_before_effect", "timeout_after_effect"),
 )
 _MODES = {EVENTS: ("drop", "duplicate", "delay", "reverse"), "RunTask": (*REQUEST_MODES, "capacity")}
@@ -36,6 +39,7 @@ class Fault:
     operation: str
     mode: str
     times: int | None = None
+    probability: float = 1.0
     delaySeconds: float | None = None  # noqa: N815 - the API's spelling
     status: str | None = None
     jobName: str | None = None  # noqa: N815
@@ -55,6 +59,7 @@ class Fault:
             and (self.times is None or self.fired < self.times)
             and self.status in {None, status}
             and (self.jobName is None or any(_same(self.jobName, name) for name in names))
+            and random.random() < self.probability  # noqa: S311 - dice, not a secret
         )
 
 
