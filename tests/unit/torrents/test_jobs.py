@@ -1,0 +1,295 @@
+"""The row of a torrent's job: who may begin it, whose writes count, how it ends."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from switchyard.errors import Contended
+from switchyard.jobs import JobError, Status
+from switchyard.torrents.jobs import (
+    GIVEN_UP,
+    MAX_BEGINS,
+    SILENCE,
+    Run,
+    Stopped,
+    TorrentJob,
+    TorrentJobs,
+    Verdict,
+    judge,
+)
+from switchyard.torrents.layout import ObjectVersion
+from switchyard.torrents.work import request
+from tests.conftest import Aws
+from tests.world import Time
+
+NOW = datetime(2026, 11, 22, 13, tzinfo=UTC)
+THING = ObjectVersion("media", "recordings/a.bin", 100, "etag-1", None, NOW)
+ERROR = JobError("OBJECT_CHANGED", "it was replaced")
+
+# ---- what a message means -------------------------------------------------------------------------------------------
+
+FOUND = TorrentJob(
+    id="torrent-1",
+    status=Status.RUNNING,
+    fence=1,
+    attempts=1,
+    begun_by="m1",
+    modified=NOW,
+    alive_at=NOW,
+    cancel_requested=False,
+    chunks=frozenset(),
+    user_id=None,
+    request=None,
+    error=None,
+    result={},
+)
+PENDING = replace(FOUND, status=Status.PENDING, fence=0, begun_by=None, modified=None)
+COMPLETED, FAILED, CANCELLED = (
+    replace(FOUND, status=status) for status in (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
+)
+SILENT = replace(FOUND, alive_at=NOW - SILENCE)
+LATER, EARLIER = NOW + timedelta(seconds=1), NOW - timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("found", "message", "again", "verdict"),
+    [
+        (PENDING, "m2", False, Verdict.BEGIN),
+        (FOUND, "m2", False, Verdict.LEAVE),
+        (FOUND, "m2", True, Verdict.LEAVE),
+        (FOUND, "m1", False, Verdict.TAKE_OVER),
+        (SILENT, "m2", False, Verdict.TAKE_OVER),
+        (replace(FOUND, cancel_requested=True), "m2", False, Verdict.LEAVE),
+        (replace(SILENT, cancel_requested=True), "m2", False, Verdict.CANCEL),
+        (replace(FOUND, cancel_requested=True), "m1", False, Verdict.CANCEL),
+        (replace(SILENT, attempts=MAX_BEGINS), "m2", False, Verdict.GIVE_UP),
+        (COMPLETED, "m2", False, Verdict.LEAVE),
+        (COMPLETED, "m2", True, Verdict.BEGIN),
+        (COMPLETED, "m1", True, Verdict.LEAVE),
+        (CANCELLED, "m2", False, Verdict.LEAVE),
+        (CANCELLED, "m2", True, Verdict.BEGIN),
+        (FAILED, "m1", False, Verdict.LEAVE),
+        (FAILED, "m2", False, Verdict.BEGIN),
+    ],
+)
+def test_what_a_message_means_for_a_job(found: TorrentJob, message: str, again: bool, verdict: Verdict) -> None:  # noqa: FBT001
+    assert judge(found, message, NOW, again=again, now=NOW) is verdict
+
+
+@pytest.mark.parametrize("found", [FOUND, COMPLETED, FAILED, CANCELLED])
+def test_the_same_bytes_uploaded_once_more_are_new_work(found: TorrentJob) -> None:
+    assert judge(found, "m2", LATER, again=False, now=NOW) is Verdict.BEGIN
+
+
+@pytest.mark.parametrize("found", [SILENT, COMPLETED, FAILED, CANCELLED])
+def test_who_looked_at_an_upload_before_that_is_late(found: TorrentJob) -> None:
+    assert judge(found, "m2", EARLIER, again=True, now=NOW) is Verdict.LEAVE
+
+
+# ---- the row --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def jobs(aws: Aws, time: Time) -> TorrentJobs:
+    return TorrentJobs(aws.dynamodb, aws.jobs_table, keep_ended_jobs=timedelta(days=30))
+
+
+def begin(jobs: TorrentJobs, message: str = "m1", *, again: bool = False, thing: ObjectVersion = THING) -> Run:
+    """Begins the job, which has to be possible."""
+    begun = jobs.begin(request(thing, message_id=message, sent_at=NOW), thing, again=again)
+    assert isinstance(begun, Run)
+    return begun
+
+
+def found(jobs: TorrentJobs) -> TorrentJob:
+    job = jobs.get(request(THING, message_id="", sent_at=NOW).job_id)
+    assert job is not None
+    return job
+
+
+def test_a_job_is_begun_once(jobs: TorrentJobs) -> None:
+    begin(jobs)
+    second = jobs.begin(request(THING, message_id="m2", sent_at=NOW), THING, again=False)
+    assert isinstance(second, TorrentJob)
+    assert (second.status, second.fence, second.begun_by) == (Status.RUNNING, 1, "m1")
+
+
+def test_who_takes_over_has_the_last_word(jobs: TorrentJobs) -> None:
+    first, second = begin(jobs), begin(jobs)
+    assert second.fence == first.fence + 1
+    for write in (jobs.beat, lambda run: jobs.add_chunk(run, "v1-1/0+1"), lambda run: jobs.complete(run, {})):
+        with pytest.raises(Stopped):
+            write(first)
+    assert not jobs.fail(first, ERROR)
+    assert found(jobs).status is Status.RUNNING
+
+
+def test_whose_job_it_is_stays_with_it(jobs: TorrentJobs) -> None:
+    jobs.begin(request(THING, message_id="m1", sent_at=NOW, user_id="user-42"), THING, again=False)
+    assert begin(jobs).user_id == "user-42"
+    assert jobs.owner(found(jobs).id) == "user-42"
+
+
+def test_nobody_owns_what_is_not_there(jobs: TorrentJobs) -> None:
+    assert jobs.owner("nothing") is None
+
+
+def test_a_job_that_is_begun_anew_has_nothing_left_of_its_end(jobs: TorrentJobs, aws: Aws) -> None:
+    jobs.complete(begin(jobs), {"infohash": "abc"})
+    begin(jobs, "m2", again=True)
+    item = aws.dynamodb.get_item(TableName=aws.jobs_table, Key={"jobId": {"S": found(jobs).id}})["Item"]
+    assert {"result", "error", "endedAt", "ttl", "progress"} & set(item) == set()
+
+
+def test_a_job_that_is_begun_too_often_is_given_up(jobs: TorrentJobs, time: Time) -> None:
+    for _ in range(MAX_BEGINS):
+        begin(jobs)
+    left = jobs.begin(request(THING, message_id="m1", sent_at=NOW), THING, again=False)
+    assert isinstance(left, TorrentJob)
+    assert left.error is not None
+    assert (left.status, left.error.code) == (Status.FAILED, GIVEN_UP)
+
+
+def test_as_long_as_something_gets_done_nothing_is_given_up(jobs: TorrentJobs) -> None:
+    for number in range(MAX_BEGINS + 1):
+        jobs.add_chunk(begin(jobs), f"v1-1/{number}+1")
+    assert len(found(jobs).chunks) == MAX_BEGINS + 1
+
+
+def test_a_job_that_never_stands_still_is_contended(jobs: TorrentJobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "_begin", lambda *_, **__: None)
+    with pytest.raises(Contended):
+        begin(jobs)
+
+
+def test_noting_a_chunk_twice_changes_nothing(jobs: TorrentJobs) -> None:
+    run = begin(jobs)
+    assert jobs.add_chunk(run, "v1-1/0+1") == jobs.add_chunk(run, "v1-1/0+1") == {"v1-1/0+1"}
+
+
+def test_a_lost_chunk_is_struck_off(jobs: TorrentJobs) -> None:
+    run = begin(jobs)
+    jobs.add_chunk(run, "v1-1/0+1")
+    jobs.add_chunk(run, "v1-1/1+1")
+    jobs.lose_chunks(run, ["v1-1/0+1"])
+    assert found(jobs).chunks == {"v1-1/1+1"}
+
+
+def test_what_was_hashed_outlives_a_failure(jobs: TorrentJobs) -> None:
+    run = begin(jobs)
+    jobs.add_chunk(run, "v1-1/0+1")
+    jobs.fail(run, ERROR)
+    assert begin(jobs, "m2").chunks == {"v1-1/0+1"}
+
+
+def test_a_completed_job_keeps_its_result_and_no_chunks(jobs: TorrentJobs) -> None:
+    run = begin(jobs)
+    jobs.add_chunk(run, "v1-1/0+1")
+    assert jobs.complete(run, {"infohash": "abc", "size": 7})
+    job = found(jobs)
+    assert (job.status, job.result["infohash"], job.chunks) == (Status.COMPLETED, "abc", frozenset())
+
+
+def test_the_second_to_complete_a_job_is_not_the_first(jobs: TorrentJobs) -> None:
+    run = begin(jobs)
+    assert [jobs.complete(run, {}), jobs.complete(run, {})] == [True, False]
+
+
+def test_progress_never_goes_back(jobs: TorrentJobs, aws: Aws) -> None:
+    run = begin(jobs)
+    for percent in (30, 20):
+        jobs.advance(run, percent)
+    item = aws.dynamodb.get_item(TableName=aws.jobs_table, Key={"jobId": {"S": run.job_id}})["Item"]
+    assert item["progress"]["M"]["percent"] == {"N": "30"}
+
+
+# ---- given up, and sent again ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def given_up(jobs: TorrentJobs) -> Run:
+    run = begin(jobs)
+    assert jobs.fail(run, JobError(GIVEN_UP, "too often"))
+    return run
+
+
+def test_other_segments_of_a_job_that_was_given_up_go_on(jobs: TorrentJobs, given_up: Run) -> None:
+    jobs.beat(given_up)
+    assert jobs.add_chunk(given_up, "v1-1/0+1") == {"v1-1/0+1"}
+    assert found(jobs).status is Status.FAILED
+
+
+def test_a_segment_that_comes_again_has_the_job_under_way_again(jobs: TorrentJobs, given_up: Run) -> None:
+    jobs.join(given_up.job_id, given_up.fence)
+    assert (found(jobs).status, found(jobs).error) == (Status.RUNNING, None)
+
+
+@pytest.mark.parametrize("code", ["OBJECT_CHANGED", "EMPTY_OBJECT"])
+def test_a_segment_of_a_job_that_failed_otherwise_is_void(jobs: TorrentJobs, code: str) -> None:
+    run = begin(jobs)
+    jobs.fail(run, JobError(code, "because"))
+    with pytest.raises(Stopped):
+        jobs.join(run.job_id, run.fence)
+
+
+def test_a_segment_of_a_job_that_is_gone_is_void(jobs: TorrentJobs) -> None:
+    with pytest.raises(Stopped):
+        jobs.join("torrent-1", 1)
+
+
+# ---- void, cancelled ------------------------------------------------------------------------------------------------
+
+
+def test_a_job_whose_object_was_replaced_is_void(jobs: TorrentJobs) -> None:
+    assert jobs.void(begin(jobs).job_id, ERROR)
+    assert found(jobs).error == ERROR
+
+
+def test_no_job_is_made_only_to_be_void(jobs: TorrentJobs) -> None:
+    assert not jobs.void("torrent-1", ERROR)
+    assert jobs.get("torrent-1") is None
+
+
+def test_what_has_ended_is_not_void(jobs: TorrentJobs) -> None:
+    run = begin(jobs)
+    jobs.complete(run, {})
+    assert not jobs.void(run.job_id, ERROR)
+
+
+def ask_to_cancel(jobs: TorrentJobs, aws: Aws) -> None:
+    aws.dynamodb.update_item(
+        TableName=aws.jobs_table,
+        Key={"jobId": {"S": found(jobs).id}},
+        UpdateExpression="SET cancelRequestedAt = :now",
+        ExpressionAttributeValues={":now": {"S": "2026-11-22T13:00:00.000Z"}},
+    )
+
+
+def test_the_next_beat_after_a_cancel_ends_the_job(jobs: TorrentJobs, aws: Aws) -> None:
+    run = begin(jobs)
+    ask_to_cancel(jobs, aws)
+    with pytest.raises(Stopped):
+        jobs.beat(run)
+    assert found(jobs).status is Status.CANCELLED
+
+
+def test_a_failure_after_a_cancel_is_the_cancel(jobs: TorrentJobs, aws: Aws) -> None:
+    run = begin(jobs)
+    ask_to_cancel(jobs, aws)
+    assert not jobs.fail(run, ERROR)
+    assert found(jobs).status is Status.CANCELLED
+
+
+def test_a_torrent_that_was_quicker_than_the_cancel_is_made(jobs: TorrentJobs, aws: Aws) -> None:
+    run = begin(jobs)
+    ask_to_cancel(jobs, aws)
+    assert jobs.complete(run, {})
+
+
+def test_a_cancel_that_nobody_noticed_is_noticed_by_whoever_comes(jobs: TorrentJobs, aws: Aws) -> None:
+    begin(jobs)
+    ask_to_cancel(jobs, aws)
+    left = jobs.begin(request(THING, message_id="m1", sent_at=NOW), THING, again=False)
+    assert isinstance(left, TorrentJob)
+    assert left.status is Status.CANCELLED

@@ -1,0 +1,251 @@
+"""The function that makes torrents with everything around it, and the hands to move it: uploads, messages, deaths.
+
+Table and bucket are moto's, the queues in memory; the function is the real one, but for its clients.
+"""
+
+import base64
+import hashlib
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+from boto3.dynamodb.types import TypeDeserializer
+from botocore.exceptions import ClientError
+
+from switchyard.cancel import Canceller
+from switchyard.jobs import Job
+from switchyard.queues import DeadLetterQueue
+from switchyard.store import Store
+from switchyard.torrents.bencode import decode
+from switchyard.torrents.creator import Creator, Outbox, Recipe, TimeLeft
+from switchyard.torrents.intake import Intake
+from switchyard.torrents.jobs import TorrentJobs
+from switchyard.torrents.layout import Format
+from switchyard.torrents.metainfo import Sharing
+from switchyard.torrents.work import TorrentWork, job_id, message
+from tests.conftest import Aws
+from tests.fakes.crashing import Countdown, Crashing, Killed
+from tests.fakes.queues import FakeSqs, Queued
+from tests.world import Time
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+MIB = 2**20
+BUCKET = "media"
+KEY = "recordings/job-7/my file+ü #1 100%.bin"
+QUEUE, DEAD, SEEDING = "torrents", "dead-letters", "ecs-jobs"
+WORK = TorrentWork(BUCKET, "recordings/", "torrents/", "torrent-scratch/")
+MAX_RECEIVES = 5
+KEEP = timedelta(days=30)
+
+ONE_PIECE_EACH = 0
+"""Megabytes a second of a machine so slow that a segment is one piece."""
+
+
+def content(size: int, seed: int = 0) -> bytes:
+    """Bytes that look like nothing else."""
+    return random.Random(f"{size} {seed}").randbytes(size)  # noqa: S311 - not a secret
+
+
+def torrent_key(key: str = KEY) -> str:
+    return WORK.torrent_key(key)
+
+
+def upload_event(key: str, *, etag: str, version_id: str | None = None) -> str:
+    """What S3 sends when an object was put; keys here are spelled for themselves."""
+    thing = {"key": key.replace("%", "%25").replace("+", "%2B"), "eTag": etag, "sequencer": "0A"}
+    record = {
+        "eventSource": "aws:s3",
+        "eventName": "ObjectCreated:Put",
+        "eventTime": "2026-11-22T18:36:53.123Z",
+        "s3": {"bucket": {"name": BUCKET}, "object": thing | ({"versionId": version_id} if version_id else {})},
+    }
+    return json.dumps({"Records": [record]})
+
+
+@dataclass
+class Invocation:
+    """How long an invocation has, by Lambda's word; each look at the clock costs it `cost` milliseconds."""
+
+    milliseconds: int = 900_000
+    cost: int = 0
+
+    def remaining(self) -> int:
+        self.milliseconds -= self.cost
+        return self.milliseconds
+
+
+@dataclass
+class TorrentWorld:
+    """Table, bucket, queues, and a function whose every invocation may be killed."""
+
+    aws: Aws
+    s3: "S3Client"
+    time: Time
+    sqs: FakeSqs = field(default_factory=FakeSqs)
+    recipe: Recipe = field(
+        default_factory=lambda: Recipe(
+            form=Format.V1,
+            sharing=Sharing(),
+            max_piece_length=2**26,
+            by_copy=False,
+            connections=1,
+            megabytes_per_second=75,
+        )
+    )
+    seeding_queue: str = ""
+
+    def set(self, **changes: Any) -> None:  # noqa: ANN401 - a recipe's fields
+        """Deploys other settings."""
+        self.recipe = replace(self.recipe, **changes)
+
+    # ---- the function -----------------------------------------------------------------------------------------------
+
+    def intake(self, invocation: Invocation | None = None, wrap: Callable[[object], object] = lambda it: it) -> Intake:
+        """One invocation, with something around all it calls."""
+        sqs, s3, dynamodb = (cast("Any", wrap(client)) for client in (self.sqs, self.s3, self.aws.dynamodb))
+        creator = Creator(
+            TorrentJobs(dynamodb, self.aws.jobs_table, keep_ended_jobs=KEEP),
+            WORK,
+            s3,
+            Outbox(sqs, QUEUE, self.seeding_queue),
+            self.recipe,
+        )
+        time = TimeLeft((invocation or Invocation()).remaining)
+        return Intake(creator, sqs, QUEUE, MAX_RECEIVES, DeadLetterQueue(sqs, DEAD), time)
+
+    def invoke(self, event: object, request_id: str = "request-1", **options: Any) -> dict[str, Any]:  # noqa: ANN401
+        """Invokes the function directly."""
+        return self.intake(**options).invoked(event, request_id)
+
+    def deliver(self, invocation: Invocation | None = None, kill: Countdown | None = None) -> bool:
+        """Gives the oldest message to an invocation, which may be killed. False where there is none."""
+        if not self.messages:
+            return False
+        queued = self.messages.popleft()
+        queued.receives += 1
+        try:
+            intake = self.intake(invocation, lambda client: Crashing(client, kill) if kill else client)
+            failed = intake.consume(lambda_event(queued), context=None)["batchItemFailures"]
+        except Killed:
+            failed = [queued]
+        if failed and queued.receives >= MAX_RECEIVES:
+            self.sqs.queues[DEAD].append(queued)
+        elif failed:
+            self.messages.append(queued)
+        return True
+
+    def deliver_all(self, most: int = 200) -> None:
+        """Gives every message to an invocation, until there are none."""
+        for _ in range(most):
+            if not self.deliver():
+                return
+        raise AssertionError("there is no end of messages")
+
+    def send(self, body: str) -> None:
+        self.sqs.send_message(QueueUrl=QUEUE, MessageBody=body)
+
+    def redrive(self) -> None:
+        """Sends what is in the dead-letter queue again: by new ids, as SQS does."""
+        dead = self.sqs.queues[DEAD]
+        while dead:
+            self.send(dead.popleft().body)
+
+    def cancel(self, name: str) -> None:
+        """Cancels a job as the API does."""
+        store = Store(self.aws.dynamodb, self.aws.jobs_table, self.aws.lanes_table, keep_ended_jobs=KEEP)
+        job = store.get(name)
+        assert isinstance(job, Job)
+        Canceller(store, {}).cancel(job)
+
+    # ---- what it works on -------------------------------------------------------------------------------------------
+
+    def upload(self, data: bytes, key: str = KEY, *, tell: bool = True) -> str:
+        """Puts an object a minute later than the last, and has S3 tell of it; gives the version that it is."""
+        self.time.advance(timedelta(minutes=1))
+        answer = self.s3.put_object(Bucket=BUCKET, Key=key, Body=data)
+        etag, version_id = answer["ETag"].strip('"'), answer.get("VersionId")
+        if tell:
+            self.send(upload_event(key, etag=etag, version_id=version_id))
+        return version_id or etag
+
+    def ask(self, key: str = KEY, version: str | None = None, *, again: bool = False) -> None:
+        self.send(message(BUCKET, key, version, again=again))
+
+    # ---- what came of it --------------------------------------------------------------------------------------------
+
+    @property
+    def messages(self) -> Any:  # noqa: ANN401 - a deque of Queued
+        return self.sqs.queues[QUEUE]
+
+    @property
+    def dead_letters(self) -> list[str]:
+        """Why messages are in the dead-letter queue; empty text where SQS itself put them there."""
+        return [queued.attributes.get("ErrorType", "") for queued in self.sqs.queues[DEAD]]
+
+    def row(self, name: str) -> dict[str, Any]:
+        """What JobsTable holds of a job; nothing where there is none."""
+        found = self.aws.dynamodb.get_item(TableName=self.aws.jobs_table, Key={"jobId": {"S": name}}).get("Item", {})
+        return {field: TypeDeserializer().deserialize(value) for field, value in found.items()}
+
+    def job(self, version: str, key: str = KEY) -> dict[str, Any]:
+        return self.row(self.name(version, key))
+
+    @staticmethod
+    def name(version: str, key: str = KEY) -> str:
+        """The id of a job."""
+        return job_id(BUCKET, key, version)
+
+    def outcome(self, version: str, key: str = KEY) -> tuple[str | None, str | None]:
+        """Status and error code of a job."""
+        row = self.job(version, key)
+        return row.get("status"), row.get("error", {}).get("code")
+
+    def torrent(self, key: str = KEY) -> dict[bytes, Any] | None:
+        """The torrent of an object, decoded, or None where there is none."""
+        try:
+            body = self.s3.get_object(Bucket=BUCKET, Key=torrent_key(key))["Body"].read()
+        except ClientError:
+            return None
+        return cast("dict[bytes, Any]", decode(body))
+
+    def is_torrent_of(self, data: bytes, key: str = KEY) -> bool:
+        """Whether the torrent is there and is that of these bytes."""
+        found = self.torrent(key)
+        if found is None:
+            return False
+        info = found[b"info"]
+        length = info[b"piece length"]
+        pieces = (data[at : at + length] for at in range(0, len(data), length))
+        digests = b"".join(hashlib.sha1(piece, usedforsecurity=False).digest() for piece in pieces)
+        return bool(info[b"pieces"] == digests and info[b"length"] == len(data))
+
+
+def lambda_event(queued: Queued) -> dict[str, Any]:
+    """A message as Lambda gives it to a function."""
+    record = {
+        "messageId": queued.id,
+        "receiptHandle": base64.b64encode(queued.id.encode()).decode(),
+        "body": queued.body,
+        "attributes": {
+            "ApproximateReceiveCount": str(queued.receives),
+            "SentTimestamp": "1795458000000",
+            "SenderId": "AIDAEXAMPLE",
+            "ApproximateFirstReceiveTimestamp": "1795458000000",
+        },
+        "messageAttributes": {},
+        "md5OfBody": hashlib.md5(queued.body.encode(), usedforsecurity=False).hexdigest(),
+        "eventSource": "aws:sqs",
+        "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:torrents",
+        "awsRegion": "us-east-1",
+    }
+    return {"Records": [record]}
+
+
+def modified_by(time: Time) -> Callable[[], datetime]:
+    """What moto takes for the present when an object is put."""
+    return lambda: time.now.replace(tzinfo=None)
