@@ -288,11 +288,12 @@ class LocalStack:
         self._state.parameters = changed
         self._record()
 
-    def restart_compute(self, *, crash: bool = True) -> None:
+    def restart_compute(self, *, crash: bool = True, room: int = workers.ROOM) -> None:
         """End the stand-in for Batch and ECS and start it again on its port, with its jobs.
 
         Args:
             crash: End it the hard way, so that it can't put anything in order first.
+            room: How many jobs and tasks run at once from now on; with 0 it is as if there were no machine.
         """
         server = self._state.compute
         if server is None:
@@ -301,7 +302,7 @@ class LocalStack:
             server.process.kill()
         else:
             server.process.stop()
-        self._start_compute(server.port)
+        self._start_compute(server.port, room)
 
     def _parameters(self) -> dict[str, str]:
         return {
@@ -345,7 +346,7 @@ class LocalStack:
             self._stop()
         raise NotRunningError(f"the emulator or the stand-in won't start; see {self.logs}")
 
-    def _start_compute(self, port: int) -> bool:
+    def _start_compute(self, port: int, room: int = workers.ROOM) -> bool:
         with uninterrupted():
             process = workers.start_compute(
                 port=port,
@@ -354,6 +355,7 @@ class LocalStack:
                 log=self.logs / "compute.log",
                 definitions=self._definitions,
                 tasks=self._tasks,
+                room=room,
             )
             self._state.compute = Server(process.pid, process.started, port)
             self._record()

@@ -19,6 +19,8 @@ from local.processes import Process, start
 HEALTH: Final = "/_compute/health"
 QUEUE: Final = "switchyard-local"
 CLUSTER: Final = "switchyard-local"
+ROOM: Final = 64
+"""Jobs at once, of queue and cluster each. More than any lane's limit here: it is Switchyard that holds work back."""
 TASK_ROLE: Final = f"arn:aws:iam::{ACCOUNT}:role/switchyard-local-task"
 """Whoever runs a task has to be allowed to hand it this role; workers here use the emulator's root all the same."""
 
@@ -103,6 +105,7 @@ def start_compute(
     log: Path,
     definitions: Mapping[str, JobDefinition],
     tasks: Mapping[str, TaskDefinition] = TASKS,
+    room: int = ROOM,
 ) -> Process:
     """Start the stand-in; it answers `HEALTH` soon after, and takes up what it finds in `state`.
 
@@ -113,10 +116,11 @@ def start_compute(
         log: The file its output is appended to.
         definitions: The jobs it can run, by name.
         tasks: The tasks it can run, by family.
+        room: How many jobs run at once, and how many tasks.
     """
     state.mkdir(parents=True, exist_ok=True)
     config = state / "config.json"
-    config.write_text(json.dumps(_config(emulator, definitions, tasks), indent=2))
+    config.write_text(json.dumps(_config(emulator, definitions, tasks, room), indent=2))
     return start(
         [
             *(sys.executable, "-m", "local.compute", "--port", str(port)),
@@ -134,15 +138,14 @@ def stop_workers(state: Path) -> None:
 
 
 def _config(
-    emulator: str, definitions: Mapping[str, JobDefinition], tasks: Mapping[str, TaskDefinition]
+    emulator: str, definitions: Mapping[str, JobDefinition], tasks: Mapping[str, TaskDefinition], room: int
 ) -> dict[str, Any]:
-    # More than any lane's limit here: it is Switchyard that holds work back, not queue or cluster.
-    room = {"maxRunning": 64}
+    place = {"maxRunning": room}
     return {
         "region": REGION,
         "account": ACCOUNT,
-        "queues": {QUEUE: room},
-        "clusters": {CLUSTER: room},
+        "queues": {QUEUE: place},
+        "clusters": {CLUSTER: place},
         "definitions": {
             name: {
                 **_program(emulator, definition),

@@ -90,6 +90,7 @@ class Api:
             routes=[
                 Route("/_compute/health", self.health),
                 Route("/_compute/jobs", self.jobs),
+                Route("/_compute/jobs/{id}", self.forget_job, methods=["DELETE"]),
                 Route("/_compute/jobs/{id}/log", self.log),
                 Route("/_compute/tasks", self.all_tasks),
                 Route("/_compute/tasks/{id}/log", self.log),
@@ -193,6 +194,14 @@ class Api:
             content = file.read(LOG_CHUNK_BYTES)
         headers = {"X-Next-Offset": str(offset + len(content)), "X-Job-Status": run.status}
         return Response(content, headers={**headers, "X-Attempt": str(attempt)}, media_type="text/plain")
+
+    async def forget_job(self, request: Request) -> Response:
+        """Forget a job of Batch that has ended, as Batch itself does some days later."""
+        job = self.store.get(Job, request.path_params["id"])
+        if job is None or not job.ended:
+            return JSONResponse({"message": "no such job, or it has not ended"}, 404)
+        self.engine.forget(job)
+        return JSONResponse({"job": job.detail})
 
     async def stop_task(self, request: Request) -> Response:
         """Take a task away as the platform does: `{"stopCode": "SpotInterruption", "stoppedReason": "…"}`."""

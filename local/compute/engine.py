@@ -128,6 +128,11 @@ class Engine:
         """The file that an attempt's output goes to."""
         return self._directory(run_id, attempt) / supervisor.LOG
 
+    def forget(self, run: Run) -> None:
+        """Know nothing any more of a run that has ended."""
+        self._store.forget_one(run.id)
+        shutil.rmtree(self._attempts / run.id, ignore_errors=True)
+
     # ---- running -----------------------------------------------------------------------------------------------
 
     def resume(self) -> None:

@@ -154,6 +154,10 @@ class Store:
         rows = self._database.execute("DELETE FROM runs WHERE ended_at < ? RETURNING id", [before])
         return [row["id"] for row in rows.fetchall()]
 
+    def forget_one(self, run_id: str) -> None:
+        """Delete a run."""
+        self._database.execute("DELETE FROM runs WHERE id = ?", [run_id])
+
     def _runs[R: Run](self, kind: type[R], where: str, values: list[str | int]) -> Iterator[R]:
         sql = f"SELECT seq, detail, own FROM runs WHERE kind = ? {where}"  # noqa: S608 - own SQL
         for row in self._database.execute(sql, [kind.kind, *values]):

@@ -228,6 +228,16 @@ def test_answers_hold_nothing_that_aws_doesnt_have(standin: StandIn) -> None:
         assert not report.has_errors(), report.generate_report()
 
 
+def test_a_job_that_has_ended_can_be_forgotten_as_batch_does_some_days_later(standin: StandIn) -> None:
+    job_id = submit(standin, "sleep 60")
+    reached(standin, job_id, "RUNNING")
+    assert standin.http.delete(f"/_compute/jobs/{job_id}").status_code == 404
+    standin.client().terminate_job(jobId=job_id, reason="enough")
+    ended(standin, job_id)
+    standin.ask(f"/_compute/jobs/{job_id}", "DELETE")
+    assert standin.client().describe_jobs(jobs=[job_id])["jobs"] == []
+
+
 def test_list_gives_running_jobs_unless_a_status_is_named(standin: StandIn) -> None:
     running, waiting = submit(standin, "sleep 30", jobQueue="single"), submit(standin, jobQueue="single")
     reached(standin, running, "RUNNING")
