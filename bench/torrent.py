@@ -11,18 +11,20 @@ import os
 import shutil
 import site
 import tempfile
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import boto3
 from botocore.config import Config
 from rich.table import Table
 
 from bench.environment import Layer
-from bench.measure import Probe, interleaved
+from bench.measure import Probe, Samples, interleaved
 from bench.ranges import BUCKET, KEY, serving
 from bench.report import at_least, table, verdict
 from bench.torrent_subjects import CONNECTIONS, TRANSMISSION
@@ -40,39 +42,41 @@ _PARTS, _MOST_CALLS = 10_000, 12
 
 @dataclass(frozen=True)
 class _Subject:
-    """A row of the table, and the row of `hashlib` that it is held against."""
+    """A row: who, and what for; pieces are of so many MiB."""
 
     name: str
     subject: str
     form: str = "v1"
     mib: int = 1
 
+    @property
+    def floor(self) -> _Subject:
+        """The row that has no less to hash, and nothing else to do."""
+        return _HYBRID_FLOOR if self.form == "hybrid" else _FLOOR
 
-_FLOOR = _Subject("hashlib over memory: SHA-1", "floor")
-_HYBRID_FLOOR = _Subject("hashlib over memory: SHA-1, and SHA-256 of leaves", "floor", "hybrid")
-_MAKER = "transmission-create" if shutil.which(TRANSMISSION) else "libtorrent, as there is no transmission-create"
-_USUAL = _Subject(f"usual way: download_file, then {_MAKER}", "usual")
+
+_FLOOR = _Subject("hashlib: SHA-1", "floor")
+_HYBRID_FLOOR = _Subject("hashlib: SHA-1 and SHA-256", "floor", "hybrid")
+_USUAL = _Subject("usual way", "usual")
+_MAKER = TRANSMISSION if shutil.which(TRANSMISSION) else f"libtorrent, as there is no {TRANSMISSION} here,"
 _OURS = (
-    *(_Subject(f"ours, v1, pieces of {mib} MiB", "stream", "v1", mib) for mib in (1, 16, 64)),
-    *(_Subject(f"ours, hybrid, pieces of {mib} MiB", "stream", "hybrid", mib) for mib in (1, 64)),
+    *(_Subject(f"ours, v1, {mib} MiB", "stream", "v1", mib) for mib in (1, 16, 64)),
+    *(_Subject(f"ours, hybrid, {mib} MiB", "stream", "hybrid", mib) for mib in (1, 64)),
 )
 
 
 def run(layer: Layer, rounds: int) -> list[Table]:
-    """Everyone in turn, each in a process of its own."""
-    return [_reading(layer, rounds), _asking()]
+    """Everyone in turn, each in a process of its own; then the calls."""
+    return [*_reading(layer, rounds), _asking()]
 
 
-def _reading(layer: Layer, rounds: int) -> Table:
-    memory: Counter[_Subject] = Counter()
-    hashes: dict[int, str] = {}
+def _reading(layer: Layer, rounds: int) -> tuple[Table, Table]:
+    answers: dict[_Subject, list[dict[str, Any]]] = defaultdict(list)
 
     def speed(subject: _Subject, probe: Probe) -> float:
         answer = probe.sample()
-        if hashes.setdefault(subject.mib, answer["pieces"]) != answer["pieces"]:
-            raise RuntimeError(f"{subject.name}: found other hashes than the others")
-        memory[subject] = max(memory[subject], answer["memory"])
-        return _SIZE / float(answer["seconds"]) / 1e6
+        answers[subject].append(answer)
+        return _SIZE / float(answer["wall"]) / 1e6
 
     with ExitStack() as stack:
         file = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="switchyard-torrent-"))) / "film.bin"
@@ -84,22 +88,45 @@ def _reading(layer: Layer, rounds: int) -> Table:
             probe = Probe(subject.subject, layer, options, module="bench.torrent_subjects", also=_DEVELOPMENT)
             measures[subject] = partial(speed, subject, stack.enter_context(probe))
         found = interleaved(measures, rounds)
+    hashes = {(subject.mib, answer["pieces"]) for subject in answers for answer in answers[subject]}
+    if len(hashes) != len({subject.mib for subject in answers}):
+        raise RuntimeError("not all have found the same hashes")
+    return _speed(found), _cost({subject: answers[subject][-rounds:] for subject in found})
+
+
+def _speed(found: Mapping[_Subject, Samples]) -> Table:
     shown = table(
         f"Hashing an object of {_SIZE // _MIB} MiB, read from a server on loopback by {CONNECTIONS} connections",
-        *("", "MB/s: median, lowest-highest", "÷ hashlib", "target", "÷ usual way", "target", "MiB", "budget"),
-        caption="÷ hashlib: of the same format. MiB: the most memory in any round, above Python's with boto3 and a "
-        "client; the usual way's is its download's alone.",
+        *("", "MB/s: median, lowest-highest", "÷ hashlib", "target", "÷ usual way", "target"),
+        caption=f"hashlib: over memory, by one thread. Usual way: download_file to disk, then {_MAKER} for v1.",
     )
     for subject, samples in found.items():
-        of_hash = samples.over(found[_HYBRID_FLOOR if subject.form == "hybrid" else _FLOOR])
-        of_usual, mebibytes = samples.over(found[_USUAL]), memory[subject] / _MIB
-        judged = ("", "", "")
-        if subject in _OURS:
-            fast, faster = (round(ratio.median, 2) for ratio in (of_hash, of_usual))
-            judged = (at_least(fast, _OF_HASH), at_least(faster, _OF_USUAL), verdict(mebibytes, _MEMORY, " MiB"))
-        told = "" if subject.subject == "floor" else f"{mebibytes:.0f}"
-        cells = (of_hash.show(), judged[0], of_usual.show(), judged[1], told, judged[2])
-        shown.add_row(subject.name, samples.show(0), *cells, end_section=subject is _USUAL)
+        of_hash = samples.over(found[subject.floor])
+        of_usual = samples.over(found[_USUAL])
+        fast = at_least(round(of_hash.median, 2), _OF_HASH) if subject in _OURS else ""
+        faster = at_least(round(of_usual.median, 2), _OF_USUAL) if subject in _OURS and subject.form == "v1" else ""
+        cells = (samples.show(0), of_hash.show(), fast, of_usual.show(), faster)
+        shown.add_row(subject.name, *cells, end_section=subject is _USUAL)
+    return shown
+
+
+def _cost(answers: Mapping[_Subject, list[dict[str, Any]]]) -> Table:
+    shown = table(
+        "What that takes",
+        *("", "CPU, ms per 100 MB: median, lowest-highest", "÷ hashlib", "most MiB of memory", "budget"),
+        caption="CPU: without the server's. Memory: above Python's with boto3 and a client, in any round; of the usual "
+        "way, its download's.",
+    )
+    spent = {
+        subject: Samples(tuple(answer["cpu"] * 1000 / (_SIZE / 1e8) for answer in each))
+        for subject, each in answers.items()
+    }
+    for subject, cpu in spent.items():
+        of_hash = cpu.over(spent[subject.floor])
+        memory = max(answer["memory"] for answer in answers[subject]) / _MIB
+        told = "" if subject.subject == "floor" else f"{memory:.0f}"  # it holds the whole object
+        budget = verdict(memory, _MEMORY, " MiB") if subject in _OURS else ""
+        shown.add_row(subject.name, cpu.show(0), of_hash.show(), told, budget, end_section=subject is _USUAL)
     return shown
 
 

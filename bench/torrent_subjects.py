@@ -1,7 +1,7 @@
 """Who hashes an object's pieces, each alone in a process: `python -m bench.torrent_subjects stream '{"url": …}'`.
 
-The process answers each line on stdin, `{}`, by one on stdout: `seconds` for the whole object, `pieces`, a hash of the
-pieces' SHA-1s to compare, and `memory`, the most bytes that it held above what it held with boto3 and a client.
+The process answers each line on stdin, `{}`, by one on stdout: `wall` and `cpu` seconds for the whole object, `pieces`,
+a hash of the pieces' SHA-1s to compare, and `memory`, the most bytes that it held above those with boto3 and a client.
 """
 
 from __future__ import annotations
@@ -132,14 +132,20 @@ def main(name: str, settings: str) -> None:
 
 def _sample(subject: Subject) -> dict[str, Any]:
     Path("/proc/self/clear_refs").write_text("5")  # the peak is now what is held now
-    start = time.perf_counter()
+    wall, cpu = time.perf_counter(), _cpu()
     pieces = subject.pieces()
-    seconds = time.perf_counter() - start
     return {
-        "seconds": seconds,
+        "wall": time.perf_counter() - wall,
+        "cpu": _cpu() - cpu,
         "pieces": hashlib.sha256(pieces).hexdigest(),
         "memory": _memory("VmHWM") - subject.base,
     }
+
+
+def _cpu() -> float:
+    """Seconds of this process and of those that it has waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def _memory(which: str) -> int:
