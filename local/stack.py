@@ -396,7 +396,8 @@ class LocalStack:
             [
                 *(_SAM, "deploy", "--config-file", ROOT / "samconfig.toml", "--config-env", "local"),
                 *("--stack-name", STACK_NAME, "--no-progressbar"),
-                *("--parameter-overrides", *(f"{key}={value}" for key, value in parameters.items())),
+                # sam can't say that one is empty; where the default isn't either, `redeploy` can.
+                *("--parameter-overrides", *(f"{key}={value}" for key, value in parameters.items() if value)),
             ],
             env=_sam_environment(self.emulator.url),
             cwd=ROOT,
