@@ -131,7 +131,7 @@ class Hands(System):
 
     def retried(self, function: str) -> bool:
         """Whether the function has given a message back."""
-        return any("message_id" in line and line["level"] == "WARNING" for line in self.log(function))
+        return any(line.get("message") == "message comes back" for line in self.log(function))
 
     def waiting(self) -> str:
         """Upload one that finds its lane full, and wait until it waits; its key."""
