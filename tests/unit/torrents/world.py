@@ -7,7 +7,8 @@ import base64
 import hashlib
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
@@ -98,6 +99,14 @@ class TorrentWorld:
         )
     )
     seeding_queue: str = ""
+    key: str = KEY
+
+    @contextmanager
+    def about(self, key: str) -> Iterator[None]:
+        """Within, all is about the object of this key."""
+        self.key, before = key, self.key
+        yield
+        self.key = before
 
     def set(self, **changes: Any) -> None:  # noqa: ANN401 - a recipe's fields
         """Deploys other settings."""
@@ -164,8 +173,9 @@ class TorrentWorld:
 
     # ---- what it works on -------------------------------------------------------------------------------------------
 
-    def upload(self, data: bytes, key: str = KEY, *, tell: bool = True) -> str:
+    def upload(self, data: bytes, key: str | None = None, *, tell: bool = True) -> str:
         """Puts an object a minute later than the last, and has S3 tell of it; gives the version that it is."""
+        key = key or self.key
         self.time.advance(timedelta(minutes=1))
         answer = self.s3.put_object(Bucket=BUCKET, Key=key, Body=data)
         etag, version_id = answer["ETag"].strip('"'), answer.get("VersionId")
@@ -173,8 +183,8 @@ class TorrentWorld:
             self.send(upload_event(key, etag=etag, version_id=version_id))
         return version_id or etag
 
-    def ask(self, key: str = KEY, version: str | None = None, *, again: bool = False) -> None:
-        self.send(message(BUCKET, key, version, again=again))
+    def ask(self, key: str | None = None, version: str | None = None, *, again: bool = False) -> None:
+        self.send(message(BUCKET, key or self.key, version, again=again))
 
     # ---- what came of it --------------------------------------------------------------------------------------------
 
@@ -192,28 +202,27 @@ class TorrentWorld:
         found = self.aws.dynamodb.get_item(TableName=self.aws.jobs_table, Key={"jobId": {"S": name}}).get("Item", {})
         return {field: TypeDeserializer().deserialize(value) for field, value in found.items()}
 
-    def job(self, version: str, key: str = KEY) -> dict[str, Any]:
+    def job(self, version: str, key: str | None = None) -> dict[str, Any]:
         return self.row(self.name(version, key))
 
-    @staticmethod
-    def name(version: str, key: str = KEY) -> str:
+    def name(self, version: str, key: str | None = None) -> str:
         """The id of a job."""
-        return job_id(BUCKET, key, version)
+        return job_id(BUCKET, key or self.key, version)
 
-    def outcome(self, version: str, key: str = KEY) -> tuple[str | None, str | None]:
+    def outcome(self, version: str, key: str | None = None) -> tuple[str | None, str | None]:
         """Status and error code of a job."""
         row = self.job(version, key)
         return row.get("status"), row.get("error", {}).get("code")
 
-    def torrent(self, key: str = KEY) -> dict[bytes, Any] | None:
+    def torrent(self, key: str | None = None) -> dict[bytes, Any] | None:
         """The torrent of an object, decoded, or None where there is none."""
         try:
-            body = self.s3.get_object(Bucket=BUCKET, Key=torrent_key(key))["Body"].read()
+            body = self.s3.get_object(Bucket=BUCKET, Key=torrent_key(key or self.key))["Body"].read()
         except ClientError:
             return None
         return cast("dict[bytes, Any]", decode(body))
 
-    def is_torrent_of(self, data: bytes, key: str = KEY) -> bool:
+    def is_torrent_of(self, data: bytes, key: str | None = None) -> bool:
         """Whether the torrent is there and is that of these bytes."""
         found = self.torrent(key)
         if found is None:
