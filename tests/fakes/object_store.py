@@ -124,6 +124,9 @@ class ObjectStore:
     _versions: dict[tuple[str, str], list[Stored]] = field(default_factory=dict)
     _faults: list[tuple[str, int, Fault]] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._sent = threading.Condition(self.lock)
+
     def create_bucket(self, name: str, *, versioned: bool = False) -> None:
         """Makes an empty bucket."""
         self._buckets[name] = versioned
@@ -194,6 +197,12 @@ class ObjectStore:
         first = self.calls[operation] + after + 1
         self._faults += [(operation, number, fault) for number in range(first, first + times)]
 
+    def wait_for_silence(self, seconds: float = 30) -> None:
+        """Waits until no body is being sent. Raises TimeoutError where a client neither reads nor leaves."""
+        with self.lock:
+            if not self._sent.wait_for(lambda: self.sending == 0, seconds):
+                raise TimeoutError(f"{self.sending} bodies are still being sent")
+
     # ---- for the handler
 
     def fault(self, operation: str) -> Fault | None:
@@ -216,6 +225,7 @@ class ObjectStore:
         finally:
             with self.lock:
                 self.sending -= 1
+                self._sent.notify_all()
 
     def check_bucket(self, bucket: str) -> None:
         """Raises Refusal where there is none."""

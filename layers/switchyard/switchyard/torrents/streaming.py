@@ -145,7 +145,8 @@ class _Reader:
         self._breaks += 1
         if self._run.goes_on() and self._breaks > _PATIENCE:
             raise Unavailable(f"S3's answer broke off {self._breaks} times at byte {self._at}: {error}") from error
-        self._run.pause(random.uniform(0, 0.1 * 2**self._breaks))  # noqa: S311 - jitter, not a secret
+        if self._breaks > 1:
+            self._run.pause(random.uniform(0, 0.1 * 2**self._breaks))  # noqa: S311 - jitter, not a secret
 
 
 def _wake(raw: Any) -> None:  # noqa: ANN401 - urllib3's response, which botocore doesn't type
