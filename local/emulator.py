@@ -52,4 +52,4 @@ def start_emulator(
     }
     if "HTTP_PROXY" in env:
         env |= dict.fromkeys(("NO_PROXY", "no_proxy"), f"127.0.0.1:{compute_port}")
-    return start([_PYTHON, "-m", "ministack_with_ranges"], env=env, cwd=state, log=log)
+    return start([_PYTHON, "-m", "mended_ministack"], env=env, cwd=state, log=log)
