@@ -17,6 +17,7 @@ from switchyard.names import stable_hash
 from switchyard.settings import SqsToBatchSettings
 from switchyard.targets import batch, ecs
 from switchyard.tasks import KINDS, TaskWork
+from switchyard.torrents.work import Parsed, Segment, TorrentWork
 from tests.fakes.resolver import resolving
 
 ROOT = Path(__file__).parents[2]
@@ -328,3 +329,81 @@ def test_a_task_is_known_by_the_token_of_its_claim() -> None:
         ).requests
     claimed = Job(request, Status.CLAIMED, fence=1, created_at=datetime.now(UTC))
     assert json.loads(record["body"])["detail"]["startedBy"] == ecs.token_of(claimed)
+
+
+# ---- s3_torrent_creator ---------------------------------------------------------------------------------------------
+
+TORRENTS = TorrentWork(BUCKET, "recordings/", "torrents/", "torrent-scratch/")
+JOB = "b3f1c2a4-7d5e-4c1b-9e2f-0a1b2c3d4e5f"
+TALK_RECORDED = f"recordings/{JOB}/talk.mp4"
+OBJECTS: dict[str, list[str]] = {
+    "s3_put": [f"recordings/{JOB}/my file+ü #1 100%.bin"],
+    "s3_multipart_upload_versioned": [TALK_RECORDED],
+    "s3_several_records": ["recordings/first.bin", "recordings/second.bin"],
+    "s3_test_event": [],
+    "sns_wrapped": ["recordings/sns talk.mp4"],
+    "eventbridge_object_created": ["recordings/raw key + 100%20 stays.mp4"],
+    "plain_bucket_key": ["archive/tape 12.avi"],
+    "again": [TALK_RECORDED],
+    "announced": [TALK_RECORDED],
+    "segment": [TALK_RECORDED],
+    "torrent_object": [],
+    "recording_piece": [],
+    "rubbish": [],
+    "direct_s3_put": [f"recordings/{JOB}/my file+ü #1 100%.bin"],
+    "direct_plain": [TALK_RECORDED],
+    "redriven_invocation": [TALK_RECORDED],
+}
+"""Per event the objects that it is about."""
+
+NO_TORRENT = {"torrent_object": ["a torrent itself"], "recording_piece": ["a piece of a recording"]}
+"""Per event why something in it gets no torrent."""
+
+NO_REQUEST = {
+    "rubbish": [
+        "the body is not JSON",
+        "the body is a list, not a JSON object",
+        "no known message shape",
+        "Records is empty",
+        "the S3 event 'ObjectRemoved:Delete' is not an upload",
+        "the key is missing or empty",
+        "again must be true or false",
+        "not a segment as this function sends them: count is no such number",
+        "the segment goes beyond the object's end",
+        "the bucket 'somebody-elses-bucket' is not S3_BUCKET",
+    ],
+}
+"""Per event why something in it is rejected."""
+
+
+def torrents_of(name: str) -> list[Parsed]:
+    """What each message of an event asks for; the event may be one itself."""
+    whole = event(f"s3_torrent_creator/{name}")
+    messages = [record["body"] for record in whole.get("Records", ()) if record["eventSource"] == "aws:sqs"]
+    envelope = Envelope("invocation", datetime.now(UTC))
+    return [TORRENTS.parse(body, envelope) for body in messages or [json.dumps(whole)]]
+
+
+def test_every_event_of_torrents_is_tested() -> None:
+    assert {f"s3_torrent_creator/{name}" for name in OBJECTS} == {
+        name for name in EVENTS if name.startswith("s3_torrent_creator/")
+    }
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_an_event_is_about_the_objects_its_name_says(name: str) -> None:
+    work = [each for parsed in torrents_of(name) for each in parsed.work]
+    assert [each.thing.key if isinstance(each, Segment) else each.key for each in work] == OBJECTS[name]
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_an_event_is_ignored_where_its_name_says(name: str) -> None:
+    assert [each.reason for parsed in torrents_of(name) for each in parsed.ignored] == NO_TORRENT.get(name, [])
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_an_event_of_torrents_is_rejected_where_its_name_says(name: str) -> None:
+    reasons = [str(each.error) for parsed in torrents_of(name) for each in parsed.rejected]
+    expected = NO_REQUEST.get(name, [])
+    assert len(reasons) == len(expected)
+    assert all(reason.startswith(start) for reason, start in zip(reasons, expected, strict=True))
