@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from boto3.dynamodb.types import TypeDeserializer
@@ -15,12 +15,20 @@ from moto.dynamodb.responses import DynamoHandler
 
 from functions.dispatch_to_ecs import app as dispatch_to_ecs
 from functions.reconcile_jobs import app as reconcile_jobs
+from functions.s3_torrent_creator import app as s3_torrent_creator
 from functions.sqs_to_batch import app as sqs_to_batch
 from functions.track_job import app as track_job
 from switchyard import clients, clock, observability
 from switchyard.errors import InvalidMessage, KindNotConfigured, LaneIsFull, SettingsError, StartThrottled, UrlRefused
+from switchyard.store import request_attributes
+from switchyard.torrents.layout import ObjectVersion
+from switchyard.torrents.work import job_id
+from switchyard.torrents.work import request as torrent_request
 from tests.conftest import Aws
 from tests.fakes.resolver import resolving
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 # An invocation that counts nothing is a normal one (layers/switchyard/switchyard/observability.py).
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
@@ -98,6 +106,10 @@ class Context:
     log_stream_name: str = "2026/11/22/[$LATEST]0123456789abcdef"
     tenant_id: str | None = None
 
+    @staticmethod
+    def get_remaining_time_in_millis() -> int:
+        return 900_000
+
 
 @dataclass
 class Deployment:
@@ -112,7 +124,7 @@ class Deployment:
         """Deploys other settings."""
         for name, value in variables.items():
             self.monkeypatch.setenv(name, value)
-        for made in (sqs_to_batch, dispatch_to_ecs, track_job):
+        for made in (sqs_to_batch, dispatch_to_ecs, s3_torrent_creator, track_job):
             made.function.cache_clear()
         reconcile_jobs.reconciler.cache_clear()
 
@@ -127,6 +139,16 @@ class Deployment:
     def invoke(self, message: object, request_id: str = Context.aws_request_id) -> dict[str, Any]:
         """Invokes dispatch_to_ecs with a job message itself."""
         answer: dict[str, Any] = dispatch_to_ecs.lambda_handler(message, Context(aws_request_id=request_id))
+        return answer
+
+    def torrent(self, name: str, **changes: str) -> list[str]:
+        """Invokes s3_torrent_creator with a sample event; gives the ids of the messages that come back."""
+        read = event(f"s3_torrent_creator/{name}", **changes)
+        return self._failures(s3_torrent_creator.lambda_handler(read, Context()))
+
+    def torrent_directly(self, name: str) -> dict[str, Any]:
+        """Invokes s3_torrent_creator with what a sample event asks for itself."""
+        answer: dict[str, Any] = s3_torrent_creator.lambda_handler(event(f"s3_torrent_creator/{name}"), Context())
         return answer
 
     def change(self, name: str, **changes: str) -> list[str]:
@@ -162,6 +184,8 @@ def event(name: str, **changes: str) -> dict[str, Any]:
     """A sample event, each of its records changed: `body`, or one of the attributes that SQS gives it."""
     read: dict[str, Any] = json.loads((EVENTS / f"{name}.json").read_text())
     for record in read.get("Records", ()):
+        if record["eventSource"] == "aws:s3":
+            continue
         record["body"] = changes.get("body", record["body"])
         record["attributes"] |= {name: value for name, value in changes.items() if name != "body"}
     return read
@@ -525,6 +549,117 @@ def test_whoever_invokes_is_told_that_ecs_is_busy(deployed: Deployment) -> None:
     assert deployed.job("a")["status"] == "PENDING"
 
 
+# ---- s3_torrent_creator ---------------------------------------------------------------------------------------------
+
+RECORDED = "b3f1c2a4-7d5e-4c1b-9e2f-0a1b2c3d4e5f"
+RECORDING = f"recordings/{RECORDED}/talk.mp4"
+AWKWARD = f"recordings/{RECORDED}/my file+ü #1 100%.bin"
+
+
+@pytest.fixture
+def bucket(deployed: Deployment) -> "S3Client":
+    """The media bucket, with the objects in it that sample events are about, whatever version these name."""
+    s3 = clients.s3()
+    s3.create_bucket(Bucket="switchyard-media")
+    for key in (RECORDING, AWKWARD, "archive/tape 12.avi"):
+        s3.put_object(Bucket="switchyard-media", Key=key, Body=key.encode())
+    return s3
+
+
+def torrent_job(s3: "S3Client", key: str) -> str:
+    """The id of the job of an object as it is."""
+    etag = s3.head_object(Bucket="switchyard-media", Key=key)["ETag"].strip('"')
+    return job_id("switchyard-media", key, etag)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("plain_bucket_key", "archive/tape 12.avi"), ("again", RECORDING), ("redriven_invocation", RECORDING)],
+)
+def test_a_request_makes_a_torrent(name: str, key: str, bucket: "S3Client", deployed: Deployment) -> None:
+    assert deployed.torrent(name) == []
+    job = deployed.job(torrent_job(bucket, key))
+    assert (job["status"], job["result"]["torrentKey"]) == ("COMPLETED", f"torrents/{key}.torrent")
+    assert bucket.head_object(Bucket="switchyard-media", Key=f"torrents/{key}.torrent")["ContentLength"] > 0
+
+
+def test_an_upload_makes_a_torrent(bucket: "S3Client", deployed: Deployment) -> None:
+    etag = bucket.head_object(Bucket="switchyard-media", Key=AWKWARD)["ETag"].strip('"')
+    body = json.loads(event("s3_torrent_creator/s3_put")["Records"][0]["body"])
+    body["Records"][0]["s3"]["object"]["eTag"] = etag
+    assert deployed.torrent("s3_put", body=json.dumps(body)) == []
+    assert deployed.job(torrent_job(bucket, AWKWARD))["status"] == "COMPLETED"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "s3_put",
+        "s3_multipart_upload_versioned",
+        "s3_test_event",
+        "sns_wrapped",
+        "eventbridge_object_created",
+        "announced",
+        "segment",
+        "torrent_object",
+        "recording_piece",
+    ],
+)
+def test_what_is_out_of_date_or_gets_no_torrent_is_acknowledged(
+    name: str, bucket: "S3Client", deployed: Deployment
+) -> None:
+    assert (deployed.torrent(name), deployed.dead_letters()) == ([], [])
+    assert "Contents" not in bucket.list_objects_v2(Bucket="switchyard-media", Prefix="torrents/")
+
+
+def test_several_uploads_in_a_message_become_messages_of_their_own(bucket: "S3Client", deployed: Deployment) -> None:
+    assert deployed.torrent("s3_several_records") == []
+    found = deployed.aws.sqs.receive_message(QueueUrl=deployed.aws.queue_url, MaxNumberOfMessages=10)["Messages"]
+    assert sorted(json.loads(message["Body"])["key"] for message in found) == [
+        "recordings/first.bin",
+        "recordings/second.bin",
+    ]
+
+
+def test_what_asks_for_no_torrent_is_dead_lettered(bucket: "S3Client", deployed: Deployment) -> None:
+    assert deployed.torrent("rubbish") == []
+    types = sorted(error_type for error_type, _, _ in deployed.dead_letters())
+    assert types == ["INVALID_MESSAGE"] * 9 + ["SOURCE_NOT_ALLOWED"]
+
+
+def test_a_direct_invocation_answers_with_the_torrent(bucket: "S3Client", deployed: Deployment) -> None:
+    answer = deployed.torrent_directly("direct_plain")
+    assert (set(answer), answer["status"]) == ({"jobId", "status", "infohash", "magnet", "torrentKey"}, "COMPLETED")
+
+
+def test_an_upload_that_is_out_of_date_is_answered_so(bucket: "S3Client", deployed: Deployment) -> None:
+    assert deployed.torrent_directly("direct_s3_put") == {"ignored": "not the current version of the object"}
+
+
+def test_a_torrent_is_counted_and_its_bytes_measured(
+    bucket: "S3Client", deployed: Deployment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deployed.torrent("plain_bucket_key")
+    assert metrics(capsys.readouterr().out) == {"Torrents": 1, "BytesHashed": len("archive/tape 12.avi")}
+
+
+def test_a_torrent_that_can_not_be_made_is_a_failed_job(
+    bucket: "S3Client", deployed: Deployment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bucket.put_object(Bucket="switchyard-media", Key="archive/tape 12.avi", Body=b"")
+    deployed.torrent("plain_bucket_key")
+    assert metrics(capsys.readouterr().out) == {"Failed": 1}
+    assert deployed.job(torrent_job(bucket, "archive/tape 12.avi"))["error"]["code"] == "EMPTY_OBJECT"
+
+
+def test_where_something_seeds_it_is_told(bucket: "S3Client", deployed: Deployment) -> None:
+    deployed.set(ECS_QUEUE_URL=deployed.aws.queue_url)
+    deployed.torrent("plain_bucket_key")
+    (message,) = deployed.aws.sqs.receive_message(QueueUrl=deployed.aws.queue_url)["Messages"]
+    assert deployed.task("seeding", body=message["Body"]) == []
+    assert deployed.ecs.definitions == ["transmission"]
+
+
 # ---- track_job ------------------------------------------------------------------------------------------------------
 
 ENDS = {
@@ -674,6 +809,53 @@ def test_a_job_that_lies_pending_is_started(deployed: Deployment) -> None:
     assert deployed.job()["status"] == "SUBMITTED"
 
 
+def torrent_messages(deployed: Deployment) -> list[dict[str, Any]]:
+    """What the reconciler has asked for on the queue of torrents."""
+    found = deployed.aws.sqs.receive_message(QueueUrl=deployed.aws.queue_url, MaxNumberOfMessages=10)
+    return [json.loads(message["Body"]) for message in found.get("Messages", ())]
+
+
+def lying_about(deployed: Deployment, status: str) -> None:
+    """A torrent that somebody announced, or began and died at."""
+    thing = ObjectVersion("switchyard-media", RECORDING, 1, "etag", None, clock.now())
+    request = torrent_request(thing, message_id="m1", sent_at=clock.now())
+    deployed.aws.dynamodb.put_item(
+        TableName=deployed.aws.jobs_table,
+        Item={
+            "jobId": {"S": request.job_id},
+            "status": {"S": status},
+            "createdAt": {"S": clock.iso(clock.now())},
+            **request_attributes(request),
+        },
+    )
+
+
+@pytest.mark.parametrize("status", ["PENDING", "RUNNING"])
+def test_a_torrent_that_nobody_is_at_is_asked_for_again(status: str, deployed: Deployment) -> None:
+    deployed.set(TORRENT_QUEUE_URL=deployed.aws.queue_url)
+    lying_about(deployed, status)
+    deployed.reconcile()
+    assert torrent_messages(deployed) == []
+    later(deployed, timedelta(hours=1))
+    deployed.reconcile()
+    assert torrent_messages(deployed) == [{"bucket": "switchyard-media", "key": RECORDING, "version": "etag"}]
+
+
+def test_where_torrents_rest_none_is_asked_for(deployed: Deployment) -> None:
+    lying_about(deployed, "PENDING")
+    later(deployed, timedelta(hours=1))
+    deployed.reconcile()
+    assert torrent_messages(deployed) == []
+
+
+def test_a_torrent_that_has_ended_is_not_asked_for_again(deployed: Deployment) -> None:
+    deployed.set(TORRENT_QUEUE_URL=deployed.aws.queue_url)
+    lying_about(deployed, "COMPLETED")
+    later(deployed, timedelta(hours=1))
+    deployed.reconcile()
+    assert torrent_messages(deployed) == []
+
+
 def test_a_repair_that_fails_fails_the_invocation_for_the_alarm(deployed: Deployment) -> None:
     deployed.batch.failure = THROTTLED
     deployed.video("s3_put")
@@ -711,6 +893,10 @@ def all_kinds_of_ends(deployed: Deployment) -> None:
     deployed.change("task_failed_to_start")
     with pytest.raises(UrlRefused):
         deployed.invoke({"url": "http://127.0.0.1/?Signature=a"})
+    clients.s3().create_bucket(Bucket="switchyard-media")
+    clients.s3().put_object(Bucket="switchyard-media", Key="archive/tape 12.avi", Body=b"a tape")
+    for name in ("plain_bucket_key", "again", "torrent_object", "segment", "rubbish"):
+        deployed.torrent(name)
     deployed.reconcile()
 
 

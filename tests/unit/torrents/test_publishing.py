@@ -149,7 +149,7 @@ def _wait_for_turn(actors: Mapping[int | None, Actor]) -> None:
 
 
 def _run(path: list[tuple[int, int]], taken: list[tuple[int, int]], actors: list[Actor]) -> None:
-    """Runs actors by the choices of `path`, then always the first that can go on; notes choices, and out of how many."""
+    """Runs actors by the choices of `path`, then always the first that can; notes choices, and out of how many."""
     while able := [actor for actor in actors if not actor.ended]:
         choice = path[len(taken)][0] if len(taken) < len(path) else 0
         taken.append((choice, len(able)))
