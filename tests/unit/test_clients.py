@@ -1,10 +1,11 @@
 """The clients as the calls they are for demand: what they repeat and what they never do. Over real HTTP."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ConnectionClosedError
 
 from switchyard import clients
 from tests.fakes.endpoint import Endpoint, Reply, serving
@@ -133,6 +134,58 @@ def test_reading_is_given_up_in_the_end(monkeypatch: pytest.MonkeyPatch, slept: 
         with pytest.raises(ClientError):
             clients.batch().describe_jobs(jobs=["a"])
     assert len(endpoint.asked) == 4
+
+
+# ---- an answer that ends too soon: the SDK itself takes it for an empty one ------------------------------------------
+
+ITEM: Any = {"TableName": "jobs", "Key": {"jobId": {"S": "a"}}}
+CUT = Reply(body={"Item": {"jobId": {"S": "a"}}}, cut=True)
+CALLS: Any = {
+    "dynamodb": lambda: clients.dynamodb().get_item(**ITEM),
+    "sqs": lambda: clients.sqs().send_message(QueueUrl="https://queue", MessageBody="{}"),
+    "batch": lambda: clients.batch().list_jobs(jobQueue="queue"),
+    "ecs": lambda: clients.ecs().list_tasks(cluster="cluster"),
+}
+
+
+def test_an_answer_that_was_cut_off_is_asked_for_again(monkeypatch: pytest.MonkeyPatch, slept: list[float]) -> None:
+    with serving(CUT, Reply(body=CUT.body)) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint.url)
+        found = clients.dynamodb().get_item(**ITEM)
+    assert found["Item"] == CUT.body["Item"]
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_an_answer_that_was_cut_off_is_never_taken_for_an_empty_one(
+    call: Any,  # noqa: ANN401 - a call of any service
+    monkeypatch: pytest.MonkeyPatch,
+    slept: list[float],
+) -> None:
+    with serving(CUT) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint.url)
+        with pytest.raises(ConnectionClosedError):
+            call()
+    assert 1 < len(endpoint.asked) <= 4
+
+
+def test_a_job_is_not_submitted_again_because_the_answer_was_cut_off(
+    monkeypatch: pytest.MonkeyPatch, slept: list[float]
+) -> None:
+    with serving(Reply(body={"jobId": "b1"}, cut=True)) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_BATCH", endpoint.url)
+        with pytest.raises(ConnectionClosedError):
+            clients.batch_submit().submit_job(jobName="n", jobQueue="q", jobDefinition="d")
+    assert len(endpoint.asked) == 1
+
+
+def test_a_refused_transaction_whose_reasons_were_cut_off_is_asked_about_again(
+    monkeypatch: pytest.MonkeyPatch, slept: list[float]
+) -> None:
+    refused = canceled("ConditionalCheckFailed")
+    with serving(replace(refused, cut=True), refused) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", endpoint.url)
+        with pytest.raises(ClientError, match="TransactionCanceledException"):
+            clients.dynamodb().transact_write_items(TransactItems=PUT)
 
 
 @every_client

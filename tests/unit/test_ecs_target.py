@@ -249,7 +249,7 @@ ANSWERS: list[tuple[str, Answer, type[SwitchyardError], int]] = [
     ("attribute", failed("ATTRIBUTE"), StartRefused, 1),
     ("no room and missing", failed("RESOURCE:CPU", "MISSING"), StartRefused, 1),
     ("empty", Reply(), OutcomeUnknown, 4),
-    ("cut", replace(STARTED, cut=True), OutcomeUnknown, 4),
+    ("cut", replace(STARTED, cut=True), OutcomeUnknown, 3),
     ("timeout", "never", OutcomeUnknown, 3),
     ("reset", "reset", OutcomeUnknown, 3),
 ]

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, NoCredentialsError, ProxyConnectionError
+from botocore.exceptions import (
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ProxyConnectionError,
+)
 
 if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
     from mypy_boto3_batch import BatchClient
@@ -52,6 +58,41 @@ _BULK = _REPEATABLE.merge(
     Config(read_timeout=30, max_pool_connections=64, response_checksum_validation="when_required")
 )
 """For ranges of objects, read or copied: both may be repeated."""
+
+
+def _retry_cut_off(
+    response: tuple[Any, dict[str, Any]] | None,
+    attempts: int,
+    operation: Any,  # noqa: ANN401 - botocore has no types
+    endpoint: Any,  # noqa: ANN401 - as above
+    *,
+    most: int,
+    **_: object,
+) -> float | None:
+    """A botocore `needs-retry` handler: seconds to wait before asking again because the answer ended too soon.
+
+    Where a connection breaks in the middle of an answer, botocore takes what has come for all of it, and JSON that ends
+    too soon for an answer without members: an item that is there would be one that isn't. After `most` attempts this
+    raises what botocore raises where no answer came at all.
+    """
+    if response is None or operation.has_streaming_output or operation.http["method"] == "HEAD":
+        return None
+    answer, _parsed = response
+    length = answer.headers.get("content-length")
+    if length is None or len(answer.content) == int(length):
+        return None
+    if attempts >= most:
+        raise ConnectionClosedError(endpoint_url=endpoint.host)
+    return random.uniform(0, min(1, 0.1 * 2**attempts))  # noqa: S311 - jitter, not a secret
+
+
+def _whole[Client](client: Client) -> Client:
+    """A client that takes no part of an answer for the whole."""
+    meta = cast("Any", client).meta
+    events = f"needs-retry.{meta.service_model.service_id.hyphenize()}"
+    meta.events.register(events, partial(_retry_cut_off, most=meta.config.retries["total_max_attempts"]))
+    return client
+
 
 _CONFLICT_ATTEMPTS = 8
 _PASSING_REASONS = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
@@ -125,7 +166,7 @@ def _retry_placement(
 @cache
 def dynamodb() -> DynamoDBClient:
     """DynamoDB, with the SDK's retries, which also repeat transactions that met another one on the same item."""
-    client = boto3.client("dynamodb", config=_REPEATABLE)
+    client = _whole(boto3.client("dynamodb", config=_REPEATABLE))
     client.meta.events.register("needs-retry.dynamodb.TransactWriteItems", cast("Any", _retry_conflict))
     return client
 
@@ -133,35 +174,35 @@ def dynamodb() -> DynamoDBClient:
 @cache
 def sqs() -> SQSClient:
     """SQS, with the SDK's retries."""
-    return boto3.client("sqs", config=_REPEATABLE)
+    return _whole(boto3.client("sqs", config=_REPEATABLE))
 
 
 @cache
 def batch() -> BatchClient:
     """Batch for reading, with the SDK's retries."""
-    return boto3.client("batch", config=_REPEATABLE)
+    return _whole(boto3.client("batch", config=_REPEATABLE))
 
 
 @cache
 def batch_submit() -> BatchClient:
     """Batch for SubmitJob: one attempt, no more."""
-    return boto3.client("batch", config=_ONCE)
+    return _whole(boto3.client("batch", config=_ONCE))
 
 
 @cache
 def ecs() -> ECSClient:
     """ECS, with the SDK's retries, which also repeat a RunTask that found no room."""
-    client = boto3.client("ecs", config=_LAUNCHES)
+    client = _whole(boto3.client("ecs", config=_LAUNCHES))
     client.meta.events.register("needs-retry.ecs.RunTask", cast("Any", _retry_placement))
     return client
 
 
 def _s3(config: Config) -> S3Client:
     client = boto3.client("s3", config=config.merge(_SIGNING))
-    if ".amazonaws.com" in client.meta.endpoint_url:
-        return client
-    # An emulator: its address has no name for each bucket.
-    return boto3.client("s3", config=config.merge(_SIGNING).merge(Config(s3={"addressing_style": "path"})))
+    if ".amazonaws.com" not in client.meta.endpoint_url:
+        # An emulator: its address has no name for each bucket.
+        client = boto3.client("s3", config=config.merge(_SIGNING).merge(Config(s3={"addressing_style": "path"})))
+    return _whole(client)
 
 
 @cache
