@@ -324,6 +324,26 @@ def test_no_playlist_makes_the_parser_fall(parts: list[str]) -> None:
         hls.parse("#EXTM3U\n" + "\n".join(parts), URL)
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    "line", ["A" * 2**20, "#EXT-X-MEDIA:" + "A-" * 2**19, '#EXT-X-MEDIA:A="' * 2**16], ids=range(3)
+)
+def test_a_line_without_an_end_is_read_in_one_go(line: str) -> None:
+    """What tries every letter anew takes days for it, and lets no other thread have its turn meanwhile."""
+    assert isinstance(hls.parse(f"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\na\n{line}", URL), hls.Master)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    ["a\n" * (segments.MOST + 1), "a" * 3000, f"#EXT-X-MAP:URI={'a' * 3000}\na"],
+    ids=["too many", "too long", "its beginning too long"],
+)
+def test_a_playlist_larger_than_any_is_a_bad_one(lines: str) -> None:
+    """Each line costs more memory than it has bytes, and a server may send four million of them."""
+    with pytest.raises(BadPlaylist):
+        hls.parse(f"#EXTM3U\n{lines}", URL)
+
+
 def listed(first: int, count: int, *, ended: bool = False) -> Playlist:
     return Playlist(tuple(Segment(number, Part(str(number))) for number in range(first, first + count)), ended, 0)
 
@@ -453,7 +473,15 @@ def of_video(inner: str, attributes: str = "mediaPresentationDuration='PT9S'") -
         of_video(
             "<SegmentTemplate media='x'><SegmentTimeline><S d='1' r='999999'/></SegmentTimeline></SegmentTemplate>"
         ),
+        of_video(f"<SegmentTemplate duration='1' media='{'x' * 3000}'/>"),
+        of_video(f"<SegmentTemplate duration='1' media='x' initialization='{'x' * 3000}'/>"),
+        of_video(f"<SegmentTemplate duration='1' media='{'$RepresentationID$' * 100}'/>").replace(
+            "<Representation/>", f"<Representation id='{'x' * 2000}'/>"
+        ),
+        of_video(f"<BaseURL>{'x' * 3000}/</BaseURL><SegmentList><SegmentURL media='x'/></SegmentList>"),
+        of_video(f"<SegmentList>{"<SegmentURL media='x'/>" * (segments.MOST + 1)}</SegmentList>"),
     ],
+    ids=range(14),
 )
 def test_a_manifest_that_cant_be_used_is_a_bad_one(text: str) -> None:
     with pytest.raises(BadPlaylist):

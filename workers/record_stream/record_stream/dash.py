@@ -10,16 +10,15 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Literal
-from urllib.parse import urljoin
 
-from record_stream.segments import BadPlaylist, Part, Playlist, Segment
+from record_stream.segments import MOST, BadPlaylist, Part, Playlist, Segment, address
+from switchyard.urls import MAX_URL_LENGTH
 
 type Kind = Literal["video", "audio"]
 
 _DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
+_TOO_MANY = "the DASH manifest lists too many segments"
 _VARIABLE = re.compile(r"\$(RepresentationID|Number|Time|Bandwidth)?(?:%0(\d{1,2})d)?\$")
-_SEGMENTS = 100_000
-"""The most one manifest may list: more than a day of one-second segments."""
 
 
 def parse(text: bytes, url: str, now: datetime) -> Mapping[Kind, Playlist]:
@@ -88,7 +87,10 @@ def _segments(
     for level in levels:
         if (listed := level.find("SegmentList")) is not None:
             init = _part(listed.find("Initialization"), "sourceURL", "range", base)
-            for number, element in enumerate(listed.findall("SegmentURL")):
+            elements = listed.findall("SegmentURL")
+            if len(elements) > MOST:
+                raise BadPlaylist(_TOO_MANY)
+            for number, element in enumerate(elements):
                 yield Segment(number, _part(element, "media", "mediaRange", base) or Part(base), init)
             return
     yield Segment(0, Part(base))
@@ -105,6 +107,8 @@ def _by_template(
     first = int(given.get("startNumber", "1"))
 
     def part(pattern: str, number: int, time: int) -> Part:
+        if len(pattern) > MAX_URL_LENGTH or len(representation.get("id", "")) > MAX_URL_LENGTH:
+            raise BadPlaylist("the DASH manifest has a template that is too long")
         values = {
             "RepresentationID": representation.get("id", ""), "Bandwidth": representation.get("bandwidth", ""),
             "Number": str(number), "Time": str(time),
@@ -113,7 +117,7 @@ def _by_template(
         def value(match: re.Match[str]) -> str:
             return values[match[1]].zfill(int(match[2] or 0)) if match[1] else "$"
 
-        return Part(urljoin(base, _VARIABLE.sub(value, pattern)))
+        return Part(address(base, _VARIABLE.sub(value, pattern)))
 
     init = part(given["initialization"], first, 0) if "initialization" in given else None
     if timeline is not None:
@@ -123,7 +127,7 @@ def _by_template(
         return
     length = int(given["duration"])
     count = (math.floor if live else math.ceil)(extent * scale / length)  # of a live stream only what is complete
-    for index in range(max(0, count - _SEGMENTS), count):
+    for index in range(max(0, count - MOST), count):
         yield Segment(index, part(given["media"], first + index, index * length), init)
 
 
@@ -137,16 +141,16 @@ def _times(timeline: ET.Element, extent: float) -> Iterator[int]:
             repeat = math.ceil((until - time) / length) - 1
         for _ in range(repeat + 1):
             listed += 1
-            if listed > _SEGMENTS:
-                raise BadPlaylist("the DASH manifest lists too many segments")
+            if listed > MOST:
+                raise BadPlaylist(_TOO_MANY)
             yield time
             time += length
 
 
-def _part(element: ET.Element | None, address: str, window: str, base: str) -> Part | None:
+def _part(element: ET.Element | None, place: str, window: str, base: str) -> Part | None:
     if element is None:
         return None
-    url = urljoin(base, element.get(address, ""))
+    url = address(base, element.get(place, ""))
     if window not in element.attrib:
         return Part(url)
     first, _, last = element.attrib[window].partition("-")
@@ -155,7 +159,7 @@ def _part(element: ET.Element | None, address: str, window: str, base: str) -> P
 
 def _base(element: ET.Element, url: str) -> str:
     found = element.findtext("BaseURL")
-    return urljoin(url, found.strip()) if found else url
+    return address(url, found.strip()) if found else url
 
 
 def _seconds(duration: str | None) -> float | None:

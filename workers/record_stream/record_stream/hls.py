@@ -3,12 +3,12 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urljoin
 
-from record_stream.segments import BadPlaylist, Key, Part, Playlist, Segment
+from record_stream.segments import MOST, BadPlaylist, Key, Part, Playlist, Segment, address
 
 MARK = b"#EXTM3U"
-_ATTRIBUTE = re.compile(r'([A-Z0-9-]+)=("[^"]*"|[^,]*)')
+# A name begins where no letter is before it and is taken whole or not at all: else a long line without `=` takes days.
+_ATTRIBUTE = re.compile(r'(?<![A-Z0-9-])([A-Z0-9-]++)=("[^"]*"|[^,]*)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,12 @@ def _master(lines: list[str], url: str) -> Master:
         elif line.startswith("#EXT-X-STREAM-INF:") and not following.startswith("#"):
             variants.append(("RESOLUTION" in given, int(given["BANDWIDTH"]), following, given.get("AUDIO", "")))
     *_, best, group = max(variants)
-    return Master(urljoin(url, best), urljoin(url, sounds[group]) if group in sounds else None)
+    return Master(address(url, best), address(url, sounds[group]) if group in sounds else None)
 
 
 def _media(lines: list[str], url: str) -> Playlist:
+    if sum(not line.startswith("#") for line in lines) > MOST:
+        raise BadPlaylist("the HLS playlist lists too many segments")
     number, target, ended, from_start = 0, 2, False, False
     init: Part | None = None
     key: tuple[str, str | None] | None = None
@@ -73,7 +75,7 @@ def _media(lines: list[str], url: str) -> Playlist:
             case "#EXT-X-MAP":
                 given = _attributes(value)
                 size, start = _byte_range(given["BYTERANGE"]) if "BYTERANGE" in given else (None, None)
-                init = _part(urljoin(url, given["URI"]), size, start or 0)
+                init = _part(address(url, given["URI"]), size, start or 0)
             case "#EXT-X-KEY":
                 key = _key(_attributes(value), url)
             case "#EXT-X-BYTERANGE":
@@ -81,7 +83,7 @@ def _media(lines: list[str], url: str) -> Playlist:
             case _ if not line.startswith("#"):
                 size, start = window or (None, None)
                 start = behind if start is None else start
-                part = _part(urljoin(url, line), size, start)
+                part = _part(address(url, line), size, start)
                 behind, window = start + (size or 0), None
                 segments.append(Segment(number, part, init, _key_of(key, number)))
                 number += 1
@@ -107,7 +109,7 @@ def _key(given: Mapping[str, str], url: str) -> tuple[str, str | None] | None:
         case "NONE":
             return None
         case "AES-128" if given.get("KEYFORMAT", "identity") == "identity":
-            return urljoin(url, given["URI"]), given.get("IV")
+            return address(url, given["URI"]), given.get("IV")
         case _:
             raise BadPlaylist("the stream is protected")
 

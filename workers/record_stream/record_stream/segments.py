@@ -4,14 +4,17 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from urllib.parse import urljoin
 
 from record_stream.web import Answer, Refused, TooLarge, Unreachable, Web
-from switchyard.urls import UrlNotAllowed
+from switchyard.urls import MAX_URL_LENGTH, UrlNotAllowed
 
 log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 64 * 2**20
 """The most a segment may have: it is held in memory, so that one that breaks off is fetched again or left out whole."""
+MOST = 100_000
+"""Segments that one document may list: more than a day of one-second segments."""
 LIVE_SEGMENTS = 3
 """How far from the end of a live playlist to begin: RFC 8216, section 6.3.3."""
 ATTEMPTS = 3
@@ -58,6 +61,19 @@ class Playlist:
     ended: bool
     refresh: float
     from_start: bool = False
+
+
+def address(base: str, reference: str) -> str:
+    """Where `reference` leads from `base`, which is itself an address of ours.
+
+    Raises:
+        BadPlaylist: longer than any that is asked for. A document of a few megabytes could name gigabytes of them.
+    """
+    if len(reference) <= MAX_URL_LENGTH:
+        joined = urljoin(base, reference)
+        if len(joined) <= MAX_URL_LENGTH:
+            return joined
+    raise BadPlaylist(f"it names an address of more than {MAX_URL_LENGTH} characters")
 
 
 def follow(load: Callable[[], Playlist], stop: threading.Event) -> Iterator[Segment]:
