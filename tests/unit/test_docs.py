@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
@@ -12,6 +12,8 @@ from switchyard.errors import (
     Contended,
     InvalidMessage,
     KindNotConfigured,
+    ObjectChanged,
+    ObjectGone,
     SourceNotAllowed,
     StartRefused,
     StartThrottled,
@@ -29,6 +31,9 @@ from switchyard.tasks import (
     MAX_REQUEST_BYTES,
     TaskWork,
 )
+from switchyard.torrents.jobs import GIVEN_UP, MAX_BEGINS, SILENCE
+from switchyard.torrents.segments import MAX_SEGMENTS
+from switchyard.torrents.work import Segment, TorrentWork, job_id
 from switchyard.urls import MAX_URL_LENGTH
 from tests.fakes.resolver import resolving
 
@@ -38,7 +43,8 @@ EVENTS = DOCS.parent / "events"
 # ---- messages.md ----------------------------------------------------------------------------------------------------
 
 MESSAGES = (DOCS / "messages.md").read_text()
-VIDEO, TASKS = MESSAGES.split("## Job messages\n")
+VIDEO, REST = MESSAGES.split("## Job messages\n")
+TASKS, TORRENTS = REST.split("## Torrent messages\n")
 WORK = VideoWork(
     "video",
     TargetSpec("batch", "queue", "definition"),
@@ -87,6 +93,37 @@ def test_a_job_message_means_what_the_page_says(body: str, meaning: str) -> None
     assert described(body, TASK_WORK) == meaning
 
 
+TORRENT_WORK = TorrentWork("switchyard-media", "recordings/", "torrents/", "torrent-scratch/")
+
+
+def described_torrent(body: str) -> str:
+    """What the page should say below a message about torrents."""
+    parsed = TORRENT_WORK.parse(body, Envelope(ID, datetime.now(UTC)))
+    for ignored in parsed.ignored:
+        return f"no torrent of `{ignored.key}`: {ignored.reason}"
+    for rejected in parsed.rejected:
+        return f"`{rejected.error.code}`: {rejected.error}"
+    (work,) = parsed.work
+    if isinstance(work, Segment):
+        extent = work.extent
+        return f"pieces {extent.first} to {extent.end - 1} of `{work.thing.key}` · job `{work.job_id}`"
+    version = "the present version"
+    if work.version:
+        version = f"version `{work.version}` · job `{job_id(work.bucket, work.key, work.version)}`"
+    return f"torrent of `{work.key}` · {version}{' · again' if work.again else ''}"
+
+
+@pytest.mark.parametrize(("body", "meaning"), examples(TORRENTS), ids=[told[:40] for _, told in examples(TORRENTS)])
+def test_a_torrent_message_means_what_the_page_says(body: str, meaning: str) -> None:
+    assert described_torrent(body) == meaning
+
+
+def test_the_page_says_when_a_torrent_s_job_is_taken_over_and_given_up() -> None:
+    assert timedelta(minutes=1) == SILENCE
+    assert f"was begun {MAX_BEGINS} times" in STATES
+    assert f"more than {MAX_SEGMENTS:,} segments" in STATES
+
+
 def test_the_table_of_kinds_is_that_of_the_code() -> None:
     told = re.findall(r"^\| `([a-z-]+)` \| `(\w+)` \| .* \| `([a-z]+)` \|$", TASKS, re.MULTILINE)
     assert told == [(name, kind.field, kind.lane) for name, kind in KINDS.items()]
@@ -109,7 +146,9 @@ def test_every_example_is_valid_json() -> None:
 
 def test_every_event_is_named_on_the_page() -> None:
     accepted = {
-        path.stem for function in ("sqs_to_batch", "dispatch_to_ecs") for path in EVENTS.glob(f"{function}/*.json")
+        path.stem
+        for function in ("sqs_to_batch", "dispatch_to_ecs", "s3_torrent_creator")
+        for path in EVENTS.glob(f"{function}/*.json")
     }
     accepted -= {"rubbish", "mixed_batch"}
     assert {name for name in accepted if f"`{name}`" not in MESSAGES} == set()
@@ -171,6 +210,13 @@ def test_the_table_of_statuses_says_which_hold_a_slot() -> None:
 
 def test_the_table_of_statuses_says_which_are_final() -> None:
     assert {name for name, _, _, final in rows("Statuses") if final == "yes"} == TERMINAL
+
+
+def test_every_error_code_of_a_torrent_is_explained() -> None:
+    package = DOCS.parent / "layers" / "switchyard" / "switchyard" / "torrents"
+    source = (package / "creator.py").read_text()
+    used = set(re.findall(r'CannotShare\("([A-Z_]+)"', source)) | {ObjectChanged.code, ObjectGone.code, GIVEN_UP}
+    assert {code for code, *rest in rows("Torrents") if len(rest) == 1 and code.isupper()} - {"error.code"} == used
 
 
 def test_every_error_code_of_a_run_is_explained() -> None:

@@ -13,8 +13,6 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, cast
 
-from boto3.dynamodb.types import TypeSerializer
-
 from switchyard import clock
 from switchyard.errors import Contended, SwitchyardError
 from switchyard.jobs import TERMINAL, JobError, Status, WorkRequest
@@ -271,7 +269,9 @@ class TorrentJobs:
             _UNDER_WAY,
             {
                 ":to": _s(Status.COMPLETED),
-                ":result": cast("dict[str, Any]", TypeSerializer().serialize(dict(result))),
+                ":result": {
+                    "M": {name: _n(value) if isinstance(value, int) else _s(value) for name, value in result.items()}
+                },
                 ":progress": _progress(100),
                 **self._at_the_end(now),
                 **_under_way(run.fence),
