@@ -154,6 +154,19 @@ class Faulty:
         return answer
 
 
+class CutOff(Faulty):
+    """DynamoDB whose n-th answers end too soon: boto3 gives such a one out as empty."""
+
+    def __init__(self, cut: set[int]) -> None:
+        super().__init__({})
+        self._cut = cut
+
+    def update_item(self, **arguments: Any) -> object:  # noqa: ANN401 - as Faulty
+        """As boto3's, where the answer ends too soon."""
+        answer = super().update_item(**arguments)
+        return {} if self.calls in self._cut else answer
+
+
 def refusal(code: str, status: int = 400) -> ClientError:
     return ClientError(
         {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": status}},  # type: ignore[typeddict-item]
@@ -419,6 +432,18 @@ def test_a_fault_at_any_write_costs_one_attempt_and_no_more(call: int, *, after:
     assert attempt(succeed) == ExitCode.SUCCESS
     assert item()["result"]["files"] == ["summary.json"]
     assert "error" not in item()
+
+
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_an_answer_that_was_cut_off_costs_nothing_but_a_second_call(call: int) -> None:
+    put()
+    assert attempt(succeed, dynamodb=CutOff({call})) == ExitCode.SUCCESS
+    assert item()["result"]["files"] == ["summary.json"]
+
+
+def test_answers_that_are_always_cut_off_cost_the_attempt_and_no_more() -> None:
+    put()
+    assert attempt(succeed, dynamodb=CutOff(set(range(100)))) == ExitCode.TRY_AGAIN
 
 
 def test_a_permanent_failure_stays_one_when_its_reason_cannot_be_recorded(capsys: pytest.CaptureFixture[str]) -> None:

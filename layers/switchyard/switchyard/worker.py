@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, Self
 import boto3
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
@@ -48,6 +48,8 @@ HEARTBEAT_SECONDS = 10.0
 """How often a run says that it is alive, when nothing else makes it write."""
 PROGRESS_SECONDS = 2.0
 """How often progress is looked at: the shortest time between two writes of it."""
+WHOLE_ANSWER_ATTEMPTS = 3
+"""How often a write is sent whose answers are cut off. boto3 sees to whatever else can be tried again."""
 METADATA_ATTEMPTS = 4
 """How often ECS is asked which task this is, over about 1.5 s."""
 ERROR_LIMIT = 1000
@@ -274,21 +276,26 @@ class Record:
         given = {":fence": self._environment.fence, ":runId": self._environment.run_id, ":now": now, **values}
         aliases = re.findall(r"#\w+", condition + update)  # `#name` is `name`, where that is a reserved word
         serialize, deserialize = TypeSerializer().serialize, TypeDeserializer().deserialize
-        try:
-            answer = self._dynamodb.update_item(
-                TableName=self._environment.jobs_table,
-                Key={"jobId": {"S": self._environment.job_id}},
-                ConditionExpression=condition,
-                UpdateExpression=update,
-                ExpressionAttributeNames={alias: alias.removeprefix("#") for alias in aliases},
-                ExpressionAttributeValues={name: serialize(_exact(value)) for name, value in given.items()},
-                ReturnValues="ALL_NEW",
-            )
-        except ClientError as error:
-            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
-                raise Superseded from error
-            raise
-        return {name: deserialize(value) for name, value in answer["Attributes"].items()}
+        call: dict[str, Any] = {
+            "TableName": self._environment.jobs_table,
+            "Key": {"jobId": {"S": self._environment.job_id}},
+            "ConditionExpression": condition,
+            "UpdateExpression": update,
+            "ExpressionAttributeNames": {alias: alias.removeprefix("#") for alias in aliases},
+            "ExpressionAttributeValues": {name: serialize(_exact(value)) for name, value in given.items()},
+            "ReturnValues": "ALL_NEW",
+        }
+        for _ in range(WHOLE_ANSWER_ATTEMPTS):
+            try:
+                answer = self._dynamodb.update_item(**call)
+            except ClientError as error:
+                if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+                    raise Superseded from error
+                raise
+            # boto3 gives out an answer that was cut off as one that holds nothing.
+            if "Attributes" in answer:
+                return {name: deserialize(value) for name, value in answer["Attributes"].items()}
+        raise ConnectionClosedError(endpoint_url="DynamoDB")
 
 
 def _exact(value: object) -> object:
