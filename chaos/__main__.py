@@ -5,7 +5,9 @@ import sys
 
 import click
 
+from chaos import soak as soaks
 from chaos import storm as storms
+from chaos.report import Report
 from local.environment import STATE, seal_this_process
 from local.processes import end_like_ctrl_c
 
@@ -24,7 +26,8 @@ def main() -> None:
 @click.option("--rate", default=6.0, show_default=True, help="How many of them a second.")
 @click.option("--seed", type=int, help="Of everything that dice decide; printed. Timing has none.")
 @click.option("--minutes", default=30.0, show_default=True, help="How long it may take in all, settling included.")
-@click.option("--kill-pause", default=4.0, show_default=True, help="Seconds between two kills of a kind, on average.")
+@click.option("--job-kills", default=4.0, show_default=True, help="Seconds between two kills of jobs, on average.")
+@click.option("--function-kills", default=15.0, show_default=True, help="The same for processes of functions.")
 @click.option("--strength", default=1.0, show_default=True, help="Of the weather: multiplies every fault's chance.")
 def storm(*, seed: int | None, **options: float) -> None:
     """Let AWS misbehave on every call that functions make, and kill processes, while work is done.
@@ -39,12 +42,30 @@ def storm(*, seed: int | None, **options: float) -> None:
         rate=options["rate"],
         seed=random.randrange(2**32) if seed is None else seed,  # noqa: S311 - a seed, not a secret
         minutes=options["minutes"],
-        kill_pause=options["kill_pause"],
+        job_kills=options["job_kills"],
+        function_kills=options["function_kills"],
         strength=options["strength"],
     )
     click.echo(f"seed {plan.seed}")
     report = storms.storm(plan, click.echo)
-    where = storms.write(report, STATE / "chaos")
+    _tell(report, "chaos")
+
+
+@main.command()
+@click.option("--minutes", default=60.0, show_default=True, help="How long work comes in.")
+@click.option("--rate", default=20.0, show_default=True, help="Uploads and jobs a minute.")
+@click.option("--seed", default=1, show_default=True, help="Of everything that dice decide.")
+def soak(*, minutes: float, rate: float, seed: int) -> None:
+    """Do steady work for long, and look every ten seconds at what is held, counted and used.
+
+    Prints how it went and what grew; keeps it under .local/soak/. The exit code is 1 if slots drifted from what really
+    runs, a process of ours leaks, or anything was lost or left behind.
+    """
+    _tell(soaks.soak(soaks.Plan(minutes, rate, seed), click.echo), "soak")
+
+
+def _tell(report: Report, folder: str) -> None:
+    where = storms.write(report, STATE / folder)
     click.echo(f"\n{report.text()}\n\nkept in {where}")
     sys.exit(1 if report.violations else 0)
 

@@ -89,12 +89,15 @@ def operations(actions: Iterable[str]) -> list[Operation]:
 
 LEAST: Final = 2
 """How often each fault hits an operation before luck decides: so that what is called a few times is disturbed too."""
-EAGERNESS: Final = 0.7
+EAGERNESS: Final = 0.06
 """How likely it is until then."""
 
 _LATE_MS: Final = {"s3 GetObject": 32_000}
 """Past the clients' read timeout (clients.py): 5 s, and 30 s for whole objects."""
 _USUAL_LATE_MS: Final = 6_000
+
+_WITHOUT_BODY: Final = frozenset({"s3 HeadObject", "s3 PutObject", "s3 AbortMultipartUpload"})
+"""Their answers have no body that could be cut; "late" is what keeps their effect from their callers."""
 
 _THROTTLES: Final[Mapping[str, Rule]] = {
     "dynamodb": {"code": "ThrottlingException", "status": 400, "message": "Rate of requests exceeds the limit."},
@@ -106,7 +109,7 @@ _THROTTLES: Final[Mapping[str, Rule]] = {
 def _effects(operation: Operation) -> Mapping[str, tuple[float, Rule]]:
     """Every kind of fault on the wire, with its share of all calls and microburst's words for it."""
     internal = "InternalServerError" if operation.service == "dynamodb" else "InternalError"
-    return {
+    effects: dict[str, tuple[float, Rule]] = {
         "throttled": (0.020, {"error": _THROTTLES[operation.service]}),
         "500": (0.012, {"error": {"code": internal, "status": 500, "message": "An internal error occurred."}}),
         "503": (0.010, {"error": {"code": "ServiceUnavailable", "status": 503, "message": "Try again."}}),
@@ -118,10 +121,9 @@ def _effects(operation: Operation) -> Mapping[str, tuple[float, Rule]]:
         "late": (0.004, {"latency": _LATE_MS.get(str(operation), _USUAL_LATE_MS)}),
         "slow": (0.030, {"latency": 300}),
     }
-
-
-KINDS: Final = tuple(_effects(Operation("dynamodb", "GetItem")))
-"""The kinds of faults on the wire."""
+    if str(operation) in _WITHOUT_BODY:
+        del effects["answer lost"], effects["answer cut"]
+    return effects
 
 
 def on_the_wire(asked: Sequence[Operation], strength: float = 1.0) -> list[tuple[Operation | None, str, Rule]]:

@@ -49,7 +49,10 @@ LOGGED: Final = {
 
 @dataclass(frozen=True)
 class Plan:
-    """What a storm consists of. `minutes` bounds the whole of it; `strength` multiplies the chances of every fault."""
+    """What a storm consists of. `minutes` bounds the whole of it; `strength` multiplies the chances of every fault.
+
+    `job_kills` and `function_kills` are the seconds between two of them, on average.
+    """
 
     videos: int
     jobs: int
@@ -57,7 +60,8 @@ class Plan:
     rate: float
     seed: int
     minutes: float
-    kill_pause: float
+    job_kills: float
+    function_kills: float
     strength: float
 
 
@@ -80,7 +84,7 @@ class Storm:
         self._began = time.monotonic()
         self._reconciled = self._began
         self._traffic = Traffic(world, plan.seed)
-        self._killer = Killer(world, plan.seed, plan.kill_pause)
+        self._killer = Killer(world, plan.seed, plan.job_kills, plan.function_kills)
         self._stand_in: list[dict[str, object]] = []
 
     def run(self) -> Report:

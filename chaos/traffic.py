@@ -140,7 +140,7 @@ class Traffic:
         elif luck < IN_PARTS + PRESIGNED:
             self._upload_presigned()
         else:
-            self._put(f"uploads/{uuid.UUID(int=self._dice.getrandbits(128), version=4)}/clip.mp4")
+            self._put(f"uploads/{uuid.UUID(int=self._dice.getrandbits(128), version=4)}-clip.mp4")
 
     def _put(self, key: str) -> None:
         answer = self._s3.put_object(Bucket=self._world.bucket, Key=key, Body=b"a video", ContentType="video/mp4")

@@ -17,8 +17,17 @@ from local.processes import start, wait_until_answering
 HEALTH: Final = "/_microburst/health"
 
 _PYTHON = VENVS / "chaos" / "bin" / "python"
-# Its dice have no seed of their own.
-_START = "import random, sys; random.seed(int(sys.argv.pop(1))); from microburst.cli import main; sys.exit(main())"
+# Its dice have no seed of their own, it would log each of many thousand calls, and it drops the length of what it passes
+# on: then an answer that it cuts off is noticed by HTTP itself, as one of AWS, which always says its length, is not.
+_START = """\
+import logging, random, sys
+random.seed(int(sys.argv.pop(1)))
+logging.disable(logging.INFO)
+from microburst import forward
+forward.HOP_BY_HOP -= {"content-length"}
+from microburst.cli import main
+sys.exit(main())
+"""
 _LET_THROUGH = re.compile(r'microburst_faults_total\{service="([^"]+)",operation="([^"]+)",action="match"\} (\d+)')
 _direct = build_opener(ProxyHandler({}))  # a proxy of the user's can't reach this machine's loopback address
 

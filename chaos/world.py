@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -140,20 +141,42 @@ class World:
 
     def at_work(self) -> dict[str, set[str]]:
         """The jobs that Batch and ECS say are under way, by lane."""
-        return {
-            "video": {
-                _job_id(pairs)
-                for each in self.ask_compute("GET", "/_compute/jobs?limit=1000")["jobs"]
-                if each["status"] not in {"SUCCEEDED", "FAILED"}
-                for pairs in [each["container"]["environment"]]
-            },
-            "images": {
-                _job_id(override["environment"])
-                for each in self.ask_compute("GET", "/_compute/tasks?limit=1000")["tasks"]
-                if each["lastStatus"] != "STOPPED"
-                for override in each["overrides"]["containerOverrides"]
-            },
-        }
+        batch = (
+            each["container"]["environment"]
+            for status in ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING")
+            for each in self.ask_compute("GET", f"/_compute/jobs?limit=1000&status={status}")["jobs"]
+        )
+        ecs = (
+            override["environment"]
+            for status in ("PROVISIONING", "PENDING", "RUNNING", "STOPPING")
+            for each in self.ask_compute("GET", f"/_compute/tasks?limit=1000&status={status}")["tasks"]
+            for override in each["overrides"]["containerOverrides"]
+        )
+        return {"video": set(map(_job_id, batch)), "images": set(map(_job_id, ecs))}
+
+    def holders(self) -> dict[str, set[str]]:
+        """The jobs that hold slots, by lane."""
+        return {lane: set(View(self.stack).lane(lane).holders) for lane in LIMITS}
+
+    def waiting(self) -> int:
+        """How many jobs are counted as waiting, in all lanes."""
+        return sum(View(self.stack).lane(lane).waiting for lane in LIMITS)
+
+    def function_processes(self) -> list[tuple[int, str]]:
+        """The emulator's processes that run functions: each one's id, and the function's in the template."""
+        names = {self.stack.resource(name): name for name in FUNCTIONS}
+        found = []
+        for pid in sorted(int(each.name) for each in Path("/proc").iterdir() if each.name.isdecimal()):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                if os.getpgid(pid) == self.stack.emulator.pid:
+                    command = Path(f"/proc/{pid}/cmdline").read_text()
+                    found += [(pid, name) for full, name in names.items() if f"ministack-lambda-{full}-" in command]
+        return found
+
+    def job_processes(self) -> list[tuple[int, str]]:
+        """The processes that do jobs."""
+        nursery = self.nursery.pid
+        return [(int(pid), "job") for pid in Path(f"/proc/{nursery}/task/{nursery}/children").read_text().split()]
 
     def logged(self, messages: Mapping[str, str]) -> dict[str, int]:
         """How often functions have logged something.
