@@ -649,6 +649,50 @@ def test_the_index_tells_which_jobs_are_to_be_cancelled(store: JobStore) -> None
     assert [job.cancel_requested for job in store.by_status(Status.SUBMITTED)] == [True]
 
 
+def test_a_slot_is_taken_again_by_a_job_that_runs_whatever_the_limit(store: JobStore) -> None:
+    job = claimed(store)
+    store.free_leaked_slot(ONE, "a", job)
+    store.claim(request("b"), None, ONE)
+    assert store.retake_slot(ONE, job)
+    assert store.slots(ONE).holders == {"a", "b"}
+
+
+def test_taking_a_slot_again_twice_changes_nothing(store: JobStore) -> None:
+    job = claimed(store)
+    assert store.retake_slot(ONE, job)
+    assert store.retake_slot(ONE, job)
+    assert store.slots(ONE).holders == {"a"}
+
+
+def test_with_its_slot_a_job_takes_its_objects_lock_again(store: JobStore) -> None:
+    job = claimed(store)
+    store.finish(job, Status.COMPLETED, error=None, target_id=None, attempts=1)
+    ended = known(store)
+    assert store.retake_slot(ONE, ended)
+    assert isinstance(store.claim(request("b", of=request().source), None, TWO), ObjectLocked)
+
+
+def test_a_slot_is_taken_again_but_not_another_jobs_lock(store: JobStore) -> None:
+    store.finish(claimed(store), Status.COMPLETED, error=None, target_id=None, attempts=1)
+    store.claim(request("b", of=request().source), None, TWO)
+    assert store.retake_slot(TWO, known(store))
+    assert store.slots(TWO).holders == {"a", "b"}
+    assert isinstance(store.claim(request("c", of=request().source), None, TWO), ObjectLocked)
+
+
+def test_no_slot_is_taken_again_where_the_job_changed_meanwhile(store: JobStore) -> None:
+    job = claimed(store)
+    store.record_start(job, "batch-a")
+    store.free_leaked_slot(ONE, "a", known(store))
+    assert not store.retake_slot(ONE, job)
+    assert store.slots(ONE).holders == frozenset()
+
+
+def test_work_without_an_object_takes_its_slot_again(store: JobStore) -> None:
+    store.claim(task(), None, IMAGES)
+    assert store.retake_slot(IMAGES, known(store, "t"))
+
+
 def test_a_leaked_slot_of_an_unknown_job_is_freed(store: JobStore) -> None:
     store.claim(request("b"), None, ONE)
     assert store.free_leaked_slot(ONE, "ghost", None)

@@ -229,6 +229,15 @@ class MemoryStore:
                 self._unlock(seen)
             return True
 
+    def retake_slot(self, lane: Lane, job: Job) -> bool:
+        with self._mutex:
+            if not self._still(job.id, job):
+                return False
+            self._lane(lane.name).holders.add(job.id)
+            if not self._locked(job.request):
+                self._lock(job.request)
+            return True
+
     def recount_waiting(self, lane: Lane, seen: int, actual: int) -> bool:
         with self._mutex:
             held = self._lane(lane.name)

@@ -12,6 +12,7 @@ from switchyard.jobs import TERMINAL, Job, Run, Status, TargetSpec
 from switchyard.lanes import Lane
 from switchyard.observability import Metric
 from switchyard.tracking import Tracker
+from tests.fakes.memory_store import MemoryStore
 from tests.fakes.target import Mode
 from tests.requests import SENT_AT, request, task
 from tests.world import PENDING_GRACE, STUCK_AFTER, Time, World
@@ -98,6 +99,34 @@ def test_slots_in_use_are_kept(world: World) -> None:
     world.dispatch(request("b"))
     world.reconcile()
     assert world.slots.holders == {"a", "b"}
+
+
+def test_a_running_job_that_lost_its_slot_gets_it_back_before_anybody_else_starts(world: World) -> None:
+    """LanesTable was restored to a moment before the job began."""
+    world.dispatch(request("a"))
+    world.dispatch(request("b"))
+    world.store._lane("video").holders.clear()
+    world.reconcile()
+    assert (world.slots.holders, world.job("b").status) == (frozenset("a"), Status.WAITING)
+
+
+def test_lost_slots_are_taken_again_before_an_end_lets_the_next_job_start(world: World) -> None:
+    world.limit = 2
+    for job_id in ("a", "b", "c", "d"):
+        world.dispatch(request(job_id))
+    world.store._lane("video").holders.clear()
+    world.target.move("run-0", Status.COMPLETED)
+    world.reconcile()
+    assert (world.slots.holders, world.job("d").status) == (frozenset("bc"), Status.WAITING)
+
+
+def test_a_job_that_has_ended_meanwhile_gets_no_slot_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.dispatch(request())
+    listed = list(world.store.by_status(Status.SUBMITTED))
+    world.end("run-0")
+    monkeypatch.setattr(MemoryStore, "by_status", lambda _, status: listed if status is Status.SUBMITTED else [])
+    world.reconcile()
+    assert world.slots.holders == frozenset()
 
 
 def test_a_free_slot_with_jobs_waiting_is_filled(world: World) -> None:

@@ -104,6 +104,7 @@ class JobStore(Protocol):
         self, job: Job, to: Status, *, error: JobError | None, target_id: str | None, attempts: int
     ) -> bool: ...
     def free_leaked_slot(self, lane: Lane, job_id: str, seen: Job | None) -> bool: ...  # noqa: D102
+    def retake_slot(self, lane: Lane, job: Job) -> bool: ...  # noqa: D102
     def recount_waiting(self, lane: Lane, seen: int, actual: int) -> bool: ...  # noqa: D102
 
 

@@ -76,6 +76,7 @@ class Reconciler:
         steps: list[Callable[[], None]] = [
             lambda: self._adopt_stale_claims(this),
             lambda: self._list(this),
+            lambda: self._retake_slots(this),
             lambda: self._catch_up(this),
             lambda: self._restart_pending(this),
             lambda: self._ask_for_torrents(this),
@@ -164,6 +165,22 @@ class Reconciler:
         # A target may take a moment to show a run it has just accepted.
         if self._older(job.claimed_at, self.dispatcher.grace):
             self.tracker.apply(Run(target_id, job.id, job.fence, Status.FAILED, error=_LOST))
+
+    # ---- slots that got lost ---------------------------------------------------------------------------------------
+
+    def _retake_slots(self, this: _Pass) -> None:
+        """Gives what runs its slots back, before anything else can take them: the lanes' table was restored, say."""
+        for lane in self.dispatcher.lanes.values():
+            holders = self.store.slots(lane).holders
+            for listed in this.active:
+                if listed.lane == lane.name and listed.id not in holders:
+                    with this.noted(listed.id):
+                        self._retake_slot(lane, listed)
+
+    def _retake_slot(self, lane: Lane, listed: ActiveJob) -> None:
+        job = self.store.get(listed.id)
+        if job and job.status in HOLDING_SLOT and self.store.retake_slot(lane, job):
+            logger.warning("a running job had lost its slot", job_id=job.id, lane=lane.name)
 
     # ---- accepted, never started -----------------------------------------------------------------------------------
 

@@ -413,19 +413,27 @@ class Store:
                 "ExpressionAttributeValues": {":job": {"SS": [job_id]}},
             }
         }
-        condition, values = _still(seen)
         #   the job as seen ──▶ LANE#…/SLOTS without it
-        check: _Action = {
-            "ConditionCheck": {
-                "TableName": self._jobs,
-                "Key": {"jobId": _s(job_id)},
-                "ConditionExpression": condition,
-                **names_and_values(condition, values),
-            }
-        }
+        check = self._check_job(job_id, seen)
         if seen is not None and seen.status in TERMINAL:
             return self._end(seen, check, slot=free, lock=self._unlock(seen)) is None
         return not self._transact(job=check, slot=free)
+
+    def retake_slot(self, lane: Lane, job: Job) -> bool:
+        """Gives a job that has been started the slot that it had, and its object's lock, if it is still as just read.
+
+        Its lane's limit is not asked: it runs all the same. A lock that is another job's by now stays with that.
+        """
+        take: _Action = {
+            "Update": {
+                "TableName": self._lanes,
+                "Key": _slots_key(lane.name),
+                "UpdateExpression": "ADD holders :job",
+                "ExpressionAttributeValues": {":job": {"SS": [job.id]}},
+            }
+        }
+        #   the job as seen ──▶ LANE#…/SLOTS with it, its object locked
+        return self._end(job, self._check_job(job.id, job), slot=take, lock=self._lock(job.request)) is None
 
     def recount_waiting(self, lane: Lane, seen: int, actual: int) -> bool:
         """Sets the length of the waiting room right after it was counted, if nobody changed it meanwhile."""
@@ -443,6 +451,17 @@ class Store:
         return True
 
     # ---- the pieces of a transaction --------------------------------------------------------------------------------
+
+    def _check_job(self, job_id: str, seen: Job | None) -> _Action:
+        condition, values = _still(seen)
+        return {
+            "ConditionCheck": {
+                "TableName": self._jobs,
+                "Key": {"jobId": _s(job_id)},
+                "ConditionExpression": condition,
+                **names_and_values(condition, values),
+            }
+        }
 
     def _rewrite_job(self, request: WorkRequest, seen: Job | None, now: datetime, changes: dict[str, Any]) -> _Action:
         """The job, as the caller saw it, becomes this request with `changes`; what an earlier run left is removed."""
