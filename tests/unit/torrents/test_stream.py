@@ -246,8 +246,8 @@ def stop(_: int) -> None:
 
 
 def interrupting() -> Callable[[int], None]:
-    """Presses Ctrl-C, once."""
-    presses = iter([_thread.interrupt_main])
+    """Presses Ctrl-C, once, in the midst of it."""
+    presses = iter([lambda: None] * 500 + [_thread.interrupt_main])
     return lambda _: next(presses, lambda: None)()
 
 

@@ -6,8 +6,11 @@ A range is whole pieces. Only one portion of each connection is held at a time, 
 from __future__ import annotations
 
 import random
+import socket
+import struct
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,6 +23,8 @@ from switchyard.torrents.ranges import OutOfTime, Progress, Run, in_order, of_ob
 from switchyard.torrents.trees import piece_hash
 
 if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
+    from http.client import HTTPConnection
+
     from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
 
@@ -33,6 +38,8 @@ _BROKEN = (BotoCoreError, HTTPError, OSError)
 """What reading a body raises when it stalls or breaks off."""
 _PATIENCE = 4
 """Times that a body may break in a row without a byte of progress."""
+
+_AT_ONCE = struct.pack("ii", 1, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +119,10 @@ class _Reader:
             except _BROKEN as error:
                 self._resume(error)
                 continue
-            self._at += len(portion)
-            self._breaks = 0
-            return portion
+            if self._run.goes_on():  # or else the read may have been made to end
+                self._at += len(portion)
+                self._breaks = 0
+                return portion
         return b""
 
     def _request(self) -> StreamingBody:
@@ -130,14 +138,27 @@ class _Reader:
                 **pinned,
             )
         body = found["Body"]
-        raw = self._open.enter_context(body)
+        connection = getattr(self._open.enter_context(body), "connection", None)
         status, length = found["ResponseMetadata"]["HTTPStatusCode"], found["ContentLength"]
         answered = (status, found.get("ContentRange"), length)
         if answered != (HTTPStatus.PARTIAL_CONTENT, wanted, self._stop - self._at):
             raise Unavailable(f"S3 was asked for {wanted}, and answered {answered}")
-        self._open.enter_context(self._run.waking(lambda: _wake(raw)))
+        if connection is not None:
+            sock = connection.sock
+            self._open.callback(self._leave, connection, sock)
+            self._open.enter_context(self._run.waking(partial(_wake, sock)))
         self._body = body
         return body
+
+    def _leave(self, connection: HTTPConnection, sock: socket.socket) -> None:
+        """Closes a connection in the middle of a body; urllib3 would keep it, to find it of no use another time.
+
+        It is reset, so that S3 doesn't try to send the rest.
+        """
+        if self._at < self._stop and connection.sock is sock:
+            with suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+            connection.close()
 
     def _resume(self, error: Exception) -> None:
         self._open.close()
@@ -149,7 +170,7 @@ class _Reader:
             self._run.pause(random.uniform(0, 0.1 * 2**self._breaks))  # noqa: S311 - jitter, not a secret
 
 
-def _wake(raw: Any) -> None:  # noqa: ANN401 - urllib3's response, which botocore doesn't type
-    """Makes another thread's read of a body end. A urllib3 before 2.3 can't: there the read ends by its timeout."""
-    with suppress(AttributeError, RuntimeError, ValueError, OSError):
-        raw.shutdown()
+def _wake(sock: socket.socket) -> None:
+    """Makes another thread's read end. A TLS socket's own `shutdown` would let that thread read on, without TLS."""
+    with suppress(OSError):
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
