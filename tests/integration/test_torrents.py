@@ -114,24 +114,28 @@ def test_a_new_upload_makes_a_new_torrent_in_the_place_of_the_old(shared: System
     assert by_libtorrent(torrent_of(shared, key, tmp_path), tmp_path).read_bytes() == new
 
 
-def test_the_torrent_can_be_had_from_its_seeder_alone(shared: System, tmp_path: Path, http: httpx.Client) -> None:
+@pytest.fixture
+def seeding(shared: System) -> Iterator[System]:
+    """The system with a task that seeds each torrent."""
+    shared.deploy(TransmissionTaskDefinition="seed-torrent")
+    yield shared
+    shared.deploy(TransmissionTaskDefinition="")
+
+
+def test_the_torrent_can_be_had_from_its_seeder_alone(seeding: System, tmp_path: Path, http: httpx.Client) -> None:
     data = content(2 * MIB)
-    with (
-        shared.variables(CREATOR, TRANSMISSION_TASK_DEF="seed-torrent"),
-        shared.variables("DispatchToEcsFunction", TRANSMISSION_TASK_DEF="seed-torrent"),
-    ):
-        key = share(shared, data)
-        [job] = shared.completed(key)
-        seeding = job["result"]["seeding"]
+    key = share(seeding, data)
+    [job] = seeding.completed(key)
+    seeder = f"/jobs/{job['result']['seeding']}"
 
-        def port() -> int | None:
-            found: int | None = http.get(f"/jobs/{seeding}").json().get("progress", {}).get("port")
-            return found
+    def port() -> int | None:
+        found: int | None = http.get(seeder).json().get("progress", {}).get("port")
+        return found
 
-        peers = {"127.0.0.1": shared.until(port, "the seeder to listen")}
-        got = by_libtorrent(torrent_of(shared, key, tmp_path), tmp_path, peers=peers, web_seeds=False)
-        http.delete(f"/jobs/{seeding}")
-        shared.until(lambda: http.get(f"/jobs/{seeding}").json()["status"] == "CANCELLED", "the seeder to stop")
+    peers = {"127.0.0.1": seeding.until(port, "the seeder to listen")}
+    got = by_libtorrent(torrent_of(seeding, key, tmp_path), tmp_path, peers=peers, web_seeds=False)
+    http.delete(seeder)
+    seeding.until(lambda: http.get(seeder).json()["status"] == "CANCELLED", "the seeder to stop")
 
     assert got.read_bytes() == data
 
