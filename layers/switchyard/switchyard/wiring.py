@@ -93,7 +93,7 @@ def torrent_creator(settings: S3TorrentCreatorSettings) -> Creator:
     return Creator(
         jobs=TorrentJobs(clients.dynamodb(), settings.jobs_table, keep_ended_jobs=settings.ttl_days),
         work=torrent_work(settings),
-        s3=clients.s3(),
+        s3=clients.s3_bulk(),
         outbox=Outbox(
             clients.sqs(),
             settings.queue_url,
