@@ -84,6 +84,23 @@ def tone(path: str, *, level: float, video: bool) -> None:
         out.mux(audio.encode())
 
 
+def slow_sound(path: str) -> None:
+    """Four thousand samples at one a second, in 25 KB: over an hour, and gigabytes at an ordinary rate."""
+    with av.open(path, "w") as out:
+        audio = out.add_stream("pcm_s16le", rate=1, layout="mono")
+        stream = out.add_stream("mpeg4", rate=20)
+        stream.width, stream.height, stream.pix_fmt = 160, 90, "yuv420p"
+        for second in (0, 3999):
+            shown = av.VideoFrame(160, 90, "yuv420p")
+            shown.pts, shown.time_base = second * 20, Fraction(1, 20)
+            out.mux(stream.encode(shown))
+        out.mux(stream.encode())
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 4000), dtype=np.int16), format="s16", layout="mono")
+        frame.sample_rate = 1
+        out.mux(audio.encode(frame))
+        out.mux(audio.encode())
+
+
 match sys.argv[1:]:
     case ["scenes", target, number]:
         scenes(target, int(number))
@@ -101,5 +118,7 @@ match sys.argv[1:]:
         tone(target, level=0.0, video=True)
     case ["sound-only", target]:
         tone(target, level=0.1, video=False)
+    case ["slow-sound", target]:
+        slow_sound(target)
     case unknown:
         sys.exit(f"can't make {unknown}")

@@ -169,6 +169,15 @@ def test_loudness(account: Account, made: Make, kind: str, expected: Mapping[str
     assert loudness == pytest.approx({name: value for name, value in expected.items() if name != "state"}, abs=0.11)
 
 
+@pytest.mark.timeout(60)
+def test_sound_at_a_rate_that_nobody_hears_is_not_measured(account: Account, made: Make) -> None:
+    """Brought to an ordinary rate it would be 48,000 times as much, in memory at once."""
+    outcome = account.run(made("slow-sound", ".mkv"))
+    assert outcome.exit_code == 0, outcome.log
+    assert account.summary()["loudness"] == {"state": "unmeasurable"}
+    assert outcome.peak_megabytes < 200
+
+
 def test_memory_does_not_grow_with_the_file(account: Account, made: Make) -> None:
     """Beyond the 64 MiB of blocks that are kept, and the decoder's own pictures, nothing may stay."""
     outcomes = [account.run(made("raw", ".mkv", size)) for size in ("80", "240")]

@@ -9,6 +9,8 @@ import av
 log = logging.getLogger(__name__)
 
 _RATE = 48000
+_RATES = range(4_000, 768_001)
+"""Samples a second. What claims fewer becomes gigabytes when it is brought to `_RATE`: a few kilobytes can claim 1."""
 _PREFIX = "lavfi.r128."
 _SILENCE_DBTP = -70.0
 _GATE_LUFS = -70.0  # R 128's absolute gate: what the filter says when nothing has passed it
@@ -28,6 +30,7 @@ class Loudness:
         if self._failed:
             return
         try:
+            _demand_audible(frame.sample_rate)  # of each, since it may change on the way
             if self._graph is None:
                 self._prepare(frame.layout.name)
             self._push(self._resampler.resample(frame))
@@ -69,3 +72,8 @@ class Loudness:
                 except (av.BlockingIOError, av.EOFError):  # it wants more
                     break
                 self._newest = measured.metadata or self._newest
+
+
+def _demand_audible(rate: int) -> None:
+    if rate not in _RATES:
+        raise ValueError(f"it has {rate} samples a second")

@@ -28,6 +28,8 @@ def parse(text: str, url: str) -> Master | Playlist:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines or not lines[0].startswith(MARK.decode()):
         raise BadPlaylist("it is not an HLS playlist")
+    if sum(not line.startswith("#") for line in lines) > MOST:
+        raise BadPlaylist("the HLS playlist lists too many segments")
     try:
         if any(line.startswith("#EXT-X-STREAM-INF:") for line in lines):
             return _master(lines, url)
@@ -53,8 +55,6 @@ def _master(lines: list[str], url: str) -> Master:
 
 
 def _media(lines: list[str], url: str) -> Playlist:
-    if sum(not line.startswith("#") for line in lines) > MOST:
-        raise BadPlaylist("the HLS playlist lists too many segments")
     number, target, ended, from_start = 0, 2, False, False
     init: Part | None = None
     key: tuple[str, str | None] | None = None
