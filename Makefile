@@ -87,7 +87,7 @@ check-iam: setup ## Show that functions need every permission they have: an hour
 	@PYTHONPATH=layers/switchyard $(DEV)/python -m tests.iam $(ARGS)
 
 drill: setup ## Rehearse what the runbook says for bad days: make drill DRILL=lost-events; without, all of them
-	@PYTHONPATH=layers/switchyard $(DEV)/python -m tests.drills $(DRILL) $(ARGS)
+	@$(DEV)/pytest -q -s "tests/integration/drills.py$(if $(DRILL),::test_a_drill[$(DRILL)])" $(ARGS)
 
 .PHONY: bench
 bench: setup ## What it costs, beside the floor and the usual way: make bench ARGS="cpu --rounds 9"

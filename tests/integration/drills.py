@@ -1,0 +1,18 @@
+"""The drills of tests/drills, each on a system at rest. They take minutes: `make drill` runs them, not `make test`."""
+
+import pytest
+
+from tests.drills import DRILLS
+from tests.integration.system import System
+
+
+@pytest.mark.parametrize("name", DRILLS)
+def test_a_drill(system: System, name: str) -> None:
+    print(f"\n{name}")  # noqa: T201 - it is what a drill is for
+
+    DRILLS[name](system, _say)
+
+
+def _say(text: str) -> None:
+    for line in text.splitlines():
+        print(f"  {line.rstrip()}", flush=True)  # noqa: T201 - as above
