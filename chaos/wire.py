@@ -17,8 +17,8 @@ from local.processes import start, wait_until_answering
 HEALTH: Final = "/_microburst/health"
 
 _PYTHON = VENVS / "chaos" / "bin" / "python"
-# Its dice have no seed of their own, it would log each of many thousand calls, and it drops the length of what it passes
-# on: then an answer that it cuts off is noticed by HTTP itself, as one of AWS, which always says its length, is not.
+# Its dice have no seed of their own, it would log each of many thousand calls, and it drops the length of what it
+# passes on: then an answer that it cuts off is noticed by HTTP itself, as one of AWS, which says its length, is not.
 _START = """\
 import logging, random, sys
 random.seed(int(sys.argv.pop(1)))
