@@ -33,9 +33,7 @@ def refused(system: System, say: Callable[[str], None]) -> None:
         system.until(lambda: redrive.depth(system) == 1, "the message to be given up")
         assert "MAX_CONCURRENT_JOBS must be a whole number from 1" in log(system)
         assert system.job(key) is None
-    say(
-        "written past it into the function's variables, it makes every invocation fail and say so; the message comes back"
-    )
+    say("written into the function's variables, it makes every invocation fail and name it; the message comes back")
     say("until, after MaxReceiveCount deliveries, SQS moves it to the dead-letter queue; corrected, it is redriven")
     say(redrive.redrive(system, "video", "--apply"))
     system.completed(key)
