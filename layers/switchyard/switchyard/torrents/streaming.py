@@ -31,8 +31,8 @@ if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
 _PORTION = 2**20
 """Bytes read and hashed at once: all that is held of a connection, and enough that few turns are needed."""
 _LEAST_RANGE = 8 * 2**20
-_MOST_RANGE = 32 * 2**20
-"""Bytes of a range of several pieces: a GET's latency is small beside them, and little is lost when time runs out."""
+_MOST_RANGE = 64 * 2**20
+"""Bytes of a range of several pieces: what a GET costs is small beside them, and little is lost when time runs out."""
 
 _BROKEN = (BotoCoreError, HTTPError, OSError)
 """What reading a body raises when it stalls or breaks off."""
