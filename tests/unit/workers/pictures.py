@@ -26,8 +26,14 @@ turned[0x0112] = 6  # what has to be turned by 90° to be upright
 grey = np.asarray(photo.convert("L")).astype(np.uint16)
 see_through = photo.convert("RGBA")
 see_through.putalpha(200)
+large_grey = photo.convert("L").resize((3000, 3000))
 progressive = encoded(photo, "JPEG", progressive=True)
-last_scan = progressive[progressive.rindex(b"\xff\xda") : -2]
+
+
+def rescanned(picture: bytes, times: int) -> bytes:
+    """A progressive JPEG whose last scan comes that many times more."""
+    return picture[:-2] + picture[picture.rindex(b"\xff\xda") : -2] * times + b"\xff\xd9"
+
 
 files = {
     # the same photograph, however it is stored
@@ -41,6 +47,7 @@ files = {
     "see-through.png": encoded(see_through, "PNG"),
     "palette.png": encoded(photo.quantize(256), "PNG", transparency=b"\xff" * 10),
     "lossy.webp": webp,
+    "motion.jpg": jpeg + np.random.default_rng(1).bytes(20_000_000),  # as phones append a few seconds of video
     "large.jpg": encoded(photo.resize((1280, 1280)), "JPEG", quality=80),
     "large16.png": encoded(Image.fromarray(np.kron(grey, np.ones((5, 5), np.uint16)) * 257), "PNG"),
     # what no detector should see
@@ -50,7 +57,11 @@ files = {
     "corrupt.png": png[:1000] + bytes(1000) + png[2000:],
     "moving.gif": encoded(photo, "GIF"),
     "renamed.jpg": encoded(photo.resize((32, 32)), "BMP"),
-    "scans.jpg": progressive[:-2] + last_scan * 300 + b"\xff\xd9",
+    "scans.jpg": rescanned(progressive, 300),
+    "passes.jpg": rescanned(encoded(large_grey, "JPEG", progressive=True), 150),
+    "comments.jpg": jpeg[:2] + b"\xff\xfe\x00\x02" * 1_000_000 + jpeg[2:],
+    "junk.jpg": jpeg[:2] + b"\xff" + bytes(1_000_000) + jpeg[2:],
+    "chunks.png": png[:33] + b"\x00\x00\x00\x00prVt\xa6\x87\x8c\x49" * 1_000_000 + png[33:],
 }
 for name, data in files.items():
     (folder / name).write_bytes(data)

@@ -2,11 +2,12 @@
 
 import io
 import logging
+import re
 import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, override
 
 import numpy as np  # type: ignore[import-not-found] # not in the environment that checks types
 from botocore.exceptions import BotoCoreError, ClientError
@@ -28,11 +29,21 @@ MAX_PIXELS = 64_000_000
 """Of one picture: more than any phone's ordinary mode. A few kilobytes can claim far more, and would get the memory."""
 MAX_SCANS = 200
 """Of one JPEG. Each is a pass over the whole picture; cameras and encoders write a dozen at most."""
+MAX_PASSED = 1_000_000_000
+"""Pixels of all these passes together: several seconds' work, where a few kilobytes could ask for minutes."""
+MAX_SEGMENTS = 100_000
+"""Of one JPEG."""
+MAX_READS = 500_000
+"""Of one file by Pillow, which reads what is not pixels piece by piece, in Python: millions of pieces take minutes."""
 READ_ATTEMPTS = 3
 """For one file. boto3 retries what fails before the body starts; a body that breaks off is ours to fetch again."""
 
 UNREACHABLE = "UNREACHABLE"
 """The one error that may be better in a minute."""
+
+# What begins a segment of a JPEG: not a restart, nor 0xFF as a pixel's or as padding (ITU-T T.81, B.1.1.2).
+_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")
+_SCAN, _END = 0xDA, 0xD9
 
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is only a warning at first; `decoded` has ours
 
@@ -123,6 +134,19 @@ def _explained(error: ClientError) -> ImageError:
     return ImageError(UNREACHABLE, f"S3 did not send the picture (HTTP {status}, {code or 'no code'})")
 
 
+class _File(io.BytesIO):
+    """A file in memory that may be read `MAX_READS` times."""
+
+    reads = 0
+
+    @override
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.reads += 1
+        if self.reads > MAX_READS:
+            raise ImageError("IMAGE_TOO_LARGE", "more pieces than any camera or editor writes: it would take too long")
+        return super().read(size)
+
+
 def decoded(data: bytes, side: int) -> Picture:
     """The picture in a file.
 
@@ -136,7 +160,7 @@ def decoded(data: bytes, side: int) -> Picture:
     if not data:
         raise ImageError("EMPTY_FILE", "the file is empty (0 bytes)")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(_File(data), formats=FORMATS) as image:
             _check_limits(image, data)
             width, height = image.size
             orientation = _orientation(image)
@@ -169,8 +193,21 @@ def _check_limits(image: Any, data: bytes) -> None:  # noqa: ANN401
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ImageError("IMAGE_TOO_LARGE", f"{width:,} × {height:,} pixels; at most {MAX_PIXELS:,} are accepted")
-    if image.format in {"JPEG", "MPO"} and data.count(b"\xff\xda") > MAX_SCANS:  # 0xFFDA is nothing but a scan's start
-        raise ImageError("IMAGE_TOO_LARGE", f"more than {MAX_SCANS} scans: it would take too long to decode")
+    scans = _scans(data) if image.format in {"JPEG", "MPO"} else 1
+    if scans > MAX_SCANS or scans * width * height > MAX_PASSED:
+        raise ImageError("IMAGE_TOO_LARGE", f"{scans:,} scans of {width:,} × {height:,} pixels would take too long")
+
+
+def _scans(data: bytes) -> int:
+    """How often a JPEG has the whole picture passed over. What follows its end, as phones append a video, isn't it."""
+    scans, at = 0, 2
+    for _ in range(MAX_SEGMENTS):
+        marker = _MARKER.search(data, at)
+        if marker is None or marker[1][0] == _END:
+            return scans
+        scans += marker[1][0] == _SCAN
+        at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
+    raise ImageError("IMAGE_TOO_LARGE", f"more than {MAX_SEGMENTS:,} segments: it would take too long")
 
 
 def _orientation(image: Any) -> int:  # noqa: ANN401
