@@ -55,7 +55,7 @@ _SIGNING = Config(
 
 _BULK = _REPEATABLE.merge(
     # A copied range is answered only when S3 has copied it. What we read has a hash of its own already.
-    Config(read_timeout=30, max_pool_connections=64, response_checksum_validation="when_required")
+    Config(read_timeout=20, max_pool_connections=64, response_checksum_validation="when_required")
 )
 """For ranges of objects, read or copied: both may be repeated."""
 
