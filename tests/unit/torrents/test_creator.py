@@ -1,6 +1,7 @@
 """The function's work on one object, from the message to the torrent, and everything that can go wrong on the way."""
 
 import json
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from switchyard.errors import InvalidMessage, ObjectGone
-from switchyard.torrents import creator
+from switchyard.torrents import creator, intake
 from switchyard.torrents.hashing import Copy, NoChecksum, Stream
 from switchyard.torrents.layout import Format
 from switchyard.torrents.metainfo import Sharing
@@ -576,10 +577,28 @@ def test_a_segment_that_is_given_up_and_sent_again_ends_the_job_well(
     assert slow.is_torrent_of(THREE)
 
 
-def test_a_message_is_hidden_for_as_long_as_its_invocation_may_last(torrents: TorrentWorld) -> None:
+def test_a_message_is_soon_back_if_its_invocation_is_killed(torrents: TorrentWorld) -> None:
     torrents.upload(SMALL)
-    torrents.deliver(Invocation(milliseconds=100_000))
-    assert torrents.sqs.visibilities == [130]
+    torrents.deliver()
+    assert torrents.sqs.visibilities == [60]
+
+
+def test_a_message_stays_hidden_for_as_long_as_it_is_worked_on(
+    torrents: TorrentWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renewed = threading.Event()
+    monkeypatch.setattr(intake, "_RENEWED", 0.01)
+    monkeypatch.setattr(intake.Intake, "_do", lambda *_: renewed.wait(60))
+
+    def hide(**_: object) -> None:
+        torrents.sqs.visibilities.append(60)
+        if len(torrents.sqs.visibilities) == 3:
+            renewed.set()
+
+    monkeypatch.setattr(torrents.sqs, "change_message_visibility", hide)
+    torrents.upload(SMALL)
+    torrents.deliver()
+    assert renewed.is_set()
 
 
 def test_that_a_message_could_not_be_hidden_is_no_harm(torrents: TorrentWorld, monkeypatch: pytest.MonkeyPatch) -> None:

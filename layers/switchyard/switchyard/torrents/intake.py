@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from switchyard import clock
+from switchyard import clock, observability
 from switchyard.dispatch import DeadLetters
 from switchyard.errors import ObjectGone, SwitchyardError, Unavailable
 from switchyard.messages import Envelope
@@ -20,8 +23,10 @@ from switchyard.torrents.work import Parsed, Segment, Wanted
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-_UNTIL_RETRIED = 30
-"""Seconds between the end of the longest invocation and the next delivery of what it did not finish."""
+_HIDDEN = 60
+"""Seconds after which a message comes back whose invocation was killed."""
+_RENEWED = 20
+"""Seconds after which a message that is still worked on is hidden anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,10 @@ class Intake:
 
     def handle(self, message: Message) -> None:
         """Does what a message asks for. One that asks for several torrents becomes a message for each of them."""
-        self._keep_from_others(message)
+        with self._hidden(message):
+            self._handle(message)
+
+    def _handle(self, message: Message) -> None:
         parsed = self._parse(message.body, Envelope(message.id, message.sent_at))
         if len(parsed.work) > 1:
             self.creator.outbox.send([each.body for each in parsed.work])
@@ -54,16 +62,32 @@ class Intake:
         for rejected in parsed.rejected:  # last, so that a message that comes back is not rejected once a receive
             self.dead_letters.send(rejected.body, rejected.error)
 
-    def _keep_from_others(self, message: Message) -> None:
-        """Hides a message for as long as this invocation may last: should it be killed, that is soon over.
+    @contextmanager
+    def _hidden(self, message: Message) -> Iterator[None]:
+        """Hides a message while it is worked on, a minute at a time: should we be killed, it comes back that soon.
 
-        The queue's own timeout is many times that. A convenience: may fail.
+        The queue's own timeout is many times as long as an invocation can be.
         """
+        self._hide(message)
+        ended = threading.Event()
+
+        def renew() -> None:
+            while not ended.wait(_RENEWED):
+                self._hide(message)
+
+        thread = threading.Thread(target=observability.carrying_trace(renew), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _hide(self, message: Message) -> None:
+        """A convenience, and may fail: at worst the message is done twice, or comes back late."""
         try:
             self.client.change_message_visibility(
-                QueueUrl=self.queue_url,
-                ReceiptHandle=message.receipt_handle,
-                VisibilityTimeout=round(self.time.seconds) + _UNTIL_RETRIED,
+                QueueUrl=self.queue_url, ReceiptHandle=message.receipt_handle, VisibilityTimeout=_HIDDEN
             )
         except (ClientError, BotoCoreError) as error:
             logger.warning("visibility unchanged", message_id=message.id, error_type=type(error).__name__)
