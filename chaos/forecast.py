@@ -91,6 +91,24 @@ LEAST: Final = 2
 """How often each fault hits an operation before luck decides: so that what is called a few times is disturbed too."""
 EAGERNESS: Final = 0.06
 """How likely it is until then."""
+EAGERNESS_WHERE_SELDOM: Final = 0.25
+"""The same for what only a repair or a few requests call."""
+OFTEN: Final = 20
+"""So many calls without a fault are no luck, but a fault that is missing."""
+
+_SELDOM: Final = frozenset(
+    {
+        *("batch ListJobs", "batch DescribeJobs", "batch TerminateJob"),
+        *("ecs ListTasks", "ecs DescribeTasks", "ecs StopTask"),
+        *("s3 ListParts", "s3 CreateMultipartUpload", "s3 CompleteMultipartUpload", "s3 AbortMultipartUpload"),
+        *("s3 GetObjectAttributes", "dynamodb DeleteItem"),
+    }
+)
+
+
+def _eagerness(operation: Operation) -> float:
+    return EAGERNESS_WHERE_SELDOM if str(operation) in _SELDOM else EAGERNESS
+
 
 _LATE_MS: Final = {"s3 GetObject": 32_000}
 """Past the clients' read timeout (clients.py): 5 s, and 30 s for whole objects."""
@@ -138,7 +156,7 @@ def on_the_wire(asked: Sequence[Operation], strength: float = 1.0) -> list[tuple
         where = {"service": operation.service, "operation": operation.name}
         effects = _effects(operation)
         rules += [
-            (operation, kind, {**where, "times": LEAST, "probability": EAGERNESS, **effect})
+            (operation, kind, {**where, "times": LEAST, "probability": _eagerness(operation), **effect})
             for kind, (_, effect) in effects.items()
         ]
         rules += [
@@ -176,7 +194,13 @@ def on_the_stand_in(asked: Sequence[Operation], strength: float = 1.0) -> list[R
         if operation.service in OF_THE_STAND_IN:
             modes = {**_OF_CALLS, **(_OF_RUN_TASK if operation.name == "RunTask" else {})}
             rules += [
-                {"operation": operation.name, "mode": mode, "times": LEAST, "probability": EAGERNESS, **more}
+                {
+                    "operation": operation.name,
+                    "mode": mode,
+                    "times": LEAST,
+                    "probability": _eagerness(operation),
+                    **more,
+                }
                 for mode, (_, more) in modes.items()
             ]
             rules += [
@@ -206,9 +230,9 @@ class Disturbance:
         return sum(self.faults.values())
 
 
-def undisturbed(seen: Iterable[Disturbance]) -> list[Operation]:
-    """Operations that were called, and that no fault ever hit."""
-    return [each.operation for each in seen if each.calls and not each.hits]
+def undisturbed(seen: Iterable[Disturbance], calls: int = 1) -> list[Operation]:
+    """Operations that were called so often at least, and that no fault ever hit."""
+    return [each.operation for each in seen if each.calls >= calls and not each.hits]
 
 
 def not_called(seen: Iterable[Disturbance], asked: Iterable[Operation]) -> list[Operation]:

@@ -181,12 +181,14 @@ class Storm:
             "most jobs at work at once", {lane: f"{most} of {LIMITS[lane]}" for lane, most in found.most.items()}
         )
         report.add(
-            "dead letters, sent again", sorted(Counter(f"{each.queue}: {each.reason}" for each in letters).items())
+            "dead letters, taken out and sent again where they came from a queue",
+            sorted(Counter(f"{each.queue}: {each.reason}" for each in letters).items()),
         )
+        report.add("called, and never disturbed", [(str(each), "") for each in forecast.undisturbed(seen)])
         report.add("may be called, and never was", [(str(each), "") for each in forecast.not_called(seen, self._asked)])
         report.violations += found.violations
         report.violations += self._traffic.failures
-        report.violations += [f"{each} was never disturbed" for each in forecast.undisturbed(seen)]
+        report.violations += [f"{each} was never disturbed" for each in forecast.undisturbed(seen, forecast.OFTEN)]
         report.violations += [
             f"a dead letter is left in {each.queue}: {each.reason}: {each.body[:200]}" for each in world.dead_letters()
         ]

@@ -146,7 +146,7 @@ class Traffic:
         answer = self._s3.put_object(Bucket=self._world.bucket, Key=key, Body=b"a video", ContentType="video/mp4")
         self._arrived(key, answer["VersionId"])
         if self._dice.random() < RENEWED:
-            self._soon(20, lambda: self._put(key))
+            self._soon(60, lambda: self._put(key))
 
     def _arrived(self, key: str, version: str) -> None:
         work = Work("video", _id_in(key), key, version)
@@ -218,7 +218,7 @@ class Traffic:
 
     def _job(self) -> None:
         key = str(uuid.UUID(int=self._dice.getrandbits(128), version=4))
-        body = {"imageUrls": [f"s3://{self._world.bucket}/quiet/{key}.jpg"], "metadata": {"n": key}}
+        body = {"imageUrls": [f"s3://{self._world.bucket}/quiet/{key}.jpg"], "userId": "chaos"}
         headers = {"Idempotency-Key": key}
         job_id = self._ask("POST", "/process", body, headers=headers).json()["jobId"]
         work = Work("image", job_id, "", job_id)

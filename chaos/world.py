@@ -269,6 +269,8 @@ class DeadLetter:
     @property
     def reason(self) -> str:
         """Why it is there."""
+        if self.queue not in DEAD_LETTERS:
+            return "an invocation that failed"
         return self.attributes.get("ErrorType", "received too often (the queue's own redrive policy)")
 
 
