@@ -8,6 +8,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from switchyard import clients
 from tests.conftest import Aws
 from tests.fakes.object_store import ObjectStore, serving
 from tests.unit.torrents.world import BUCKET, TorrentWorld, modified_by
@@ -27,14 +28,13 @@ def store() -> Iterator[ObjectStore]:
 
 
 @pytest.fixture
-def s3(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> "S3Client":
+def s3(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator["S3Client"]:
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
-    quick = Config(
-        read_timeout=1,
-        retries={"mode": "standard", "total_max_attempts": 4},
-        response_checksum_validation="when_required",
-    )
-    return boto3.client("s3", endpoint_url=store.url, config=quick)
+    monkeypatch.setattr(clients, "_BULK", clients._BULK.merge(Config(read_timeout=1)))
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", store.url)
+    clients.s3_bulk.cache_clear()
+    yield clients.s3_bulk()
+    clients.s3_bulk.cache_clear()
 
 
 @cache

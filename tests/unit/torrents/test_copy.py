@@ -144,12 +144,6 @@ def test_a_copy_without_a_checksum_is_told_apart(store: ObjectStore, s3: "S3Clie
         copy(s3)
 
 
-def test_an_empty_answer_is_not_one_without_a_checksum(store: ObjectStore, s3: "S3Client") -> None:
-    store.fail("UploadPartCopy", Fault("cut", 0), after=2)
-    with pytest.raises(Unavailable):
-        copy(s3)
-
-
 def test_an_upload_that_somebody_ends_can_be_made_again(store: ObjectStore, s3: "S3Client") -> None:
     store.fail("UploadPartCopy", Fault("then", call=store.uploads.clear), after=2)
     with pytest.raises(Unavailable):

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from switchyard.errors import ObjectChanged, Unavailable
+from switchyard.errors import ObjectChanged
 from switchyard.observability import logger
 from switchyard.torrents.layout import LEAF, ObjectVersion
 from switchyard.torrents.ranges import of_object
@@ -128,7 +128,7 @@ def _attributes(
     client: S3Client, bucket: str, key: str, version_id: str | None = None, after: int = 0
 ) -> GetObjectAttributesOutputTypeDef:
     pinned: dict[str, Any] = {"VersionId": version_id} if version_id else {}
-    found = client.get_object_attributes(
+    return client.get_object_attributes(
         Bucket=bucket,
         Key=key,
         ObjectAttributes=["ETag", "Checksum", "ObjectParts", "ObjectSize"],
@@ -136,6 +136,3 @@ def _attributes(
         PartNumberMarker=after,
         **pinned,
     )
-    if "ObjectSize" not in found:  # botocore takes an answer of no bytes for one that says nothing
-        raise Unavailable("S3's answer to GetObjectAttributes broke off")
-    return found
