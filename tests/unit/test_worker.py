@@ -4,6 +4,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -701,3 +703,36 @@ def test_the_written_contract_says_what_the_code_does() -> None:
     assert {f"| {code.value} |" for code in ExitCode} <= set(re.findall(r"\| \d+ \|", contract))
     for name in re.findall(r'required\("(\w+)"|given\.get\("(\w+)"', Path(worker.__file__).read_text(encoding="utf-8")):
         assert f"`{name[0] or name[1]}`" in contract
+
+
+# ---- work that lets nothing else have its turn
+
+ALONE = """
+import re, sys, time
+from switchyard import worker
+
+class Table:
+    def update_item(self, **_):
+        return {"Attributes": {}}
+
+worker.PROGRESS_SECONDS, worker.HANG_SECONDS = 0.1, 1
+variables = {"JOB_ID": "1", "FENCE": "1", "JOBS_TABLE": "jobs", "S3_BUCKET": "media", "AWS_BATCH_JOB_ID": "run-1"}
+work = {"stuck": lambda: re.match("(a+)+$", "a" * 64 + "b"), "long": lambda: time.sleep(2), "short": lambda: None}
+code = worker.run(lambda _: work[sys.argv[1]]() or {}, variables=variables, dynamodb=Table(), s3=Table())
+time.sleep(2)
+sys.exit(code)
+"""
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [("stuck", worker.CRASHED), ("long", ExitCode.SUCCESS), ("short", ExitCode.SUCCESS)],
+    ids=["stuck", "at work for longer than that", "done with its work"],
+)
+def test_only_a_worker_that_nothing_can_stop_ends_itself(kind: str, code: int) -> None:
+    """A regular expression or a C library may keep the interpreter, and with it heartbeat, SIGTERM and time limits."""
+    command, layer = [sys.executable, "-c", ALONE, kind], Path(worker.__file__).parents[1]
+    ended = subprocess.run(command, env={"PYTHONPATH": str(layer)}, capture_output=True, text=True, check=False)
+    assert ended.returncode == code, ended.stderr
+    assert ended.stderr.startswith("Timeout") is (code == worker.CRASHED)

@@ -10,6 +10,7 @@ Every write is one UpdateItem that may be sent twice: each sets the same values 
 timeout that hid a success does no harm, and boto3 may retry as it likes.
 """
 
+import faulthandler
 import json
 import logging
 import math
@@ -50,6 +51,8 @@ PROGRESS_SECONDS = 2.0
 """How often progress is looked at: the shortest time between two writes of it."""
 WHOLE_ANSWER_ATTEMPTS = 3
 """How often a write is sent whose answers are cut off. boto3 sees to whatever else can be tried again."""
+HANG_SECONDS = 300.0
+"""How long the heartbeat may be kept from its turn, by code that doesn't let go of the interpreter."""
 METADATA_ATTEMPTS = 4
 """How often ECS is asked which task this is, over about 1.5 s."""
 ERROR_LIMIT = 1000
@@ -326,7 +329,9 @@ class _Heartbeat(threading.Thread):
 
     def run(self) -> None:
         written, due = None, 0.0
+        self._live_on()
         while not self._ended.wait(PROGRESS_SECONDS):
+            self._live_on()
             progress = self.progress
             if progress is written and time.monotonic() < due:
                 continue
@@ -345,6 +350,14 @@ class _Heartbeat(threading.Thread):
         """No beat is under way once this returns, so none can come after the run's last write."""
         self._ended.set()
         self.join()
+        faulthandler.cancel_dump_traceback_later()
+
+    def _live_on(self) -> None:
+        """Put off the end of the process, which comes where this thread isn't let near: then no signal is seen either.
+
+        What ends it needs no interpreter. It says where the work hangs, and the exit code is `CRASHED`.
+        """
+        faulthandler.dump_traceback_later(HANG_SECONDS, exit=True, file=2)  # 2: stderr, whatever became of its name
 
 
 class Run:
