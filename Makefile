@@ -89,6 +89,14 @@ check-iam: setup ## Show that functions need every permission they have: an hour
 drill: setup ## Rehearse what the runbook says for bad days: make drill DRILL=lost-events; without, all of them
 	@$(DEV)/pytest -q -s "tests/integration/drills.py$(if $(DRILL),::test_a_drill[$(DRILL)])" $(ARGS)
 
+.PHONY: test-chaos soak
+test-chaos: setup $(VENVS)/chaos/.ready ## Faults on every AWS call, processes killed, 2,000 jobs (ARGS="--videos 50 --jobs 50 --seed 1")
+	@PYTHONPATH=layers/switchyard $(DEV)/python -m chaos storm $(ARGS)
+
+MINUTES ?= 60
+soak: setup ## Steady work for an hour: nothing may drift, leak or be left behind (MINUTES=5, ARGS="--rate 60")
+	@PYTHONPATH=layers/switchyard $(DEV)/python -m chaos soak --minutes $(MINUTES) $(ARGS)
+
 .PHONY: bench
 bench: setup ## What it costs, beside the floor and the usual way: make bench ARGS="cpu --rounds 9"
 	@PYTHONPATH=layers/switchyard $(DEV)/python -m bench $(ARGS)

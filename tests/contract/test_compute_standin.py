@@ -563,6 +563,26 @@ def test_faults_on_request(standin: StandIn, mode: str, raised: str | type[Excep
     assert standin.ask("/_compute/faults", "DELETE") == []
 
 
+def test_an_answer_may_be_cut_off_which_the_sdk_takes_for_an_empty_one(standin: StandIn) -> None:
+    standin.ask("/_compute/faults", "POST", [{"operation": "SubmitJob", "mode": "cut_after_effect", "times": 1}])
+
+    answer = standin.client().submit_job(jobName="torn", jobQueue="parked", jobDefinition="shell")
+
+    assert "jobId" not in answer
+    standin.ask("/_compute/faults", "DELETE")
+    filters: Any = [{"name": "JOB_NAME", "values": ["torn"]}]
+    assert len(standin.client().list_jobs(jobQueue="parked", filters=filters)["jobSummaryList"]) == 1
+
+
+def test_a_fault_may_have_a_chance_of_none(standin: StandIn) -> None:
+    standin.ask("/_compute/faults", "POST", [{"operation": "SubmitJob", "mode": "throttle", "probability": 0}])
+
+    submit(standin, jobQueue="parked")
+
+    assert [fault["fired"] for fault in standin.ask("/_compute/faults")] == [0]
+    standin.ask("/_compute/faults", "DELETE")
+
+
 # ---- events ----------------------------------------------------------------------------------------------------
 
 
