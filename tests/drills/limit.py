@@ -31,7 +31,9 @@ def refused(system: System, say: Callable[[str], None]) -> None:
     ):
         key = system.upload()
         system.until(lambda: redrive.depth(system) == 1, "the message to be given up")
-        assert "MAX_CONCURRENT_JOBS must be a whole number from 1" in log(system)
+        system.until(
+            lambda: "MAX_CONCURRENT_JOBS must be a whole number from 1" in log(system), "the reason in the log"
+        )
         assert system.job(key) is None
     say("written into the function's variables, it makes every invocation fail and name it; the message comes back")
     say("until, after MaxReceiveCount deliveries, SQS moves it to the dead-letter queue; corrected, it is redriven")

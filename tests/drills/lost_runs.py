@@ -29,7 +29,7 @@ def terminated(system: System, say: Callable[[str], None]) -> None:
 
     system.fault("events", "drop")
     system.stop((system.job(second) or {})["targetId"])
-    system.until(lambda: ended_at_batch(system, [second]), "the second to end at Batch")
+    system.until(lambda: ended_at_batch(system, [second], 1), "the second to end at Batch")
     say("that one is terminated too, and its event is lost: the table says that it runs")
     assert (system.job(second) or {})["status"] == "RUNNING"
     system.no_more_faults()
@@ -53,7 +53,7 @@ def forgotten(system: System, say: Callable[[str], None]) -> None:
     with system.variables("ReconcileJobsFunction", CLAIM_GRACE_SECONDS="1"):
         system.fault("events", "drop")
         key, waiting = system.upload(), system.key()
-        system.until(lambda: system.jobs(key) and ended_at_batch(system, [key]), "the job to end at Batch")
+        system.until(lambda: ended_at_batch(system, [key], 1), "the job to end at Batch")
         system.upload(waiting)
         system.until(lambda: system.lane().waiting == 1, "the other to wait")
         target_id = (system.job(key) or {})["targetId"]
@@ -63,7 +63,7 @@ def forgotten(system: System, say: Callable[[str], None]) -> None:
         system.until(lambda: _reconciled(system, key), "the reconciler to miss it")
     job = system.job(key) or {}
     assert job["error"]["code"] == "TARGET_LOST"
-    assert job["result"]["summary"], "its worker had noted its result"
+    assert "obeyed" in job["result"], "its worker had noted its result"
     say("the reconciler makes it FAILED (TARGET_LOST), nobody can tell any more; but `result` says that it had worked")
     system.completed(waiting)
     say(truth.compare(system, key, waiting, ended={key: "FAILED"}, forgotten=[key]))

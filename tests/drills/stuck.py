@@ -59,7 +59,7 @@ def alarmed(system: System, say: Callable[[str], None]) -> None:
     """Hold the metric against the alarm that looks at it."""
     alarms = system.stack.client("cloudwatch").describe_alarms()["MetricAlarms"]
     [alarm] = [each for each in alarms if each["MetricName"] == "StuckRunnable"]
-    [line, *_] = [line for line in system.log("ReconcileJobsFunction") if line.get("StuckRunnable", [0])[0]]
+    [*_, line] = [line for line in system.log("ReconcileJobsFunction") if line.get("StuckRunnable", [0])[0]]
     assert line["_aws"]["CloudWatchMetrics"][0]["Namespace"] == alarm["Namespace"]
     assert {each["Name"]: each["Value"] for each in alarm["Dimensions"]}.items() <= line.items()
     assert line["StuckRunnable"][0] > alarm["Threshold"]
