@@ -68,9 +68,8 @@ def read(lines: Iterable[str], kills: Iterable[tuple[int, float]] = ()) -> list[
             told = json.loads(line)
         except ValueError:
             continue
-        attempt = found.setdefault((told["pid"], told["boot"]), told)
-        attempt[told["event"]] = told["time"]
-        attempt["outcome"] = told.get("outcome", "")
+        attempt = found.setdefault((told["pid"], told["boot"]), {})
+        attempt |= {**told, told["event"]: told["time"]}  # on ECS a run learns its own id after it has begun
     for pid, at in kills:
         # A process id is given away again: the killed one is the last that had it by then.
         mine = max((key for key in found if key[0] == pid and key[1] <= at), default=None)

@@ -11,23 +11,12 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 from chaos import forecast
 from chaos.forecast import Disturbance, Operation, Rule
-from local.environment import VENVS, bare
+from local.environment import ROOT, VENVS, bare
 from local.processes import start, wait_until_answering
 
 HEALTH: Final = "/_microburst/health"
 
 _PYTHON = VENVS / "chaos" / "bin" / "python"
-# Its dice have no seed of their own, it would log each of many thousand calls, and it drops the length of what it
-# passes on: then an answer that it cuts off is noticed by HTTP itself, as one of AWS, which says its length, is not.
-_START = """\
-import logging, random, sys
-random.seed(int(sys.argv.pop(1)))
-logging.disable(logging.INFO)
-from microburst import forward
-forward.HOP_BY_HOP -= {"content-length"}
-from microburst.cli import main
-sys.exit(main())
-"""
 _LET_THROUGH = re.compile(r'microburst_faults_total\{service="([^"]+)",operation="([^"]+)",action="match"\} (\d+)')
 _direct = build_opener(ProxyHandler({}))  # a proxy of the user's can't reach this machine's loopback address
 
@@ -48,18 +37,8 @@ class Wire:
     @contextlib.contextmanager
     def running(cls, port: int, upstream: str, *, seed: int, log: Path) -> Iterator[Self]:
         """A proxy in front of `upstream`, ended after the `with` block. It lets everything through at first."""
-        command: list[str | Path] = [
-            _PYTHON,
-            "-c",
-            _START,
-            str(seed),
-            "--upstream",
-            upstream,
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-        ]
+        listening = ("--host", "127.0.0.1", "--port", str(port))
+        command = [_PYTHON, ROOT / "chaos" / "proxy.py", str(seed), "--upstream", upstream, *listening]
         process = start(command, env=bare(), cwd=log.parent, log=log)
         try:
             if not wait_until_answering(process, port, HEALTH):

@@ -31,6 +31,12 @@ def test_an_attempt_has_its_beginning_its_end_and_its_outcome() -> None:
     assert (attempt.begin, attempt.end, attempt.outcome) == (2, 3, "done")
 
 
+def test_a_run_that_learns_its_id_late_has_it() -> None:
+    [attempt] = ledger.read([line("boot", 1, run_id=""), line("begin", 2, run_id="task-1"), line("end", 3)])
+
+    assert attempt.run_id == "task-1"
+
+
 def test_one_that_was_never_let_has_no_span() -> None:
     [attempt] = ledger.read([line("boot", 1)])
 
