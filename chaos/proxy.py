@@ -31,8 +31,8 @@ def detect(headers: Any, method: str, path: str, query: Mapping[str, str], body:
 if __name__ == "__main__":
     random.seed(int(sys.argv.pop(1)))  # its dice have no seed of their own
     logging.disable(logging.INFO)  # it would log each of many thousand calls
-    # It drops the length of what it passes on: then an answer that it cuts off is noticed by HTTP itself, as one of AWS,
-    # which says its length, is not.
+    # It drops the length of what it passes on: then an answer that it cuts off is noticed by HTTP itself, as one of
+    # AWS, which says its length, is not.
     forward.HOP_BY_HOP -= {"content-length"}
     pipeline.detect = detect
     sys.exit(main())

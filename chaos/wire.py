@@ -38,7 +38,14 @@ class Wire:
     def running(cls, port: int, upstream: str, *, seed: int, log: Path) -> Iterator[Self]:
         """A proxy in front of `upstream`, ended after the `with` block. It lets everything through at first."""
         listening = ("--host", "127.0.0.1", "--port", str(port))
-        command = [_PYTHON, ROOT / "chaos" / "proxy.py", str(seed), "--upstream", upstream, *listening]
+        command: list[str | Path] = [
+            _PYTHON,
+            ROOT / "chaos" / "proxy.py",
+            str(seed),
+            "--upstream",
+            upstream,
+            *listening,
+        ]
         process = start(command, env=bare(), cwd=log.parent, log=log)
         try:
             if not wait_until_answering(process, port, HEALTH):
