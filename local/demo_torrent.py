@@ -27,8 +27,9 @@ from local.torrent_clients import by_aria2, by_libtorrent
 from local.view import TERMINAL
 
 _SHARED: Final = "recordings/"
-_SEGMENTS: Final = 8
+_SEGMENTS: Final = 30
 """How long the stream is: segments of a second, revealed faster than they play."""
+_PACE: Final = 0.1
 
 type _Json = dict[str, Any]
 
@@ -67,7 +68,7 @@ def _shared(stack: LocalStack, console: Console) -> Iterator[None]:
 def _recording(http: httpx.Client, console: Console) -> str:
     """A stream is recorded to its end; the key of what was recorded."""
     console.rule("A recording", align="left")
-    with live_stream(clip("bigbuckbunny.mp4"), pace=0.25, length=_SEGMENTS) as url:
+    with live_stream(clip("bigbuckbunny.mp4"), pace=_PACE, length=_SEGMENTS) as url:
         accepted = api.ask(http, "POST", "/jobs", {"url": url, "filename": "Big Buck Bunny.ts", "userId": "demo"})
         console.print(f"POST /jobs: {accepted['status']}, job {accepted['jobId']}", markup=False)
         job = api.follow(http, accepted["jobId"], console, until=TERMINAL)
