@@ -566,7 +566,7 @@ def test_faults_on_request(standin: StandIn, mode: str, raised: str | type[Excep
 def test_an_answer_may_be_cut_off_which_the_sdk_takes_for_an_empty_one(standin: StandIn) -> None:
     standin.ask("/_compute/faults", "POST", [{"operation": "SubmitJob", "mode": "cut_after_effect", "times": 1}])
 
-    answer = standin.client().submit_job(jobName="torn", jobQueue="parked", jobDefinition="shell")
+    answer: Any = standin.client().submit_job(jobName="torn", jobQueue="parked", jobDefinition="shell")
 
     assert "jobId" not in answer
     standin.ask("/_compute/faults", "DELETE")
