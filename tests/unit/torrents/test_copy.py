@@ -2,21 +2,21 @@
 
 import _thread
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from switchyard.errors import ObjectChanged, ObjectGone, Unavailable
 from switchyard.torrents import copying
-from switchyard.torrents.hashing import Copy, NoChecksum, describe
+from switchyard.torrents.hashing import Copy, NoChecksum
 from switchyard.torrents.layout import Extent, Format, Layout
 from tests.fakes.object_store import Fault, ObjectStore
 from tests.unit.torrents import reference
+from tests.unit.torrents.ways import KEY, Stop, digests, stop
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-KEY = "recordings/my file+ü #1 100%.bin"
 PIECE = 2**20
 DATA = bytes(range(251)) * 28_000
 """Seven pieces, the last one short: S3 copies no ranges of less than 5 MB."""
@@ -24,35 +24,15 @@ LAYOUT = Layout(len(DATA), PIECE, Format.V1)
 SCRATCH = "torrent-scratch/job/"
 
 
-def never() -> bool:
-    return False
-
-
-def ignore(_: int) -> None:
-    """Nobody wants to know."""
-
-
-class Stop(Exception):
-    """What a test stops the work with."""
-
-
 def copy(
     s3: "S3Client",
     extent: Extent | None = None,
     *,
-    bucket: str = "media",
     layout: Layout = LAYOUT,
     connections: int = 4,
-    out_of_time: Callable[[], bool] = never,
-    progress: Callable[[int], None] = ignore,
-    then: Callable[[], object] = lambda: None,
+    **how: Any,  # noqa: ANN401 - as `digests` has them
 ) -> bytes:
-    """Has it copied; `then` happens after it was described."""
-    thing = describe(s3, bucket, KEY).thing
-    then()
-    return Copy(s3, connections, SCRATCH).digests(
-        thing, layout, extent or layout.whole, out_of_time=out_of_time, progress=progress
-    )
+    return digests(Copy(s3, connections, SCRATCH), layout, extent, **how)
 
 
 @pytest.fixture(autouse=True)
@@ -157,10 +137,6 @@ def test_an_upload_that_cannot_be_aborted_spoils_nothing(fault: Fault, store: Ob
 
 
 # ---- the end --------------------------------------------------------------------------------------------------------
-
-
-def stop(_: int) -> None:
-    raise Stop
 
 
 def interrupting() -> Callable[[int], None]:

@@ -18,15 +18,15 @@ from moto import mock_aws
 from switchyard import clients
 from switchyard.errors import ObjectChanged, ObjectGone, Unavailable
 from switchyard.torrents import streaming
-from switchyard.torrents.hashing import Stream, describe
+from switchyard.torrents.hashing import Stream
 from switchyard.torrents.layout import LEAF, Extent, Format, Layout
 from tests.fakes.object_store import Fault, ObjectStore, Stored
 from tests.unit.torrents import reference
+from tests.unit.torrents.ways import KEY, Stop, digests, stop
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-KEY = "recordings/my file+ü #1 100%.bin"
 PIECE = 2 * LEAF
 DATA = bytes(range(251)) * 2000
 """Some fifteen pieces, the last one short."""
@@ -34,35 +34,15 @@ V1 = Layout(len(DATA), PIECE, Format.V1)
 EXPECTED = reference.digests(DATA, V1)
 
 
-def never() -> bool:
-    return False
-
-
-def ignore(_: int) -> None:
-    """Nobody wants to know."""
-
-
-class Stop(Exception):
-    """What a test stops the work with."""
-
-
 def read(
     s3: "S3Client",
     extent: Extent | None = None,
     *,
-    bucket: str = "media",
     layout: Layout = V1,
     connections: int = 4,
-    out_of_time: Callable[[], bool] = never,
-    progress: Callable[[int], None] = ignore,
-    then: Callable[[], object] = lambda: None,
+    **how: Any,  # noqa: ANN401 - as `digests` has them
 ) -> bytes:
-    """Has it read; `then` happens after it was described."""
-    thing = describe(s3, bucket, KEY).thing
-    then()
-    return Stream(s3, connections).digests(
-        thing, layout, extent or layout.whole, out_of_time=out_of_time, progress=progress
-    )
+    return digests(Stream(s3, connections), layout, extent, **how)
 
 
 @pytest.fixture(autouse=True)
@@ -239,10 +219,6 @@ def test_an_answer_to_another_question_is_not_hashed(fault: Fault, store: Object
 
 
 # ---- the end --------------------------------------------------------------------------------------------------------
-
-
-def stop(_: int) -> None:
-    raise Stop
 
 
 def interrupting() -> Callable[[int], None]:
