@@ -39,14 +39,14 @@ def test_checkov_finds_the_mistakes_put_there(tmp_path: Path) -> None:
 # ---- secrets ---------------------------------------------------------------------------------------------------------
 
 # In pieces, so that this file doesn't hold what it plants.
-PASSWORD = "correct-horse-" + "battery"
+PHRASE = "correct-horse-" + "battery"
 KEY_ID, KEY = "AKIA" + "Z3MSJV4WQ7HTC2LB", "q8Zr+Tn0bWc5dLx7" + "Yv2sKf9uEa3gHj6mPiRoXt1N"
 PLANTED = {
     "an access key": f"aws_access_key_id = {KEY_ID}\n",
     "a private key": "-----BEGIN RSA " + "PRIVATE KEY-----\nMIIEow\n",
-    "a password": f'password = "{PASSWORD}"\n',
+    "a password": f'password = "{PHRASE}"\n',
     "a secret key by its looks": f'value: "{KEY}"\n',
-    "one that a comment excuses": f'password = "{PASSWORD}"  # pragma: allowlist {"secret"}\n',
+    "one that a comment excuses": f'password = "{PHRASE}"  # pragma: allowlist {"secret"}\n',
 }
 
 
@@ -63,7 +63,7 @@ def test_a_planted_secret_is_found_and_not_shown(tmp_path: Path, text: str) -> N
     run = _run(AUDIT, ".ci/leaks.py", _checkout(tmp_path, {"settings.py": text}))
     assert run.returncode == 1
     assert run.stderr.startswith("settings.py:1: ")
-    assert not any(secret in run.stderr for secret in (KEY_ID, KEY, PASSWORD, "MIIEow"))
+    assert not any(secret in run.stderr for secret in (KEY_ID, KEY, PHRASE, "MIIEow"))
 
 
 def test_what_is_known_to_be_none_is_none(tmp_path: Path) -> None:
