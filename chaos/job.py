@@ -16,6 +16,8 @@ from switchyard.worker import PermanentFailure, Run, TryAgain, WorkerError, run
 
 SHORTEST, LONGEST = 0.05, 0.4
 """Seconds of work."""
+LONG_SHARE, LONG = 0.05, 4.0
+"""Some work longer, so that a cancel or a kill finds them at it."""
 AGAIN_SHARE: Final = 0.03
 """How many ask for another attempt when they run for the first time; ECS, which has none, would take it for the end."""
 FAILING_SHARE: Final = 0.02
@@ -50,7 +52,8 @@ def perform(variables: Mapping[str, str]) -> int:
 def _obey(job: Run) -> None:
     given = job.environment
     version = given.version_id or ""
-    until = time.monotonic() + SHORTEST + (LONGEST - SHORTEST) * dice("seconds", given.job_id, version)
+    seconds = SHORTEST + (LONGEST - SHORTEST) * dice("seconds", given.job_id, version)
+    until = time.monotonic() + (LONG if dice("long", given.job_id, version) < LONG_SHARE else seconds)
     while time.monotonic() < until:
         job.checkpoint()
         time.sleep(_PAUSE)

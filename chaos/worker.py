@@ -23,7 +23,10 @@ def main(path: str) -> int:
         child = int(answers.readline() or 0)
         if child:
             signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
-        return int(answers.readline() or KILLED)
+        try:
+            return int(answers.readline() or KILLED)
+        except ConnectionResetError:
+            return KILLED
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from local.workers import TASKS, JobDefinition, TaskDefinition
 type Item = dict[str, Any]
 """A DynamoDB item or a JSON object."""
 
-LIMITS: Final[Mapping[str, int]] = {"video": 6, "images": 6}
+LIMITS: Final[Mapping[str, int]] = {"video": 8, "images": 8}
 """The slots of the lanes that work is sent to."""
 GRACE_SECONDS: Final = 60
 """The least that the template allows."""
@@ -43,6 +43,9 @@ FUNCTIONS: Final = (
     *("ReconcileJobsFunction", "PresignUploadFunction", "SubmitJobFunction", "GetJobFunction", "CancelJobFunction"),
 )
 TERMINAL: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
+
+_LATELY = 100_000
+"""Bytes of the ledger that tell of every job under way: some hundred lines for each slot."""
 
 _direct = build_opener(ProxyHandler({}))  # a proxy of the user's can't reach this machine's loopback address
 
@@ -174,9 +177,11 @@ class World:
         return found
 
     def job_processes(self) -> list[tuple[int, str]]:
-        """The processes that do jobs."""
+        """The processes that do jobs, and have noted which: whoever kills another could not tell whose it was."""
         nursery = self.nursery.pid
-        return [(int(pid), "job") for pid in Path(f"/proc/{nursery}/task/{nursery}/children").read_text().split()]
+        children = Path(f"/proc/{nursery}/task/{nursery}/children").read_text().split()
+        noted = self.ledger.read_bytes()[-_LATELY:] if self.ledger.exists() else b""
+        return [(int(pid), "job") for pid in children if b'"pid": %d,' % int(pid) in noted]
 
     def logged(self, messages: Mapping[str, str]) -> dict[str, int]:
         """How often functions have logged something.
