@@ -27,7 +27,7 @@ class Attempt:
         begin: When it had passed the fence check; None if it never did.
         end: When its work ended; None if it was killed, or has not ended.
         outcome: How; empty likewise.
-        killed: When we killed it.
+        killed: When we killed it, perhaps after its end, before its exit.
     """
 
     job_id: str
@@ -73,7 +73,7 @@ def read(lines: Iterable[str], kills: Iterable[tuple[int, float]] = ()) -> list[
     for pid, at in kills:
         # A process id is given away again: the killed one is the last that had it by then.
         mine = max((key for key in found if key[0] == pid and key[1] <= at), default=None)
-        if mine and "end" not in found[mine]:
+        if mine:
             found[mine]["killed"] = at
     fields = Attempt.__dataclass_fields__.keys()
     attempts = [Attempt(**{name: each[name] for name in each.keys() & fields}) for each in found.values()]

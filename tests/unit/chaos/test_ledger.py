@@ -49,6 +49,12 @@ def test_one_that_was_killed_ends_when_it_was() -> None:
     assert attempt.span == (2, 2.5)
 
 
+def test_one_that_was_killed_after_its_end_and_before_its_exit_worked_until_its_end() -> None:
+    [attempt] = ledger.read([line("boot", 1), line("begin", 2), line("end", 3, outcome="done")], [(7, 3.1)])
+
+    assert (attempt.span, attempt.killed) == ((2, 3), 3.1)
+
+
 def test_one_that_neither_ended_nor_was_killed_works_for_ever() -> None:
     [attempt] = ledger.read([line("boot", 1), line("begin", 2)])
 
