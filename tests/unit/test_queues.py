@@ -1,5 +1,6 @@
 """SQS messages of one invocation: side by side, each on its own; retries that wait; the dead-letter queue."""
 
+import importlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -349,6 +350,7 @@ def test_every_error_type_is_a_constant_that_alarms_and_people_can_rely_on() -> 
     def codes(error: type[SwitchyardError]) -> set[str]:
         return {error.code}.union(*(codes(kind) for kind in error.__subclasses__()))
 
+    importlib.import_module("switchyard.wiring")  # and with it every module that has an error of its own
     assert codes(SwitchyardError) - {"INTERNAL"} == {
         "AWS_UNAVAILABLE",
         "CLAIM_IN_FLIGHT",
@@ -356,10 +358,15 @@ def test_every_error_type_is_a_constant_that_alarms_and_people_can_rely_on() -> 
         "INVALID_MESSAGE",
         "KIND_NOT_CONFIGURED",
         "LANE_FULL",
+        "NO_CHECKSUM",
+        "OBJECT_CHANGED",
+        "OBJECT_GONE",
         "SETTINGS",
         "SOURCE_NOT_ALLOWED",
         "START_REFUSED",
         "START_THROTTLED",
         "START_UNKNOWN",
+        "STOPPED",
+        "TOO_SLOW",
         "URL_NOT_ALLOWED",
     }
