@@ -14,10 +14,9 @@ from typing import Any, Final
 from chaos.ledger import DONE, FAILED
 from switchyard.worker import PermanentFailure, Run, TryAgain, WorkerError, run
 
-SHORTEST, LONGEST = 0.05, 0.4
-"""Seconds of work."""
-LONG_SHARE, LONG = 0.05, 4.0
-"""Some work longer, so that a cancel or a kill finds them at it."""
+SHORTEST, LONGEST = 0.5, 3.0
+"""Seconds of work: long beside a start, so that slots are in use at the same time, and kills and cancels find jobs at it.
+It is slept through, and so costs a busy machine nothing."""
 AGAIN_SHARE: Final = 0.03
 """How many ask for another attempt when they run for the first time; ECS, which has none, would take it for the end."""
 FAILING_SHARE: Final = 0.02
@@ -52,8 +51,7 @@ def perform(variables: Mapping[str, str]) -> int:
 def _obey(job: Run) -> None:
     given = job.environment
     version = given.version_id or ""
-    seconds = SHORTEST + (LONGEST - SHORTEST) * dice("seconds", given.job_id, version)
-    until = time.monotonic() + (LONG if dice("long", given.job_id, version) < LONG_SHARE else seconds)
+    until = time.monotonic() + SHORTEST + (LONGEST - SHORTEST) * dice("seconds", given.job_id, version)
     while time.monotonic() < until:
         job.checkpoint()
         time.sleep(_PAUSE)

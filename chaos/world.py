@@ -24,7 +24,7 @@ from local.workers import TASKS, JobDefinition, TaskDefinition
 type Item = dict[str, Any]
 """A DynamoDB item or a JSON object."""
 
-LIMITS: Final[Mapping[str, int]] = {"video": 8, "images": 8}
+LIMITS: Final[Mapping[str, int]] = {"video": 6, "images": 6}
 """The slots of the lanes that work is sent to."""
 GRACE_SECONDS: Final = 60
 """The least that the template allows."""
