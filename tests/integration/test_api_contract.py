@@ -31,6 +31,7 @@ NOT_IN_A_SCHEMA = {
     ("POST", "/uploads/multipart/complete", "INVALID_PART_ORDER"): "a schema can't say that numbers follow each other",
     ("POST", "/process", "URL_NOT_ALLOWED"): "the deployment's own bucket",
     ("POST", "/jobs", "URL_NOT_ALLOWED"): "hosts that don't exist, or lead inside",
+    ("POST", "/torrents", "INVALID_REQUEST"): "the deployment's own bucket, and keys of what gets no torrent",
     ("GET", "/jobs", "INVALID_REQUEST"): "at least one of three parameters; a token is only good for its own list",
 }
 """What may be refused although it keeps to the schema, and why the schema can't say so."""
