@@ -1,5 +1,6 @@
 """Torrents of what lands under the shared prefix, and what clients that nobody here wrote make of them."""
 
+import base64
 import hashlib
 import uuid
 from collections.abc import Callable, Iterator
@@ -12,7 +13,9 @@ import pytest
 from local import api
 from local.mirror import mirror
 from local.torrent_clients import by_aria2, by_libtorrent
-from tests.integration.system import System
+from switchyard.torrents.hashing import Stream, describe
+from switchyard.torrents.layout import Format, Layout
+from tests.integration.system import Item, System
 
 CREATOR = "S3TorrentCreatorFunction"
 SHARED = "recordings/"
@@ -138,6 +141,28 @@ def test_the_torrent_can_be_had_from_its_seeder_alone(seeding: System, tmp_path:
     seeding.until(lambda: http.get(seeder).json()["status"] == "CANCELLED", "the seeder to stop")
 
     assert got.read_bytes() == data
+
+
+def test_the_pieces_of_what_is_read_make_the_checksum_that_s3_keeps_of_its_parts(system: System) -> None:
+    s3, key, part, data = system.stack.client("s3"), f"quiet/{uuid.uuid4()}", 8 * MIB, content(20 * MIB)
+    upload = s3.create_multipart_upload(Bucket=system.bucket, Key=key, ChecksumAlgorithm="SHA1")
+    place = {"Bucket": system.bucket, "Key": key, "UploadId": upload["UploadId"]}
+    parts = [
+        {"PartNumber": number, **_sent(s3.upload_part(**place, PartNumber=number, Body=data[start : start + part]))}
+        for number, start in enumerate(range(0, len(data), part), 1)
+    ]
+    s3.complete_multipart_upload(**place, MultipartUpload={"Parts": parts})
+
+    layout = Layout(len(data), part, Format.V1)
+    thing = describe(s3, system.bucket, key).thing
+    read = Stream(s3, 4).digests(thing, layout, layout.whole, out_of_time=lambda: False, progress=lambda _: None)
+
+    kept = s3.head_object(Bucket=system.bucket, Key=key, ChecksumMode="ENABLED")["ChecksumSHA1"]
+    assert base64.b64encode(hashlib.sha1(read, usedforsecurity=False).digest()).decode() == kept.partition("-")[0]
+
+
+def _sent(answer: Item) -> Item:
+    return {name: answer[name] for name in ("ETag", "ChecksumSHA1") if name in answer}
 
 
 # ---- ways in --------------------------------------------------------------------------------------------------------
