@@ -416,6 +416,9 @@ class System:
                 self.release(span.key)
         try:
             self.until(self._idle, "everything to come to rest")
+        except AssertionError:
+            print(f"not at rest: {self.view.queues()}, {[self.view.lane(road.lane) for road in ROADS]}")  # noqa: T201
+            raise
         finally:
             # Last, because the emulator, unlike Lambda, ends invocations that are under way when it is given settings.
             self.stack.redeploy(**self._parameters)
