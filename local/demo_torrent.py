@@ -68,7 +68,7 @@ def _shared(stack: LocalStack, console: Console) -> Iterator[None]:
 def _recording(http: httpx.Client, console: Console) -> str:
     """A stream is recorded to its end; the key of what was recorded."""
     console.rule("A recording", align="left")
-    with live_stream(clip("bigbuckbunny.mp4"), pace=_PACE, length=_SEGMENTS) as url:
+    with live_stream(clip("bigbuckbunny.mp4"), pace=_PACE, window=_SEGMENTS, length=_SEGMENTS) as url:
         accepted = api.ask(http, "POST", "/jobs", {"url": url, "filename": "Big Buck Bunny.ts", "userId": "demo"})
         console.print(f"POST /jobs: {accepted['status']}, job {accepted['jobId']}", markup=False)
         job = api.follow(http, accepted["jobId"], console, until=TERMINAL)
