@@ -14,9 +14,9 @@ from typing import Any, Final
 from chaos.ledger import DONE, FAILED
 from switchyard.worker import PermanentFailure, Run, TryAgain, WorkerError, run
 
-SHORTEST, LONGEST = 0.5, 3.0
-"""Seconds of work: long beside a start, so that slots are in use at once, and kills and cancels find jobs at it. It is
-slept through, and so costs a busy machine nothing."""
+SHORTEST, LONGEST = 1.0, 4.5
+"""Seconds of work: long beside a start, so that all slots are in use at once, and kills and cancels find jobs at it. It
+is slept through, and so costs a busy machine nothing."""
 AGAIN_SHARE: Final = 0.03
 """How many ask for another attempt when they run for the first time; ECS, which has none, would take it for the end."""
 FAILING_SHARE: Final = 0.02

@@ -24,8 +24,8 @@ from local.workers import TASKS, JobDefinition, TaskDefinition
 type Item = dict[str, Any]
 """A DynamoDB item or a JSON object."""
 
-LIMITS: Final[Mapping[str, int]] = {"video": 6, "images": 6}
-"""The slots of the lanes that work is sent to."""
+LIMITS: Final[Mapping[str, int]] = {"video": 4, "images": 4}
+"""The slots of the lanes that work is sent to: so few that they are what jobs wait for, not this machine."""
 GRACE_SECONDS: Final = 60
 """The least that the template allows."""
 REDELIVERY_SECONDS: Final = 35
