@@ -16,7 +16,7 @@ from chaos.storm import commit
 from chaos.traffic import Traffic
 from chaos.trends import Point
 from chaos.verdict import Facts
-from chaos.world import LIMITS, World
+from chaos.world import LANES, World
 from local.stack import Say
 
 EVERY: Final = 10.0
@@ -42,10 +42,11 @@ FILES_AN_HOUR: Final = 12.0
 
 @dataclass(frozen=True)
 class Plan:
-    """How long, and how much: `rate` is pieces of work a minute."""
+    """How long, and how much: `rate` is pieces of work a minute, `slots` what each lane has."""
 
     minutes: float
     rate: float
+    slots: int
     seed: int
 
 
@@ -103,8 +104,8 @@ class Soak:
         before = world.at_work()
         holders = world.holders()
         after = world.at_work()
-        self._slots_without_run.append({job for lane in LIMITS for job in holders[lane] - before[lane] - after[lane]})
-        self._runs_without_slot.append({job for lane in LIMITS for job in (before[lane] & after[lane]) - holders[lane]})
+        self._slots_without_run.append({job for lane in LANES for job in holders[lane] - before[lane] - after[lane]})
+        self._runs_without_slot.append({job for lane in LANES for job in (before[lane] & after[lane]) - holders[lane]})
         self._times.append(now)
         depths = world.depths()
         for name, (visible, handled) in depths.items():
@@ -133,7 +134,8 @@ class Soak:
 
     def _report(self) -> Report:
         world = self._world
-        facts = Facts(self._traffic.accepted, world.jobs(), world.lanes(), world.attempts(), world.at_work(), LIMITS)
+        limits = dict.fromkeys(LANES, self._plan.slots)
+        facts = Facts(self._traffic.accepted, world.jobs(), world.lanes(), world.attempts(), world.at_work(), limits)
         found = verdict.judge(facts)
         report = Report("soak")
         report.add(
@@ -149,7 +151,7 @@ class Soak:
         report.add("what clients did", sorted(self._traffic.tally.items()))
         report.add("how it ended", sorted(found.ends.items()))
         report.add(
-            "most jobs at work at once", {lane: f"{most} of {LIMITS[lane]}" for lane, most in found.most.items()}
+            "most jobs at work at once", {lane: f"{most} of {self._plan.slots}" for lane, most in found.most.items()}
         )
         report.add("least, middle, most", [(name, _range(points)) for name, points in self._series.items()])
         report.violations += found.violations + self._traffic.failures
@@ -195,7 +197,7 @@ class Soak:
 
 def soak(plan: Plan, say: Say) -> Report:
     """A system of its own, steady work, and what was left of it."""
-    with World.running("soak", say, proxied=False) as world:
+    with World.running("soak", say, slots=plan.slots, proxied=False) as world:
         return Soak(plan, world, say).run()
 
 

@@ -16,7 +16,7 @@ from chaos.report import Report
 from chaos.traffic import Traffic
 from chaos.verdict import Facts
 from chaos.wire import Wire
-from chaos.world import DEAD_LETTERS, LIMITS, TERMINAL, DeadLetter, World
+from chaos.world import DEAD_LETTERS, LANES, TERMINAL, DeadLetter, World
 from local.environment import ROOT
 from local.stack import Say
 from tests.iam.permissions import permissions
@@ -49,8 +49,9 @@ LOGGED: Final = {
 
 @dataclass(frozen=True)
 class Plan:
-    """What a storm consists of. `minutes` bounds the whole of it; `strength` multiplies the chances of every fault.
+    """What a storm consists of.
 
+    `slots` are those of each lane. `minutes` bounds the whole of it; `strength` multiplies the chances of every fault.
     `job_kills` and `function_kills` are the seconds between two of them, on average.
     """
 
@@ -58,6 +59,7 @@ class Plan:
     jobs: int
     torrents: int
     rate: float
+    slots: int
     seed: int
     minutes: float
     job_kills: float
@@ -146,7 +148,8 @@ class Storm:
 
     def _report(self, stormy: float, letters: Sequence[DeadLetter]) -> Report:
         world = self._world
-        facts = Facts(self._traffic.accepted, world.jobs(), world.lanes(), world.attempts(), world.at_work(), LIMITS)
+        limits = dict.fromkeys(LANES, self._plan.slots)
+        facts = Facts(self._traffic.accepted, world.jobs(), world.lanes(), world.attempts(), world.at_work(), limits)
         found = verdict.judge(facts)
         seen = [*self._wire.seen(), *self._on_the_stand_in()]
         report = Report("faults on the wire")
@@ -158,7 +161,6 @@ class Storm:
                 **asdict(self._plan),
                 "seconds of bad weather": round(stormy),
                 "seconds in all": round(time.monotonic() - self._began),
-                "slots": ", ".join(f"{lane} {limit}" for lane, limit in LIMITS.items()),
             },
         )
         report.add("what clients did", sorted(self._traffic.tally.items()))
@@ -178,7 +180,7 @@ class Storm:
             },
         )
         report.add(
-            "most jobs at work at once", {lane: f"{most} of {LIMITS[lane]}" for lane, most in found.most.items()}
+            "most jobs at work at once", {lane: f"{most} of {self._plan.slots}" for lane, most in found.most.items()}
         )
         report.add(
             "dead letters, taken out and sent again where they came from a queue",
@@ -206,7 +208,7 @@ class Storm:
 def storm(plan: Plan, say: Say) -> Report:
     """A system of its own, a storm, and what was left of it."""
     with (
-        World.running("chaos", say, proxied=True) as world,
+        World.running("chaos", say, slots=plan.slots, proxied=True) as world,
         Wire.running(
             world.proxy_port or 0, world.stack.emulator.url, seed=plan.seed, log=world.stack.logs / "wire.log"
         ) as wire,

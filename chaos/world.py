@@ -24,8 +24,8 @@ from local.workers import TASKS, JobDefinition, TaskDefinition
 type Item = dict[str, Any]
 """A DynamoDB item or a JSON object."""
 
-LIMITS: Final[Mapping[str, int]] = {"video": 4, "images": 4}
-"""The slots of the lanes that work is sent to: so few that they are what jobs wait for, not this machine."""
+LANES: Final = ("video", "images")
+"""The lanes that work is sent to."""
 GRACE_SECONDS: Final = 60
 """The least that the template allows."""
 REDELIVERY_SECONDS: Final = 35
@@ -70,12 +70,13 @@ class World:
 
     @classmethod
     @contextlib.contextmanager
-    def running(cls, folder: str, say: Say, *, proxied: bool) -> Iterator[Self]:
+    def running(cls, folder: str, say: Say, *, slots: int, proxied: bool) -> Iterator[Self]:
         """A system of its own, kept under that folder of the local state, and ended after the `with` block.
 
         Args:
             folder: A name.
             say: Told what is going on.
+            slots: How many each lane has.
             proxied: Whether there will be a proxy at `proxy_port` for all calls; nothing works without it then.
         """
         where = STATE / folder
@@ -92,8 +93,8 @@ class World:
             stack = LocalStack(
                 where,
                 parameters={
-                    "MaxConcurrentJobs": str(LIMITS["video"]),
-                    "MaxConcurrentImages": str(LIMITS["images"]),
+                    "MaxConcurrentJobs": str(slots),
+                    "MaxConcurrentImages": str(slots),
                     "ClaimGraceSeconds": str(GRACE_SECONDS),
                     "ReconcileMinutes": "60",  # it is invoked, more often than a schedule can
                 },
@@ -159,11 +160,11 @@ class World:
 
     def holders(self) -> dict[str, set[str]]:
         """The jobs that hold slots, by lane."""
-        return {lane: set(View(self.stack).lane(lane).holders) for lane in LIMITS}
+        return {lane: set(View(self.stack).lane(lane).holders) for lane in LANES}
 
     def waiting(self) -> int:
         """How many jobs are counted as waiting, in all lanes."""
-        return sum(View(self.stack).lane(lane).waiting for lane in LIMITS)
+        return sum(View(self.stack).lane(lane).waiting for lane in LANES)
 
     def function_processes(self) -> list[tuple[int, str]]:
         """The emulator's processes that run functions: each one's id, and the function's in the template."""
