@@ -1,6 +1,7 @@
 """What every tier shares: an environment that can't reach AWS, and the template's own tables on moto."""
 
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +19,8 @@ os.environ.update(
 )
 for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_REGION"):
     os.environ.pop(name, None)
+# A job in the background inherits "ignore", and so would everything that tests start or interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import boto3
 import pytest
