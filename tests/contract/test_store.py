@@ -326,6 +326,14 @@ def test_a_given_up_job_can_be_claimed_again_and_is_no_longer_given_up(store: Jo
     assert not known(store).never_started
 
 
+def test_a_version_that_was_given_up_is_no_past_one_when_another_is_claimed(store: JobStore) -> None:
+    """It never ran: its dead letter, redriven, must not be taken for a duplicate."""
+    store.undo_claim(claimed(store), ERROR)
+    store.give_up(known(store), ERROR)
+    store.claim(request(of=source(version="v2")), known(store), ONE)
+    assert known(store).past_versions == ()
+
+
 # ---- events ---------------------------------------------------------------------------------------------------------
 
 

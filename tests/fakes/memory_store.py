@@ -8,7 +8,6 @@ from typing import Any
 
 from switchyard import clock
 from switchyard.jobs import (
-    HISTORY_LIMIT,
     HOLDING_SLOT,
     TERMINAL,
     TRANSITIONS,
@@ -18,6 +17,7 @@ from switchyard.jobs import (
     WorkRequest,
     is_other_work,
     origins_of,
+    past_versions_after,
 )
 from switchyard.lanes import Lane, ObjectLock, Slots, WaitEntry, object_key
 from switchyard.store import (
@@ -282,14 +282,13 @@ class MemoryStore:
         if seen is None:
             return Job(request, status, fence=0, created_at=now)
         other_work = is_other_work(seen, request)
-        past = (*seen.past_versions, seen.request.source.version) if other_work else seen.past_versions
         return Job(
             request,
             status,
             fence=seen.fence,
             created_at=now if other_work else self.jobs[request.job_id].created_at,
             claimed_at=seen.claimed_at,
-            past_versions=past[-HISTORY_LIMIT:],
+            past_versions=past_versions_after(seen) if other_work else seen.past_versions,
         )
 
     def _change(self, job_id: str, **changes: Any) -> None:  # noqa: ANN401 - as `replace`

@@ -265,6 +265,15 @@ def is_other_work(job: Job, request: WorkRequest) -> bool:
     return not job.is_placeholder and job.request.source.version != request.source.version
 
 
+def past_versions_after(job: Job) -> tuple[str, ...]:
+    """The versions that are past once a job is about other work: its own too, unless it was given up unstarted.
+
+    Such a one is a dead letter, which a redrive may bring back.
+    """
+    past = job.past_versions if job.never_started else (*job.past_versions, job.request.source.version)
+    return past[-HISTORY_LIMIT:]
+
+
 def is_older(source: Source, other: Source) -> bool:
     """Whether S3 says that `source` was written before `other`. Both must be of one key."""
     if source.sequencer is None or other.sequencer is None or (source.bucket, source.key) != (other.bucket, other.key):

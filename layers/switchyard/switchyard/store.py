@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from switchyard import clock
 from switchyard.jobs import (
-    HISTORY_LIMIT,
     HOLDING_SLOT,
     TERMINAL,
     TRANSITIONS,
@@ -27,6 +26,7 @@ from switchyard.jobs import (
     WorkRequest,
     is_other_work,
     origins_of,
+    past_versions_after,
 )
 from switchyard.lanes import (
     LOCK,
@@ -470,8 +470,7 @@ class Store:
         created = "if_not_exists(createdAt, :now)"
         if seen is not None and is_other_work(seen, request):
             created = ":now"
-            past = (*seen.past_versions, seen.request.source.version)[-HISTORY_LIMIT:]
-            attributes["pastVersions"] = {"L": [_s(version) for version in past]}
+            attributes["pastVersions"] = {"L": [_s(version) for version in past_versions_after(seen)]}
         #   nothing there, or status and fence as seen ──▶ CLAIMED | WAITING
         assignments = ", ".join(f"#{name} = :new_{name}" for name in attributes)
         return self._update_action(
