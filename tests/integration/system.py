@@ -36,7 +36,7 @@ FUNCTIONS = (
     "S3TorrentCreatorFunction",
 )
 """Those that start jobs, or do them."""
-PATIENCE = 60.0
+PATIENCE = 150.0
 """Seconds that anything may take on a busy machine, where a second is usual."""
 
 
