@@ -124,7 +124,8 @@ def _place(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return ""
-    return f"{parts.hostname}{parts.path}"
+    # Where no host is told apart, anything in front of an @ may be a password.
+    return f"{parts.hostname}{parts.path}" if parts.hostname else ""
 
 
 def _torrent(message: Mapping[str, Any]) -> About:

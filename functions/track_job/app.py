@@ -58,7 +58,11 @@ def _run(body: str) -> Run | None:
     name, run_of = READERS[kind]
     if not isinstance(detail, dict) or not isinstance(detail.get(name), str):
         raise InvalidMessage(f"{kind}: the detail names no {name}")
-    return run_of(detail)
+    try:
+        return run_of(detail)
+    except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError):
+        # AWS documents the shape. What hasn't got it fails somewhere in the reading, and would on every receive.
+        raise InvalidMessage(f"{kind}: the detail is not of the documented shape") from None
 
 
 @cache

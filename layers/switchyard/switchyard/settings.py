@@ -60,7 +60,7 @@ def _flag(raw: str) -> bool:
 def _id_pattern(raw: str) -> re.Pattern[str]:
     try:
         pattern = re.compile(raw)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:  # OverflowError: too many repetitions
         raise ValueError(f"is not a regular expression: {error}") from None
     if "video_id" not in pattern.groupindex:
         raise ValueError("must have a group named video_id, as in (?P<video_id>...)")
@@ -87,14 +87,14 @@ def _networks(raw: str) -> tuple[Network, ...]:
 
 def _tiers(raw: str) -> tuple[tuple[str, ...], ...]:
     tiers = tuple(_list(tier) for tier in raw.split(";") if tier.strip())
-    if any(not re.fullmatch(r"(https?|udp|wss?)://[!-~]+", tracker) for tier in tiers for tracker in tier):
+    if any(not re.fullmatch(r"(https?|udp|wss?)://[!-.0-~][!-~]*", tracker) for tier in tiers for tracker in tier):
         raise ValueError("must be trackers' URLs: tiers apart by semicolons, those of one tier by commas")
     return tiers
 
 
 def _base_urls(raw: str) -> tuple[str, ...]:
     urls = _list(raw)
-    if any(not re.fullmatch(r"https?://[!-~]+", url) or {"?", "#"} & set(url) for url in urls):
+    if any(not re.fullmatch(r"https?://[!-.0-~][!-~]*", url) or {"?", "#"} & set(url) for url in urls):
         raise ValueError("must be http or https URLs without a query, apart by commas")
     return tuple(url.rstrip("/") for url in urls)
 

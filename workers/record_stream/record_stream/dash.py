@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Literal
 
-from record_stream.segments import MOST, BadPlaylist, Part, Playlist, Segment, address
+from record_stream.segments import MOST, BadPlaylist, Part, Playlist, Segment, address, window
 from switchyard.urls import MAX_URL_LENGTH
 
 type Kind = Literal["video", "audio"]
@@ -147,14 +147,14 @@ def _times(timeline: ET.Element, extent: float) -> Iterator[int]:
             time += length
 
 
-def _part(element: ET.Element | None, place: str, window: str, base: str) -> Part | None:
+def _part(element: ET.Element | None, place: str, extent: str, base: str) -> Part | None:
     if element is None:
         return None
     url = address(base, element.get(place, ""))
-    if window not in element.attrib:
+    if extent not in element.attrib:
         return Part(url)
-    first, _, last = element.attrib[window].partition("-")
-    return Part(url, int(first), int(last))
+    first, _, last = element.attrib[extent].partition("-")
+    return window(url, int(first), int(last))
 
 
 def _base(element: ET.Element, url: str) -> str:

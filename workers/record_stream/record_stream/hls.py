@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from record_stream.segments import MOST, BadPlaylist, Key, Part, Playlist, Segment, address
+from record_stream.segments import MOST, BadPlaylist, Key, Part, Playlist, Segment, address, window
 
 MARK = b"#EXTM3U"
 # A name begins where no letter is before it and is taken whole or not at all: else a long line without `=` takes days.
@@ -58,7 +58,7 @@ def _media(lines: list[str], url: str) -> Playlist:
     number, target, ended, from_start = 0, 2, False, False
     init: Part | None = None
     key: tuple[str, str | None] | None = None
-    window: tuple[int, int | None] | None = None
+    wanted: tuple[int, int | None] | None = None
     behind = 0
     segments: list[Segment] = []
     for line in lines:
@@ -79,12 +79,12 @@ def _media(lines: list[str], url: str) -> Playlist:
             case "#EXT-X-KEY":
                 key = _key(_attributes(value), url)
             case "#EXT-X-BYTERANGE":
-                window = _byte_range(value)
+                wanted = _byte_range(value)
             case _ if not line.startswith("#"):
-                size, start = window or (None, None)
+                size, start = wanted or (None, None)
                 start = behind if start is None else start
                 part = _part(address(url, line), size, start)
-                behind, window = start + (size or 0), None
+                behind, wanted = start + (size or 0), None
                 segments.append(Segment(number, part, init, _key_of(key, number)))
                 number += 1
     return Playlist(tuple(segments), ended, min(max(target / 2, 0.2), 5.0), from_start)
@@ -100,7 +100,7 @@ def _byte_range(text: str) -> tuple[int, int | None]:
 
 
 def _part(url: str, size: int | None, start: int) -> Part:
-    return Part(url) if size is None else Part(url, start, start + size - 1)
+    return Part(url) if size is None else window(url, start, start + size - 1)
 
 
 def _key(given: Mapping[str, str], url: str) -> tuple[str, str | None] | None:

@@ -116,7 +116,8 @@ def find(web: Web, url: str) -> list[Found]:
         with Finder({**OPTIONS, "logger": _Quiet()}, auto_init=False) as finder:
             finder.add_default_info_extractors()
             info = finder.extract_info(url, download=False)
-    except DownloadError as error:
+    except Exception as error:
+        # What reads a thousand sites' pages raises anything for a page that isn't as it was when that was written.
         raise _explained(error, Handler.refused) from error
     if info and info.get("_type") == "playlist":
         info = next(iter(info.get("entries") or ()), None)
@@ -124,18 +125,19 @@ def find(web: Web, url: str) -> list[Found]:
         raise PermanentFailure("NOT_A_STREAM", "there is no stream on that page")
     if info.get("live_status") == "is_upcoming":
         raise PermanentFailure("LIVE_OFFLINE", "the stream has not begun yet")
-    return [
-        Found(
-            each.get("manifest_url") if each.get("protocol") == "http_dash_segments" else each["url"],
-            each.get("http_headers") or {},
-        )
-        for each in info.get("requested_formats") or [info]
-    ]
+    return [_found(each) for each in info.get("requested_formats") or [info]]
 
 
-def _explained(error: DownloadError, refused: UrlNotAllowed | None) -> PermanentFailure | TryAgain:
+def _found(told: Mapping[str, Any]) -> Found:
+    url = told.get("manifest_url" if told.get("protocol") == "http_dash_segments" else "url")
+    if not isinstance(url, str):  # of a list's entry, which may be but a title
+        raise PermanentFailure("NOT_A_STREAM", "there is no stream on that page")
+    return Found(url, told.get("http_headers") or {})
+
+
+def _explained(error: Exception, refused: UrlNotAllowed | None) -> PermanentFailure | TryAgain:
     """What yt-dlp's failure means, without its words: they are written for a terminal, and name addresses."""
-    cause = error.exc_info[1] if error.exc_info else None
+    cause = error.exc_info[1] if isinstance(error, DownloadError) and error.exc_info else error
     log.info("yt-dlp found nothing", extra={"fields": {"cause": type(cause).__name__}})
     if refused is not None:
         return PermanentFailure("URL_NOT_ALLOWED", str(refused))

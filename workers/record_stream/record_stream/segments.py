@@ -63,6 +63,13 @@ class Playlist:
     from_start: bool = False
 
 
+def window(url: str, first: int, last: int) -> Part:
+    """The bytes from `first` to `last` of what is at `url`. ValueError where there can't be any."""
+    if not 0 <= first <= last:
+        raise ValueError("a range without bytes")
+    return Part(url, first, last)
+
+
 def address(base: str, reference: str) -> str:
     """Where `reference` leads from `base`, which is itself an address of ours.
 

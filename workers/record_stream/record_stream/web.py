@@ -136,7 +136,10 @@ class Web:
             if answer.status not in _REDIRECTED or not target:
                 return answer
             answer.close()
-            url = urljoin(url, target)
+            try:
+                url = urljoin(url, target)
+            except ValueError:
+                raise UrlNotAllowed("the URL can't be read") from None
             if answer.status not in {307, 308}:
                 method, body = "GET", None
         raise Unreachable("too many redirects")

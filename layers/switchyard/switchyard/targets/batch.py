@@ -18,7 +18,6 @@ from switchyard.errors import OutcomeUnknown, StartRefused, StartThrottled
 from switchyard.jobs import Job, JobError, Run, Status
 from switchyard.names import legal_name, legal_tag
 from switchyard.targets.contract import (
-    MAX_REASON,
     OUT_OF_MEMORY,
     STOPPED,
     WORKER_VERDICTS,
@@ -26,6 +25,7 @@ from switchyard.targets.contract import (
     counted,
     crashed,
     environment_of,
+    told,
     verdict,
 )
 
@@ -157,8 +157,8 @@ def run_of(detail: Mapping[str, Any]) -> Run | None:
 def _error_of(detail: Mapping[str, Any], container: Mapping[str, Any]) -> JobError:
     """Why Batch says a job failed, as a stable code. A worker's own message, where there is one, stands before it."""
     exit_code = container.get("exitCode")
-    reason = (container.get("reason") or "")[:MAX_REASON]
-    status_reason = (detail.get("statusReason") or "")[:MAX_REASON]
+    reason = told(container.get("reason"))
+    status_reason = told(detail.get("statusReason"))
     if exit_code is not None and exit_code in WORKER_VERDICTS:
         return WORKER_VERDICTS[exit_code]
     if "OutOfMemory" in reason:

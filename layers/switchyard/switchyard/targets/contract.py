@@ -47,8 +47,15 @@ def environment_of(job: Job, jobs_table: str) -> dict[str, str]:
 def claim_of(environment: Iterable[Mapping[str, str]]) -> tuple[str, int] | None:
     """The job id and fence in the environment of a run, as AWS lists it. None if the run isn't ours."""
     variables = {pair.get("name"): pair.get("value") for pair in environment}
-    job_id, fence = variables.get("JOB_ID"), variables.get("FENCE")
-    return (job_id, int(fence)) if job_id and fence and _FENCE.fullmatch(fence) else None
+    match variables.get("JOB_ID"), variables.get("FENCE"):
+        case str(job_id), str(fence) if job_id and _FENCE.fullmatch(fence):
+            return job_id, int(fence)
+    return None
+
+
+def told(reason: object) -> str:
+    """As much of a target's own words as an error keeps; empty where there are none."""
+    return reason[:MAX_REASON] if isinstance(reason, str) else ""
 
 
 def crashed(exit_code: int, reason: str) -> JobError:

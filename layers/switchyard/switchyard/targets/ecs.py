@@ -25,7 +25,6 @@ from switchyard.jobs import Job, JobError, Run, Status
 from switchyard.names import legal_tag, stable_hash
 from switchyard.observability import Metric
 from switchyard.targets.contract import (
-    MAX_REASON,
     OUT_OF_MEMORY,
     STOPPED,
     WORKER_VERDICTS,
@@ -33,6 +32,7 @@ from switchyard.targets.contract import (
     counted,
     crashed,
     environment_of,
+    told,
     verdict,
 )
 
@@ -282,8 +282,8 @@ def _moment(value: object) -> datetime | None:
 def _error_of(detail: Mapping[str, Any], container: Mapping[str, Any]) -> JobError:
     """Why a task failed, as a stable code. A worker's own message, where there is one, stands before it."""
     exit_code = container.get("exitCode")
-    reason = (container.get("reason") or "")[:MAX_REASON]
-    stopped_reason = (detail.get("stoppedReason") or "")[:MAX_REASON]
+    reason = told(container.get("reason"))
+    stopped_reason = told(detail.get("stoppedReason"))
     stop_code = detail.get("stopCode")
     if exit_code in _FINAL_VERDICTS:
         return WORKER_VERDICTS[exit_code]

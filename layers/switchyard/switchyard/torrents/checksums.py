@@ -7,7 +7,6 @@ parts' SHA-1s: by it we know that the list is whole and in order (S3 user guide,
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
 
 _PAGE = 1000
 """Parts of a page: the most that S3 gives."""
+_SHA1 = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +104,10 @@ def _is_cut(parts: Sequence[ObjectPartTypeDef], size: int, count: int, length: i
 
 def _digest(part: ObjectPartTypeDef) -> bytes:
     try:
-        return base64.b64decode(part.get("ChecksumSHA1", ""), validate=True)
-    except binascii.Error:
+        digest = base64.b64decode(part.get("ChecksumSHA1", ""), validate=True)
+    except ValueError:
         return b""  # then the composite is another
+    return digest if len(digest) == _SHA1 else b""
 
 
 def _pages(client: S3Client, description: Description) -> Iterator[Sequence[ObjectPartTypeDef]]:

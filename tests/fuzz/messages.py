@@ -1,0 +1,185 @@
+"""Messages: what asks for videos, tasks and torrents, what tells of runs, and dead letters as operators see them."""
+
+import re
+import socket
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any, Final, Protocol
+
+from functions.track_job import app as track_job
+from switchyard import clock
+from switchyard.errors import InvalidMessage, PermanentError
+from switchyard.jobs import JobError, Run, Source, Status, TargetSpec, WorkRequest
+from switchyard.messages import Envelope, Rejected, VideoWork, decode, redrive_body
+from switchyard.settings import SqsToBatchSettings
+from switchyard.targets.contract import MAX_REASON
+from switchyard.tasks import MAX_REQUEST_BYTES, TaskWork
+from switchyard.torrents.work import Parsed as ParsedTorrents
+from switchyard.torrents.work import Segment, TorrentWork, Wanted
+from switchyard.urls import s3_location
+from tests.corpus.urls import RESOLVES
+from tests.fakes.resolver import resolving
+from tests.fuzz.addresses import demand_public
+from tests.fuzz.harness import text
+from tests.requests import SENT_AT
+from tools.letters import About, Letter, Queue, about, plain
+
+BUCKET: Final = "media"
+FIRST: Final = Envelope("6b1d8c0e-0000-4000-8000-000000000001", SENT_AT)
+AGAIN: Final = Envelope("6b1d8c0e-0000-4000-8000-000000000002", SENT_AT)
+"""The message of a redrive."""
+
+VIDEOS: Final = VideoWork(
+    "video",
+    TargetSpec("batch", "queue", "definition"),
+    SqsToBatchSettings.video_id_pattern,
+    frozenset({BUCKET}),
+)
+TASKS: Final = TaskWork(
+    BUCKET,
+    "cluster",
+    {"stream-recording": "recorder", "image-processing": "detector", "torrent-seeding": "seeder"},
+)
+TORRENTS: Final = TorrentWork(BUCKET, "recordings/", "torrents/", "torrent-scratch/")
+
+_JOB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+_QUEUES: Final[tuple[Queue, ...]] = ("video", "ecs-jobs", "torrents", "track")
+
+
+class _Parsed(Protocol):
+    @property
+    def rejected(self) -> list[Rejected]: ...
+
+
+def video(data: bytes) -> None:
+    """`VideoWork.parse`: never raises; what is accepted is legal and can be stored and redriven; the rest is alone."""
+    parsed = VIDEOS.parse(text(data), FIRST)
+    for request in parsed.requests:
+        source = request.source
+        assert source.bucket == BUCKET
+        assert 1 <= len(source.key.encode()) <= 1024
+        assert "\0" not in source.key
+        assert not source.key.endswith("/")
+        _demand_kept(request, VIDEOS.parse(redrive_body(request), AGAIN).requests)
+    _demand_refused_again(parsed.rejected, lambda body: VIDEOS.parse(body, FIRST))
+
+
+def task(data: bytes) -> None:
+    """`TaskWork.parse`: as for videos, and what is to be fetched is public or of our own bucket."""
+    with resolving(RESOLVES, otherwise=socket.EAI_NONAME):
+        parsed = TASKS.parse(text(data), FIRST)
+        assert len(parsed.requests) + len(parsed.rejected) == 1
+        for request in parsed.requests:
+            assert len(request.to_json().encode()) <= MAX_REQUEST_BYTES
+            _demand_fit_input(request.input or {})
+            _demand_kept(request, TASKS.parse(redrive_body(request), AGAIN).requests)
+        _demand_refused_again(parsed.rejected, lambda body: TASKS.parse(body, FIRST))
+
+
+def _demand_fit_input(given: Any) -> None:  # noqa: ANN401 - JSON
+    match given:
+        case {"url": url}:
+            demand_public(url)
+        case {"imageUrls": urls}:
+            assert urls
+            assert all(s3_location(url, BUCKET) for url in urls)
+        case {"torrentKey": key}:
+            assert key.endswith(".torrent")
+            assert {"", ".", ".."}.isdisjoint(key.split("/"))
+        case _:
+            raise AssertionError("a request that asks for nothing")
+
+
+def torrent(data: bytes) -> None:
+    """`TorrentWork.parse`: never raises; what is accepted is of our bucket, gets a torrent, and can be sent again."""
+    parsed = TORRENTS.parse(text(data), FIRST)
+    for work in parsed.work:
+        bucket, key = (work.thing.bucket, work.thing.key) if isinstance(work, Segment) else (work.bucket, work.key)
+        assert bucket == BUCKET
+        assert TORRENTS.why_ignored(key) is None
+        if isinstance(work, Segment):
+            assert 0 <= work.extent.first < work.extent.end <= work.layout.pieces
+        assert TORRENTS.parse(work.body, AGAIN).work == [_as_sent(work)]
+    _demand_refused_again(parsed.rejected, lambda body: TORRENTS.parse(body, FIRST))
+
+
+def _as_sent(work: Wanted | Segment) -> Wanted | Segment:
+    """With times as they are written."""
+    if isinstance(work, Wanted):
+        return work
+    return replace(work, thing=replace(work.thing, modified=clock.parse(clock.iso(work.thing.modified))))
+
+
+def state_change(data: bytes) -> None:
+    """track_job's reader of EventBridge: a run, or None for what isn't ours, or InvalidMessage."""
+    try:
+        run = track_job._run(text(data))
+    except InvalidMessage:
+        return
+    if run is None:
+        return
+    assert isinstance(run, Run)
+    assert isinstance(run.job_id, str)
+    assert isinstance(run.target_id, str)
+    assert run.fence >= 0
+    assert run.attempts >= 0
+    assert run.status in Status
+    assert (run.error is not None) == (run.status is Status.FAILED)
+    if run.error is not None:
+        assert isinstance(run.error, JobError)
+        assert isinstance(run.error.message, str)
+        assert len(run.error.message) <= MAX_REASON + 100
+    assert run.queued_since is None or run.queued_since.tzinfo is not None
+
+
+def letter(data: bytes) -> None:
+    """`tools.letters.about`: something is shown of any dead letter, and no part of a URL that may be a password."""
+    body = text(data)
+    dead = Letter("m1", "receipt", body, SENT_AT, {"ErrorType": body[:50], "ErrorMessage": body})
+    for queue in _QUEUES:
+        shown = about(queue, dead)
+        assert isinstance(shown, About)
+        for words in (shown.kind, shown.job, shown.subject, dead.error_message):
+            assert len(plain(words, 60)) <= 60
+            assert plain(words, 60).isprintable()
+        if queue == "ecs-jobs":
+            _demand_no_password(body, shown)
+
+
+def _demand_no_password(body: str, shown: About) -> None:
+    try:
+        message = decode(body)
+    except InvalidMessage:
+        return
+    url = message.get("url")
+    if not isinstance(url, str) or "requestPayload" in message or not shown.subject:
+        return
+    # What isn't an address by the book could have its password anywhere.
+    found = re.fullmatch(r"(?is)[a-z][a-z0-9+.-]*://(?:[^/?#]*@)?([^/?#@]*)([^?#]*).*", url)
+    assert found is not None
+    assert shown.subject.partition("/")[0] in found[1].lower()
+
+
+def _demand_kept(request: WorkRequest, again: list[WorkRequest]) -> None:
+    """The request has a legal id, comes back from the table as it was, and from its redrive as the same work."""
+    assert _JOB_ID.fullmatch(request.job_id)
+    assert request.source.version
+    assert WorkRequest.from_json(request.to_json()) == request
+    (redriven,) = again
+    assert _work(redriven) == _work(request)
+
+
+def _work(request: WorkRequest) -> WorkRequest:
+    """The request without what its message, and not the work, decides; times as they are written."""
+    written = request.source.written_at
+    source: Source = replace(
+        request.source, message_id="", written_at=clock.parse(clock.iso(written)) if written else None
+    )
+    return replace(request, source=source)
+
+
+def _demand_refused_again(rejected: Iterable[Rejected], parse: Callable[[str], _Parsed | ParsedTorrents]) -> None:
+    """A part that was refused is refused as a message of its own too, for the same reason: nobody else is in it."""
+    for each in rejected:
+        assert isinstance(each.error, PermanentError)
+        assert [alone.error.code for alone in parse(each.body).rejected] == [each.error.code]
