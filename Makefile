@@ -97,6 +97,11 @@ MINUTES ?= 60
 soak: setup ## Steady work for an hour: nothing may drift, leak or be left behind (MINUTES=5, ARGS="--rate 60")
 	@PYTHONPATH=layers/switchyard $(DEV)/python -m chaos soak --minutes $(MINUTES) $(ARGS)
 
+SECONDS ?= 60
+.PHONY: fuzz
+fuzz: setup $(VENVS)/fuzz/.ready ## Give every parser hostile input, guided by coverage: make fuzz [TARGET=bencode] [SECONDS=60]
+	@$(VENVS)/fuzz/bin/python -m tests.fuzz $(TARGET) --seconds $(SECONDS) $(ARGS)
+
 .PHONY: bench
 bench: setup ## What it costs, beside the floor and the usual way: make bench ARGS="cpu --rounds 9"
 	@PYTHONPATH=layers/switchyard $(DEV)/python -m bench $(ARGS)

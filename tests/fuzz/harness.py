@@ -72,6 +72,12 @@ def _check(place: str, name: str) -> Callable[[bytes], None]:
     return cast("Callable[[bytes], None]", getattr(import_module(f"tests.fuzz.{place}"), name))
 
 
+def reach_workers() -> None:
+    """Have the layer and the workers imported from where they are, as pytest's settings do."""
+    workers = sorted(path for path in (ROOT / "workers").iterdir() if path.is_dir())
+    sys.path[:0] = [str(path) for path in (ROOT / "layers" / "switchyard", *workers)]
+
+
 def text(data: bytes) -> str:
     """Bytes as text: UTF-8, in which half of a surrogate pair may stand by itself, as JSON's escapes make it."""
     try:

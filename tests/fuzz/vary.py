@@ -5,7 +5,7 @@ import sys
 from itertools import chain
 from random import Random
 
-from tests.fuzz.harness import ROOT, counting
+from tests.fuzz.harness import counting, reach_workers
 from tests.fuzz.harnesses import HARNESSES
 from tests.fuzz.mutation import mutated
 
@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     harness = HARNESSES[given.target]
-    sys.path[:0] = [f"{ROOT}/layers/switchyard", *(f"{path}" for path in (ROOT / "workers").iterdir() if path.is_dir())]
+    reach_workers()
     seeds = [path.read_bytes() for path in harness.seeds]
     random = Random(given.seed)  # noqa: S311 - repeatable, not a secret
     variations = (mutated(random.choice(seeds), seeds, harness.words, random) for _ in range(given.count))
