@@ -198,6 +198,8 @@ def _routes() -> Mapping[str, Callable[[dict[str, Any], object], dict[str, Any]]
         for app in (submit_job, get_job, presign_upload, cancel_job):
             app.api.cache_clear()
             with ExitStack() as stack:
+                # It would name this environment on what other tests count, too.
+                stack.enter_context(mock.patch.object(observability, "configure"))
                 for name, client in made.items():
                     stack.enter_context(mock.patch.object(clients, name, return_value=client))
                 api = app.api()
