@@ -52,5 +52,5 @@ def function() -> DispatchToEcs:
 def lambda_handler(event: object, context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's own
     """Handles up to ten SQS messages and gives the partial batch response, or handles the event as a job message."""
     if isinstance(event, dict) and "Records" in event:
-        return function().queue.consume(event, context)
+        return function().queue.consume(event)
     return function().invoked(event, context.aws_request_id)

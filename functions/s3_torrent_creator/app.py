@@ -31,5 +31,5 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # no
     intake = function()(TimeLeft(context.get_remaining_time_in_millis))
     match event:
         case {"Records": [{"eventSource": "aws:sqs"}, *_]}:
-            return intake.consume(event, context)
+            return intake.consume(event)
     return intake.invoked(event, context.aws_request_id)

@@ -77,6 +77,6 @@ def function() -> Queue:
 
 
 @handler
-def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+def lambda_handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Handles up to ten state changes; gives the partial batch response."""
-    return function().consume(event, context)
+    return function().consume(event)

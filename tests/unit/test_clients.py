@@ -1,5 +1,6 @@
 """The clients as the calls they are for demand: what they repeat and what they never do. Over real HTTP."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -191,6 +192,18 @@ def test_a_refused_transaction_whose_reasons_were_cut_off_is_asked_about_again(
 @every_client
 def test_a_client_is_made_once(make: Any) -> None:  # noqa: ANN401 - a client of any service
     assert make() is make()
+
+
+def test_the_user_agent_is_the_short_one_that_is_not_put_together_for_each_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[bytes] = []
+    with serving(OK) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", endpoint.url)
+        client: Any = clients.dynamodb()
+        client.meta.events.register("before-send", lambda request, **_: said.append(request.headers["User-Agent"]))
+        client.get_item(**ITEM)
+    assert re.match(rb"Botocore/[0-9.]+ Python/[0-9.]+ \w+/\S+", said[0])
 
 
 @every_client

@@ -97,7 +97,7 @@ def consume(
     handler = handle if isinstance(handle, Handler) else Handler()
     each = handle.handle if isinstance(handle, Handler) else handle
     queue = Queue(cast("Any", sqs), "url", max_receives, each, handler.exhausted)
-    response = queue.consume({"Records": list(records)}, None)
+    response = queue.consume({"Records": list(records)})
     assert list(response) == ["batchItemFailures"]
     return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
 
@@ -134,6 +134,32 @@ def test_one_invocation_s_failures_are_not_the_next_one_s(sqs: FakeSqs) -> None:
     consume(sqs, handler, record())
     handler.failures.clear()
     assert consume(sqs, handler, record()) == []
+
+
+def test_a_record_that_cannot_be_read_leaves_the_others(sqs: FakeSqs) -> None:
+    handler, strange = Handler(), record(0)
+    del strange["attributes"]
+    assert consume(sqs, handler, strange, record(1)) == ["message-0"]
+    assert [message.id for message in handler.handled] == ["message-1"]
+
+
+def test_a_message_that_is_alone_takes_no_thread(sqs: FakeSqs) -> None:
+    threads = []
+    consume(sqs, lambda _message: threads.append(threading.current_thread()), record())
+    assert threads == [threading.current_thread()]
+
+
+def test_threads_are_kept_from_one_invocation_to_the_next(sqs: FakeSqs) -> None:
+    everybody, threads = threading.Barrier(10, timeout=10), set()
+
+    def handle(_message: Message) -> None:
+        everybody.wait()
+        threads.add(threading.current_thread())
+
+    queue = Queue(cast("Any", sqs), "url", 5, handle, Handler().exhausted)
+    for _ in range(3):
+        queue.consume({"Records": [record(number) for number in range(10)]})
+    assert len(threads) == 10
 
 
 def test_a_message_is_read_from_its_record(sqs: FakeSqs) -> None:

@@ -1,4 +1,8 @@
-"""The only module that makes boto3 clients, each as the calls it is for demand."""
+"""The only module that makes AWS clients, each as the calls it is for demand.
+
+They are botocore's own: all that boto3 would add, its resources and its transfers of files, costs every start and is
+used by no function.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,6 @@ from functools import cache, partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import (
     ConnectionClosedError,
@@ -17,6 +20,7 @@ from botocore.exceptions import (
     NoCredentialsError,
     ProxyConnectionError,
 )
+from botocore.session import Session
 
 if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
     from mypy_boto3_batch import BatchClient
@@ -36,6 +40,9 @@ _REPEATABLE = Config(
     max_pool_connections=_CONNECTIONS,
 )
 """For calls that may be sent again: conditional writes, reads, and transactions, which carry a token of their own."""
+
+_OUR_OWN = _REPEATABLE.merge(Config(parameter_validation=False))
+"""For DynamoDB: `store` and `records` write every request in full, and checking it costs a sixth of the whole call."""
 
 _ONCE = Config(
     retries={"mode": "standard", "total_max_attempts": 1},
@@ -86,11 +93,21 @@ def _retry_cut_off(
     return random.uniform(0, min(1, 0.1 * 2**attempts))  # noqa: S311 - jitter, not a secret
 
 
-def _whole[Client](client: Client) -> Client:
+@cache
+def _session() -> Session:
+    """One for all clients, which share the data it has loaded."""
+    return Session()
+
+
+def _client(service: str, config: Config) -> Any:  # noqa: ANN401 - the callers name the type
     """A client that takes no part of an answer for the whole."""
-    meta = cast("Any", client).meta
-    events = f"needs-retry.{meta.service_model.service_id.hyphenize()}"
-    meta.events.register(events, partial(_retry_cut_off, most=meta.config.retries["total_max_attempts"]))
+    session = _session()
+    # Said once. What botocore says by default it puts together anew for every call, twice.
+    named = config.merge(Config(user_agent=session.user_agent()))
+    client: Any = session.create_client(service, config=named)
+    events = f"needs-retry.{client.meta.service_model.service_id.hyphenize()}"
+    most = client.meta.config.retries["total_max_attempts"]
+    client.meta.events.register(events, partial(_retry_cut_off, most=most))
     return client
 
 
@@ -166,7 +183,7 @@ def _retry_placement(
 @cache
 def dynamodb() -> DynamoDBClient:
     """DynamoDB, with the SDK's retries, which also repeat transactions that met another one on the same item."""
-    client = _whole(boto3.client("dynamodb", config=_REPEATABLE))
+    client: DynamoDBClient = _client("dynamodb", _OUR_OWN)
     client.meta.events.register("needs-retry.dynamodb.TransactWriteItems", cast("Any", _retry_conflict))
     return client
 
@@ -174,35 +191,39 @@ def dynamodb() -> DynamoDBClient:
 @cache
 def sqs() -> SQSClient:
     """SQS, with the SDK's retries."""
-    return _whole(boto3.client("sqs", config=_REPEATABLE))
+    client: SQSClient = _client("sqs", _REPEATABLE)
+    return client
 
 
 @cache
 def batch() -> BatchClient:
     """Batch for reading, with the SDK's retries."""
-    return _whole(boto3.client("batch", config=_REPEATABLE))
+    client: BatchClient = _client("batch", _REPEATABLE)
+    return client
 
 
 @cache
 def batch_submit() -> BatchClient:
     """Batch for SubmitJob: one attempt, no more."""
-    return _whole(boto3.client("batch", config=_ONCE))
+    client: BatchClient = _client("batch", _ONCE)
+    return client
 
 
 @cache
 def ecs() -> ECSClient:
     """ECS, with the SDK's retries, which also repeat a RunTask that found no room."""
-    client = _whole(boto3.client("ecs", config=_LAUNCHES))
+    client: ECSClient = _client("ecs", _LAUNCHES)
     client.meta.events.register("needs-retry.ecs.RunTask", cast("Any", _retry_placement))
     return client
 
 
 def _s3(config: Config) -> S3Client:
-    client = boto3.client("s3", config=config.merge(_SIGNING))
+    signing = config.merge(_SIGNING)
+    client: S3Client = _client("s3", signing)
     if ".amazonaws.com" not in client.meta.endpoint_url:
         # An emulator: its address has no name for each bucket.
-        client = boto3.client("s3", config=config.merge(_SIGNING).merge(Config(s3={"addressing_style": "path"})))
-    return _whole(client)
+        client = _client("s3", signing.merge(Config(s3={"addressing_style": "path"})))
+    return client
 
 
 @cache

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from aws_lambda_powertools.utilities.batch import (
-    AsyncBatchProcessor,
-    EventType,
-    async_process_partial_response,
-)
 from botocore.exceptions import BotoCoreError, ClientError
 
 from switchyard import clock, observability
@@ -22,7 +17,6 @@ from switchyard.errors import RetryableError, StartFailed, SwitchyardError
 from switchyard.observability import Metric, logger
 
 if TYPE_CHECKING:
-    from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
     from mypy_boto3_sqs import SQSClient
 
 _MAX_BATCH = 10
@@ -43,17 +37,18 @@ class Message:
     attributes: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, record: SQSRecord) -> Message:
-        """Reads a record of a Lambda event."""
+    def of(cls, record: Mapping[str, Any]) -> Message:
+        """Reads a record of a Lambda event ("Using Lambda with Amazon SQS" in the Lambda developer guide)."""
+        about = record["attributes"]
         return cls(
-            body=record.body,
-            id=record.message_id,
-            sent_at=clock.from_epoch_ms(int(record.attributes.sent_timestamp)),
-            receive_count=int(record.attributes.approximate_receive_count),
-            receipt_handle=record.receipt_handle,
+            body=record["body"],
+            id=record["messageId"],
+            sent_at=clock.from_epoch_ms(int(about["SentTimestamp"])),
+            receive_count=int(about["ApproximateReceiveCount"]),
+            receipt_handle=record["receiptHandle"],
             attributes={
                 name: value["stringValue"]
-                for name, value in record.raw_event.get("messageAttributes", {}).items()
+                for name, value in record.get("messageAttributes", {}).items()
                 if "stringValue" in value
             },
         )
@@ -72,34 +67,43 @@ class Queue:
     max_receive_count: int
     handle: Callable[[Message], None]
     exhausted: Callable[[Message, SwitchyardError], bool]
+    # Kept from one invocation to the next, for threads cost as much as a message.
+    pool: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, _MAX_BATCH), repr=False)
 
-    def consume(self, event: dict[str, Any], context: object) -> dict[str, Any]:
-        """Handles up to ten messages side by side; the answer names those that are to come back."""
-        with ThreadPoolExecutor(_MAX_BATCH) as pool:
-            handle = observability.carrying_trace(self._handle)
+    def consume(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Handles up to ten messages side by side; the answer names those that are to come back.
 
-            async def on_a_thread(record: SQSRecord) -> None:
-                await asyncio.get_running_loop().run_in_executor(pool, handle, Message.of(record))
+        It is what Lambda calls a partial batch response, for which the event source mapping has to ask.
+        """
+        records: list[Mapping[str, Any]] = event["Records"]
+        if len(records) == 1:
+            done = [self._is_done(records[0])]
+        else:
+            done = list(self.pool.map(observability.carrying_trace(self._is_done), records))
+        back = [record["messageId"] for record, is_done in zip(records, done, strict=True) if not is_done]
+        return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in back]}
 
-            processor = AsyncBatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
-            response = async_process_partial_response(event, on_a_thread, processor, cast("Any", context))
-            return dict(response)
+    def _is_done(self, record: Mapping[str, Any]) -> bool:
+        """Handles one message; False where it is to come back. Never raises: the others are not to suffer for it."""
+        try:
+            return self._handle(Message.of(record))
+        except Exception as error:  # noqa: BLE001 - logged, and the message comes back
+            # Ours to mend, not to retry in a hurry: the queue's own visibility timeout and redrive policy apply.
+            logger.exception("unexpected error", message_id=record["messageId"], error_type=type(error).__name__)
+            return False
 
-    def _handle(self, message: Message) -> None:
+    def _handle(self, message: Message) -> bool:
         try:
             self.handle(message)
         except (RetryableError, StartFailed) as error:
             if message.receive_count >= self.max_receive_count and self.exhausted(message, error):
-                return
+                return True
             self._delay(message, error, getattr(error, "retry_after", None))
-            raise
+            return False
         except (ClientError, BotoCoreError) as error:
             self._delay(message, error, None)
-            raise
-        except Exception as error:
-            # Ours to mend, not to retry in a hurry: the queue's own visibility timeout and redrive policy apply.
-            logger.exception("unexpected error", message_id=message.id, error_type=type(error).__name__)
-            raise
+            return False
+        return True
 
     def _delay(self, message: Message, error: Exception, seconds: float | None) -> None:
         """Brings a message back sooner than its visibility timeout would, with jitter. A convenience: may fail."""

@@ -139,7 +139,7 @@ class TorrentWorld:
         queued.receives += 1
         try:
             intake = self.intake(invocation, lambda client: Crashing(client, kill) if kill else client)
-            failed = intake.consume(lambda_event(queued), context=None)["batchItemFailures"]
+            failed = intake.consume(lambda_event(queued))["batchItemFailures"]
         except Killed:
             failed = [queued]
         if failed and queued.receives >= MAX_RECEIVES:
