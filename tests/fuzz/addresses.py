@@ -6,7 +6,7 @@ import unicodedata
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
 from switchyard.urls import MAX_URL_LENGTH, UrlNotAllowed, check_public, s3_location
 from tests.corpus.urls import RESOLVES
@@ -73,6 +73,8 @@ def bucket_url(data: bytes) -> None:
         assert len(url) < 8 or url not in str(error)
         return
     assert url.startswith(f"s3://{BUCKET}/") or _HTTPS.match(url)
+    if not url.startswith("s3://"):
+        assert unquote_to_bytes(url.split("/", 3)[3]) == key.encode()
     assert 1 <= len(key.encode()) <= 1024
     assert s3_location(f"s3://{BUCKET}/{key}", BUCKET) == key
     written = f"https://{BUCKET}.s3.eu-central-1.amazonaws.com/{quote(key, safe='/')}"

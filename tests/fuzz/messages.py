@@ -1,5 +1,6 @@
 """Messages: what asks for videos, tasks and torrents, what tells of runs, and dead letters as operators see them."""
 
+import json
 import re
 import socket
 from collections.abc import Callable, Iterable
@@ -165,6 +166,7 @@ def _demand_kept(request: WorkRequest, again: list[WorkRequest]) -> None:
     assert _JOB_ID.fullmatch(request.job_id)
     assert request.source.version
     assert WorkRequest.from_json(request.to_json()) == request
+    json.dumps(json.loads(request.to_json()), allow_nan=False)  # or nobody but Python can read it
     (redriven,) = again
     assert _work(redriven) == _work(request)
 

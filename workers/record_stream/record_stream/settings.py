@@ -59,4 +59,4 @@ def safe_name(filename: object) -> str:
     """A file name without its suffix, made of what is safe in a key, a URL and a shell."""
     text = filename if isinstance(filename, str) else ""
     stem = PurePosixPath(text.replace("\\", "/")).stem
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-")[:100] or "recording"
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-")[:100].rstrip("-") or "recording"
