@@ -56,7 +56,7 @@ redrive: setup ## Move dead letters back to their queue: make redrive QUEUE=vide
 	    $(if $(STACK_ON_AWS),--stack "$(STACK_ON_AWS)" $(if $(PROFILE),--profile "$(PROFILE)")) $(ARGS)
 
 # ---- quality ---------------------------------------------------------------------------------------------------------
-.PHONY: test test-api check audit check-iam drill format
+.PHONY: test test-api test-model check audit check-iam drill format
 # Those in Docker are not a run of their own: without an engine it would be one that ran no test.
 test: setup ## Every tier of the tests: fast ones side by side, then those on deployed local systems and in Docker
 	@status=0; \
@@ -66,6 +66,9 @@ test: setup ## Every tier of the tests: fast ones side by side, then those on de
 
 test-api: setup ## Thousands of requests to the deployed API, made from its own document: 4 minutes
 	$(DEV)/pytest tests/integration/test_api_contract.py --hypothesis-profile=thorough $(ARGS)
+
+test-model: setup ## The dispatch protocol as a state machine: 100,000 steps of it, faults at every call (ARGS="--seed 7")
+	@PYTHONPATH=layers/switchyard nice $(DEV)/python -m tests.model $(ARGS)
 
 check: setup ## Lint, format, types, templates, pins, and nothing of this machine in what is committed
 	$(DEV)/ruff check

@@ -49,6 +49,8 @@ class Freeze(Countdown):
     _resumed: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
     error: BaseException | None = None
+    is_frozen: bool = False
+    _abandoned: bool = False
 
     def run(self, invocation: Callable[[], object]) -> None:
         """Runs the invocation until it freezes or ends."""
@@ -67,8 +69,12 @@ class Freeze(Countdown):
     def strike(self) -> None:
         """Freezes, once."""
         self.calls = None
+        self.is_frozen = True
         self._paused.set()
         self._resumed.wait()
+        self.is_frozen = False
+        if self._abandoned:
+            raise Killed
 
     def thaw(self) -> None:
         """Lets the invocation run to its end."""
@@ -76,6 +82,11 @@ class Freeze(Countdown):
         self._resumed.set()
         if self._thread is not None:
             self._thread.join()
+
+    def abandon(self) -> None:
+        """Ends the invocation where it is frozen."""
+        self._abandoned = True
+        self.thaw()
 
 
 class Crashing:

@@ -1,0 +1,217 @@
+"""What befalls one run of a function: its own clock, and calls that kill it, freeze it, fail, or give no answer."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import Enum
+from functools import partial
+from typing import Any
+
+import hypothesis.strategies as st
+from botocore.exceptions import ClientError, ReadTimeoutError
+
+from switchyard.errors import OutcomeUnknown, StartThrottled
+from tests.fakes.crashing import Freeze, Killed
+
+
+class Kind(Enum):
+    """What happens at a call."""
+
+    KILL = "killed"
+    FREEZE = "frozen"
+    LOSE = "no answer"
+    FAIL = "answer 500"
+    THROTTLE = "throttled"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens at a call, and when: a call that was throttled never had its effect, any other may have had it.
+
+    `lasting` is what every attempt of the SDK meets; else only the first one does.
+    """
+
+    kind: Kind
+    after_effect: bool = False
+    lasting: bool = False
+
+    def __str__(self) -> str:
+        """The fault in words, to be counted by."""
+        effect = "after" if self.after_effect and self.kind is not Kind.THROTTLE else "before"
+        if self.kind in {Kind.KILL, Kind.FREEZE}:
+            return f"{self.kind.value} {effect} a call's effect"
+        return f"{self.kind.value} {effect} the effect, {'at every attempt' if self.lasting else 'once'}"
+
+
+@dataclass(frozen=True)
+class Life:
+    """What one invocation is to meet: faults by the number of the call, and by how much its clock is wrong."""
+
+    faults: Mapping[int, Fault] = field(default_factory=dict)
+    clock: timedelta = timedelta()
+
+
+CALM = Life()
+
+_FAULTS = st.builds(Fault, st.sampled_from(Kind), st.booleans(), st.booleans())
+# Machines of AWS are off by milliseconds. Nothing may break by more: hours, that is longer than any grace.
+_CLOCKS = st.sampled_from([0, 0, 0, 1, -1, 5, -5, 60, -60, 600, -600, 7200, -7200])
+LIVES = st.builds(
+    Life,
+    st.dictionaries(st.integers(0, 9), _FAULTS, max_size=2),
+    _CLOCKS.map(lambda seconds: timedelta(seconds=seconds)),
+)
+
+
+@dataclass(frozen=True)
+class Service:
+    """How a service's troubles look to our code, by the name of the call, once the SDK has given up.
+
+    `repeated` are calls that have their effect, or are refused, a second time when the SDK makes them again.
+    """
+
+    lost: Callable[[str], Exception]
+    throttled: Callable[[str], Exception]
+    repeated: Collection[str] = ()
+
+
+def _timeout(call: str) -> Exception:
+    return ReadTimeoutError(endpoint_url=call)
+
+
+def _throttling(call: str) -> Exception:
+    return ClientError({"Error": {"Code": "ThrottlingException", "Message": "slow down"}}, call)
+
+
+# Store's other methods are transactions, which have a token: made again, they only give their answer again.
+_UPDATES = frozenset({"record_start", "raise_fence", "give_up", "request_cancel", "advance", "recount_waiting"})
+TABLES = Service(_timeout, _throttling, _UPDATES)
+QUEUES = Service(_timeout, _throttling, frozenset({"send_message"}))
+TARGETS = Service(
+    lambda call: OutcomeUnknown("read timeout", 1) if call == "start" else _timeout(call),
+    lambda call: StartThrottled("slow down") if call == "start" else _throttling(call),
+)
+
+
+_this_thread = threading.local()
+
+
+def current() -> "Invocation | None":
+    """The invocation that this thread is; None in the hands of the test."""
+    return getattr(_this_thread, "invocation", None)
+
+
+class Invocation:
+    """One run of a function, whose calls go through `meet`. `struck` are the faults that it has met."""
+
+    def __init__(self, life: Life, tally: Counter[str]) -> None:
+        self.life = life
+        self.struck: list[Fault] = []
+        self._tally = tally
+        self._calls = 0
+        self._last_call: object = None
+        self._gate = Freeze()
+        self._is_dead = False
+        if life.clock:
+            tally["clocks skewed"] += 1
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether it stands still in the middle, until `thaw`."""
+        return self._gate.is_frozen
+
+    @property
+    def error(self) -> BaseException | None:
+        """What it ended with."""
+        return self._gate.error
+
+    def run(self, work: Callable[[], object]) -> None:
+        """Runs it until it freezes or ends."""
+
+        def live() -> None:
+            _this_thread.invocation = self
+            try:
+                work()
+            finally:
+                _this_thread.invocation = None
+
+        if any(fault.kind is Kind.FREEZE for fault in self.life.faults.values()):
+            self._gate.run(live)
+            return
+        try:
+            live()
+        except BaseException as error:  # noqa: BLE001 - kept for whoever asks, as Freeze does
+            self._gate.error = error
+
+    def thaw(self) -> None:
+        """Lets it go on to its end."""
+        self._gate.thaw()
+
+    def abandon(self) -> None:
+        """Ends it where it stands."""
+        self._gate.abandon()
+
+    def fault_of(self, call: object) -> Fault | None:
+        """What an attempt of a call meets: the first one, or if the fault lasts, each. Once dead, it makes no calls."""
+        if self._is_dead:
+            raise Killed
+        if call == self._last_call:
+            fault = self.life.faults.get(self._calls - 1)
+            return fault if fault and fault.lasting and fault.kind is not Kind.FREEZE else None
+        self._last_call = call
+        fault = self.life.faults.get(self._calls)
+        self._calls += 1
+        if fault is not None:
+            self.struck.append(fault)
+            self._tally[str(fault)] += 1
+        return fault
+
+    def stop_here(self, fault: Fault) -> None:
+        """Dies or freezes, where the fault is of that kind."""
+        if fault.kind is Kind.KILL:
+            self._is_dead = True
+            raise Killed
+        if fault.kind is Kind.FREEZE and not self._gate.is_frozen:
+            self._gate.strike()
+
+    def meet(self, name: str, call: Callable[[], Any], service: Service) -> Any:  # noqa: ANN401 - the call's own
+        """Makes a call, or what becomes of it."""
+        fault = self.fault_of(object())
+        if fault is None:
+            return call()
+        if fault.kind is Kind.THROTTLE:
+            if fault.lasting:
+                raise service.throttled(name)
+            return call()
+        if not fault.after_effect:
+            self.stop_here(fault)
+            if fault.lasting and fault.kind in {Kind.LOSE, Kind.FAIL}:
+                raise service.lost(name)
+            return call()
+        answer = call()
+        self.stop_here(fault)
+        if fault.kind is Kind.FREEZE:
+            return answer
+        again = call() if name in service.repeated else answer
+        if fault.lasting:
+            raise service.lost(name)
+        return again
+
+
+class Shaky:
+    """Everything `inner` does, as the current invocation meets it."""
+
+    def __init__(self, inner: object, service: Service) -> None:
+        self._inner = inner
+        self._service = service
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - it stands for anything
+        value = getattr(self._inner, name)
+        return partial(self._call, name, value) if callable(value) else value
+
+    def _call(self, name: str, call: Callable[..., Any], *args: object, **options: object) -> Any:  # noqa: ANN401
+        invocation = current()
+        once = partial(call, *args, **options)
+        return once() if invocation is None else invocation.meet(name, once, self._service)

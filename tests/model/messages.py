@@ -1,0 +1,77 @@
+"""The messages that the model sends, and what each asks for, as the functions' own parsers read it."""
+
+import json
+import re
+from datetime import datetime, timedelta
+from functools import lru_cache
+
+from switchyard import clock
+from switchyard.jobs import TargetSpec, WorkRequest
+from switchyard.messages import Envelope, VideoWork
+from switchyard.tasks import TaskWork
+from tests.model.sqs import RedrivePolicy
+
+VIDEOS, VIDEOS_DEAD = "videos", "videos-dead"
+TASKS, TASKS_DEAD = "tasks", "tasks-dead"
+DEAD_LETTERS = {VIDEOS: VIDEOS_DEAD, TASKS: TASKS_DEAD}
+
+VIDEO_WORK = VideoWork(
+    lane="video",
+    target=TargetSpec("batch", "queue", "definition"),
+    id_pattern=re.compile(r"uploads/(?P<video_id>\w+)"),
+    allowed_buckets=frozenset({"media"}),
+)
+TASK_WORK = TaskWork(bucket="media", cluster="cluster", definitions={"image-processing": "detector"})
+WORK: dict[str, VideoWork | TaskWork] = {VIDEOS: VIDEO_WORK, TASKS: TASK_WORK}
+
+POISON = (
+    "not JSON",
+    '{"Records": []}',
+    '{"kind": "unheard of"}',
+    '{"bucket": "elsewhere", "key": "uploads/a.mp4"}',
+    '{"imageUrls": ["s3://elsewhere/cat.jpg"]}',
+)
+
+type Errand = tuple[str, str]
+"""What is to be done once: a job's id and a version; or `POISONED` and a body, which ends as a dead letter."""
+
+POISONED = "poisoned"
+
+
+def policies(max_receives: int) -> dict[str, RedrivePolicy]:
+    """The queues' redrive policies."""
+    return {url: RedrivePolicy(dead, max_receives) for url, dead in DEAD_LETTERS.items()}
+
+
+def upload(key: str, version: str, sequencer: str | None, at: datetime) -> dict[str, object]:
+    """A record of S3's notification."""
+    thing = {"key": key, "versionId": version} | ({"sequencer": sequencer} if sequencer else {})
+    return {
+        "eventSource": "aws:s3",
+        "eventName": "ObjectCreated:Put",
+        "eventTime": clock.iso(at),
+        "s3": {"bucket": {"name": "media"}, "object": thing},
+    }
+
+
+def removal(number: int) -> dict[str, object]:
+    """A record that nobody can process, beside others that can be; no two are equal."""
+    return {"eventSource": "aws:s3", "eventName": "ObjectRemoved:Delete", "number": number}
+
+
+def notification(records: list[dict[str, object]]) -> str:
+    """S3's message of several records."""
+    return json.dumps({"Records": records})
+
+
+@lru_cache(maxsize=10_000)
+def errands_of(url: str, body: str, message_id: str) -> frozenset[Errand]:
+    """What a message on a queue asks for."""
+    parsed = WORK[url].parse(body, Envelope(message_id, clock.EPOCH + timedelta(days=1)))
+    wanted = {errand_of(request) for request in parsed.requests}
+    return frozenset(wanted | {(POISONED, rejected.body) for rejected in parsed.rejected})
+
+
+def errand_of(request: WorkRequest) -> Errand:
+    """What a request asks for."""
+    return request.job_id, request.source.version

@@ -1,0 +1,609 @@
+"""The dispatch protocol as a state machine: any mix of messages, cancels, faults, wrong clocks, late or no news.
+
+The code under test is the real dispatcher, tracker, canceller, reconciler, intake and redrive. Around them are the
+tables (in memory, held to the real ones by tests/contract, or the real store on moto), two lanes on two targets, SQS as
+a model, and workers that check the fence as workers/CONTRACT.md says.
+"""
+
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import cached_property
+from typing import Any, ClassVar, cast
+
+import hypothesis.strategies as st
+from botocore.exceptions import BotoCoreError, ClientError
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from switchyard import clock
+from switchyard.cancel import Cancellation, Canceller
+from switchyard.dispatch import Dispatcher
+from switchyard.errors import RetryableError, StartFailed
+from switchyard.intake import Intake
+from switchyard.jobs import HOLDING_SLOT, TERMINAL, Run, Status, WorkRequest
+from switchyard.lanes import Lane
+from switchyard.messages import redrive_body
+from switchyard.queues import DeadLetterQueue, Queue
+from switchyard.reconcile import Reconciler
+from switchyard.settings import AtCapacity
+from switchyard.tracking import Tracker
+from tests.fakes.crashing import Killed
+from tests.fakes.target import FakeTarget, Mode
+from tests.model.invocations import CALM, LIVES, QUEUES, TARGETS, Invocation, Life, Shaky, current
+from tests.model.messages import (
+    DEAD_LETTERS,
+    POISON,
+    POISONED,
+    TASKS,
+    TASKS_DEAD,
+    VIDEOS,
+    VIDEOS_DEAD,
+    WORK,
+    Errand,
+    errand_of,
+    errands_of,
+    notification,
+    policies,
+    removal,
+    upload,
+)
+from tests.model.sqs import Kept, ModelSqs
+from tests.model.tables import MemoryTables, MotoTables, Picture, Tables
+from tests.requests import task
+from tests.world import GRACE, PENDING_GRACE, STUCK_AFTER, Time
+from tools.redrive import Redrive
+
+JOBS = ("a", "b", "c", "d")
+WITHOUT_SEQUENCER = frozenset({"d"})
+LANES = ("video", "images")
+MAX_RECEIVES = 3
+RETURNED_AT_CAPACITY = 1000  # the template's redrive policy with AT_CAPACITY=return
+MODES = st.sampled_from(Mode)
+INDEX = st.integers(0, 200)
+ALWAYS = frozenset({"upload", "submit", "deliver"})
+SELDOM = st.integers(0, 9).map(lambda number: number == 9)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something that can happen: how often beside others, when, and with what."""
+
+    weight: int
+    when: Callable[[Any], object]
+    drawn: st.SearchStrategy[dict[str, Any]]
+    take: Callable[..., None]
+
+
+STEPS: dict[str, Step] = {}
+"""By name. Not rules of hypothesis, which switches half of those off, so that most examples would not get far."""
+
+
+def step(
+    weight: int, when: Callable[[Any], object] = lambda _: True, **drawn: st.SearchStrategy[Any]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A step of the model, with what it draws."""
+
+    def register(take: Callable[..., None]) -> Callable[..., None]:
+        STEPS[take.__name__] = Step(weight, when, st.fixed_dictionaries(drawn), take)
+        return take
+
+    return register
+
+
+class Protocol(RuleBasedStateMachine):
+    """Messages come in, invocations die, runs come and go; then all faults stop and everything must come right.
+
+    `tally` counts what has happened, over all examples.
+    """
+
+    tally: ClassVar[Counter[str]]
+
+    @staticmethod
+    @abstractmethod
+    def tables_of_an_example() -> Tables:
+        """Empty ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.time = Time()
+        self._now = clock.now
+        clock.now = self._now_here
+        self.news: list[Run] = []
+        self.done: Counter[Errand] = Counter()
+        self.at_work: dict[str, WorkRequest] = {}  # of runs that passed the fence check and have not ended
+        self.versions: Counter[str] = Counter()
+        self.tasks: dict[str, WorkRequest] = {}
+        self.accepted: set[Errand] = set()
+        self.withdrawn: set[Errand] = set()
+        self.cancelled: set[Errand] = set()  # answered that it is, and nothing was started
+        self.not_to_start: set[Errand] = set()  # cancelled, asked to be, or withdrawn
+        self.perhaps_over: set[Errand] = set()  # a cancel began, and may have died
+        self.ends: dict[Errand, Status] = {}
+        self.fences: dict[str, int] = {}
+        self.frozen: list[Invocation] = []
+        self.poisoned = 0
+        self.is_well = False
+
+    def _now_here(self) -> Any:  # noqa: ANN401 - as clock.now
+        invocation = current()
+        return self.time.now + (invocation.life.clock if invocation else timedelta())
+
+    def teardown(self) -> None:
+        try:
+            if self.is_well:  # else the example has failed already
+                self._quiesce()
+        finally:
+            for invocation in self.frozen:
+                invocation.abandon()
+            clock.now = self._now
+            if hasattr(self, "tables"):
+                self.tables.close()
+
+    @initialize(
+        limit=st.integers(1, 3),
+        at_capacity=st.sampled_from(("wait", "return")),
+        missing=st.sets(st.deferred(lambda: st.sampled_from(sorted(STEPS.keys() - ALWAYS))), max_size=3),
+    )
+    def start(self, limit: int, at_capacity: AtCapacity, missing: set[str]) -> None:
+        """An empty system. Some steps never happen in an example, so that others have to make up for it."""
+        self.missing = missing
+        self.tally["examples"] += 1
+        self.tally[f"examples with AT_CAPACITY={at_capacity}"] += 1
+        self.limit = limit
+        self.tables = self.tables_of_an_example()
+        self.targets = {"batch": FakeTarget(news=self.news), "ecs": FakeTarget("task", news=self.news)}
+        self.sqs = ModelSqs(self.time, policies(MAX_RECEIVES if at_capacity == "wait" else RETURNED_AT_CAPACITY))
+        self.client = cast("Any", Shaky(self.sqs, QUEUES))
+        given_up = {
+            lane: DeadLetterQueue(self.client, url) for lane, url in zip(LANES, (VIDEOS_DEAD, TASKS_DEAD), strict=True)
+        }
+        self.dispatcher = Dispatcher(
+            store=self.tables.store,
+            targets={name: cast("Any", Shaky(target, TARGETS)) for name, target in self.targets.items()},
+            lanes={lane: Lane(lane, limit) for lane in LANES},
+            dead_letters=given_up,
+            grace=GRACE,
+            max_refusals=MAX_RECEIVES,
+        )
+        store = self.dispatcher.store
+        self.tracker = Tracker(store, self.dispatcher)
+        self.reconciler = Reconciler(store, self.dispatcher, self.tracker, PENDING_GRACE, STUCK_AFTER)
+        self.functions = {
+            url: self._function(url, replace(self.dispatcher, at_capacity=at_capacity), given_up[lane])
+            for url, lane in zip((VIDEOS, TASKS), LANES, strict=True)
+        }
+
+    def _function(self, url: str, dispatcher: Dispatcher, given_up: DeadLetterQueue) -> Queue:
+        intake = Intake(dispatcher, WORK[url], given_up)
+        return Queue(self.client, url, MAX_RECEIVES, intake.handle, intake.exhausted)
+
+    # ---- what happens in the world ----------------------------------------------------------------------------------
+
+    @rule(data=st.data())
+    def something_happens(self, data: st.DataObject) -> None:
+        """One step, of those that there is something to do for."""
+        possible = [name for name, each in STEPS.items() if name not in self.missing and each.when(self)]
+        name = data.draw(st.sampled_from([name for name in possible for _ in range(STEPS[name].weight)]), label="step")
+        values = data.draw(STEPS[name].drawn, label=name)
+        self.tally["steps"] += 1
+        self.tally[f"step: {name}"] += 1
+        self.is_well = False
+        STEPS[name].take(self, **values)
+        self.__dict__.pop("picture", None)
+
+    @step(
+        2,
+        job_ids=st.lists(st.sampled_from(JOBS), min_size=1, max_size=2, unique=True),
+        copies=st.integers(1, 3),
+        poisoned=SELDOM,
+    )
+    def upload(self, job_ids: list[str], copies: int, poisoned: bool) -> None:  # noqa: FBT001 - hypothesis passes by name
+        """Objects are written; S3's one message of them is sent once or several times."""
+        records = []
+        for job_id in job_ids:
+            self.versions[job_id] += 1
+            self._tick()
+            number = self.versions[job_id]
+            sequencer = None if job_id in WITHOUT_SEQUENCER else f"{number:04X}"
+            records.append(upload(f"uploads/{job_id}.mp4", f"v{number}", sequencer, self.time.now))
+        if poisoned:
+            self.poisoned += 1
+            records.append(removal(self.poisoned))
+        self._send(VIDEOS, notification(records), copies)
+
+    @step(2, copies=st.integers(0, 2), announced=st.booleans(), poison=st.none() | st.sampled_from(POISON))
+    def submit(self, copies: int, announced: bool, poison: str | None) -> None:  # noqa: FBT001
+        """Work without an object is asked for: written down first or not, its message sent several times or lost.
+
+        Or somebody sends what nobody can read, or what is not to be had here.
+        """
+        if poison is not None:
+            self._send(TASKS if announced else VIDEOS, poison, 1)
+            return
+        self._tick()
+        number = len(self.tasks)
+        asked = task(f"t{number}", announced=announced, message_id=f"asked-{number}")
+        asked = replace(asked, sent_at=self.time.now)
+        if announced:
+            self.tables.announce(asked)
+        if announced or copies:
+            self.tasks[asked.job_id] = asked
+            self.accepted.add(errand_of(asked))
+        self._send(TASKS, redrive_body(asked), copies)
+
+    @step(1, lambda self: self._announced(), index=INDEX)
+    def withdraw(self, index: int) -> None:
+        """Whoever announced it could not tell whether its message was sent."""
+        announced = self._announced()
+        asked = announced[index % len(announced)]
+        if self.tables.withdraw(asked):
+            for errands in (self.withdrawn, self.not_to_start, self.perhaps_over):
+                errands.add(errand_of(asked))
+
+    @step(2, lambda self: self.picture.jobs, index=INDEX, life=LIVES, mode=MODES)
+    def cancel(self, index: int, life: Life, mode: Mode) -> None:
+        """Somebody wants a job's end, wherever it stands."""
+        jobs = sorted(self.picture.jobs)
+        job = self.picture.jobs[jobs[index % len(jobs)]]
+
+        def cancel() -> None:
+            answer = Canceller(self.dispatcher.store, self.dispatcher.targets).cancel(job)
+            if answer is not Cancellation.ENDED:
+                self.not_to_start.add(errand_of(job.request))
+            if answer is Cancellation.CANCELLED:
+                self.cancelled.add(errand_of(job.request))
+
+        self.perhaps_over.add(errand_of(job.request))
+        self._invoke(life, mode, cancel)
+
+    @step(8, lambda self: self._messages(), index=INDEX, life=LIVES, mode=MODES, too_soon=st.booleans(), stays=SELDOM)
+    def deliver(self, index: int, life: Life, mode: Mode, too_soon: bool, stays: bool) -> None:  # noqa: FBT001
+        """A message is received, perhaps while somebody has it in hand.
+
+        Unless it comes to a good end, and sometimes even then, it comes back.
+        """
+        messages = (not too_soon and self._visible()) or self._messages()
+        url, kept = messages[index % len(messages)]
+        self.tally["messages given out while in flight"] += kept.visible_at > self.time.now
+        self._deliver(url, kept, life, mode, stays=stays)
+
+    @step(1, lambda self: self._letters(), url=st.sampled_from((VIDEOS, TASKS)), limit=st.integers(1, 5), life=LIVES)
+    def redrive(self, url: str, limit: int, life: Life) -> None:
+        """An operator moves dead letters back, with the tool for it."""
+        self._invoke(life, Mode.ACCEPT, lambda: self._redrive(url, limit))
+
+    @step(3, lambda self: self.frozen, index=INDEX, mode=MODES)
+    def thaw(self, index: int, mode: Mode) -> None:
+        """An invocation that stood still, while others overtook it, goes on to its end."""
+        invocation = self.frozen.pop(index % len(self.frozen))
+        with self._misbehaving(mode):
+            invocation.thaw()
+        self._check(invocation)
+
+    @step(6, lambda self: self._runs(), index=INDEX, ends_well=st.booleans())
+    def worker_goes_on(self, index: int, ends_well: bool) -> None:  # noqa: FBT001 - hypothesis passes by name
+        """A machine takes a run, whose worker checks the fence and goes to work, or stops; or a run ends."""
+        runs = self._runs()
+        run = runs[index % len(runs)]
+        if run.status is Status.SUBMITTED:
+            self._begin(run)
+        else:
+            self._end(run, Status.COMPLETED if ends_well else Status.FAILED)
+
+    @step(6, lambda self: self.news, index=INDEX, life=LIVES, mode=MODES, again=st.booleans(), lost=SELDOM)
+    def hear(self, index: int, life: Life, mode: Mode, again: bool, lost: bool) -> None:  # noqa: FBT001
+        """Any news so far arrives, late, doubled, out of order; or never."""
+        run = self.news[index % len(self.news)]
+
+        def hear() -> None:
+            self.tracker.apply(run)
+            if not again and run in self.news:
+                self.news.remove(run)
+
+        if lost:
+            self.tally["news lost"] += 1
+            self.news.remove(run)
+        else:
+            self._invoke(life, mode, hear)
+
+    @step(2, life=LIVES, mode=MODES)
+    def reconcile(self, life: Life, mode: Mode) -> None:
+        """The reconciler makes a pass."""
+        self._invoke(life, mode, self.reconciler.run)
+
+    @step(2, seconds=st.integers(1, 300), lagging=st.booleans())
+    def time_passes(self, seconds: int, lagging: bool) -> None:  # noqa: FBT001 - hypothesis passes by name
+        """Messages come back, claims get stale.
+
+        The targets' lists may not show runs they have accepted, for a while: then the fence alone must do.
+        """
+        self.time.advance(timedelta(seconds=seconds))
+        for target in self.targets.values():
+            target.lagging = lagging
+
+    # ---- what must always hold --------------------------------------------------------------------------------------
+
+    @cached_property
+    def picture(self) -> Picture:
+        """What is in the tables since the last step."""
+        return self.tables.picture()
+
+    @invariant()
+    def all_is_well(self) -> None:
+        """Each of these after every step; one rule, so that a failing example is short to read."""
+        self.never_over_the_limit()
+        self.never_more_at_work_than_the_limit()
+        self.never_two_at_work_on_one_object()
+        self.no_work_is_done_twice()
+        self.what_was_answered_cancelled_stays_so()
+        self.ends_are_final()
+        self.fences_only_rise()
+        self.slots_are_held_by_jobs_that_are_under_way()
+        self.objects_are_locked_by_accepted_jobs_only()
+        self.the_waiting_room_is_counted_right()
+        self.nothing_accepted_is_lost()
+        self.dead_letters_say_why()
+        self.is_well = True
+
+    def never_over_the_limit(self) -> None:
+        assert max((len(slots.holders) for slots in self.picture.slots.values()), default=0) <= self.limit
+
+    def never_more_at_work_than_the_limit(self) -> None:
+        at_work = Counter(request.lane for request in self.at_work.values())
+        assert max(at_work.values(), default=0) <= self.limit
+
+    def never_two_at_work_on_one_object(self) -> None:
+        objects = Counter(request.source.key for request in self.at_work.values() if request.source.is_object)
+        assert max(objects.values(), default=0) <= 1
+
+    def no_work_is_done_twice(self) -> None:
+        assert max(self.done.values(), default=0) <= 1
+
+    def what_was_answered_cancelled_stays_so(self) -> None:
+        for job_id, version in self.cancelled:
+            job = self.picture.jobs[job_id]
+            assert job.status is Status.CANCELLED or job.request.source.version != version
+
+    def ends_are_final(self) -> None:
+        """Unless nothing had been started: then a redrive may start it."""
+        for job in self.picture.jobs.values():
+            errand = errand_of(job.request)
+            if errand in self.ends:
+                assert job.status is self.ends[errand], f"{errand} had ended as {self.ends[errand]}"
+            elif job.status in TERMINAL and not job.never_started:
+                self.ends[errand] = job.status
+
+    def fences_only_rise(self) -> None:
+        for job in self.picture.jobs.values():
+            assert job.fence >= self.fences.get(job.id, 0)
+            self.fences[job.id] = job.fence
+
+    def slots_are_held_by_jobs_that_are_under_way(self) -> None:
+        for lane in LANES:
+            under_way = {
+                job.id for job in self.picture.jobs.values() if job.status in HOLDING_SLOT and job.request.lane == lane
+            }
+            slots = self.picture.slots.get(lane)
+            assert (slots.holders if slots else set()) == under_way
+
+    def objects_are_locked_by_accepted_jobs_only(self) -> None:
+        for lock in self.picture.locks:
+            assert self.picture.jobs[lock.job_id].status not in TERMINAL
+
+    def the_waiting_room_is_counted_right(self) -> None:
+        for lane, slots in self.picture.slots.items():
+            assert slots.waiting == len(self.picture.rooms.get(lane, ()))
+
+    def nothing_accepted_is_lost(self) -> None:
+        """It is in a queue, in a waiting room, with its job, or a dead letter."""
+        somewhere = self._on(VIDEOS, TASKS, *DEAD_LETTERS.values())
+        somewhere |= {errand_of(entry.request) for room in self.picture.rooms.values() for entry in room}
+        for errand in self.accepted - self.withdrawn - somewhere:
+            assert self._is_with_its_job(errand), f"{errand} is nowhere"
+
+    def dead_letters_say_why(self) -> None:
+        for url in DEAD_LETTERS.values():
+            assert all(letter.has_reason for letter in self.sqs.on(url).values())
+
+    def _is_with_its_job(self, errand: Errand) -> bool:
+        job = self.picture.jobs.get(errand[0])
+        if job is None:
+            return False
+        version = job.request.source.version
+        if errand[1] == version or errand[1] in job.past_versions:
+            return True
+        # S3 says which is newer: an older one that is told of late is no work any more.
+        return errand[0] in JOBS and errand[0] not in WITHOUT_SEQUENCER and int(version[1:]) > int(errand[1][1:])
+
+    # ---- when all faults stop ---------------------------------------------------------------------------------------
+
+    def _quiesce(self) -> None:
+        for target in self.targets.values():
+            target.lagging = False
+        while self.frozen:
+            invocation = self.frozen.pop()
+            invocation.thaw()
+            self._check(invocation)
+        self._settle()
+        letters = self._on(*DEAD_LETTERS.values())
+        for errand in self._wanted():
+            assert self.done[errand] == 1 or errand in letters, f"{errand} is neither done nor a dead letter"
+        # What was wrong has been mended: all dead letters go back, and only what nobody can read comes again.
+        for url in DEAD_LETTERS:
+            self._redrive(url, 1000)
+        self._settle()
+        assert self._on(*DEAD_LETTERS.values()) == {errand for errand in self.accepted if errand[0] == POISONED}
+        for errand in self._wanted():
+            assert self.done[errand] == 1 or errand[0] == POISONED, f"{errand} was never done"
+        for job_id, version in self.not_to_start:
+            job = self.picture.jobs.get(job_id)
+            if job and job.request.source.version == version and not self.done[job_id, version]:
+                assert job.status is Status.CANCELLED
+
+    def _wanted(self) -> set[Errand]:
+        """What must have come to an end: of an object, only its newest version."""
+        superseded = {(job_id, f"v{n}") for job_id, newest in self.versions.items() for n in range(1, newest)}
+        return self.accepted - superseded - self.perhaps_over
+
+    def _settle(self) -> None:
+        for _ in range(200):
+            self._one_good_round()
+            if self._is_quiet():
+                break
+        assert self._is_quiet(), "work is left over"
+        assert not any(slots.holders for slots in self.picture.slots.values())
+        assert not self.picture.locks
+
+    def _one_good_round(self) -> None:
+        self._tick(GRACE + PENDING_GRACE)
+        for url, kept in self._visible():
+            self._deliver(url, kept, CALM, Mode.ACCEPT)
+        self.reconciler.run()
+        for run in self._runs():
+            if run.status is Status.SUBMITTED:
+                self._begin(run)
+        jobs = self.tables.picture().jobs
+        for run in self._runs():
+            if run.target_id in self._target_of(run).stopped:
+                self._end(run, Status.FAILED)
+            elif not jobs[run.job_id].cancel_requested:  # which must not end but by being stopped
+                self._end(run, Status.COMPLETED)
+        for run in list(self.news):
+            self.tracker.apply(run)
+        self.__dict__.pop("picture", None)
+
+    def _is_quiet(self) -> bool:
+        ended = all(job.status in TERMINAL for job in self.picture.jobs.values())
+        waiting = any(slots.waiting for slots in self.picture.slots.values())
+        return ended and not waiting and not any(self.sqs.on(url) for url in DEAD_LETTERS)
+
+    # ---- the hands --------------------------------------------------------------------------------------------------
+
+    def _send(self, url: str, body: str, copies: int) -> None:
+        for _ in range(copies):
+            self._tick()
+            kept = self.sqs.put(url, body)
+            self.accepted |= errands_of(url, body, kept.id)
+
+    def _messages(self) -> list[tuple[str, Kept]]:
+        return [(url, kept) for url in DEAD_LETTERS for kept in self.sqs.on(url).values()]
+
+    def _visible(self) -> list[tuple[str, Kept]]:
+        return [(url, kept) for url in DEAD_LETTERS for kept in self.sqs.visible(url)]
+
+    def _letters(self) -> list[Kept]:
+        return [letter for url in DEAD_LETTERS.values() for letter in self.sqs.visible(url)]
+
+    def _announced(self) -> list[WorkRequest]:
+        """What its caller might still withdraw."""
+        jobs = self.picture.jobs
+        pending = [asked for asked in self.tasks.values() if asked.announced and asked.job_id in jobs]
+        return [asked for asked in pending if jobs[asked.job_id].status is Status.PENDING]
+
+    def _on(self, *urls: str) -> set[Errand]:
+        """What the messages on queues ask for."""
+        queues = {dead: url for url, dead in DEAD_LETTERS.items()}
+        return {
+            errand
+            for url in urls
+            for kept in self.sqs.on(url).values()
+            for errand in errands_of(queues.get(url, url), kept.body, kept.id)
+        }
+
+    def _deliver(self, url: str, kept: Kept, life: Life, mode: Mode, *, stays: bool = False) -> None:
+        message = self.sqs.receive(url, kept)
+        if message is None:
+            self.tally["messages moved to a dead-letter queue by SQS"] += 1
+            return
+        self.tally["deliveries after the first"] += message.receive_count > 1
+
+        def handle() -> None:
+            comes_back = self.functions[url]._handle(message) is False
+            if not comes_back and not stays:
+                self.sqs.acknowledge(url, message)
+
+        self._invoke(life, mode, handle)
+
+    def _redrive(self, url: str, limit: int) -> None:
+        redrive = Redrive(self.client, DEAD_LETTERS[url], url, wait=0)
+        for letter in redrive.take(limit=limit, seconds=60):
+            self.tally["dead letters redriven"] += redrive.move(letter)
+
+    def _runs(self) -> list[Run]:
+        every = (run for target in self.targets.values() for run in target.runs.values())
+        return [run for run in every if run.status not in TERMINAL]
+
+    def _target_of(self, run: Run) -> FakeTarget:
+        (target,) = (target for target in self.targets.values() if run.target_id in target.runs)
+        return target
+
+    @contextmanager
+    def _misbehaving(self, mode: Mode) -> Iterator[None]:
+        """The next start and the next stop on either target go this way."""
+        queues = [queue for target in self.targets.values() for queue in (target.modes, target.stop_modes)]
+        for queue in queues:
+            queue.append(mode)
+        yield
+        if mode is not Mode.ACCEPT:
+            self.tally[f"a start or stop: {mode.name}"] += sum(not queue for queue in queues)
+        for queue in queues:
+            queue.clear()
+
+    def _invoke(self, life: Life, mode: Mode, work: Callable[[], object]) -> None:
+        """An invocation runs, until it ends or freezes."""
+        invocation = Invocation(life, self.tally)
+        with self._misbehaving(mode):
+            invocation.run(work)
+        if invocation.is_frozen:
+            self.frozen.append(invocation)
+        else:
+            self._check(invocation)
+
+    @staticmethod
+    def _check(invocation: Invocation) -> None:
+        """Only what a handler expects may come out of an invocation."""
+        error = invocation.error
+        if error is None or isinstance(error, Killed | RetryableError | StartFailed):
+            return
+        if not isinstance(error, ClientError | BotoCoreError | ExceptionGroup):
+            raise error
+
+    def _tick(self, by: timedelta = timedelta(milliseconds=1)) -> None:
+        self.time.advance(by)
+
+    def _begin(self, run: Run) -> None:
+        if not self.tables.check_fence(run):
+            self._target_of(run).move(run.target_id, Status.FAILED)
+            return
+        request = self.tables.picture().jobs[run.job_id].request
+        assert errand_of(request) not in self.not_to_start, "it was cancelled, and starts all the same"
+        self.at_work[run.target_id] = request
+        self.done[errand_of(request)] += 1
+        self._target_of(run).move(run.target_id, Status.RUNNING)
+
+    def _end(self, run: Run, status: Status) -> None:
+        self.at_work.pop(run.target_id, None)
+        self._target_of(run).move(run.target_id, status)
+
+
+class InMemory(Protocol):
+    """A fault strikes a method of the store."""
+
+    tally: ClassVar[Counter[str]] = Counter()
+
+    @staticmethod
+    def tables_of_an_example() -> Tables:
+        return MemoryTables()
+
+
+class OnMoto(Protocol):
+    """A fault strikes a request to DynamoDB, on the wire."""
+
+    tally: ClassVar[Counter[str]] = Counter()
+
+    @staticmethod
+    def tables_of_an_example() -> Tables:
+        return MotoTables()

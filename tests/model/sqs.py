@@ -1,0 +1,134 @@
+"""SQS as a model: messages that come back, come twice, come too early, and go to a dead-letter queue in the end."""
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from switchyard import clock
+from switchyard.queues import Message
+from tests.world import Time
+
+VISIBILITY = timedelta(seconds=240)
+
+
+@dataclass
+class Kept:
+    """A message on a queue. `moved` says that SQS itself put it there, from the queue it was sent to."""
+
+    id: str
+    body: str
+    sent_at: datetime
+    visible_at: datetime
+    attributes: dict[str, str] = field(default_factory=dict)
+    receives: int = 0
+    receipt: str = ""
+    moved: bool = False
+
+    @property
+    def has_reason(self) -> bool:
+        """Whether, on a dead-letter queue, it says why it is there."""
+        return self.moved or bool(self.attributes.get("ErrorType") and self.attributes.get("ErrorMessage"))
+
+
+@dataclass(frozen=True)
+class RedrivePolicy:
+    """A queue's: after so many receives, SQS puts a message there instead of giving it out."""
+
+    dead_letters: str
+    max_receives: int
+
+
+@dataclass
+class ModelSqs:
+    """Queues by URL, with a client's methods for our code, and `receive` for Lambda's poller.
+
+    Its clock is SQS's own, which no invocation shares. A receipt is worth something until the next receive.
+    """
+
+    time: Time
+    policies: dict[str, RedrivePolicy]
+    queues: dict[str, dict[str, Kept]] = field(default_factory=dict)
+    _ids: Iterable[int] = field(default_factory=lambda: itertools.count(1))
+
+    def on(self, url: str) -> dict[str, Kept]:
+        """A queue's messages by id, oldest first."""
+        return self.queues.setdefault(url, {})
+
+    def put(self, url: str, body: str, attributes: dict[str, str] | None = None) -> Kept:
+        """A message is sent."""
+        now = self.time.now
+        kept = Kept(f"m{next(iter(self._ids))}", body, now, now, attributes or {})
+        self.on(url)[kept.id] = kept
+        return kept
+
+    def visible(self, url: str) -> list[Kept]:
+        """What a receive may give out."""
+        return [kept for kept in self.on(url).values() if kept.visible_at <= self.time.now]
+
+    def receive(self, url: str, kept: Kept) -> Message | None:
+        """Lambda's poller gets a message; None where its receives are used up and SQS moves it away."""
+        policy = self.policies[url]
+        if kept.receives >= policy.max_receives:
+            del self.on(url)[kept.id]
+            kept.moved, kept.receives, kept.visible_at = True, 0, self.time.now
+            self.on(policy.dead_letters)[kept.id] = kept
+            return None
+        self._hand_out(kept, VISIBILITY)
+        return Message(kept.body, kept.id, kept.sent_at, kept.receives, kept.receipt, dict(kept.attributes))
+
+    def acknowledge(self, url: str, message: Message) -> None:
+        """Lambda's poller deletes a message that was handled; with an old receipt it stays."""
+        kept = self.on(url).get(message.id)
+        if kept is not None and kept.receipt == message.receipt_handle:
+            del self.on(url)[message.id]
+
+    def _hand_out(self, kept: Kept, away: timedelta) -> None:
+        kept.receives += 1
+        kept.receipt = f"{kept.id}/{kept.receives}/{self.time.now}"
+        kept.visible_at = self.time.now + away
+
+    # ---- what our code calls ----------------------------------------------------------------------------------------
+
+    def send_message(self, **call: Any) -> dict[str, Any]:  # noqa: ANN401 - a call's parameters
+        attributes = {name: value["StringValue"] for name, value in call.get("MessageAttributes", {}).items()}
+        return {"MessageId": self.put(call["QueueUrl"], call["MessageBody"], attributes).id}
+
+    def receive_message(self, **call: Any) -> dict[str, Any]:  # noqa: ANN401 - as above
+        messages = []
+        for kept in self.visible(call["QueueUrl"])[: call["MaxNumberOfMessages"]]:
+            self._hand_out(kept, timedelta(seconds=call["VisibilityTimeout"]))
+            messages.append(
+                {
+                    "MessageId": kept.id,
+                    "ReceiptHandle": kept.receipt,
+                    "Body": kept.body,
+                    "Attributes": {"SentTimestamp": str(int((kept.sent_at - clock.EPOCH) / timedelta(milliseconds=1)))},
+                    "MessageAttributes": {
+                        name: {"DataType": "String", "StringValue": value} for name, value in kept.attributes.items()
+                    },
+                }
+            )
+        return {"Messages": messages}
+
+    def change_message_visibility(self, **call: Any) -> None:  # noqa: ANN401 - as above
+        for kept in self.on(call["QueueUrl"]).values():
+            if kept.receipt == call["ReceiptHandle"]:
+                kept.visible_at = self.time.now + timedelta(seconds=call["VisibilityTimeout"])
+                return
+        raise ClientError({"Error": {"Code": "ReceiptHandleIsInvalid"}}, "ChangeMessageVisibility")
+
+    def change_message_visibility_batch(self, **call: Any) -> None:  # noqa: ANN401 - as above
+        receipts = {entry["ReceiptHandle"]: entry["VisibilityTimeout"] for entry in call["Entries"]}
+        for kept in self.on(call["QueueUrl"]).values():
+            if kept.receipt in receipts:
+                kept.visible_at = self.time.now + timedelta(seconds=receipts[kept.receipt])
+
+    def delete_message(self, **call: Any) -> None:  # noqa: ANN401 - as above
+        messages = self.on(call["QueueUrl"])
+        for kept in list(messages.values()):
+            if kept.receipt == call["ReceiptHandle"]:
+                del messages[kept.id]

@@ -1,0 +1,245 @@
+"""The two tables under the model: in memory, where a store's method is a call, and on moto, where a request is one."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import cache
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Protocol, cast
+from unittest import mock
+
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.exceptions import ReadTimeoutError
+from moto import mock_aws
+from moto.backends import get_backend
+from moto.core.botocore_stubber import MockRawResponse
+from moto.core.models import botocore_stubber
+
+from switchyard import clients, clock, worker
+from switchyard.dispatch import JobStore
+from switchyard.jobs import HOLDING_SLOT, Job, Run, Status, WorkRequest
+from switchyard.lanes import LOCK, SLOTS, WAIT_PREFIX, ObjectLock, Slots, WaitEntry
+from switchyard.records import Records
+from switchyard.store import Store, _job, _object_lock
+from tests.fakes.memory_store import MemoryStore
+from tests.model.invocations import TABLES, Fault, Kind, Shaky, current
+from tests.tables import create_tables
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Everything that is in the tables at one moment; slots and waiting rooms by lane."""
+
+    jobs: dict[str, Job]
+    locks: list[ObjectLock]
+    slots: dict[str, Slots]
+    rooms: dict[str, list[WaitEntry]]
+
+
+class Tables(Protocol):
+    """What the model needs of them."""
+
+    store: JobStore
+    """As invocations see it: every call of it may be struck by a fault."""
+
+    def picture(self) -> Picture:
+        """What is in them."""
+
+    def announce(self, request: WorkRequest) -> None:
+        """Writes a job down before its message is sent, as the API does."""
+
+    def withdraw(self, request: WorkRequest) -> bool:
+        """Takes that back, where nobody has claimed it; whether it was there."""
+
+    def check_fence(self, run: Run) -> bool:
+        """The worker's one conditional write, as workers/CONTRACT.md has it: whether the run may begin."""
+
+    def close(self) -> None:
+        """Gives back what was taken for them."""
+
+
+class MemoryTables:
+    """In memory. A fault strikes a whole method of the store, whatever requests that makes of DynamoDB."""
+
+    def __init__(self) -> None:
+        self._memory = MemoryStore()
+        self.store: JobStore = cast("Any", Shaky(self._memory, TABLES))
+
+    def picture(self) -> Picture:
+        return Picture(
+            jobs=dict(self._memory.jobs),
+            locks=list(self._memory.locks.values()),
+            slots={name: Slots(frozenset(lane.holders), lane.waiting) for name, lane in self._memory.lanes.items()},
+            rooms={name: list(lane.room.values()) for name, lane in self._memory.lanes.items()},
+        )
+
+    def announce(self, request: WorkRequest) -> None:
+        self._memory.jobs[request.job_id] = Job(request, Status.PENDING, fence=0, created_at=clock.now())
+
+    def withdraw(self, request: WorkRequest) -> bool:
+        job = self._memory.get(request.job_id)
+        if job is None or job.status is not Status.PENDING or job.fence > 0:
+            return False
+        del self._memory.jobs[job.id]
+        return True
+
+    def check_fence(self, run: Run) -> bool:
+        job = self._memory.get(run.job_id)
+        if job is None or job.run_id not in (None, run.target_id) or job.fence != run.fence:
+            return False
+        if job.status not in HOLDING_SLOT or job.cancel_requested:
+            return False
+        self._memory.jobs[job.id] = replace(
+            job, run_id=run.target_id, target_id=run.target_id, status=Status.RUNNING, error=None
+        )
+        return True
+
+    def close(self) -> None:
+        pass
+
+
+class MotoTables:
+    """The real store, by the client that functions have, on moto. A fault strikes a request on the wire.
+
+    So the SDK's own retries are part of what is tested: a transaction whose answer got lost is sent again.
+    """
+
+    def __init__(self) -> None:
+        self._client = _client()
+        with ExitStack() as stack:
+            stack.enter_context(mock_aws())
+            stack.enter_context(mock.patch("botocore.endpoint.time", SimpleNamespace(sleep=lambda _seconds: None)))
+            # What is left of the SDK's quota of retries must not depend on the examples before.
+            quota = "botocore.retries.quota.RetryQuota.acquire"
+            stack.enter_context(mock.patch(quota, return_value=True))
+            _wire.applied.clear()
+            names = create_tables(self._client)
+            self._jobs, self._lanes = names
+            self.store: JobStore = Store(self._client, *names, keep_ended_jobs=timedelta(days=30))
+            self._records = Records(self._client, self._jobs)
+            self._open = stack.pop_all()
+
+    def picture(self) -> Picture:
+        jobs = (_job(item) for item in _items(self._jobs))
+        lanes = list(_items(self._lanes))
+        rooms: dict[str, list[WaitEntry]] = {}
+        slots: dict[str, Slots] = {}
+        for item in lanes:
+            lane = item["pk"]["S"].removeprefix("LANE#")
+            if item["sk"]["S"].startswith(WAIT_PREFIX):
+                entry = WaitEntry(WorkRequest.from_json(item["request"]["S"]), int(item["attempts"]["N"]))
+                rooms.setdefault(lane, []).append(entry)
+            elif item["sk"]["S"] == SLOTS:
+                holders = frozenset(item.get("holders", {}).get("SS", ()))
+                slots[lane] = Slots(holders, int(item.get("waiting", {}).get("N", "0")))
+        locks = [_object_lock(item) for item in lanes if item["sk"]["S"] == LOCK]
+        return Picture({job.id: job for job in jobs}, locks, slots, rooms)
+
+    def announce(self, request: WorkRequest) -> None:
+        self._records.announce(request, fingerprint=request.job_id)
+
+    def withdraw(self, request: WorkRequest) -> bool:
+        return self._records.withdraw(request)
+
+    def check_fence(self, run: Run) -> bool:
+        environment = worker.WorkerEnvironment.from_env(
+            {
+                "JOB_ID": run.job_id,
+                "JOBS_TABLE": self._jobs,
+                "FENCE": str(run.fence),
+                "AWS_BATCH_JOB_ID": run.target_id,
+                "S3_BUCKET": "media",
+            }
+        )
+        try:
+            worker.Record(self._client, environment).start()
+        except worker.Superseded:
+            return False
+        return True
+
+    def close(self) -> None:
+        self._open.close()
+
+
+def _items(table: str) -> Iterator[dict[str, Any]]:
+    """A table's items, out of moto's own memory: reading them by requests would take most of the time."""
+    backend: Any = get_backend("dynamodb")["123456789012"]["us-east-1"]
+    for item in backend.tables[table].all_items():
+        yield item.to_json()["Attributes"]
+
+
+class _Wire:
+    """The way to moto, on which requests are struck. Unlike moto it knows the tokens of transactions, as AWS does."""
+
+    def __init__(self) -> None:
+        self.applied: set[str] = set()
+
+    def __call__(self, event_name: str, request: AWSPreparedRequest, **_: object) -> AWSResponse | None:
+        invocation = current()
+        if invocation is None:
+            return self._deliver(event_name, request)
+        # One call of our code, however often the SDK sends it.
+        call = request.headers["amz-sdk-invocation-id"]
+        fault = invocation.fault_of(call)
+        if fault is None:
+            return self._deliver(event_name, request)
+        if fault.kind is Kind.THROTTLE:
+            return _throttled(request)
+        if not fault.after_effect:
+            invocation.stop_here(fault)
+            return self._deliver(event_name, request) if fault.kind is Kind.FREEZE else _trouble(request, fault)
+        answer = self._deliver(event_name, request)
+        invocation.stop_here(fault)
+        return answer if fault.kind is Kind.FREEZE else _trouble(request, fault)
+
+    def _deliver(self, event_name: str, request: AWSPreparedRequest) -> AWSResponse | None:
+        token = _body(request).get("ClientRequestToken")
+        if token in self.applied:
+            return _answer(request, 200, {})
+        answer = botocore_stubber(event_name, request)
+        if token is not None and answer is not None and answer.status_code == 200:
+            self.applied.add(token)
+        return answer
+
+
+def _body(request: AWSPreparedRequest) -> dict[str, Any]:
+    return cast("dict[str, Any]", json.loads(cast("bytes", request.body)))
+
+
+def _trouble(request: AWSPreparedRequest, fault: Fault) -> AWSResponse:
+    if fault.kind is Kind.LOSE:
+        raise ReadTimeoutError(endpoint_url=request.url)
+    return _answer(request, 500, {"__type": "com.amazonaws.dynamodb.v20120810#InternalServerError"})
+
+
+def _throttled(request: AWSPreparedRequest) -> AWSResponse:
+    """Too many requests; of a transaction, that it met another one."""
+    actions = _body(request).get("TransactItems")
+    if actions is None:
+        return _answer(request, 400, {"__type": "com.amazon.coral.availability#ThrottlingException"})
+    reasons = [{"Code": "TransactionConflict"}, *({"Code": "None"} for _ in actions[1:])]
+    kind = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException"
+    return _answer(request, 400, {"__type": kind, "Message": "conflict", "CancellationReasons": reasons})
+
+
+def _answer(request: AWSPreparedRequest, status: int, body: dict[str, Any]) -> AWSResponse:
+    text = json.dumps(body)
+    headers: Any = {"content-length": str(len(text)), "content-type": "application/x-amz-json-1.0"}
+    return AWSResponse(request.url, status, headers, cast("Any", MockRawResponse(text)))
+
+
+_wire = _Wire()
+
+
+@cache
+def _client() -> "DynamoDBClient":
+    """One of its own, since no other test is to meet its wire; made once, since that is what takes time."""
+    client = cast("DynamoDBClient", cast("Any", clients.dynamodb).__wrapped__())
+    client.meta.events.unregister("before-send", cast("Any", botocore_stubber))
+    client.meta.events.register("before-send", cast("Any", _wire))
+    return client
