@@ -289,7 +289,7 @@ def _signer() -> Any:  # noqa: ANN401 - a client of boto3
 def row(data: bytes) -> None:
     """`Presentation.job`, of any row that JSON can tell of: it is shown, with links into its own folder alone."""
     try:
-        given = json.loads(text(data), parse_constant=lambda _: 0, parse_float=_decimal, parse_int=_decimal)
+        given = json.loads(text(data), parse_constant=lambda _: 0.0, parse_float=_decimal, parse_int=_decimal)
     except (ValueError, RecursionError):
         return
     if not isinstance(given, dict):

@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final, Protocol
@@ -67,7 +66,7 @@ def video(data: bytes) -> None:
 
 def task(data: bytes) -> None:
     """`TaskWork.parse`: as for videos, and what is to be fetched is public or of our own bucket."""
-    with resolving(RESOLVES, otherwise=socket.EAI_NONAME):
+    with resolving(RESOLVES):
         parsed = TASKS.parse(text(data), FIRST)
         assert len(parsed.requests) + len(parsed.rejected) == 1
         for request in parsed.requests:
