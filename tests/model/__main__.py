@@ -26,7 +26,7 @@ import tests.conftest  # noqa: F401 - it seals this process from AWS
 from tests.model.protocol import InMemory, OnMoto, Protocol
 
 MACHINES: Final[dict[str, type[Protocol]]] = {"memory": InMemory, "moto": OnMoto}
-EXAMPLES: Final = {"memory": 200, "moto": 10}
+EXAMPLES: Final = {"memory": 200, "moto": 5}
 """How many a task has; each task has the next seed."""
 
 
@@ -68,7 +68,7 @@ def run_all(wanted: dict[str, int], first_seed: int, workers: int) -> Iterator[t
 
 @click.command(help=__doc__)
 @click.option("--memory", default=100_000, show_default=True, help="Steps with the store in memory.")
-@click.option("--moto", default=4_000, show_default=True, help="Steps with the real store on moto.")
+@click.option("--moto", default=3_000, show_default=True, help="Steps with the real store on moto.")
 @click.option("--seed", "first_seed", default=1, show_default=True, help="Of the first task; the others count on.")
 @click.option("--workers", default=os.cpu_count() or 1, show_default=True, help="Processes side by side.")
 def main(memory: int, moto: int, first_seed: int, workers: int) -> None:

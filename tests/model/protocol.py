@@ -494,6 +494,10 @@ class Protocol(RuleBasedStateMachine):
     def _visible(self) -> list[tuple[str, Kept]]:
         return [(url, kept) for url in DEAD_LETTERS for kept in self.sqs.visible(url)]
 
+    def _letters_of(self, url: str) -> Counter[Errand]:
+        letters = self.sqs.on(DEAD_LETTERS[url]).values()
+        return Counter(errand for letter in letters for errand in errands_of(url, letter.body, letter.id))
+
     def _letters(self) -> list[Kept]:
         return [letter for url in DEAD_LETTERS.values() for letter in self.sqs.visible(url)]
 
@@ -521,11 +525,14 @@ class Protocol(RuleBasedStateMachine):
         self.tally["deliveries after the first"] += message.receive_count > 1
 
         def handle() -> None:
-            comes_back = self.functions[url]._handle(message) is False
-            if not comes_back and not stays:
+            if self.functions[url]._handle(message) and not stays:
                 self.sqs.acknowledge(url, message)
 
-        self._invoke(life, mode, handle)
+        before = self._letters_of(url)
+        invocation = self._invoke(life, mode, handle)
+        if not invocation.struck:
+            written = self._letters_of(url) - before
+            assert max(written.values(), default=0) <= 1, "one message, and two dead letters of the same"
 
     def _redrive(self, url: str, limit: int) -> None:
         redrive = Redrive(self.client, DEAD_LETTERS[url], url, wait=0)
@@ -552,7 +559,7 @@ class Protocol(RuleBasedStateMachine):
         for queue in queues:
             queue.clear()
 
-    def _invoke(self, life: Life, mode: Mode, work: Callable[[], object]) -> None:
+    def _invoke(self, life: Life, mode: Mode, work: Callable[[], object]) -> Invocation:
         """An invocation runs, until it ends or freezes."""
         invocation = Invocation(life, self.tally)
         with self._misbehaving(mode):
@@ -561,6 +568,7 @@ class Protocol(RuleBasedStateMachine):
             self.frozen.append(invocation)
         else:
             self._check(invocation)
+        return invocation
 
     @staticmethod
     def _check(invocation: Invocation) -> None:

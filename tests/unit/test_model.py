@@ -19,7 +19,7 @@ def quiet() -> Iterator[None]:
 
 
 TestInMemory = InMemory.TestCase
-TestInMemory.settings = settings(max_examples=settings().max_examples // 2)
+TestInMemory.settings = settings(max_examples=settings().max_examples // 4)
 
 TestOnMoto = OnMoto.TestCase
-TestOnMoto.settings = settings(max_examples=settings().max_examples // 50, stateful_step_count=30)
+TestOnMoto.settings = settings(max_examples=settings().max_examples // 100, stateful_step_count=20)
