@@ -100,11 +100,11 @@ class Presentation:
         return f'W/"{stable_hash(state, str(period))}"'
 
     def _view(self, record: Record, files: Mapping[str, str]) -> dict[str, Any]:
-        result = _result(record)
+        result, status = _result(record), _text(record.get("status"))
         view = {
             "jobId": record["jobId"],
-            "kind": record.get("kind"),
-            "status": record.get("status"),
+            "kind": _text(record.get("kind")),
+            "status": status,
             "imageCount": _image_count(record, result),
             "detections": self._detections(result, files),
             "progress": _object(record.get("progress")),
@@ -112,12 +112,12 @@ class Presentation:
             "result": {name: value for name, value in result.items() if name not in _INTERNAL} or None,
             "links": {name: self._link(key) for name, key in files.items()} or None,
             "metadata": _parsed(record.get("metadata")),
-            "userId": record.get("userId"),
-            "createdAt": record.get("createdAt"),
-            "updatedAt": record.get("updatedAt"),
-            "startedAt": record.get("startedAt"),
-            "endedAt": record.get("endedAt"),
-            "cancelRequested": ("cancelRequestedAt" in record and record.get("status") not in TERMINAL) or None,
+            "userId": _text(record.get("userId")),
+            "createdAt": _text(record.get("createdAt")),
+            "updatedAt": _text(record.get("updatedAt")),
+            "startedAt": _text(record.get("startedAt")),
+            "endedAt": _text(record.get("endedAt")),
+            "cancelRequested": ("cancelRequestedAt" in record and status not in TERMINAL) or None,
         }
         return {name: value for name, value in view.items() if value is not None}
 
@@ -173,6 +173,10 @@ def _result(record: Record) -> Record:
 
 def _object(value: object) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _files(record: Record) -> dict[str, str]:
