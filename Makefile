@@ -70,7 +70,7 @@ test-api: setup ## Thousands of requests to the deployed API, made from its own 
 test-model: setup ## The dispatch protocol as a state machine: 100,000 steps of it, faults at every call (ARGS="--seed 7")
 	@PYTHONPATH=layers/switchyard nice $(DEV)/python -m tests.model $(ARGS)
 
-check: setup ## Lint, format, types, templates, pins, and nothing of this machine in what is committed
+check: setup ## Lint, format, types, templates, pins, what functions import, and nothing of this machine committed
 	$(DEV)/ruff check
 	$(DEV)/ruff format --check
 	$(DEV)/mypy
@@ -78,6 +78,7 @@ check: setup ## Lint, format, types, templates, pins, and nothing of this machin
 # By cfn-lint too; tests/template asks our own version of it.
 	$(SAM) validate --lint --template template.yaml
 	$(DEV)/python .ci/hygiene.py
+	$(DEV)/python .ci/imports.py
 
 # Not part of check, since it takes longer than all of that.
 audit: setup ## Security: rules on templates and images, secrets in what is committed, advisories on what is pinned

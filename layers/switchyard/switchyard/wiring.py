@@ -1,37 +1,46 @@
-"""Puts the parts together for the functions that start and end jobs: clients, store, lanes, targets, dispatcher."""
+"""Puts the parts together for the functions that start and end jobs: clients, store, lanes, targets, dispatcher.
+
+Parts are imported where they are put in: no function has them all, and what it doesn't import doesn't slow its start.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from switchyard import clients, observability
-from switchyard.cancel import Canceller
-from switchyard.dispatch import DeadLetters, Dispatcher, Target
-from switchyard.lanes import Lane
-from switchyard.queues import DeadLetterQueue
-from switchyard.settings import (
-    AtCapacity,
-    BatchLaneSettings,
-    CancelJobSettings,
-    EcsLaneSettings,
-    JobsSettings,
-    LaneSettings,
-    ReconcileJobsSettings,
-    S3TorrentCreatorSettings,
-    StoreSettings,
-    TaskSettings,
-    TorrentSettings,
-)
-from switchyard.store import Store
-from switchyard.targets.batch import BatchTarget
-from switchyard.targets.ecs import EcsTarget, Placement
-from switchyard.tasks import KINDS, TaskWork
-from switchyard.torrents.creator import Creator, Outbox, Recipe
-from switchyard.torrents.jobs import TorrentJobs
-from switchyard.torrents.metainfo import Sharing
-from switchyard.torrents.repair import Repair
-from switchyard.torrents.work import TorrentWork
-from switchyard.tracking import Tracker
+from switchyard.settings import BatchLaneSettings, EcsLaneSettings
+
+if TYPE_CHECKING:
+    from switchyard.cancel import Canceller
+    from switchyard.dispatch import DeadLetters, Dispatcher, Target
+    from switchyard.lanes import Lane
+    from switchyard.queues import DeadLetterQueue
+    from switchyard.settings import (
+        AtCapacity,
+        CancelJobSettings,
+        JobsSettings,
+        LaneSettings,
+        ReconcileJobsSettings,
+        S3TorrentCreatorSettings,
+        StoreSettings,
+        TaskSettings,
+        TorrentSettings,
+    )
+    from switchyard.store import Store
+    from switchyard.targets.batch import BatchTarget
+    from switchyard.targets.ecs import EcsTarget, Placement
+    from switchyard.tasks import TaskWork
+    from switchyard.torrents.creator import Creator
+    from switchyard.torrents.repair import Repair
+    from switchyard.torrents.work import TorrentWork
+    from switchyard.tracking import Tracker
 
 
 def dispatcher(settings: LaneSettings, *, at_capacity: AtCapacity = "wait") -> Dispatcher:
     """The dispatcher of a function's lanes. Also names the environment on its logs and metrics."""
+    from switchyard.dispatch import Dispatcher
+    from switchyard.lanes import Lane
+
     observability.configure(settings.environment)
     grace = settings.claim_grace_seconds
     targets: dict[str, Target] = {}
@@ -42,6 +51,8 @@ def dispatcher(settings: LaneSettings, *, at_capacity: AtCapacity = "wait") -> D
         lanes.append(Lane(settings.lane, settings.max_concurrent_jobs))
         dead_letters[settings.lane] = dead_letter_queue(settings.dead_letter_queue_url)
     if isinstance(settings, EcsLaneSettings) and settings.ecs_cluster:
+        from switchyard.tasks import KINDS
+
         targets["ecs"] = _ecs(settings, _placement(settings), grace.total_seconds())
         given_up = dead_letter_queue(settings.ecs_dead_letter_queue_url)
         for kind in KINDS.values():
@@ -60,17 +71,24 @@ def dispatcher(settings: LaneSettings, *, at_capacity: AtCapacity = "wait") -> D
 
 def tracker(dispatcher: Dispatcher) -> Tracker:
     """The tracker that starts waiting jobs by `dispatcher`."""
+    from switchyard.tracking import Tracker
+
     return Tracker(dispatcher.store, dispatcher)
 
 
 def canceller(settings: CancelJobSettings) -> Canceller:
     """What ends jobs on request, wherever they run. It starts none, so it needs to know nothing of how that is done."""
+    from switchyard.cancel import Canceller
+    from switchyard.targets.ecs import Placement
+
     observability.configure(settings.environment)
     return Canceller(_store(settings), {"batch": _batch(settings, 0), "ecs": _ecs(settings, Placement(""), 0)})
 
 
 def task_work(settings: TaskSettings) -> TaskWork:
     """How job messages become requests. A kind has a task definition where there is a cluster to run it."""
+    from switchyard.tasks import KINDS, TaskWork
+
     definitions = {name: getattr(settings, kind.definition.lower(), "") for name, kind in KINDS.items()}
     return TaskWork(
         bucket=settings.s3_bucket,
@@ -82,6 +100,8 @@ def task_work(settings: TaskSettings) -> TaskWork:
 
 def torrent_work(settings: TorrentSettings) -> TorrentWork:
     """How requests for torrents become work. The API reads them as the function does that makes the torrents."""
+    from switchyard.torrents.work import TorrentWork
+
     return TorrentWork(
         settings.s3_bucket, settings.torrent_source_prefix, settings.torrent_prefix, settings.torrent_scratch_prefix
     )
@@ -89,6 +109,10 @@ def torrent_work(settings: TorrentSettings) -> TorrentWork:
 
 def torrent_creator(settings: S3TorrentCreatorSettings) -> Creator:
     """What makes torrents. Also names the environment on the function's logs and metrics."""
+    from switchyard.torrents.creator import Creator, Outbox, Recipe
+    from switchyard.torrents.jobs import TorrentJobs
+    from switchyard.torrents.metainfo import Sharing
+
     observability.configure(settings.environment)
     return Creator(
         jobs=TorrentJobs(clients.dynamodb(), settings.jobs_table, keep_ended_jobs=settings.ttl_days),
@@ -120,20 +144,29 @@ def torrent_repair(settings: ReconcileJobsSettings) -> Repair | None:
     """What asks once more for torrents. None where they have no queue, or rest."""
     if not settings.torrent_queue_url:
         return None
+    from switchyard.torrents.jobs import TorrentJobs
+    from switchyard.torrents.repair import Repair
+
     jobs = TorrentJobs(clients.dynamodb(), settings.jobs_table, keep_ended_jobs=settings.ttl_days)
     return Repair(jobs, clients.sqs(), settings.torrent_queue_url, settings.pending_grace_seconds)
 
 
 def dead_letter_queue(url: str) -> DeadLetterQueue:
     """A dead-letter queue."""
+    from switchyard.queues import DeadLetterQueue
+
     return DeadLetterQueue(clients.sqs(), url)
 
 
 def _store(settings: StoreSettings) -> Store:
+    from switchyard.store import Store
+
     return Store(clients.dynamodb(), settings.jobs_table, settings.lanes_table, keep_ended_jobs=settings.ttl_days)
 
 
 def _batch(settings: JobsSettings, grace_seconds: float) -> BatchTarget:
+    from switchyard.targets.batch import BatchTarget
+
     return BatchTarget(
         clients.batch(),
         clients.batch_submit(),
@@ -144,6 +177,8 @@ def _batch(settings: JobsSettings, grace_seconds: float) -> BatchTarget:
 
 
 def _ecs(settings: JobsSettings, placement: Placement, grace_seconds: float) -> EcsTarget:
+    from switchyard.targets.ecs import EcsTarget
+
     return EcsTarget(
         clients.ecs(),
         placement,
@@ -154,6 +189,8 @@ def _ecs(settings: JobsSettings, placement: Placement, grace_seconds: float) -> 
 
 
 def _placement(settings: EcsLaneSettings) -> Placement:
+    from switchyard.targets.ecs import Placement
+
     return Placement(
         container=settings.container_name,
         subnets=settings.subnet_ids,
