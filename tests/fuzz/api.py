@@ -156,6 +156,7 @@ _ANSWERS: Final[Mapping[str, tuple[Mapping[str, str], str]]] = {
     ),
     "AbortMultipartUpload": ({}, ""),
     "CompleteMultipartUpload": (_XML, '<R><ETag>"e-1"</ETag></R>'),
+    "GetObject": ({"content-length": "14"}, json.dumps({"images": []})),
     "HeadObject": (
         {"etag": '"e"', "content-length": "5", "last-modified": "Sun, 22 Nov 2026 12:00:00 GMT"},
         "",

@@ -16,7 +16,7 @@ from tests.fuzz.mutation import mutated
 
 HERE = [harness for harness in HARNESSES.values() if harness.venv == "dev"]
 ELSEWHERE = [harness for harness in HARNESSES.values() if harness.venv != "dev"]
-QUICK = 60
+QUICK = 40
 """Variations of a parser in `make test`; the thorough profile tries its own number."""
 
 

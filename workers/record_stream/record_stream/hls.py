@@ -64,7 +64,7 @@ def _media(lines: list[str], url: str) -> Playlist:
     for line in lines:
         tag, _, value = line.partition(":")
         match tag:
-            case "#EXT-X-MEDIA-SEQUENCE":
+            case "#EXT-X-MEDIA-SEQUENCE" if not segments:  # where it has to be: later ones would make numbers go back
                 number = int(value)
             case "#EXT-X-TARGETDURATION":
                 target = int(float(value))
