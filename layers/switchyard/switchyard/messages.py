@@ -160,7 +160,9 @@ def decode(body: str) -> Mapping[str, Any]:
 def out_of_failure(message: Mapping[str, Any], envelope: Envelope) -> tuple[Mapping[str, Any], Envelope]:
     """What an asynchronous invocation was for, out of the record that Lambda writes when it has failed for good."""
     match message:
-        case {"requestPayload": dict(payload), "requestContext": {"requestId": str(request_id)}}:
+        case {"requestPayload": dict(payload), "requestContext": {"requestId": request_id}} if _is_printable(
+            request_id, _MAX_ID_LENGTH
+        ):
             return payload, replace(envelope, message_id=request_id)
     return message, envelope
 
