@@ -138,6 +138,10 @@ class Protocol(RuleBasedStateMachine):
         finally:
             for invocation in self.frozen:
                 invocation.abandon()
+            if hasattr(self, "sqs"):
+                self.tally["dead letters written, with the reason"] += sum(
+                    self.sqs.sent[url] for url in DEAD_LETTERS.values()
+                )
             clock.now = self._now
             if hasattr(self, "tables"):
                 self.tables.close()

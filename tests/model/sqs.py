@@ -1,6 +1,7 @@
 """SQS as a model: messages that come back, come twice, come too early, and go to a dead-letter queue in the end."""
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -46,12 +47,14 @@ class RedrivePolicy:
 class ModelSqs:
     """Queues by URL, with a client's methods for our code, and `receive` for Lambda's poller.
 
-    Its clock is SQS's own, which no invocation shares. A receipt is worth something until the next receive.
+    Its clock is SQS's own, which no invocation shares. A receipt is worth something until the next receive. `sent`
+    counts what a queue was ever sent.
     """
 
     time: Time
     policies: dict[str, RedrivePolicy]
     queues: dict[str, dict[str, Kept]] = field(default_factory=dict)
+    sent: Counter[str] = field(default_factory=Counter)
     _ids: Iterable[int] = field(default_factory=lambda: itertools.count(1))
 
     def on(self, url: str) -> dict[str, Kept]:
@@ -63,6 +66,7 @@ class ModelSqs:
         now = self.time.now
         kept = Kept(f"m{next(iter(self._ids))}", body, now, now, attributes or {})
         self.on(url)[kept.id] = kept
+        self.sent[url] += 1
         return kept
 
     def visible(self, url: str) -> list[Kept]:

@@ -19,7 +19,7 @@ def quiet() -> Iterator[None]:
 
 
 TestInMemory = InMemory.TestCase
-TestInMemory.settings = settings(max_examples=settings().max_examples // 4)
+TestInMemory.settings = settings(max_examples=settings().max_examples // 5)
 
 TestOnMoto = OnMoto.TestCase
 TestOnMoto.settings = settings(max_examples=settings().max_examples // 100, stateful_step_count=20)
