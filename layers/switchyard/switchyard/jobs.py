@@ -5,7 +5,7 @@ The picture of the statuses, and who makes each transition, is in docs/states.md
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum, auto
 from typing import Any, Self
@@ -107,26 +107,29 @@ class WorkRequest:
 
     def to_json(self) -> str:
         """Compact JSON, for the table; times as ISO 8601, absent fields left out."""
-        fields = {name: value for name, value in asdict(self).items() if value is not None and value is not False}
-        fields |= {name: _without_nones(fields[name]) for name in ("target", "source")}
-        return json.dumps(fields, separators=(",", ":"), ensure_ascii=False, default=clock.iso)
+        return _encode(_present(self) | {"target": _present(self.target), "source": _present(self.source)})
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """The inverse of `to_json`."""
-        fields = json.loads(text)
-        source = fields.pop("source")
+        found = json.loads(text)
+        source = found.pop("source")
         written_at = source.pop("written_at", None)
         return cls(
-            target=TargetSpec(**fields.pop("target")),
+            target=TargetSpec(**found.pop("target")),
             source=Source(**source, written_at=clock.parse(written_at) if written_at else None),
-            sent_at=clock.parse(fields.pop("sent_at")),
-            **fields,
+            sent_at=clock.parse(found.pop("sent_at")),
+            **found,
         )
 
 
-def _without_nones(fields: dict[str, object]) -> dict[str, object]:
-    return {name: value for name, value in fields.items() if value is not None}
+def _present(record: WorkRequest | TargetSpec | Source) -> dict[str, object]:
+    # Unlike `asdict`, this copies nothing of what the caller sent.
+    named = ((each.name, getattr(record, each.name)) for each in fields(record))
+    return {name: value for name, value in named if value is not None and value is not False}
+
+
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=clock.iso).encode
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from switchyard.jobs import TERMINAL, Status
 from switchyard.names import stable_hash
 from switchyard.observability import logger
 from switchyard.records import BadToken, Filters, Record, Records
+from switchyard.signing import presigned_url
 from switchyard.torrents.work import KIND
 
 if TYPE_CHECKING:
@@ -143,11 +144,7 @@ class Presentation:
         return (_parsed(text) or {}) if len(json.dumps(text)) <= _MAX_ANSWER else {}
 
     def _link(self, key: str) -> str:
-        return self.s3().generate_presigned_url(
-            "get_object",
-            Params={"Bucket": self.bucket, "Key": key},
-            ExpiresIn=int(self.link_lifetime.total_seconds()),
-        )
+        return presigned_url(self.s3(), "GET", self.bucket, key, self.link_lifetime)
 
 
 def document(request: Request) -> Response:

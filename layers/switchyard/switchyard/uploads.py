@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 
 from switchyard import clock
 from switchyard.http import Problem, Request, Response, invalid
+from switchyard.signing import presigned_url
 
 if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
     from mypy_boto3_s3 import S3Client
@@ -110,11 +111,9 @@ class Uploads:
         if body["method"] == "POST":
             return Response(200, answer | self._form(file["key"], content_type, size))
         headers = {"Content-Type": content_type}
-        params: dict[str, Any] = {"Bucket": self.bucket, "Key": file["key"], "ContentType": content_type}
         if size is not None:
             headers["Content-Length"] = str(size)
-            params["ContentLength"] = size
-        return Response(200, answer | {"url": self._url("put_object", params), "headers": headers})
+        return Response(200, answer | {"url": self._url(file["key"], headers), "headers": headers})
 
     def create(self, request: Request) -> Response:
         """POST /uploads/multipart."""
@@ -230,8 +229,8 @@ class Uploads:
     def _seconds(self) -> int:
         return int(self.lifetime.total_seconds())
 
-    def _url(self, operation: str, params: dict[str, Any]) -> str:
-        return self.client.generate_presigned_url(operation, Params=params, ExpiresIn=self._seconds)
+    def _url(self, key: str, headers: Mapping[str, str], query: Mapping[str, str] | None = None) -> str:
+        return presigned_url(self.client, "PUT", self.bucket, key, self.lifetime, query=query, headers=headers)
 
     def _form(self, key: str, content_type: str, size: int | None) -> dict[str, Any]:
         least, most = (1, min(MAX_PUT, self.max_bytes)) if size is None else (size, size)
@@ -247,13 +246,12 @@ class Uploads:
     def _part(self, upload: _Upload, part: Mapping[str, Any]) -> dict[str, Any]:
         number = int(part["partNumber"])
         headers: dict[str, str] = {}
-        params: dict[str, Any] = {**upload, "PartNumber": number}
         if "size" in part:
-            params["ContentLength"] = int(part["size"])
-            headers["Content-Length"] = str(params["ContentLength"])
+            headers["Content-Length"] = str(int(part["size"]))
         if "checksumSha1" in part:
-            params["ChecksumSHA1"] = headers["x-amz-checksum-sha1"] = part["checksumSha1"]
-        return {"partNumber": number, "url": self._url("upload_part", params), "headers": headers}
+            headers["x-amz-checksum-sha1"] = part["checksumSha1"]
+        query = {"partNumber": str(number), "uploadId": upload["UploadId"]}
+        return {"partNumber": number, "url": self._url(upload["Key"], headers, query), "headers": headers}
 
 
 def _content_type(body: Mapping[str, Any]) -> str:
