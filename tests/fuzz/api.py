@@ -277,6 +277,9 @@ def _texts(value: object) -> dict[str, str]:
 # ---- rows ------------------------------------------------------------------------------------------------------------
 
 
+_HALF: Final = re.compile("[\ud800-\udfff]")
+
+
 class _Table:
     """DynamoDB, with one row in it."""
 
@@ -296,7 +299,9 @@ def _signer() -> Any:  # noqa: ANN401 - a client of boto3
 def row(data: bytes) -> None:
     """`Presentation.job`, of any row that JSON can tell of: it is shown, with links into its own folder alone."""
     try:
-        given = json.loads(text(data), parse_constant=lambda _: 0.0, parse_float=_decimal, parse_int=_decimal)
+        # Half of a surrogate pair has no place in DynamoDB, whose text is UTF-8.
+        whole = _HALF.sub("?", json.dumps(json.loads(text(data)), ensure_ascii=False))
+        given = json.loads(whole, parse_constant=lambda _: 0.0, parse_float=_decimal, parse_int=_decimal)
     except (ValueError, RecursionError):
         return
     if not isinstance(given, dict):
