@@ -114,8 +114,9 @@ def _setting(parse: Callable[[str], Any], default: Any = MISSING, *, alias: str 
     return field(default=default, metadata={"parse": parse, "alias": alias})
 
 
-# No slots: a function's class is made of several of these, and Python can't lay out two bases that both have them.
-@dataclass(frozen=True, kw_only=True)
+# No slots: a function's class is made of several of these, and Python can't lay out two bases that both have them. No
+# methods that nobody asks for: each is compiled at every start, of every class here.
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Settings:
     """What every function reads, and how."""
 
@@ -152,14 +153,14 @@ def _parser(setting: Field[Any]) -> Callable[[str], Any]:
 # ---- what several functions need ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class JobsSettings(Settings):
     """What every function needs that reads or writes jobs."""
 
     jobs_table: str = _setting(_text)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class StoreSettings(JobsSettings):
     """What every function needs that moves jobs from status to status."""
 
@@ -167,7 +168,7 @@ class StoreSettings(JobsSettings):
     ttl_days: timedelta = _setting(_days, timedelta(days=30))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class LaneSettings(StoreSettings):
     """What every function needs that can start a job, whatever runs it."""
 
@@ -175,7 +176,7 @@ class LaneSettings(StoreSettings):
     max_receive_count: int = _setting(_integer(1, 1000), 5)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class BatchLaneSettings(LaneSettings):
     """The lane of video jobs."""
 
@@ -184,14 +185,14 @@ class BatchLaneSettings(LaneSettings):
     dead_letter_queue_url: str = _setting(_text)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class ClusterSettings(JobsSettings):
     """Where tasks run. Without a cluster there are no lanes for them, and nothing else about tasks counts."""
 
     ecs_cluster: str = _setting(_text, "")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class EcsLaneSettings(LaneSettings, ClusterSettings):
     """The lanes of what runs on ECS."""
 
@@ -206,7 +207,7 @@ class EcsLaneSettings(LaneSettings, ClusterSettings):
     ecs_dead_letter_queue_url: str = _setting(_text)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class TaskSettings(ClusterSettings):
     """What every function needs that reads job messages: the same message then means the same work to all of them."""
 
@@ -217,7 +218,7 @@ class TaskSettings(ClusterSettings):
     allowed_networks: tuple[Network, ...] = _setting(_networks, ())
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class TorrentSettings(Settings):
     """What every function needs that reads requests for torrents: which objects get none is then the same to all."""
 
@@ -227,7 +228,7 @@ class TorrentSettings(Settings):
     torrent_scratch_prefix: str = _setting(_text, "torrent-scratch/")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class ApiSettings(Settings):
     """What every function of the API needs. No origin: no CORS; `*`: any."""
 
@@ -237,7 +238,7 @@ class ApiSettings(Settings):
 # ---- one class a function -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class SqsToBatchSettings(BatchLaneSettings):
     """`functions/sqs_to_batch`."""
 
@@ -252,7 +253,7 @@ class SqsToBatchSettings(BatchLaneSettings):
     source_buckets: frozenset[str] = _setting(_names)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class DispatchToEcsSettings(EcsLaneSettings, TaskSettings):
     """`functions/dispatch_to_ecs`."""
 
@@ -261,7 +262,7 @@ class DispatchToEcsSettings(EcsLaneSettings, TaskSettings):
     at_capacity: AtCapacity = _setting(_one_of("wait", "return"), "wait")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class TrackJobSettings(BatchLaneSettings, EcsLaneSettings):
     """`functions/track_job`."""
 
@@ -269,7 +270,7 @@ class TrackJobSettings(BatchLaneSettings, EcsLaneSettings):
     track_dead_letter_queue_url: str = _setting(_text)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class ReconcileJobsSettings(BatchLaneSettings, EcsLaneSettings):
     """`functions/reconcile_jobs`."""
 
@@ -278,7 +279,7 @@ class ReconcileJobsSettings(BatchLaneSettings, EcsLaneSettings):
     torrent_queue_url: str = _setting(_text, "")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class PresignUploadSettings(ApiSettings):
     """`functions/presign_upload`. A URL lives no longer than the role's credentials: 12 hours at the most."""
 
@@ -294,14 +295,14 @@ class PresignUploadSettings(ApiSettings):
         return self.max_upload_gib * 2**30
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class SubmitJobSettings(ApiSettings, TaskSettings, TorrentSettings):
     """`functions/submit_job`. Without a queue for torrents it takes no requests for them."""
 
     torrent_queue_url: str = _setting(_text, "")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class GetJobSettings(ApiSettings, JobsSettings):
     """`functions/get_job`. A URL lives no longer than the role's credentials: 12 hours at the most."""
 
@@ -310,12 +311,12 @@ class GetJobSettings(ApiSettings, JobsSettings):
     torrent_prefix: str = _setting(_text, "torrents/")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class CancelJobSettings(ApiSettings, StoreSettings):
     """`functions/cancel_job`."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class S3TorrentCreatorSettings(JobsSettings, TorrentSettings):
     """`functions/s3_torrent_creator`. Sizes in bytes."""
 
