@@ -10,7 +10,7 @@ from types import ModuleType
 import click
 from rich.console import Console
 
-from bench import api, calls, cpu, init, listing, size, torrent, wall
+from bench import api, calls, cpu, init, listing, memory, size, torrent, wall
 from bench.environment import ROOT, Layer
 
 _BENCHES: dict[str, ModuleType] = {
@@ -20,6 +20,7 @@ _BENCHES: dict[str, ModuleType] = {
     "api": api,
     "listing": listing,
     "init": init,
+    "memory": memory,
     "size": size,
     "torrent": torrent,
 }

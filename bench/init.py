@@ -4,50 +4,66 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from typing import Final
 
 from rich.table import Table
 
 from bench.environment import ROOT, RUNTIME, Layer, python, variables
-from bench.measure import interleaved
+from bench.measure import Samples, interleaved
 from bench.report import table, verdict
 
 _BUDGET = 1.3
 _TIMED = "import time; start = time.process_time(); {}; print(time.process_time() - start)"
-_FLOOR = "import boto3; [boto3.client(name) for name in {}]"
+FLOOR: Final = "import boto3; [boto3.client(name) for name in {}]"
+"""The least that anybody does who calls these services."""
 # A body's schema is compiled when the first body arrives.
 _PRESIGN = """http.Request('POST', '/', body='{"filename": "a", "contentType": "video/mp4"}').json('PresignRequest')"""
 _PROCESS = """http.Request('POST', '/', body='{"imageUrls": ["s3://b/a"], "userId": "u"}').json('ProcessRequest')"""
 
 
 @dataclass(frozen=True)
-class _Start:
+class Start:
     """A function's start: which services it needs clients for, and what makes them and all else, as its first event."""
 
     clients: tuple[str, ...]
     code: str
 
 
-_STARTS: Mapping[str, _Start] = {
-    "sqs_to_batch": _Start(("dynamodb", "sqs", "batch"), "app.function()"),
-    "dispatch_to_ecs": _Start(("dynamodb", "sqs", "ecs"), "app.function()"),
-    "track_job": _Start(("dynamodb", "sqs", "batch", "ecs"), "app.function()"),
-    "reconcile_jobs": _Start(("dynamodb", "sqs", "batch", "ecs"), "app.reconciler()"),
-    "presign_upload": _Start(("s3",), f"app.api(); from switchyard import http; {_PRESIGN}"),
-    "submit_job": _Start(("dynamodb", "sqs"), f"app.api(); from switchyard import http; {_PROCESS}"),
-    "get_job": _Start(("dynamodb",), "app.api()"),
-    "cancel_job": _Start(("dynamodb", "batch", "ecs"), "app.api()"),
+STARTS: Mapping[str, Start] = {
+    "sqs_to_batch": Start(("dynamodb", "sqs", "batch"), "app.function()"),
+    "dispatch_to_ecs": Start(("dynamodb", "sqs", "ecs"), "app.function()"),
+    "track_job": Start(("dynamodb", "sqs", "batch", "ecs"), "app.function()"),
+    "reconcile_jobs": Start(("dynamodb", "sqs", "batch", "ecs"), "app.reconciler()"),
+    "presign_upload": Start(("s3",), f"app.api(); from switchyard import http; {_PRESIGN}"),
+    "submit_job": Start(("dynamodb", "sqs"), f"app.api(); from switchyard import http; {_PROCESS}"),
+    "get_job": Start(("dynamodb",), "app.api()"),
+    "cancel_job": Start(("dynamodb", "batch", "ecs"), "app.api()"),
+    "s3_torrent_creator": Start(("dynamodb", "sqs", "s3"), "app.function()"),
 }
 _COMPILED_EACH_TIME = ("sqs_to_batch", "submit_job")
 """Those that are started without bytecode too."""
+
+_TAKEN_APART = ("sqs_to_batch", "submit_job")
+_STEPS: Mapping[str, str] = {
+    "botocore": "import botocore.session, botocore.client, botocore.args",
+    "Powertools: logger, metrics, tracer": "import aws_lambda_powertools.metrics",
+    "X-Ray SDK, and its patch of botocore": "from switchyard import observability",
+    "our settings": "from switchyard import settings",
+    "our other modules": "import app",
+    "the function itself: clients, for the most part": "{made}",
+    "validation: the schema of one body": "{validated}",
+}
+"""What a start is made of, in turn: each step finds imported what the steps before it needed."""
 
 
 def run(layer: Layer, rounds: int) -> list[Table]:
     """Every start in turn, X-Ray on, with the layer as it is deployed; some also without the bytecode in it."""
     measures: dict[tuple[str, ...], Callable[[], float]] = {}
-    for name, start in _STARTS.items():
+    for name, start in STARTS.items():
         # A function's floor has its own services: a client costs as much as its service's model is large.
-        measures[start.clients] = partial(_milliseconds, _FLOOR.format(start.clients), [RUNTIME])
+        measures[start.clients] = partial(_milliseconds, FLOOR.format(start.clients), [RUNTIME])
         for kind, packages in (("as deployed", layer.deployed), ("without bytecode", layer.sources)):
             if packages is layer.deployed or name in _COMPILED_EACH_TIME:
                 path = [ROOT / "functions" / name, packages, RUNTIME]
@@ -58,7 +74,7 @@ def run(layer: Layer, rounds: int) -> list[Table]:
         *("", "layer", "ms: median, lowest-highest", "floor, ms", "÷ floor", "budget: ÷ floor"),
         caption="Floor: import boto3, and a client for each service the function uses.",
     )
-    for name, start in _STARTS.items():
+    for name, start in STARTS.items():
         floor = found[start.clients]
         for kind in ("as deployed", "without bytecode"):
             if (name, kind) in found:
@@ -66,7 +82,31 @@ def run(layer: Layer, rounds: int) -> list[Table]:
                 ratio = samples.over(floor)
                 budget = verdict(round(ratio.median, 2), _BUDGET) if kind == "as deployed" else ""
                 shown.add_row(name, kind, samples.show(0), floor.show(0), ratio.show(), budget)
-    return [shown]
+    return [shown, _taken_apart(layer, rounds)]
+
+
+def _taken_apart(layer: Layer, rounds: int) -> Table:
+    found = {name: [_steps(name, layer) for _ in range(rounds)] for name in _TAKEN_APART}
+    shown = table(
+        "What a start's CPU time is made of, ms",
+        *("", *_TAKEN_APART),
+        caption="Each step finds imported what the steps before it needed, so the order decides who pays for it.",
+    )
+    for number, step in enumerate(_STEPS):
+        shown.add_row(step, *(Samples(tuple(each[number] for each in found[name])).show(1) for name in _TAKEN_APART))
+    return shown
+
+
+def _steps(name: str, layer: Layer) -> list[float]:
+    made, _, validated = STARTS[name].code.partition("; ")
+    code = [step.format(made=made, validated=validated or "pass") for step in _STEPS.values()]
+    timed = "times.append(time.process_time())"
+    lines = ["import time; times = []", timed, *(line for step in code for line in (step, timed)), "print(*times)"]
+    command = python("-c", "\n".join(lines))
+    environment = variables(traced=True, path=[ROOT / "functions" / name, layer.deployed, RUNTIME])
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    times = [float(each) * 1000 for each in done.stdout.splitlines()[-1].split()]
+    return [after - before for before, after in pairwise(times)]
 
 
 def _milliseconds(code: str, path: Sequence[Path]) -> float:

@@ -1,0 +1,53 @@
+"""Memory that a function holds once it has had its first event, beside boto3 with a client for each service it uses."""
+
+import subprocess
+from collections.abc import Callable
+from functools import partial
+
+from rich.table import Table
+
+from bench.environment import RUNTIME, Layer, python, variables
+from bench.first_event import ANSWER, SAMPLES, after_first_event
+from bench.init import FLOOR, STARTS
+from bench.measure import interleaved
+from bench.report import table, verdict
+from tests.fakes.endpoint import Reply, serving
+
+_BUDGET = 1.2
+# Not the highest ever: what was needed for a moment is free for the next event.
+_TELL = """print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmRSS:")))"""
+
+
+def run(layer: Layer, rounds: int) -> list[Table]:
+    """Every function in turn, X-Ray on, with the layer as it is deployed."""
+    with serving(Reply(body=ANSWER)) as endpoint:
+        measures: dict[str | tuple[str, ...], Callable[[], float]] = {}
+        for name in SAMPLES:
+            measures[name] = partial(_ours, name, endpoint.url, layer)
+            measures[STARTS[name].clients] = partial(_floor, STARTS[name].clients)
+        found = interleaved(measures, rounds)
+    shown = table(
+        "Memory after one request",
+        *("", "MB: median, lowest-highest", "floor, MB", "÷ floor", "budget: ÷ floor"),
+        caption="Resident set (VmRSS). Floor: import boto3, and a client for each service the function uses.",
+    )
+    for name in SAMPLES:
+        samples, floor = found[name], found[STARTS[name].clients]
+        ratio = samples.over(floor)
+        shown.add_row(name, samples.show(1), floor.show(1), ratio.show(), verdict(round(ratio.median, 2), _BUDGET))
+    return [shown]
+
+
+def _ours(name: str, url: str, layer: Layer) -> float:
+    return _megabytes(after_first_event(name, _TELL, url=url, path=[layer.deployed, RUNTIME]))
+
+
+def _floor(clients: tuple[str, ...]) -> float:
+    command = python("-c", f"{FLOOR.format(clients)}; {_TELL}")
+    environment = variables(traced=True, path=[RUNTIME])
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return _megabytes(done.stdout)
+
+
+def _megabytes(kibibytes: str) -> float:
+    return int(kibibytes) * 1024 / 1_000_000
