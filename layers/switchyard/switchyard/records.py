@@ -47,6 +47,7 @@ _SHOWN = (
     "endedAt",
     "cancelRequestedAt",
 )
+_SHOWN_NAMES = {f"#{name}": name for name in _SHOWN}
 _LISTED = ("jobId", "kind", "status", "userId", "createdAt")
 
 
@@ -172,8 +173,8 @@ class Records:
             TableName=self._table,
             Key={"jobId": {"S": job_id}},
             ConsistentRead=True,
-            ProjectionExpression=", ".join(f"#{name}" for name in _SHOWN),
-            ExpressionAttributeNames={f"#{name}": name for name in _SHOWN},
+            ProjectionExpression=", ".join(_SHOWN_NAMES),
+            ExpressionAttributeNames=_SHOWN_NAMES,
         )
         item = answer.get("Item")
         return {name: _plain(value) for name, value in item.items()} if item else None
