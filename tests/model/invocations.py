@@ -92,6 +92,7 @@ QUEUES = Service(_timeout, _throttling, frozenset({"send_message"}))
 TARGETS = Service(
     lambda call: OutcomeUnknown("read timeout", 1) if call == "start" else _timeout(call),
     lambda call: StartThrottled("slow down") if call == "start" else _throttling(call),
+    frozenset({"start"}),  # the SDK must not, but a machine on the way might: the worker's check has to tell them apart
 )
 
 

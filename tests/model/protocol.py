@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, wraps
 from typing import Any, ClassVar, cast
 
 import hypothesis.strategies as st
@@ -61,6 +61,7 @@ WITHOUT_SEQUENCER = frozenset({"d"})
 LANES = ("video", "images")
 MAX_RECEIVES = 3
 RETURNED_AT_CAPACITY = 1000  # the template's redrive policy with AT_CAPACITY=return
+EXPECTED = (RetryableError, StartFailed, ClientError, BotoCoreError)
 MODES = st.sampled_from(Mode)
 INDEX = st.integers(0, 200)
 ALWAYS = frozenset({"upload", "submit", "deliver"})
@@ -124,6 +125,7 @@ class Protocol(RuleBasedStateMachine):
         self.ends: dict[Errand, Status] = {}
         self.fences: dict[str, int] = {}
         self.frozen: list[Invocation] = []
+        self.bugs: list[Exception] = []
         self.poisoned = 0
         self.is_well = False
 
@@ -182,7 +184,22 @@ class Protocol(RuleBasedStateMachine):
 
     def _function(self, url: str, dispatcher: Dispatcher, given_up: DeadLetterQueue) -> Queue:
         intake = Intake(dispatcher, WORK[url], given_up)
-        return Queue(self.client, url, MAX_RECEIVES, intake.handle, intake.exhausted)
+        return Queue(self.client, url, MAX_RECEIVES, self._watched(intake.handle), self._watched(intake.exhausted))
+
+    def _watched[**P, R](self, function: Callable[P, R]) -> Callable[P, R]:
+        """Keeps what the queue would take for a message that has to come back, and is a bug."""
+
+        @wraps(function)
+        def watched(*args: P.args, **options: P.kwargs) -> R:
+            try:
+                return function(*args, **options)
+            except EXPECTED:
+                raise
+            except Exception as error:
+                self.bugs.append(error)
+                raise
+
+        return watched
 
     # ---- what happens in the world ----------------------------------------------------------------------------------
 
@@ -522,15 +539,16 @@ class Protocol(RuleBasedStateMachine):
         }
 
     def _deliver(self, url: str, kept: Kept, life: Life, mode: Mode, *, stays: bool = False) -> None:
-        message = self.sqs.receive(url, kept)
-        if message is None:
+        record = self.sqs.receive(url, kept)
+        if record is None:
             self.tally["messages moved to a dead-letter queue by SQS"] += 1
             return
-        self.tally["deliveries after the first"] += message.receive_count > 1
+        self.tally["deliveries after the first"] += kept.receives > 1
 
         def handle() -> None:
-            if self.functions[url]._handle(message) and not stays:
-                self.sqs.acknowledge(url, message)
+            answer = self.functions[url].consume({"Records": [record]})
+            if not answer["batchItemFailures"] and not stays:
+                self.sqs.acknowledge(url, record)
 
         before = self._letters_of(url)
         invocation = self._invoke(life, mode, handle)
@@ -574,14 +592,12 @@ class Protocol(RuleBasedStateMachine):
             self._check(invocation)
         return invocation
 
-    @staticmethod
-    def _check(invocation: Invocation) -> None:
+    def _check(self, invocation: Invocation) -> None:
         """Only what a handler expects may come out of an invocation."""
-        error = invocation.error
-        if error is None or isinstance(error, Killed | RetryableError | StartFailed):
-            return
-        if not isinstance(error, ClientError | BotoCoreError | ExceptionGroup):
-            raise error
+        if self.bugs:
+            raise self.bugs[0]
+        if invocation.error and not isinstance(invocation.error, (*EXPECTED, ExceptionGroup, Killed)):
+            raise invocation.error
 
     def _tick(self, by: timedelta = timedelta(milliseconds=1)) -> None:
         self.time.advance(by)

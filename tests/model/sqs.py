@@ -10,7 +10,6 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from switchyard import clock
-from switchyard.queues import Message
 from tests.world import Time
 
 VISIBILITY = timedelta(seconds=240)
@@ -73,8 +72,8 @@ class ModelSqs:
         """What a receive may give out."""
         return [kept for kept in self.on(url).values() if kept.visible_at <= self.time.now]
 
-    def receive(self, url: str, kept: Kept) -> Message | None:
-        """Lambda's poller gets a message; None where its receives are used up and SQS moves it away."""
+    def receive(self, url: str, kept: Kept) -> dict[str, Any] | None:
+        """Lambda's poller gets a message: a record of its event. None where its receives are used up: SQS moves it."""
         policy = self.policies[url]
         if kept.receives >= policy.max_receives:
             del self.on(url)[kept.id]
@@ -82,13 +81,22 @@ class ModelSqs:
             self.on(policy.dead_letters)[kept.id] = kept
             return None
         self._hand_out(kept, VISIBILITY)
-        return Message(kept.body, kept.id, kept.sent_at, kept.receives, kept.receipt, dict(kept.attributes))
+        return {
+            "messageId": kept.id,
+            "receiptHandle": kept.receipt,
+            "body": kept.body,
+            "attributes": {"SentTimestamp": _milliseconds(kept), "ApproximateReceiveCount": str(kept.receives)},
+            "messageAttributes": {
+                name: {"stringValue": value, "dataType": "String"} for name, value in kept.attributes.items()
+            },
+            "eventSource": "aws:sqs",
+            "eventSourceARN": f"arn:aws:sqs:us-east-1:123456789012:{url}",
+            "awsRegion": "us-east-1",
+        }
 
-    def acknowledge(self, url: str, message: Message) -> None:
+    def acknowledge(self, url: str, record: dict[str, Any]) -> None:
         """Lambda's poller deletes a message that was handled; with an old receipt it stays."""
-        kept = self.on(url).get(message.id)
-        if kept is not None and kept.receipt == message.receipt_handle:
-            del self.on(url)[message.id]
+        self.delete_message(QueueUrl=url, ReceiptHandle=record["receiptHandle"])
 
     def _hand_out(self, kept: Kept, away: timedelta) -> None:
         kept.receives += 1
@@ -110,7 +118,7 @@ class ModelSqs:
                     "MessageId": kept.id,
                     "ReceiptHandle": kept.receipt,
                     "Body": kept.body,
-                    "Attributes": {"SentTimestamp": str(int((kept.sent_at - clock.EPOCH) / timedelta(milliseconds=1)))},
+                    "Attributes": {"SentTimestamp": _milliseconds(kept)},
                     "MessageAttributes": {
                         name: {"DataType": "String", "StringValue": value} for name, value in kept.attributes.items()
                     },
@@ -136,3 +144,7 @@ class ModelSqs:
         for kept in list(messages.values()):
             if kept.receipt == call["ReceiptHandle"]:
                 del messages[kept.id]
+
+
+def _milliseconds(kept: Kept) -> str:
+    return str((kept.sent_at - clock.EPOCH) // timedelta(milliseconds=1))
