@@ -17,12 +17,7 @@ from bench.first_event import ANSWER, SAMPLES, after_first_event  # noqa: E402 -
 from tests.fakes.endpoint import Reply, serving  # noqa: E402 - as above
 
 _NOBODY = {
-    "boto3": "clients are botocore's own",
-    "s3transfer": "boto3 brings it, and with it multiprocessing",
-    "multiprocessing": "as s3transfer",
     "aws_lambda_powertools.event_handler": "switchyard.http does what is needed",
-    "aws_lambda_powertools.utilities.batch": "it brings data classes of forty services",
-    "aws_lambda_powertools.utilities.data_classes": "as utilities.batch",
     "aws_lambda_powertools.utilities.parser": "pydantic is large",
     "aws_xray_sdk.core.sampling.connector": "a client of X-Ray's: in Lambda, Lambda samples",
     "requests": "urllib3 is there already",
@@ -36,6 +31,7 @@ _STARTS = {
     "switchyard.queues": "for what is fed by a queue",
     "switchyard.targets": "for what starts or ends jobs",
     "switchyard.tracking": "for what follows jobs",
+    "aws_lambda_powertools.utilities.batch": "for what is fed by a queue; it brings data classes of forty services",
 }
 _BATCH = {"switchyard.targets.batch": "for what runs on Batch"}
 _ECS = {"switchyard.targets.ecs": "for what runs on ECS", "switchyard.tasks": "as targets.ecs"}

@@ -1,6 +1,7 @@
 """SQS messages of one invocation: side by side, each on its own; retries that wait; the dead-letter queue."""
 
 import importlib
+import pkgutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from aws_xray_sdk import global_sdk_config
 from aws_xray_sdk.core import AWSXRayRecorder
 from botocore.exceptions import BotoCoreError, ClientError
 
+import switchyard
 from switchyard import observability
 from switchyard.errors import (
     ClaimInFlight,
@@ -376,7 +378,8 @@ def test_every_error_type_is_a_constant_that_alarms_and_people_can_rely_on() -> 
     def codes(error: type[SwitchyardError]) -> set[str]:
         return {error.code}.union(*(codes(kind) for kind in error.__subclasses__()))
 
-    importlib.import_module("switchyard.wiring")  # and with it every module that has an error of its own
+    for module in pkgutil.walk_packages(switchyard.__path__, "switchyard."):  # any may have an error of its own
+        importlib.import_module(module.name)
     assert codes(SwitchyardError) - {"INTERNAL"} == {
         "AWS_UNAVAILABLE",
         "CLAIM_IN_FLIGHT",

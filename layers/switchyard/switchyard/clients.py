@@ -1,8 +1,4 @@
-"""The only module that makes AWS clients, each as the calls it is for demand.
-
-They are botocore's own: all that boto3 would add, its resources and its transfers of files, costs every start and is
-used by no function.
-"""
+"""The only module that makes boto3 clients, each as the calls it is for demand."""
 
 from __future__ import annotations
 
@@ -12,6 +8,8 @@ from functools import cache, partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
+import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import (
     ConnectionClosedError,
@@ -20,7 +18,6 @@ from botocore.exceptions import (
     NoCredentialsError,
     ProxyConnectionError,
 )
-from botocore.session import Session
 
 if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
     from botocore.credentials import ReadOnlyCredentials
@@ -95,9 +92,15 @@ def _retry_cut_off(
 
 
 @cache
-def _session() -> Session:
+def _session() -> boto3.Session:
     """One for all clients, which share the data it has loaded."""
-    return Session()
+    return boto3.Session()
+
+
+@cache
+def _user_agent() -> str:
+    """How clients call themselves. What botocore says by default it puts together anew for every call, twice."""
+    return f"Boto3/{boto3.__version__} {botocore.session.Session().user_agent()}"
 
 
 def credentials() -> ReadOnlyCredentials:
@@ -110,10 +113,8 @@ def credentials() -> ReadOnlyCredentials:
 
 def _client(service: str, config: Config) -> Any:  # noqa: ANN401 - the callers name the type
     """A client that takes no part of an answer for the whole."""
-    session = _session()
-    # Said once. What botocore says by default it puts together anew for every call, twice.
-    named = config.merge(Config(user_agent=session.user_agent()))
-    client: Any = session.create_client(service, config=named)
+    config = config.merge(Config(user_agent=_user_agent()))
+    client: Any = _session().client(cast("Any", service), config=config)
     events = f"needs-retry.{client.meta.service_model.service_id.hyphenize()}"
     most = client.meta.config.retries["total_max_attempts"]
     client.meta.events.register(events, partial(_retry_cut_off, most=most))
@@ -124,7 +125,7 @@ _CONFLICT_ATTEMPTS = 8
 _PASSING_REASONS = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
 
 
-def _retry_conflict(response: tuple[Any, dict[str, Any]] | None, attempts: int, **_: object) -> float | None:
+def pause_after_conflict(response: tuple[Any, dict[str, Any]] | None, attempts: int, **_: object) -> float | None:
     """A botocore `needs-retry` handler: seconds to wait before repeating a transaction that only lost a race.
 
     A lane's SLOTS item is hot, and DynamoDB cancels rather than queues a transaction that meets another one on the same
@@ -193,7 +194,7 @@ def _retry_placement(
 def dynamodb() -> DynamoDBClient:
     """DynamoDB, with the SDK's retries, which also repeat transactions that met another one on the same item."""
     client: DynamoDBClient = _client("dynamodb", _OUR_OWN)
-    client.meta.events.register("needs-retry.dynamodb.TransactWriteItems", cast("Any", _retry_conflict))
+    client.meta.events.register("needs-retry.dynamodb.TransactWriteItems", cast("Any", pause_after_conflict))
     return client
 
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 from botocore.exceptions import BotoCoreError, ClientError
 
 from switchyard import clock, observability
@@ -17,6 +18,7 @@ from switchyard.errors import RetryableError, StartFailed, SwitchyardError
 from switchyard.observability import Metric, logger
 
 if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
     from mypy_boto3_sqs import SQSClient
 
 _MAX_BATCH = 10
@@ -70,40 +72,40 @@ class Queue:
     # Kept from one invocation to the next, for threads cost as much as a message.
     pool: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, _MAX_BATCH), repr=False)
 
-    def consume(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Handles up to ten messages side by side; the answer names those that are to come back.
-
-        It is what Lambda calls a partial batch response, for which the event source mapping has to ask.
-        """
-        records: list[Mapping[str, Any]] = event["Records"]
+    def consume(self, event: dict[str, Any]) -> dict[str, Any]:
+        """Handles up to ten messages side by side; the answer names those that are to come back."""
+        records: list[dict[str, Any]] = event["Records"]
+        outcomes: dict[str, Callable[[], None]] = {}
         if len(records) == 1:
-            done = [self._is_done(records[0])]
+            outcomes[records[0]["messageId"]] = partial(self._handle_record, records[0])
         else:
-            done = list(self.pool.map(observability.carrying_trace(self._is_done), records))
-        back = [record["messageId"] for record, is_done in zip(records, done, strict=True) if not is_done]
-        return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in back]}
+            handle = observability.carrying_trace(self._handle_record)
+            outcomes |= {each["messageId"]: self.pool.submit(handle, each).result for each in records}
 
-    def _is_done(self, record: Mapping[str, Any]) -> bool:
-        """Handles one message; False where it is to come back. Never raises: the others are not to suffer for it."""
-        try:
-            return self._handle(Message.of(record))
-        except Exception as error:  # noqa: BLE001 - logged, and the message comes back
-            # Ours to mend, not to retry in a hurry: the queue's own visibility timeout and redrive policy apply.
-            logger.exception("unexpected error", message_id=record["messageId"], error_type=type(error).__name__)
-            return False
+        def outcome(record: SQSRecord) -> None:
+            outcomes[record.message_id]()
 
-    def _handle(self, message: Message) -> bool:
+        processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
+        return dict(process_partial_response(event, outcome, processor))
+
+    def _handle_record(self, record: Mapping[str, Any]) -> None:
+        self._handle(Message.of(record))
+
+    def _handle(self, message: Message) -> None:
         try:
             self.handle(message)
         except (RetryableError, StartFailed) as error:
             if message.receive_count >= self.max_receive_count and self.exhausted(message, error):
-                return True
+                return
             self._delay(message, error, getattr(error, "retry_after", None))
-            return False
+            raise
         except (ClientError, BotoCoreError) as error:
             self._delay(message, error, None)
-            return False
-        return True
+            raise
+        except Exception as error:
+            # Ours to mend, not to retry in a hurry: the queue's own visibility timeout and redrive policy apply.
+            logger.exception("unexpected error", message_id=message.id, error_type=type(error).__name__)
+            raise
 
     def _delay(self, message: Message, error: Exception, seconds: float | None) -> None:
         """Brings a message back sooner than its visibility timeout would, with jitter. A convenience: may fail."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,7 @@ class Intake:
 
     # ---- by queue ---------------------------------------------------------------------------------------------------
 
-    def consume(self, event: Mapping[str, Any]) -> dict[str, Any]:
+    def consume(self, event: dict[str, Any]) -> dict[str, Any]:
         """Handles the messages of an event; the answer names those that are to come back."""
         queue = Queue(self.client, self.queue_url, self.max_receive_count, self.handle, self.exhausted)
         return queue.consume(event)

@@ -1,0 +1,110 @@
+"""A lane's SLOTS item under many claims at once: simulated, as no emulator makes transactions collide as DynamoDB does.
+
+Each claim is one TransactWriteItems. In the middle of the call it has the item for a while; another that comes to it
+then is cancelled, and repeated as `clients` repeats it. An item bears 1,000 write units a second, and a transaction
+takes two for each KB of it. How long a transaction really keeps an item is a guess, so two are shown.
+"""
+
+import heapq
+import random
+import statistics
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Final
+
+from rich.table import Table
+
+from bench.environment import Layer
+from bench.report import table
+from switchyard import clients
+
+_LATENCY: Final = 0.020
+_HELD: Final = (0.005, 0.020)
+_CLAIMS: Final = (10, 100, 1000)
+_ITEMS: Final = (1, 4, 16, 64)
+_UNITS_A_SECOND: Final = 1000.0
+_BURST: Final = 1000.0
+"""Units that are there at once. DynamoDB often lends more, and promises none."""
+_ID: Final = 36
+"""Bytes of a job's id in the set of holders."""
+_CONFLICT: Final = {"CancellationReasons": [{"Code": "TransactionConflict"}]}
+_COMES_BACK: Final = 10.0
+"""Seconds until a message whose claim was cancelled too often is delivered again, more or less."""
+
+
+@dataclass
+class _Item:
+    """One SLOTS item."""
+
+    held_until: float = 0.0
+    holders: int = 0
+    units: float = _BURST
+    filled: float = 0.0
+
+    def takes(self, now: float, hold: float) -> bool:
+        """Whether a transaction that comes to it now gets it."""
+        self.units = min(_BURST, self.units + (now - self.filled) * _UNITS_A_SECOND)
+        self.filled = now
+        needed = 2 * ceil((self.holders + 1) * _ID / 1024)
+        if now < self.held_until or self.units < needed:
+            return False
+        self.held_until, self.units, self.holders = now + hold, self.units - needed, self.holders + 1
+        return True
+
+
+@dataclass
+class Course:
+    """How it went: when each claim was done, in seconds; all calls; how often a message had to come back."""
+
+    done: list[float] = field(default_factory=list)
+    calls: int = 0
+    came_back: int = 0
+
+
+def simulate(claims: int, items: int, hold: float, active: int, seed: int) -> Course:
+    """So many claims at one moment, on a lane whose slots lie on so many items and of which so many are held."""
+    dice = random.Random(seed)  # noqa: S311 - a simulation
+    slots = [_Item(holders=active // items) for _ in range(items)]
+    course = Course()
+    # When, which (so that no two are equal), whose item, after how many attempts.
+    due = [(dice.uniform(0, 0.005), number, dice.randrange(items), 1) for number in range(claims)]
+    heapq.heapify(due)
+    while due:
+        now, number, item, attempt = heapq.heappop(due)
+        course.calls += 1
+        if slots[item].takes(now, hold):
+            course.done.append(now + _LATENCY)
+            continue
+        pause = clients.pause_after_conflict((None, _CONFLICT), attempt)
+        if pause is None:
+            course.came_back += 1
+            pause, attempt = dice.uniform(0.5, 1.5) * _COMES_BACK, 0
+        heapq.heappush(due, (now + _LATENCY + pause, number, item, attempt + 1))
+    return course
+
+
+def run(_layer: Layer, rounds: int) -> list[Table]:
+    """Every size, on one item as it is and on several as it might be."""
+    return [_table(active, rounds) for active in (0, 1000)]
+
+
+def _table(active: int, rounds: int) -> Table:
+    shown = table(
+        f"Claims of one lane at one moment, {active:,} jobs active before (simulated)",
+        *("claims", "SLOTS items", "item kept, ms", "calls a claim", "came back", "half done, s", "all done, s"),
+        caption="One item is what there is; several are what a lane in shards would have.",
+    )
+    for claims in _CLAIMS:
+        for items in _ITEMS:
+            for hold in _HELD:
+                courses = [simulate(claims, items, hold, active, seed) for seed in range(rounds)]
+                shown.add_row(
+                    f"{claims:,}",
+                    str(items),
+                    f"{hold * 1000:.0f}",
+                    f"{statistics.median(each.calls / claims for each in courses):.1f}",
+                    f"{statistics.median(each.came_back / claims for each in courses):.0%}",
+                    f"{statistics.median(statistics.median(each.done) for each in courses):.2f}",
+                    f"{statistics.median(max(each.done) for each in courses):.2f}",
+                )
+    return shown
