@@ -203,7 +203,7 @@ def test_the_user_agent_is_the_short_one_that_is_not_put_together_for_each_call(
         client: Any = clients.dynamodb()
         client.meta.events.register("before-send", lambda request, **_: said.append(request.headers["User-Agent"]))
         client.get_item(**ITEM)
-    assert re.match(rb"Boto3/[0-9.]+ Botocore/[0-9.]+ Python/[0-9.]+ \w+/\S+", said[0])
+    assert re.match(rb"Boto3/[0-9.]+ Python/[0-9.]+ \w+/\S+ Botocore/[0-9.]+ ", said[0])
 
 
 @every_client

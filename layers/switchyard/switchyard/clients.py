@@ -92,15 +92,14 @@ def _retry_cut_off(
 
 
 @cache
-def _session() -> boto3.Session:
-    """One for all clients, which share the data it has loaded."""
-    return boto3.Session()
+def _core() -> botocore.session.Session:
+    return botocore.session.Session()
 
 
 @cache
-def _user_agent() -> str:
-    """How clients call themselves. What botocore says by default it puts together anew for every call, twice."""
-    return f"Boto3/{boto3.__version__} {botocore.session.Session().user_agent()}"
+def _session() -> boto3.Session:
+    """One for all clients, which share the data it has loaded."""
+    return boto3.Session(botocore_session=_core())  # or it would make one that nobody else can ask
 
 
 def credentials() -> ReadOnlyCredentials:
@@ -113,8 +112,10 @@ def credentials() -> ReadOnlyCredentials:
 
 def _client(service: str, config: Config) -> Any:  # noqa: ANN401 - the callers name the type
     """A client that takes no part of an answer for the whole."""
-    config = config.merge(Config(user_agent=_user_agent()))
-    client: Any = _session().client(cast("Any", service), config=config)
+    session = _session()
+    # Said once. What botocore says by default it puts together anew for every call, twice.
+    named = config.merge(Config(user_agent=_core().user_agent()))
+    client: Any = session.client(cast("Any", service), config=named)
     events = f"needs-retry.{client.meta.service_model.service_id.hyphenize()}"
     most = client.meta.config.retries["total_max_attempts"]
     client.meta.events.register(events, partial(_retry_cut_off, most=most))
