@@ -23,7 +23,7 @@ from switchyard.cancel import Cancellation, Canceller
 from switchyard.dispatch import Dispatcher
 from switchyard.errors import RetryableError, StartFailed
 from switchyard.intake import Intake
-from switchyard.jobs import HOLDING_SLOT, TERMINAL, Run, Status, WorkRequest
+from switchyard.jobs import HOLDING_SLOT, TERMINAL, Job, Run, Status, WorkRequest
 from switchyard.lanes import Lane
 from switchyard.messages import redrive_body
 from switchyard.queues import DeadLetterQueue, Queue
@@ -123,6 +123,8 @@ class Protocol(RuleBasedStateMachine):
         self.not_to_start: set[Errand] = set()  # cancelled, asked to be, or withdrawn
         self.perhaps_over: set[Errand] = set()  # a cancel began, and may have died
         self.ends: dict[Errand, Status] = {}
+        self.outcomes: dict[Errand, Status] = {}  # how the run that did the work ended
+        self.refusing = False
         self.fences: dict[str, int] = {}
         self.frozen: list[Invocation] = []
         self.bugs: list[Exception] = []
@@ -335,12 +337,14 @@ class Protocol(RuleBasedStateMachine):
         """The reconciler makes a pass."""
         self._invoke(life, mode, self.reconciler.run)
 
-    @step(2, seconds=st.integers(1, 300), lagging=st.booleans())
-    def time_passes(self, seconds: int, lagging: bool) -> None:  # noqa: FBT001 - hypothesis passes by name
+    @step(2, seconds=st.integers(1, 300), lagging=st.booleans(), refusing=SELDOM)
+    def time_passes(self, seconds: int, lagging: bool, refusing: bool) -> None:  # noqa: FBT001
         """Messages come back, claims get stale.
 
-        The targets' lists may not show runs they have accepted, for a while: then the fence alone must do.
+        The targets' lists may not show runs they have accepted, for a while: then the fence alone must do. Or they
+        refuse every start, for a while.
         """
+        self.refusing = refusing
         self.time.advance(timedelta(seconds=seconds))
         for target in self.targets.values():
             target.lagging = lagging
@@ -359,6 +363,7 @@ class Protocol(RuleBasedStateMachine):
         self.never_more_at_work_than_the_limit()
         self.never_two_at_work_on_one_object()
         self.no_work_is_done_twice()
+        self.what_is_at_work_is_under_way()
         self.what_was_answered_cancelled_stays_so()
         self.ends_are_final()
         self.fences_only_rise()
@@ -382,6 +387,12 @@ class Protocol(RuleBasedStateMachine):
 
     def no_work_is_done_twice(self) -> None:
         assert max(self.done.values(), default=0) <= 1
+
+    def what_is_at_work_is_under_way(self) -> None:
+        for request in self.at_work.values():
+            job = self.picture.jobs[request.job_id]
+            assert errand_of(job.request) == errand_of(request)
+            assert job.status in HOLDING_SLOT, f"{errand_of(request)} is at work, and {job.status}"
 
     def what_was_answered_cancelled_stays_so(self) -> None:
         for job_id, version in self.cancelled:
@@ -442,6 +453,7 @@ class Protocol(RuleBasedStateMachine):
     # ---- when all faults stop ---------------------------------------------------------------------------------------
 
     def _quiesce(self) -> None:
+        self.refusing = False
         for target in self.targets.values():
             target.lagging = False
         while self.frozen:
@@ -459,14 +471,24 @@ class Protocol(RuleBasedStateMachine):
         assert self._on(*DEAD_LETTERS.values()) == {errand for errand in self.accepted if errand[0] == POISONED}
         for errand in self._wanted():
             assert self.done[errand] == 1 or errand[0] == POISONED, f"{errand} was never done"
+        for ended in self.picture.jobs.values():
+            self._check_outcome(ended)
         for job_id, version in self.not_to_start:
             job = self.picture.jobs.get(job_id)
             if job and job.request.source.version == version and not self.done[job_id, version]:
                 assert job.status is Status.CANCELLED
 
+    def _check_outcome(self, job: Job) -> None:
+        """A job has ended as its run has; one that failed when it was to be cancelled has been cancelled."""
+        errand = errand_of(job.request)
+        outcome = self.outcomes.get(errand, job.status)
+        was_cancelled = outcome is Status.FAILED and errand in self.perhaps_over
+        assert job.status is outcome or (was_cancelled and job.status is Status.CANCELLED), f"{errand} was {outcome}"
+
     def _wanted(self) -> set[Errand]:
-        """What must have come to an end: of an object, only its newest version."""
-        superseded = {(job_id, f"v{n}") for job_id, newest in self.versions.items() for n in range(1, newest)}
+        """What must have come to an end: of an object of whose versions S3 gives the order, only the newest."""
+        ordered = {job_id: newest for job_id, newest in self.versions.items() if job_id not in WITHOUT_SEQUENCER}
+        superseded = {(job_id, f"v{n}") for job_id, newest in ordered.items() for n in range(1, newest)}
         return self.accepted - superseded - self.perhaps_over
 
     def _settle(self) -> None:
@@ -571,15 +593,18 @@ class Protocol(RuleBasedStateMachine):
 
     @contextmanager
     def _misbehaving(self, mode: Mode) -> Iterator[None]:
-        """The next start and the next stop on either target go this way."""
-        queues = [queue for target in self.targets.values() for queue in (target.modes, target.stop_modes)]
-        for queue in queues:
-            queue.append(mode)
+        """The next start and the next stop on either target go this way; while they refuse, every start is refused."""
+        for target in self.targets.values():
+            target.modes.extend([Mode.REFUSE] * 100 if self.refusing else [mode])
+            target.stop_modes.append(mode)
         yield
-        if mode is not Mode.ACCEPT:
-            self.tally[f"a start or stop: {mode.name}"] += sum(not queue for queue in queues)
-        for queue in queues:
-            queue.clear()
+        for target in self.targets.values():
+            if mode is not Mode.ACCEPT:
+                self.tally[f"a start or stop: {mode.name}"] += (not target.modes) + (not target.stop_modes)
+            if self.refusing:
+                self.tally["a start: REFUSE, as all of them"] += 100 - len(target.modes)
+            target.modes.clear()
+            target.stop_modes.clear()
 
     def _invoke(self, life: Life, mode: Mode, work: Callable[[], object]) -> Invocation:
         """An invocation runs, until it ends or freezes."""
@@ -613,7 +638,9 @@ class Protocol(RuleBasedStateMachine):
         self._target_of(run).move(run.target_id, Status.RUNNING)
 
     def _end(self, run: Run, status: Status) -> None:
-        self.at_work.pop(run.target_id, None)
+        request = self.at_work.pop(run.target_id, None)
+        if request is not None:
+            self.outcomes[errand_of(request)] = status
         self._target_of(run).move(run.target_id, status)
 
 
