@@ -10,7 +10,7 @@ from types import ModuleType
 import click
 from rich.console import Console
 
-from bench import api, calls, cpu, init, listing, memory, size, torrent, wall
+from bench import api, calls, contention, cpu, init, listing, memory, size, torrent, wall
 from bench.environment import ROOT, Layer
 
 _BENCHES: dict[str, ModuleType] = {
@@ -23,6 +23,7 @@ _BENCHES: dict[str, ModuleType] = {
     "memory": memory,
     "size": size,
     "torrent": torrent,
+    "contention": contention,
 }
 _POLITE = 10
 
