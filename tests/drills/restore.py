@@ -152,14 +152,19 @@ def read(system: System, tables: Collection[str] = tuple(KEYS)) -> Copy:
 
 
 def write(system: System, copy: Copy) -> None:
-    """Let the tables hold this and nothing else, as after a restore under the old name."""
+    """Let the tables hold this and nothing else, as after a restore under the old name.
+
+    What is there before and after is never away: a run whose heartbeat finds no job takes itself for superseded.
+    """
     dynamodb = system.stack.client("dynamodb")
     for table, items in copy.items():
-        name = system.stack.resource(table)
-        for item in read(system, [table])[table]:
-            dynamodb.delete_item(TableName=name, Key={attribute: item[attribute] for attribute in KEYS[table]})
+        name, key = system.stack.resource(table), KEYS[table]
         for item in items:
             dynamodb.put_item(TableName=name, Item=item)
+        kept = [{attribute: item[attribute] for attribute in key} for item in items]
+        for item in read(system, [table])[table]:
+            if (its := {attribute: item[attribute] for attribute in key}) not in kept:
+                dynamodb.delete_item(TableName=name, Key=its)
 
 
 def resend(system: System, since: datetime) -> None:
