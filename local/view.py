@@ -105,14 +105,14 @@ class View:
         return {mark: job for job in self.jobs() for mark in (job.key, job.id) if mark in wanted}
 
     def lane(self, name: str) -> Lane:
-        """The lane's slots and waiting room."""
-        found = self._dynamodb.get_item(
-            TableName=self._stack.resource("LanesTable"),
-            Key={"pk": {"S": f"LANE#{name}"}, "sk": {"S": "SLOTS"}},
-            ConsistentRead=True,
-        ).get("Item", {})
-        item = _item(found)
-        return Lane(frozenset(item.get("holders", ())), int(item.get("waiting", 0)))
+        """The lane's slots and waiting room, in all its shards."""
+        table, shards = self._stack.resource("LanesTable"), int(self._stack.parameters.get("LaneShards", "1"))
+        names = [name, *(f"{name}/{number}of{shards}" for number in range(shards))]
+        keys = [{"pk": {"S": f"LANE#{each}"}, "sk": {"S": "SLOTS"}} for each in names]
+        found = self._dynamodb.batch_get_item(RequestItems={table: {"Keys": keys, "ConsistentRead": True}})
+        items = [_item(each) for each in found["Responses"][table]]
+        holders = frozenset(job for item in items for job in item.get("holders", ()))
+        return Lane(holders, sum(int(item.get("waiting", 0)) for item in items))
 
     def queues(self) -> dict[str, tuple[int, int]]:
         """Messages of each queue, by its logical id: those that wait, and those that are being handled."""

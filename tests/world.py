@@ -31,11 +31,12 @@ class World:
     tasks: FakeTarget = field(default_factory=lambda: FakeTarget("task"))
     dead_letters: FakeDeadLetters = field(default_factory=FakeDeadLetters)
     limit: int = 1
+    shards: int = 1
     at_capacity: AtCapacity = "wait"
 
     @property
     def lanes(self) -> dict[str, Lane]:
-        return {name: Lane(name, self.limit) for name in ("video", "images")}
+        return {name: Lane(name, self.limit, self.shards) for name in ("video", "images")}
 
     @property
     def targets(self) -> dict[str, FakeTarget]:

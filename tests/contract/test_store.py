@@ -239,6 +239,24 @@ def test_a_count_that_changed_meanwhile_is_left_alone(store: JobStore) -> None:
     assert not store.recount_waiting(ONE, seen=0, actual=5)
 
 
+def test_a_lane_that_was_never_divided_has_no_layouts(store: JobStore) -> None:
+    claimed(store)
+    assert store.slots(TWO).layouts == frozenset()
+
+
+def test_layouts_add_up(store: JobStore) -> None:
+    for layouts in ({4}, {4, 16}):
+        store.note_layouts(ONE, frozenset(layouts))
+    assert store.slots(ONE).layouts == {4, 16}
+
+
+def test_layouts_leave_slots_and_waiting_room_alone(store: JobStore) -> None:
+    claimed(store)
+    store.hold_behind(request())
+    store.note_layouts(TWO, frozenset({4}))
+    assert store.slots(TWO) == Slots(frozenset({"a"}), 1, frozenset({4}))
+
+
 # ---- start ----------------------------------------------------------------------------------------------------------
 
 

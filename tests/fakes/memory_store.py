@@ -36,6 +36,7 @@ class _Lane:
     holders: set[str] = field(default_factory=set)
     room: dict[str, WaitEntry] = field(default_factory=dict)
     waiting: int = 0
+    layouts: frozenset[int] = frozenset()
 
 
 class MemoryStore:
@@ -56,7 +57,7 @@ class MemoryStore:
     def slots(self, lane: Lane) -> Slots:
         with self._mutex:
             held = self._lane(lane.name)
-            return Slots(frozenset(held.holders), held.waiting)
+            return Slots(frozenset(held.holders), held.waiting, held.layouts)
 
     def waiting(self, lane: Lane) -> Iterator[WaitEntry]:
         with self._mutex:
@@ -245,6 +246,10 @@ class MemoryStore:
                 return False
             held.waiting = actual
             return True
+
+    def note_layouts(self, lane: Lane, layouts: frozenset[int]) -> None:
+        with self._mutex:
+            self._lane(lane.name).layouts |= layouts
 
     # ---- the conditions ---------------------------------------------------------------------------------------------
 

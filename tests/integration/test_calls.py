@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("roomy", "trail")
 @pytest.fixture(scope="module")
 def roomy(scene: System) -> Iterator[None]:
     """Slots for every job that a test makes up."""
-    with scene.variables("SqsToBatchFunction", MAX_CONCURRENT_JOBS="10000"):
+    with scene.variables("SqsToBatchFunction", MAX_CONCURRENT_JOBS="3000"):
         yield
 
 

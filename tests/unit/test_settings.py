@@ -103,7 +103,7 @@ def test_an_unknown_variable_is_nobody_s_business() -> None:
 
 
 def test_the_variables_of_a_function_are_known_by_name() -> None:
-    assert ReconcileJobsSettings.variables() >= {*BATCH, *ECS, "PENDING_GRACE_SECONDS", "STUCK_RUNNABLE_SECONDS"}
+    assert ReconcileJobsSettings.variables().keys() >= {*BATCH, *ECS, "PENDING_GRACE_SECONDS", "STUCK_RUNNABLE_SECONDS"}
 
 
 def test_the_process_s_own_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,6 +158,7 @@ NUMBERS = {
     "TTL_DAYS": (1, 3650),
     "CLAIM_GRACE_SECONDS": (1, 3600),
     "MAX_RECEIVE_COUNT": (1, 1000),
+    "LANE_SHARDS": (1, 64),
 }
 
 
@@ -303,7 +304,7 @@ def test_the_greatest_upload_that_can_be_set_has_parts_that_s3_takes() -> None:
 
 def test_a_function_of_the_api_that_starts_nothing_knows_nothing_of_how_jobs_start() -> None:
     variables = GetJobSettings.variables() | PresignUploadSettings.variables() | CancelJobSettings.variables()
-    assert not variables & {"ECS_TASK_DEF", "BATCH_JOB_DEFINITION", "QUEUE_URL", "SUBNET_IDS"}
+    assert not variables.keys() & {"ECS_TASK_DEF", "BATCH_JOB_DEFINITION", "QUEUE_URL", "SUBNET_IDS"}
 
 
 # ---- torrents -------------------------------------------------------------------------------------------------------
@@ -373,4 +374,4 @@ def test_a_bad_value_for_torrents_is_refused_with_what_would_be_good(name: str, 
 
 def test_the_api_takes_requests_by_the_prefixes_that_torrents_are_made_by() -> None:
     names = {"TORRENT_SOURCE_PREFIX", "TORRENT_PREFIX", "TORRENT_SCRATCH_PREFIX"}
-    assert names <= SubmitJobSettings.variables() & S3TorrentCreatorSettings.variables()
+    assert names <= SubmitJobSettings.variables().keys() & S3TorrentCreatorSettings.variables().keys()

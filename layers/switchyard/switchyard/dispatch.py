@@ -10,7 +10,7 @@ docs/architecture.md tells the whole story.
 
 import random
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum
 from typing import Protocol
@@ -28,7 +28,7 @@ from switchyard.errors import (
     SwitchyardError,
 )
 from switchyard.jobs import Job, JobError, Run, Status, Verdict, WorkRequest, is_newer_work, judge
-from switchyard.lanes import Lane, ObjectLock, Slots, WaitEntry
+from switchyard.lanes import Lane, ObjectLock, Slots, WaitEntry, find, lane_of
 from switchyard.messages import redrive_body
 from switchyard.observability import Metric, logger
 from switchyard.settings import AtCapacity
@@ -106,6 +106,7 @@ class JobStore(Protocol):
     def free_leaked_slot(self, lane: Lane, job_id: str, seen: Job | None) -> bool: ...  # noqa: D102
     def retake_slot(self, lane: Lane, job: Job) -> bool: ...  # noqa: D102
     def recount_waiting(self, lane: Lane, seen: int, actual: int) -> bool: ...  # noqa: D102
+    def note_layouts(self, lane: Lane, layouts: frozenset[int]) -> None: ...  # noqa: D102
 
 
 class DeadLetters(Protocol):
@@ -119,8 +120,8 @@ class DeadLetters(Protocol):
 class Dispatcher:
     """Starts jobs.
 
-    `targets` by type, `lanes` and `dead_letters` by lane name. `max_refusals` bounds how often a job from the waiting
-    room is refused before it is given up.
+    `targets` by type, `lanes` and `dead_letters` by name of the whole lane. `max_refusals` bounds how often a job from
+    the waiting room is refused before it is given up.
     """
 
     store: JobStore
@@ -137,9 +138,11 @@ class Dispatcher:
         Raises RetryableError where a later delivery has to look again, StartFailed where the target did not take the
         job and the claim has been undone.
         """
+        lane = self.lanes[lane_of(request.lane)].shard_for(request.job_id)
+        request = replace(request, lane=lane.name)
         seen = _as_announced(request) if request.announced else None  # nearly always true, and it saves the read
         for _ in range(_RACES):
-            step = self._without_claim(request, seen) or self._claim(request, seen)
+            step = self._without_claim(request, seen) or self._claim(request, seen, lane)
             if isinstance(step, Outcome):
                 return step
             seen = step.found
@@ -151,7 +154,7 @@ class Dispatcher:
         Entries that must wait for older work on the same job or object are passed over. Stops at the first start that
         fails: what refused one job would refuse the next. A lane that this deployment doesn't have is left alone.
         """
-        lane = self.lanes.get(lane_name)
+        lane = find(self.lanes, lane_name)
         if lane is None:
             return 0
         slots = self.store.slots(lane)
@@ -204,16 +207,16 @@ class Dispatcher:
                 logger.info("withdrawn", job_id=request.job_id, version=request.source.version)
                 return Outcome.WITHDRAWN
             case Verdict.WAIT_BEHIND:
-                self.store.hold_behind(request)
-                return self._held(request)
+                behind = _in_the_lane_of(seen, request)
+                self.store.hold_behind(behind)
+                return self._held(behind)
             case Verdict.IN_FLIGHT:
                 raise ClaimInFlight(f"job {request.job_id} is being started", self.grace.total_seconds())
             case Verdict.ADOPT if seen is not None:
                 return self.adopt(seen)
         return None
 
-    def _claim(self, request: WorkRequest, seen: Job | None) -> Outcome | JobChanged:
-        lane = self.lanes[request.lane]
+    def _claim(self, request: WorkRequest, seen: Job | None, lane: Lane) -> Outcome | JobChanged:
         match self.store.claim(request, seen, lane, fifo=self.at_capacity == "wait"):
             case Claimed(job):
                 return self._dispatched(job)
@@ -276,7 +279,7 @@ class Dispatcher:
             return self._end_if_cancelled(job, changed.found)
         if entry is not None and back is None:
             # Its own message is long gone: write a new one, so that a redrive can bring the job back.
-            self.dead_letters[job.request.lane].send(redrive_body(job.request), error)
+            self.dead_letters[lane_of(job.request.lane)].send(redrive_body(job.request), error)
             self.give_up(job.request, error)
         return None
 
@@ -325,8 +328,9 @@ class Dispatcher:
             or not is_newer_work(request.source, holder.request.source, holder.accepted_at)
         ):
             return self._duplicate(request)
-        held = self.store.hold(request, seen, lock_object=False)
-        return held if isinstance(held, JobChanged) else self._held(request)
+        behind = _in_the_lane_of(holder, request)
+        held = self.store.hold(behind, seen, lock_object=False)
+        return held if isinstance(held, JobChanged) else self._held(behind)
 
     def _duplicate(self, request: WorkRequest) -> Outcome:
         observability.count(Metric.DUPLICATES)
@@ -365,6 +369,13 @@ class Dispatcher:
 def _as_announced(request: WorkRequest) -> Job:
     """The record of an announced request, as it stands until it is claimed for the first time."""
     return Job(request, Status.PENDING, fence=0, created_at=request.sent_at)
+
+
+def _in_the_lane_of(other: Job | None, request: WorkRequest) -> WorkRequest:
+    """A request that waits for another job's end waits in that job's shard: there its end starts the next one."""
+    if other is None or lane_of(other.request.lane) != lane_of(request.lane):
+        return request
+    return replace(request, lane=other.request.lane)
 
 
 def _job_error(error: SwitchyardError) -> JobError:

@@ -15,7 +15,7 @@ from switchyard import clock, observability
 from switchyard.dispatch import Dispatcher, JobStore, Target
 from switchyard.errors import RetryableError, StartFailed
 from switchyard.jobs import HOLDING_SLOT, TERMINAL, Job, JobError, Run, Status, Verdict, judge
-from switchyard.lanes import Lane
+from switchyard.lanes import Lane, find, lane_of, layout_of
 from switchyard.observability import Metric, logger
 from switchyard.store import ActiveJob
 from switchyard.torrents.repair import Repair
@@ -35,6 +35,7 @@ class _Pass:
         self.active: list[ActiveJob] = []
         self.waiting: list[ActiveJob] = []
         self.torrents: list[ActiveJob] = []
+        self.lanes: list[Lane] = []
         self.waits: list[timedelta] = []
         self._errors: list[Exception] = []
 
@@ -76,11 +77,12 @@ class Reconciler:
         steps: list[Callable[[], None]] = [
             lambda: self._adopt_stale_claims(this),
             lambda: self._list(this),
+            lambda: self._find_lanes(this),
             lambda: self._retake_slots(this),
             lambda: self._catch_up(this),
             lambda: self._restart_pending(this),
             lambda: self._ask_for_torrents(this),
-            *(lambda lane=lane: self._mend_lane(lane, this) for lane in self.dispatcher.lanes.values()),
+            lambda: self._mend_lanes(this),
             lambda: _report(this.waits),
         ]
         for step in steps:
@@ -92,6 +94,19 @@ class Reconciler:
         for status in (Status.SUBMITTED, Status.RUNNING):
             this.active.extend(self.store.by_status(status))
         this.waiting.extend(self.store.by_status(Status.WAITING))
+
+    def _find_lanes(self, this: _Pass) -> None:
+        """Every lane by its shards: of the layout that is, and of those that were, in which jobs may still be."""
+        named = {job.lane for job in (*this.active, *this.waiting)}
+        for lane in self.dispatcher.lanes.values():
+            with this.noted():
+                noted = self.store.slots(lane).layouts | {1}
+                here = {layout_of(name) for name in named if lane_of(name) == lane.name}
+                seen = frozenset(here | {lane.shards})
+                if not seen <= noted:
+                    self.store.note_layouts(lane, seen - noted)
+                for shards in sorted(noted | seen):
+                    this.lanes.extend(lane.shard(number, shards) for number in range(shards))
 
     # ---- claims ----------------------------------------------------------------------------------------------------
 
@@ -170,12 +185,17 @@ class Reconciler:
 
     def _retake_slots(self, this: _Pass) -> None:
         """Gives what runs its slots back, before anything else can take them: the lanes' table was restored, say."""
-        for lane in self.dispatcher.lanes.values():
-            holders = self.store.slots(lane).holders
-            for listed in this.active:
-                if listed.lane == lane.name and listed.id not in holders:
-                    with this.noted(listed.id):
-                        self._retake_slot(lane, listed)
+        active = _by_lane(this.active)
+        for lane in this.lanes:
+            listed = active.get(lane.name)
+            if not listed:
+                continue
+            with this.noted():
+                holders = self.store.slots(lane).holders
+                for job in listed:
+                    if job.id not in holders:
+                        with this.noted(job.id):
+                            self._retake_slot(lane, job)
 
     def _retake_slot(self, lane: Lane, listed: ActiveJob) -> None:
         job = self.store.get(listed.id)
@@ -190,7 +210,7 @@ class Reconciler:
                 break  # oldest first
             if listed.lane == LANE:
                 this.torrents.append(listed)
-            if listed.lane not in self.dispatcher.lanes:
+            if find(self.dispatcher.lanes, listed.lane) is None:
                 continue
             with this.noted(listed.id):
                 job = self.store.get(listed.id)
@@ -206,13 +226,17 @@ class Reconciler:
 
     # ---- lanes -----------------------------------------------------------------------------------------------------
 
-    def _mend_lane(self, lane: Lane, this: _Pass) -> None:
-        slots = self.store.slots(lane)
-        for job_id in sorted(slots.holders - {job.id for job in this.active}):
-            with this.noted(job_id):
-                self._free_if_leaked(lane, job_id)
-        self._mend_room(lane, slots.waiting, this)
-        self.dispatcher.start_waiting(lane.name)
+    def _mend_lanes(self, this: _Pass) -> None:
+        active = {job.id for job in this.active}
+        waiting = _by_lane(this.waiting)
+        for lane in this.lanes:
+            with this.noted():
+                slots = self.store.slots(lane)
+                for job_id in sorted(slots.holders - active):
+                    with this.noted(job_id):
+                        self._free_if_leaked(lane, job_id)
+                self._mend_room(lane, slots.waiting, waiting.get(lane.name, ()), this)
+                self.dispatcher.start_waiting(lane.name)
 
     def _free_if_leaked(self, lane: Lane, job_id: str) -> None:
         job = self.store.get(job_id)
@@ -221,7 +245,7 @@ class Reconciler:
         if self.store.free_leaked_slot(lane, job_id, job):
             logger.warning("freed a leaked slot", job_id=job_id, lane=lane.name)
 
-    def _mend_room(self, lane: Lane, counted: int, this: _Pass) -> None:
+    def _mend_room(self, lane: Lane, counted: int, listed: Iterable[ActiveJob], this: _Pass) -> None:
         inside, waits = set(), []
         for entry in self.store.waiting(lane):
             inside.add(entry.request.job_id)
@@ -229,10 +253,10 @@ class Reconciler:
         this.waits.extend(waits)
         if len(waits) != counted and self.store.recount_waiting(lane, counted, len(waits)):
             logger.warning("recounted the waiting room", lane=lane.name, counted=counted, actual=len(waits))
-        for listed in this.waiting:
-            if listed.lane == lane.name and listed.id not in inside:
-                with this.noted(listed.id):
-                    self._return_to_room(listed)
+        for job in listed:
+            if job.id not in inside:
+                with this.noted(job.id):
+                    self._return_to_room(job)
 
     def _return_to_room(self, listed: ActiveJob) -> None:
         job = self.store.get(listed.id)
@@ -242,6 +266,13 @@ class Reconciler:
 
     def _older(self, moment: datetime | None, age: timedelta) -> bool:
         return moment is not None and clock.now() - moment >= age
+
+
+def _by_lane(jobs: Iterable[ActiveJob]) -> dict[str, list[ActiveJob]]:
+    by_lane: dict[str, list[ActiveJob]] = {}
+    for job in jobs:
+        by_lane.setdefault(job.lane, []).append(job)
+    return by_lane
 
 
 def _target_type(job: ActiveJob) -> str:

@@ -1,22 +1,23 @@
-"""The only module that reads the environment: one frozen class a function, one error for all that is wrong.
+"""The only module that reads the environment: one class a function, one error for all that is wrong.
 
-A field's name in upper case is the variable's name; a field without a default is required. The meaning of each is in
+A setting's name in upper case is the variable's name; one without a default is required. The meaning of each is in
 docs/configuration.md, which a test holds against this module and the template.
 """
+
+from __future__ import annotations
 
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Never, NoReturn, Self
 
 from switchyard.errors import SettingsError
-from switchyard.torrents.layout import Format
 
 type AtCapacity = Literal["wait", "return"]
 type PublicIp = Literal["ENABLED", "DISABLED"]
+type TorrentFormat = Literal["v1", "hybrid"]
 type Network = IPv4Network | IPv6Network
 
 _MAX_JOBS = 10_000
@@ -44,11 +45,13 @@ def _days(raw: str) -> timedelta:
     return timedelta(days=_integer(1, 3650)(raw))
 
 
-def _one_of(first: str, second: str) -> Callable[[str], str]:
-    def parse(raw: str) -> str:
-        if raw not in (first, second):
+def _one_of[T: str](first: T, second: T) -> Callable[[str], T]:
+    allowed = {first: first, second: second}
+
+    def parse(raw: str) -> T:
+        if raw not in allowed:
             raise ValueError(f"must be {first} or {second}")
-        return raw
+        return allowed[raw]
 
     return parse
 
@@ -106,188 +109,192 @@ def _piece_length(raw: str) -> int:
     return length
 
 
-def _format(raw: str) -> Format:
-    return Format(_one_of(Format.V1, Format.HYBRID)(raw))
+class Setting[T]:
+    """A variable as an attribute of a settings class: `parse` reads it, or raises ValueError with what would be good.
+
+    Data classes would say the same, but each of them compiles its methods anew at every start.
+    """
+
+    name: str
+
+    def __init__(self, parse: Callable[[str], T], default: T | None = None, *, alias: str = "") -> None:
+        self.parse = parse
+        self.default = default
+        self.alias = alias
+
+    def __set_name__(self, _owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, settings: Settings, _owner: type) -> T:
+        value: T = settings.values[self.name]
+        return value
+
+    def __set__(self, _settings: Settings, _value: Never) -> NoReturn:
+        raise AttributeError(f"{self.name} is not to be changed")
+
+    def read(self, environ: Mapping[str, str]) -> T:
+        """The value, an empty variable being an absent one. ValueError says what is wrong."""
+        raw = environ.get(self.name.upper()) or environ.get(self.alias)
+        if raw:
+            return self.parse(raw)
+        if self.default is None:
+            raise ValueError("is missing")
+        return self.default
 
 
-def _setting(parse: Callable[[str], Any], default: Any = MISSING, *, alias: str | None = None) -> Any:  # noqa: ANN401 - the field's type decides
-    return field(default=default, metadata={"parse": parse, "alias": alias})
-
-
-# No slots: a function's class is made of several of these, and Python can't lay out two bases that both have them. No
-# methods that nobody asks for: each is compiled at every start, of every class here.
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Settings:
     """What every function reads, and how."""
 
-    environment: str = _setting(_text, "dev")
+    environment = Setting(_text, "dev")
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.values = values
 
     @classmethod
-    def variables(cls) -> frozenset[str]:
+    def variables(cls) -> dict[str, Setting[Any]]:
         """The environment variables this class reads, aliases left out."""
-        return frozenset(setting.name.upper() for setting in fields(cls))
+        attributes = (each for base in reversed(cls.__mro__) for each in vars(base).values())
+        return {each.name.upper(): each for each in attributes if isinstance(each, Setting)}
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """Reads and checks every variable; an empty one counts as absent. SettingsError names all that are wrong."""
+        """Reads and checks every variable. SettingsError names all that are wrong."""
         values, problems = {}, []
-        for setting in fields(cls):
-            raw = environ.get(setting.name.upper()) or environ.get(setting.metadata["alias"] or "", "")
-            if not raw:
-                if setting.default is MISSING:
-                    problems.append(f"{setting.name.upper()} is missing")
-                continue
+        for variable, setting in cls.variables().items():
             try:
-                values[setting.name] = _parser(setting)(raw)
+                values[setting.name] = setting.read(environ)
             except ValueError as error:
-                problems.append(f"{setting.name.upper()} {error}")
+                problems.append(f"{variable} {error}")
         if problems:
             raise SettingsError(problems)
-        return cls(**values)
-
-
-def _parser(setting: Field[Any]) -> Callable[[str], Any]:
-    return cast("Callable[[str], Any]", setting.metadata["parse"])
+        return cls(values)
 
 
 # ---- what several functions need ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class JobsSettings(Settings):
     """What every function needs that reads or writes jobs."""
 
-    jobs_table: str = _setting(_text)
+    jobs_table = Setting(_text)
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class StoreSettings(JobsSettings):
     """What every function needs that moves jobs from status to status."""
 
-    lanes_table: str = _setting(_text)
-    ttl_days: timedelta = _setting(_days, timedelta(days=30))
+    lanes_table = Setting(_text)
+    ttl_days = Setting(_days, timedelta(days=30))
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class LaneSettings(StoreSettings):
     """What every function needs that can start a job, whatever runs it."""
 
-    claim_grace_seconds: timedelta = _setting(_seconds(1, 3600), timedelta(seconds=120))
-    max_receive_count: int = _setting(_integer(1, 1000), 5)
+    claim_grace_seconds = Setting(_seconds(1, 3600), timedelta(seconds=120))
+    max_receive_count = Setting(_integer(1, 1000), 5)
+    lane_shards = Setting(_integer(1, 64), 1)
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class BatchLaneSettings(LaneSettings):
     """The lane of video jobs."""
 
-    lane: str = _setting(_text, "video")
-    max_concurrent_jobs: int = _setting(_integer(1, _MAX_JOBS), 1)
-    dead_letter_queue_url: str = _setting(_text)
+    lane = Setting(_text, "video")
+    max_concurrent_jobs = Setting(_integer(1, _MAX_JOBS), 1)
+    dead_letter_queue_url = Setting(_text)
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class ClusterSettings(JobsSettings):
     """Where tasks run. Without a cluster there are no lanes for them, and nothing else about tasks counts."""
 
-    ecs_cluster: str = _setting(_text, "")
+    ecs_cluster = Setting(_text, "")
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class EcsLaneSettings(LaneSettings, ClusterSettings):
     """The lanes of what runs on ECS."""
 
-    subnet_ids: tuple[str, ...] = _setting(_list, ())
-    security_group_ids: tuple[str, ...] = _setting(_list, ())
-    assign_public_ip: PublicIp = _setting(_one_of("ENABLED", "DISABLED"), "DISABLED")
-    fargate_spot: bool = _setting(_flag, default=False)
-    container_name: str = _setting(_text, "worker")
-    max_concurrent_recordings: int = _setting(_integer(1, _MAX_JOBS), 10)
-    max_concurrent_images: int = _setting(_integer(1, _MAX_JOBS), 5)
-    max_concurrent_seeders: int = _setting(_integer(1, _MAX_JOBS), 5)
-    ecs_dead_letter_queue_url: str = _setting(_text)
+    subnet_ids = Setting[tuple[str, ...]](_list, ())
+    security_group_ids = Setting[tuple[str, ...]](_list, ())
+    assign_public_ip = Setting[PublicIp](_one_of("ENABLED", "DISABLED"), "DISABLED")
+    fargate_spot = Setting(_flag, default=False)
+    container_name = Setting(_text, "worker")
+    max_concurrent_recordings = Setting(_integer(1, _MAX_JOBS), 10)
+    max_concurrent_images = Setting(_integer(1, _MAX_JOBS), 5)
+    max_concurrent_seeders = Setting(_integer(1, _MAX_JOBS), 5)
+    ecs_dead_letter_queue_url = Setting(_text)
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class TaskSettings(ClusterSettings):
     """What every function needs that reads job messages: the same message then means the same work to all of them."""
 
-    queue_url: str = _setting(_text)
-    s3_bucket: str = _setting(_text)
-    ecs_task_def: str = _setting(_text, "")
-    image_task_def: str = _setting(_text, "")
-    allowed_networks: tuple[Network, ...] = _setting(_networks, ())
+    queue_url = Setting(_text)
+    s3_bucket = Setting(_text)
+    ecs_task_def = Setting(_text, "")
+    image_task_def = Setting(_text, "")
+    allowed_networks = Setting[tuple[Network, ...]](_networks, ())
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class TorrentSettings(Settings):
     """What every function needs that reads requests for torrents: which objects get none is then the same to all."""
 
-    s3_bucket: str = _setting(_text)
-    torrent_source_prefix: str = _setting(_text, "recordings/")
-    torrent_prefix: str = _setting(_text, "torrents/")
-    torrent_scratch_prefix: str = _setting(_text, "torrent-scratch/")
+    s3_bucket = Setting(_text)
+    torrent_source_prefix = Setting(_text, "recordings/")
+    torrent_prefix = Setting(_text, "torrents/")
+    torrent_scratch_prefix = Setting(_text, "torrent-scratch/")
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class ApiSettings(Settings):
     """What every function of the API needs. No origin: no CORS; `*`: any."""
 
-    cors_origins: frozenset[str] = _setting(_names, frozenset())
+    cors_origins = Setting[frozenset[str]](_names, frozenset())
 
 
 # ---- one class a function -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class SqsToBatchSettings(BatchLaneSettings):
     """`functions/sqs_to_batch`."""
 
-    queue_url: str = _setting(_text)
-    batch_job_queue: str = _setting(_text)
-    batch_job_definition: str = _setting(_text)
-    at_capacity: AtCapacity = _setting(_one_of("wait", "return"), "wait")
-    video_id_pattern: re.Pattern[str] = _setting(
+    queue_url = Setting(_text)
+    batch_job_queue = Setting(_text)
+    batch_job_definition = Setting(_text)
+    at_capacity = Setting[AtCapacity](_one_of("wait", "return"), "wait")
+    video_id_pattern = Setting(
         _id_pattern,
         re.compile(r"(?P<video_id>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})[^/]*$"),
     )
-    source_buckets: frozenset[str] = _setting(_names)
+    source_buckets = Setting(_names)
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class DispatchToEcsSettings(EcsLaneSettings, TaskSettings):
     """`functions/dispatch_to_ecs`."""
 
-    jobs_table: str = _setting(_text, alias="DDB_TABLE")  # what the systems that this one replaces call it
-    transmission_task_def: str = _setting(_text, "")
-    at_capacity: AtCapacity = _setting(_one_of("wait", "return"), "wait")
+    jobs_table = Setting(_text, alias="DDB_TABLE")  # what the systems that this one replaces call it
+    transmission_task_def = Setting(_text, "")
+    at_capacity = Setting[AtCapacity](_one_of("wait", "return"), "wait")
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class TrackJobSettings(BatchLaneSettings, EcsLaneSettings):
     """`functions/track_job`."""
 
-    queue_url: str = _setting(_text)
-    track_dead_letter_queue_url: str = _setting(_text)
+    queue_url = Setting(_text)
+    track_dead_letter_queue_url = Setting(_text)
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class ReconcileJobsSettings(BatchLaneSettings, EcsLaneSettings):
     """`functions/reconcile_jobs`."""
 
-    pending_grace_seconds: timedelta = _setting(_seconds(60, 1_209_600), timedelta(hours=1))
-    stuck_runnable_seconds: timedelta = _setting(_seconds(60, 604_800), timedelta(minutes=30))
-    torrent_queue_url: str = _setting(_text, "")
+    pending_grace_seconds = Setting(_seconds(60, 1_209_600), timedelta(hours=1))
+    stuck_runnable_seconds = Setting(_seconds(60, 604_800), timedelta(minutes=30))
+    torrent_queue_url = Setting(_text, "")
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class PresignUploadSettings(ApiSettings):
     """`functions/presign_upload`. A URL lives no longer than the role's credentials: 12 hours at the most."""
 
-    s3_bucket: str = _setting(_text)
-    upload_prefix: str = _setting(_text, "uploads/")
-    upload_url_seconds: timedelta = _setting(_seconds(60, 43_200), timedelta(minutes=15))
+    s3_bucket = Setting(_text)
+    upload_prefix = Setting(_text, "uploads/")
+    upload_url_seconds = Setting(_seconds(60, 43_200), timedelta(minutes=15))
     # 10,000 parts of 4 GiB, the greatest power of two that S3 takes for one. CloudFormation can't multiply, hence GiB.
-    max_upload_gib: int = _setting(_integer(1, 40_000), 50)
+    max_upload_gib = Setting(_integer(1, 40_000), 50)
 
     @property
     def max_upload_bytes(self) -> int:
@@ -295,44 +302,40 @@ class PresignUploadSettings(ApiSettings):
         return self.max_upload_gib * 2**30
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class SubmitJobSettings(ApiSettings, TaskSettings, TorrentSettings):
     """`functions/submit_job`. Without a queue for torrents it takes no requests for them."""
 
-    torrent_queue_url: str = _setting(_text, "")
+    torrent_queue_url = Setting(_text, "")
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class GetJobSettings(ApiSettings, JobsSettings):
     """`functions/get_job`. A URL lives no longer than the role's credentials: 12 hours at the most."""
 
-    s3_bucket: str = _setting(_text)
-    result_url_seconds: timedelta = _setting(_seconds(60, 43_200), timedelta(minutes=15))
-    torrent_prefix: str = _setting(_text, "torrents/")
+    s3_bucket = Setting(_text)
+    result_url_seconds = Setting(_seconds(60, 43_200), timedelta(minutes=15))
+    torrent_prefix = Setting(_text, "torrents/")
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class CancelJobSettings(ApiSettings, StoreSettings):
     """`functions/cancel_job`."""
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class S3TorrentCreatorSettings(JobsSettings, TorrentSettings):
     """`functions/s3_torrent_creator`. Sizes in bytes."""
 
-    queue_url: str = _setting(_text)
-    dead_letter_queue_url: str = _setting(_text)
-    max_receive_count: int = _setting(_integer(1, 1000), 5)
-    ttl_days: timedelta = _setting(_days, timedelta(days=30))
-    torrent_format: Format = _setting(_format, Format.V1)
-    torrent_private: bool = _setting(_flag, default=False)
-    torrent_source: str = _setting(_text, "")
-    torrent_comment: str = _setting(_text, "")
-    trackers: tuple[tuple[str, ...], ...] = _setting(_tiers, ())
-    web_seed_base_urls: tuple[str, ...] = _setting(_base_urls, ())
-    max_piece_size: int = _setting(_piece_length, 2**26)
-    hash_by_copy: bool = _setting(_flag, default=False)
-    hash_connections: int = _setting(_integer(1, 64), 8)
-    hash_megabytes_per_second: int = _setting(_integer(1, 10_000), 75)
-    ecs_queue_url: str = _setting(_text, "")
-    transmission_task_def: str = _setting(_text, "")
+    queue_url = Setting(_text)
+    dead_letter_queue_url = Setting(_text)
+    max_receive_count = Setting(_integer(1, 1000), 5)
+    ttl_days = Setting(_days, timedelta(days=30))
+    torrent_format = Setting[TorrentFormat](_one_of("v1", "hybrid"), "v1")
+    torrent_private = Setting(_flag, default=False)
+    torrent_source = Setting(_text, "")
+    torrent_comment = Setting(_text, "")
+    trackers = Setting[tuple[tuple[str, ...], ...]](_tiers, ())
+    web_seed_base_urls = Setting[tuple[str, ...]](_base_urls, ())
+    max_piece_size = Setting(_piece_length, 2**26)
+    hash_by_copy = Setting(_flag, default=False)
+    hash_connections = Setting(_integer(1, 64), 8)
+    hash_megabytes_per_second = Setting(_integer(1, 10_000), 75)
+    ecs_queue_url = Setting(_text, "")
+    transmission_task_def = Setting(_text, "")

@@ -127,6 +127,7 @@ class Store:
         return Slots(
             holders=frozenset(item.get("holders", {}).get("SS", ())),
             waiting=int(item.get("waiting", {}).get("N", "0")),
+            layouts=frozenset(int(number) for number in item.get("layouts", {}).get("NS", ())),
         )
 
     def waiting(self, lane: Lane) -> Iterator[WaitEntry]:
@@ -449,6 +450,15 @@ class Store:
         except self._client.exceptions.ConditionalCheckFailedException:
             return False
         return True
+
+    def note_layouts(self, lane: Lane, layouts: frozenset[int]) -> None:
+        """Notes that a lane is, or was, divided into so many shards. Doing it twice changes nothing."""
+        self._client.update_item(
+            TableName=self._lanes,
+            Key=_slots_key(lane.name),
+            UpdateExpression="ADD layouts :layouts",
+            ExpressionAttributeValues={":layouts": {"NS": [str(number) for number in sorted(layouts)]}},
+        )
 
     # ---- the pieces of a transaction --------------------------------------------------------------------------------
 

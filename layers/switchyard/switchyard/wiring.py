@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from switchyard import clients, observability
+from switchyard.errors import SettingsError
 from switchyard.settings import BatchLaneSettings, EcsLaneSettings
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 def dispatcher(settings: LaneSettings, *, at_capacity: AtCapacity = "wait") -> Dispatcher:
     """The dispatcher of a function's lanes. Also names the environment on its logs and metrics."""
     from switchyard.dispatch import Dispatcher
-    from switchyard.lanes import Lane
 
     observability.configure(settings.environment)
     grace = settings.claim_grace_seconds
@@ -48,7 +48,7 @@ def dispatcher(settings: LaneSettings, *, at_capacity: AtCapacity = "wait") -> D
     dead_letters: dict[str, DeadLetters] = {}
     if isinstance(settings, BatchLaneSettings):
         targets["batch"] = _batch(settings, grace.total_seconds())
-        lanes.append(Lane(settings.lane, settings.max_concurrent_jobs))
+        lanes.append(_lane(settings, settings.lane, "MAX_CONCURRENT_JOBS"))
         dead_letters[settings.lane] = dead_letter_queue(settings.dead_letter_queue_url)
     if isinstance(settings, EcsLaneSettings) and settings.ecs_cluster:
         from switchyard.tasks import KINDS
@@ -56,7 +56,7 @@ def dispatcher(settings: LaneSettings, *, at_capacity: AtCapacity = "wait") -> D
         targets["ecs"] = _ecs(settings, _placement(settings), grace.total_seconds())
         given_up = dead_letter_queue(settings.ecs_dead_letter_queue_url)
         for kind in KINDS.values():
-            lanes.append(Lane(kind.lane, getattr(settings, kind.limit.lower())))
+            lanes.append(_lane(settings, kind.lane, kind.limit))
             dead_letters[kind.lane] = given_up
     return Dispatcher(
         store=_store(settings),
@@ -111,6 +111,7 @@ def torrent_creator(settings: S3TorrentCreatorSettings) -> Creator:
     """What makes torrents. Also names the environment on the function's logs and metrics."""
     from switchyard.torrents.creator import Creator, Outbox, Recipe
     from switchyard.torrents.jobs import TorrentJobs
+    from switchyard.torrents.layout import Format
     from switchyard.torrents.metainfo import Sharing
 
     observability.configure(settings.environment)
@@ -124,7 +125,7 @@ def torrent_creator(settings: S3TorrentCreatorSettings) -> Creator:
             seeding_queue_url=settings.ecs_queue_url if settings.transmission_task_def else "",
         ),
         recipe=Recipe(
-            form=settings.torrent_format,
+            form=Format(settings.torrent_format),
             sharing=Sharing(
                 trackers=settings.trackers,
                 web_seed_base_urls=settings.web_seed_base_urls,
@@ -156,6 +157,17 @@ def dead_letter_queue(url: str) -> DeadLetterQueue:
     from switchyard.queues import DeadLetterQueue
 
     return DeadLetterQueue(clients.sqs(), url)
+
+
+def _lane(settings: LaneSettings, name: str, variable: str) -> Lane:
+    from switchyard.lanes import HOLDERS_LIMIT, divided
+
+    limit: int = getattr(settings, variable.lower())
+    lane = divided(name, limit, settings.lane_shards)
+    needed = -(-limit // HOLDERS_LIMIT)
+    if lane.shards < needed:
+        raise SettingsError([f"LANE_SHARDS must be at least {needed} for a {variable} of {limit}"])
+    return lane
 
 
 def _store(settings: StoreSettings) -> Store:
