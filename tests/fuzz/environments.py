@@ -3,7 +3,6 @@
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import fields
 from datetime import timedelta
 from typing import Final
 
@@ -56,8 +55,8 @@ def function_environment(data: bytes) -> None:
                     assert error.problems
                     assert all(problem.split()[0] in function.variables() for problem in error.problems)
                     continue
-                for each in fields(read):
-                    _demand_bounds(each.name, getattr(read, each.name))
+                for name, value in read.values.items():
+                    _demand_bounds(name, value)
 
 
 def _demand_bounds(name: str, value: object) -> None:

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from functions.track_job import app as track_job
 from switchyard import clock
@@ -32,7 +32,7 @@ AGAIN: Final = Envelope("6b1d8c0e-0000-4000-8000-000000000002", SENT_AT)
 VIDEOS: Final = VideoWork(
     "video",
     TargetSpec("batch", "queue", "definition"),
-    SqsToBatchSettings.video_id_pattern,
+    cast("re.Pattern[str]", SqsToBatchSettings.variables()["VIDEO_ID_PATTERN"].default),
     frozenset({BUCKET}),
 )
 TASKS: Final = TaskWork(

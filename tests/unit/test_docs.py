@@ -48,7 +48,7 @@ TASKS, TORRENTS = REST.split("## Torrent messages\n")
 WORK = VideoWork(
     "video",
     TargetSpec("batch", "queue", "definition"),
-    cast("re.Pattern[str]", SqsToBatchSettings.__dataclass_fields__["video_id_pattern"].default),
+    cast("re.Pattern[str]", SqsToBatchSettings.variables()["VIDEO_ID_PATTERN"].default),
     frozenset({"switchyard-media"}),
 )
 

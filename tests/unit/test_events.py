@@ -40,7 +40,7 @@ def records(name: str) -> list[dict[str, Any]]:
 WORK = VideoWork(
     "video",
     TargetSpec("batch", "queue", "definition"),
-    cast("re.Pattern[str]", SqsToBatchSettings.__dataclass_fields__["video_id_pattern"].default),
+    cast("re.Pattern[str]", SqsToBatchSettings.variables()["VIDEO_ID_PATTERN"].default),
     frozenset({BUCKET}),
 )
 

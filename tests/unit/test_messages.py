@@ -26,7 +26,7 @@ ENVELOPE = Envelope("message-1", SENT_AT)
 WORK = VideoWork(
     "video",
     TargetSpec("batch", "queue", "definition"),
-    cast("re.Pattern[str]", SqsToBatchSettings.__dataclass_fields__["video_id_pattern"].default),
+    cast("re.Pattern[str]", SqsToBatchSettings.variables()["VIDEO_ID_PATTERN"].default),
     frozenset({"media"}),
 )
 

@@ -106,6 +106,11 @@ def test_the_variables_of_a_function_are_known_by_name() -> None:
     assert ReconcileJobsSettings.variables().keys() >= {*BATCH, *ECS, "PENDING_GRACE_SECONDS", "STUCK_RUNNABLE_SECONDS"}
 
 
+def test_settings_are_not_to_be_changed() -> None:
+    with pytest.raises(AttributeError, match="jobs_table is not to be changed"):
+        setattr(sqs_to_batch(), "jobs_table", "other")  # noqa: B010 - mypy knows better than to let it be assigned
+
+
 def test_the_process_s_own_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in TABLES.items():
         monkeypatch.setenv(name, value)

@@ -3,7 +3,7 @@
 import json
 import socket
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_network
 from typing import Any
@@ -341,12 +341,12 @@ def test_whatever_is_accepted_and_redriven_is_the_same_work(body: str) -> None:
 
 
 def test_every_kind_s_task_definition_is_a_setting_of_the_function() -> None:
-    assert {kind.definition for kind in KINDS.values()} <= DispatchToEcsSettings.variables()
+    assert {kind.definition for kind in KINDS.values()} <= DispatchToEcsSettings.variables().keys()
 
 
 @pytest.mark.parametrize("settings", [DispatchToEcsSettings, TrackJobSettings, ReconcileJobsSettings])
 def test_every_lane_s_limit_is_a_setting_of_whatever_starts_jobs(settings: type[DispatchToEcsSettings]) -> None:
-    limits = {field.name.upper() for field in fields(settings) if field.name.startswith("max_concurrent_")}
+    limits = {name for name in settings.variables() if name.startswith("MAX_CONCURRENT_")}
     assert limits - {"MAX_CONCURRENT_JOBS"} == {kind.limit for kind in KINDS.values()}
 
 

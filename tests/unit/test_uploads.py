@@ -115,7 +115,7 @@ def test_a_key_lies_three_folders_below_the_prefix(filename: str) -> None:
 
 @given(any_name)
 def test_the_job_of_a_video_is_the_one_that_its_key_asks_for(filename: str) -> None:
-    pattern = cast("re.Pattern[str]", SqsToBatchSettings.__dataclass_fields__["video_id_pattern"].default)
+    pattern = cast("re.Pattern[str]", SqsToBatchSettings.variables()["VIDEO_ID_PATTERN"].default)
     file = uploads()._new({"filename": filename, "contentType": "video/mp4"})
     found = pattern.search(file["key"])
     assert found is not None
