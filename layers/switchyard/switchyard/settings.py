@@ -191,6 +191,7 @@ class LaneSettings(StoreSettings):
 
     claim_grace_seconds = Setting(_seconds(1, 3600), timedelta(seconds=120))
     max_receive_count = Setting(_integer(1, 1000), 5)
+    lane_shards = Setting(_integer(1, 64), 1)
 
 
 class BatchLaneSettings(LaneSettings):
