@@ -24,7 +24,7 @@ from switchyard.dispatch import Dispatcher
 from switchyard.errors import RetryableError, StartFailed
 from switchyard.intake import Intake
 from switchyard.jobs import HOLDING_SLOT, TERMINAL, Job, Run, Status, WorkRequest
-from switchyard.lanes import Lane
+from switchyard.lanes import Lane, lane_of, layout_of
 from switchyard.messages import redrive_body
 from switchyard.queues import DeadLetterQueue, Queue
 from switchyard.reconcile import Reconciler
@@ -152,15 +152,18 @@ class Protocol(RuleBasedStateMachine):
 
     @initialize(
         limit=st.integers(1, 3),
+        shards=st.sampled_from((1, 1, 2)),
         at_capacity=st.sampled_from(("wait", "return")),
         missing=st.sets(st.deferred(lambda: st.sampled_from(sorted(STEPS.keys() - ALWAYS))), max_size=3),
     )
-    def start(self, limit: int, at_capacity: AtCapacity, missing: set[str]) -> None:
+    def start(self, limit: int, shards: int, at_capacity: AtCapacity, missing: set[str]) -> None:
         """An empty system. Some steps never happen in an example, so that others have to make up for it."""
         self.missing = missing
         self.tally["examples"] += 1
         self.tally[f"examples with AT_CAPACITY={at_capacity}"] += 1
         self.limit = limit
+        self.lanes: dict[str, Lane] = {}
+        self._divide(shards)
         self.tables = self.tables_of_an_example()
         self.targets = {"batch": FakeTarget(news=self.news), "ecs": FakeTarget("task", news=self.news)}
         self.sqs = ModelSqs(self.time, policies(MAX_RECEIVES if at_capacity == "wait" else RETURNED_AT_CAPACITY))
@@ -171,7 +174,7 @@ class Protocol(RuleBasedStateMachine):
         self.dispatcher = Dispatcher(
             store=self.tables.store,
             targets={name: cast("Any", Shaky(target, TARGETS)) for name, target in self.targets.items()},
-            lanes={lane: Lane(lane, limit) for lane in LANES},
+            lanes=self.lanes,
             dead_letters=given_up,
             grace=GRACE,
             max_refusals=MAX_RECEIVES,
@@ -349,6 +352,11 @@ class Protocol(RuleBasedStateMachine):
         for target in self.targets.values():
             target.lagging = lagging
 
+    @step(1, shards=st.integers(1, 3))
+    def layout_changes(self, shards: int) -> None:
+        """An operator divides the lanes anew, without waiting until nothing runs."""
+        self._divide(shards)
+
     # ---- what must always hold --------------------------------------------------------------------------------------
 
     @cached_property
@@ -375,10 +383,15 @@ class Protocol(RuleBasedStateMachine):
         self.is_well = True
 
     def never_over_the_limit(self) -> None:
-        assert max((len(slots.holders) for slots in self.picture.slots.values()), default=0) <= self.limit
+        """In all shards of a layout; an older one's jobs may run beside those of the one that is."""
+        holders: Counter[tuple[str, int]] = Counter()
+        for name, slots in self.picture.slots.items():
+            holders[lane_of(name), layout_of(name)] += len(slots.holders)
+        assert max(holders.values(), default=0) <= self.limit
 
     def never_more_at_work_than_the_limit(self) -> None:
-        at_work = Counter(request.lane for request in self.at_work.values())
+        names = (request.lane for request in self.at_work.values())
+        at_work = Counter((lane_of(name), layout_of(name)) for name in names)
         assert max(at_work.values(), default=0) <= self.limit
 
     def never_two_at_work_on_one_object(self) -> None:
@@ -414,12 +427,11 @@ class Protocol(RuleBasedStateMachine):
             self.fences[job.id] = job.fence
 
     def slots_are_held_by_jobs_that_are_under_way(self) -> None:
-        for lane in LANES:
-            under_way = {
-                job.id for job in self.picture.jobs.values() if job.status in HOLDING_SLOT and job.request.lane == lane
-            }
-            slots = self.picture.slots.get(lane)
-            assert (slots.holders if slots else set()) == under_way
+        under_way: dict[str, set[str]] = {lane: set() for lane in self.picture.slots}
+        for job in self.picture.jobs.values():
+            if job.status in HOLDING_SLOT:
+                under_way[job.request.lane].add(job.id)
+        assert {lane: slots.holders for lane, slots in self.picture.slots.items()} == under_way
 
     def objects_are_locked_by_accepted_jobs_only(self) -> None:
         for lock in self.picture.locks:
@@ -524,6 +536,10 @@ class Protocol(RuleBasedStateMachine):
         return ended and not waiting and not any(self.sqs.on(url) for url in DEAD_LETTERS)
 
     # ---- the hands --------------------------------------------------------------------------------------------------
+
+    def _divide(self, shards: int) -> None:
+        """With no more shards than slots: else there would be more slots than the limit."""
+        self.lanes.update({lane: Lane(lane, self.limit, min(shards, self.limit)) for lane in LANES})
 
     def _send(self, url: str, body: str, copies: int) -> None:
         for _ in range(copies):
