@@ -10,7 +10,7 @@ from types import ModuleType
 import click
 from rich.console import Console
 
-from bench import api, calls, contention, cpu, init, listing, memory, size, torrent, wall
+from bench import api, calls, contention, cpu, init, listing, memory, power, size, torrent, wall
 from bench.environment import ROOT, Layer
 
 _BENCHES: dict[str, ModuleType] = {
@@ -24,6 +24,7 @@ _BENCHES: dict[str, ModuleType] = {
     "size": size,
     "torrent": torrent,
     "contention": contention,
+    "power": power,
 }
 _POLITE = 10
 

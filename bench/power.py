@@ -1,0 +1,361 @@
+"""How fast and how dear each function is by its memory, which on Lambda is also its share of a CPU.
+
+Each sample is a process of its own, as Lambda's execution environment: the function is imported with all the CPU there
+is, then gets its first event and others at the share of its memory, held to that memory. It calls AWS by HTTPS on this
+machine, each call 10 ms. Where control groups can't be made, shares are arithmetic: waiting + CPU time ÷ share.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from copy import deepcopy
+from dataclasses import dataclass, fields, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import boto3
+from moto import mock_aws
+from rich.table import Table
+
+from bench import confined, prices
+from bench.answering import Answering, answering
+from bench.deployed import Deployed
+from bench.environment import ROOT, RUNTIME, Layer, python, variables
+from bench.first_event import SAMPLES
+from bench.report import table
+from bench.subjects import image_jobs, uploads
+from switchyard.jobs import Status
+from switchyard.lanes import Lane
+from switchyard.store import Claimed, Store
+from switchyard.targets.batch import run_of
+from tests.requests import request
+from tests.tables import create_tables
+
+type Event = dict[str, Any]
+
+SIZES: Final = (128, 192, 256, 512, 1024, prices.VCPU_MB)
+CALL_SECONDS: Final = 0.010
+"""What a call to AWS takes besides CPU."""
+_MIB: Final = 2**20
+_WARM, _TENS = 5, 4
+_MOST_ROUNDS: Final = 3
+"""Of what `--rounds` asks for: a round takes four minutes, in which this machine mostly waits."""
+
+_MEMORY_SHARE: Final = 0.65
+"""Of its memory, a function's peak here: Lambda's runtime takes some too, and there are events larger than these."""
+_API_FIRST: Final = 2.0
+"""Seconds, at the most, that a caller waits for what has to be started first."""
+_API_WARM: Final = 2.0
+"""How much longer a warm request may take than with a whole vCPU."""
+_OF_TIMEOUT: Final = 0.1
+"""How much of its timeout an invocation of ten messages may take."""
+
+_API: Final = ("presign_upload", "submit_job", "get_job", "cancel_job")
+_QUEUES: Final = ("sqs_to_batch", "dispatch_to_ecs", "track_job")
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """CPU seconds of that."""
+
+    first: float
+    one: float
+    ten: float
+    burst: float
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What one process took: seconds of wall and CPU time, and bytes at the peak.
+
+    `one` and `ten` are the messages of a warm invocation. `burst` is the first invocation of ten, which opens nine more
+    connections to each service. What reads no queue has neither `ten` nor `burst`.
+    """
+
+    init: float
+    first: float
+    one: float
+    ten: float
+    burst: float
+    peak: int
+    cpu: Cpu
+
+    def at(self, share: float) -> Taken:
+        """What it would take at a share of the CPU, where it had all of it: waiting + CPU time ÷ share."""
+        slower = 1 / min(1.0, share) - 1
+        held = {field.name: getattr(self.cpu, field.name) * slower for field in fields(Cpu)}
+        return replace(self, **{name: getattr(self, name) + more for name, more in held.items()})
+
+
+def run(layer: Layer, rounds: int) -> list[Table]:
+    """Every function at every size, in turn; then how long calls can take, for the timeouts."""
+    why_not = confined.unavailable()
+    found: dict[tuple[str, int], list[Taken | None]] = {(name, size): [] for name in SAMPLES for size in SIZES}
+    calls: dict[str, dict[str, float]] = {}
+    with (
+        tempfile.TemporaryDirectory(prefix="switchyard-power-") as folder,
+        answering(Path(folder), CALL_SECONDS) as aws,
+    ):
+        for _ in range(min(rounds, _MOST_ROUNDS)):
+            for (function, size), taken in found.items():
+                aws.calls.clear()
+                taken.append(measure(function, size, layer, aws, limited=why_not is None))
+                calls[function] = {name: count / _messages(function) for name, count in aws.calls.items()}
+    how = f"by arithmetic, as no control group could be made ({why_not})" if why_not else "in control groups"
+    tables = []
+    for name in SAMPLES:
+        kept = {size: median(found[name, size]) for size in SIZES}
+        tables.append(_table(name, kept, how))
+    return [*tables, _longest(layer, calls)]
+
+
+def median(found: Sequence[Taken | None]) -> Taken | None:
+    """Of each figure; of the memory the most. None where any process was out of memory."""
+    taken = [each for each in found if each is not None]
+    if len(taken) < len(found):
+        return None
+    return Taken(
+        init=statistics.median(each.init for each in taken),
+        first=statistics.median(each.first for each in taken),
+        one=statistics.median(each.one for each in taken),
+        ten=statistics.median(each.ten for each in taken),
+        burst=statistics.median(each.burst for each in taken),
+        peak=max(each.peak for each in taken),
+        cpu=Cpu(*(statistics.median(getattr(each.cpu, field.name) for each in taken) for field in fields(Cpu))),
+    )
+
+
+def advised(function: str, found: Mapping[int, Taken | None], timeout: float) -> int | None:
+    """The cheapest size at which a function is quick enough and has memory to spare; None where none is."""
+    whole = found[max(found)]
+    fit = {
+        size: prices.invocation(taken.one, size)
+        for size, taken in found.items()
+        if taken and whole and _fits(function, taken, size, whole, timeout)
+    }
+    return min(fit, key=lambda size: (fit[size], size)) if fit else None
+
+
+def _fits(function: str, taken: Taken, size: int, whole: Taken, timeout: float) -> bool:
+    if taken.peak > _MEMORY_SHARE * size * _MIB:
+        return False
+    if function in _API:
+        return taken.init + taken.first <= _API_FIRST and taken.one <= _API_WARM * whole.one
+    return max(taken.first, taken.one, taken.ten, taken.burst) <= _OF_TIMEOUT * timeout
+
+
+def _table(function: str, found: Mapping[int, Taken | None], how: str) -> Table:
+    now = Deployed.of(function)
+    columns = ("MB", "one, ms", "by arithmetic", "ten, ms", "first ten", "first, ms", "init, ms", "peak of its memory")
+    shown = table(
+        f"{function}, {how}",
+        *(*columns, "$ a million: x86", "arm", ""),
+        caption="One, ten: warm, so many messages; the first ten open connections. First: the first event, without "
+        "init. $: a million invocations like one.",
+    )
+    whole, advice = found[max(found)], advised(function, found, now.timeout)
+    for size, taken in found.items():
+        notes = [*(["deployed"] if size == now.memory else []), *(["advised"] if size == advice else [])]
+        if taken is None or whole is None:
+            shown.add_row(f"{size:,}", "out of memory", *[""] * 8, " ".join(notes))
+            continue
+        # With a whole vCPU nothing is held back: the rest is waiting.
+        reckoned = whole.at(prices.share(size)).one
+        dear, cheap = (prices.invocation(taken.one, size, kind) * prices.MILLION for kind in ("x86_64", "arm64"))
+        shown.add_row(
+            *(f"{size:,}", f"{taken.one * 1000:.0f}", f"{reckoned * 1000:.0f}"),
+            *(f"{each * 1000:,.0f}" if function in _QUEUES else "" for each in (taken.ten, taken.burst)),
+            *(f"{taken.first * 1000:,.0f}", f"{taken.init * 1000:,.0f}"),
+            f"{taken.peak / _MIB:.0f} MiB, {taken.peak / _MIB / size:.0%}",
+            *(f"{dear:.2f}", f"{cheap:.2f}", " ".join(notes)),
+        )
+    return shown
+
+
+def measure(function: str, memory: int, layer: Layer, aws: Answering, *, limited: bool = True) -> Taken | None:
+    """One function in one process, held to so many MB and their share of a CPU; None where they are too few.
+
+    Not `limited`: with all the memory and CPU there is, and the share by arithmetic.
+    """
+    aws.instead.clear()
+    aws.instead.update(_answers(function))
+    path = [ROOT / "functions" / function, layer.deployed, RUNTIME]
+    with ExitStack() as stack:
+        group = stack.enter_context(confined.Group(memory * _MIB)) if limited else None
+        process = stack.enter_context(
+            subprocess.Popen(
+                python("-P", f"{ROOT / 'bench' / 'invoked.py'}"),
+                env={**variables(traced=True, path=path), **aws.variables()},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                bufsize=1,
+            )
+        )
+        if group:
+            group.take(process.pid)
+        try:
+            taken = _taken(function, process, (lambda: group.share(prices.share(memory))) if group else lambda: None)
+        except (BrokenPipeError, EOFError):  # killed, for it needed more memory
+            taken = None
+        finally:
+            if group:
+                group.share(None)
+            assert process.stdin is not None  # noqa: S101 - a pipe
+            with suppress(BrokenPipeError):
+                process.stdin.close()
+    return taken if limited or taken is None else taken.at(prices.share(memory))
+
+
+def _taken(function: str, process: subprocess.Popen[str], hold: Callable[[], None]) -> Taken:
+    assert process.stdin is not None  # noqa: S101 - both are pipes
+    assert process.stdout is not None  # noqa: S101
+
+    def told(asked: str) -> dict[str, float]:
+        assert process.stdin is not None  # noqa: S101
+        assert process.stdout is not None  # noqa: S101
+        process.stdin.write(asked + "\n")
+        line = process.stdout.readline()
+        if not line:
+            raise EOFError
+        answer: dict[str, float] = json.loads(line)
+        return answer
+
+    init = told("")
+    hold()
+    first = told(json.dumps(event_of(function, 1)))
+    warm = [told(json.dumps(event_of(function, 1))) for _ in range(_WARM)]
+    tens = [told(json.dumps(event_of(function, 10))) for _ in range(_TENS)] if function in _QUEUES else []
+    return Taken(
+        init=init["wall"],
+        first=first["wall"],
+        one=statistics.median(each["wall"] for each in warm),
+        ten=statistics.median(each["wall"] for each in tens[1:]) if tens else 0.0,
+        burst=tens[0]["wall"] if tens else 0.0,
+        peak=round([first, *warm, *tens][-1]["peak"]),
+        cpu=Cpu(
+            first=first["cpu"],
+            one=statistics.median(each["cpu"] for each in warm),
+            ten=statistics.median(each["cpu"] for each in tens[1:]) if tens else 0.0,
+            burst=tens[0]["cpu"] if tens else 0.0,
+        ),
+    )
+
+
+def _messages(function: str) -> int:
+    """How many messages or requests one process gets."""
+    return 1 + _WARM + (10 * _TENS if function in _QUEUES else 0)
+
+
+# ---- how long it can take --------------------------------------------------------------------------------------------
+
+_CLIENTS: Final = {
+    "SubmitJob": "batch_submit",
+    **dict.fromkeys(("DescribeJobs", "TerminateJob"), "batch"),
+    "RunTask": "ecs",
+    **dict.fromkeys(("ChangeMessageVisibility", "SendMessage"), "sqs"),
+    **dict.fromkeys(("GetItem", "PutItem", "Query", "TransactWriteItems", "UpdateItem"), "dynamodb"),
+}
+_TELL_LIMITS: Final = """
+import json
+configs = {name: getattr(clients, name)().meta.config for name in %r}
+print(json.dumps({name: [each.retries["total_max_attempts"], each.read_timeout] for name, each in configs.items()}))
+"""
+_LONGEST_PAUSE: Final = 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How often a client tries a call, and for how many seconds it waits for each answer."""
+
+    attempts: int
+    read: float
+
+    @property
+    def throttled(self) -> float:
+        """Seconds at the most, where every attempt is refused at once: botocore's pauses, "Retry behavior"."""
+        return self.attempts * CALL_SECONDS + sum(min(1 << n, _LONGEST_PAUSE) for n in range(self.attempts - 1))
+
+    @property
+    def mute(self) -> float:
+        """Seconds at the most, where no attempt gets an answer."""
+        return self.throttled + self.attempts * (self.read - CALL_SECONDS)
+
+
+def _longest(layer: Layer, calls: Mapping[str, Mapping[str, float]]) -> Table:
+    shown = table(
+        "How long one message or request can take",
+        *("", "calls", "all throttled to the last try, s", "its worst call unanswered, s", "timeout, s"),
+        caption="By the clients' own settings. Beyond its timeout a function is cut off; what it "
+        "had begun is found and finished later.",
+    )
+    limits = _limits(layer)
+    for function, made in calls.items():
+        each = [(limits[_CLIENTS[name]], count) for name, count in made.items()]
+        throttled = sum(limit.throttled * count for limit, count in each)
+        mute = max((limit.mute for limit, _ in each), default=0.0)
+        what = ", ".join(name if count == 1 else f"{count:g} × {name}" for name, count in made.items()) or "none"
+        shown.add_row(function, what, f"{throttled:.0f}", f"{mute:.0f}", f"{Deployed.of(function).timeout}")
+    return shown
+
+
+def _limits(layer: Layer) -> dict[str, Limits]:
+    names = tuple(sorted(set(_CLIENTS.values())))
+    environment = variables(traced=None, path=[layer.deployed, RUNTIME])
+    command = python("-c", _TELL_LIMITS % (names,))
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return {name: Limits(*told) for name, told in json.loads(done.stdout).items()}
+
+
+# ---- what they get ---------------------------------------------------------------------------------------------------
+
+
+def event_of(function: str, messages: int) -> Event:
+    """What the function mostly gets; to those that read queues, in so many messages."""
+    match function:
+        case "sqs_to_batch":
+            return uploads(1, messages)[0]
+        case "dispatch_to_ecs":
+            return image_jobs(1, messages)[0]
+    event: Event = json.loads((ROOT / "events" / function / f"{SAMPLES[function]}.json").read_text())
+    if function in _QUEUES:
+        (record,) = event["Records"]
+        event["Records"] = [{**deepcopy(record), "messageId": str(uuid.uuid4())} for _ in range(messages)]
+    return event
+
+
+def _answers(function: str) -> dict[str | tuple[str, str], Mapping[str, Any]]:
+    """Where what AWS always answers isn't what this function needs to do its work."""
+    empty: dict[str | tuple[str, str], Mapping[str, Any]] = {
+        ("GetItem", "LanesTable"): {},
+        "Query": {"Items": [], "Count": 0, "ScannedCount": 0},
+        "ChangeMessageVisibility": {},
+    }
+    if function not in {"track_job", "cancel_job"}:
+        return empty
+    item = _job_item(Status.SUBMITTED if function == "track_job" else Status.RUNNING)
+    return empty | {("GetItem", "JobsTable"): {"Item": item}, "UpdateItem": {"Attributes": item}, "TerminateJob": {}}
+
+
+def _job_item(status: Status) -> dict[str, Any]:
+    """The record of the job whose state changes are among the samples, written by the code that writes it."""
+    change = event_of("track_job", 1)["Records"][0]["body"]
+    run_ = run_of(json.loads(change)["detail"])
+    assert run_ is not None  # noqa: S101 - it is a sample of ours
+    with mock_aws():
+        client = boto3.client("dynamodb", region_name="us-east-1")
+        jobs, lanes = create_tables(client)
+        store = Store(client, jobs, lanes, keep_ended_jobs=timedelta(days=30))
+        claimed = store.claim(request(run_.job_id), None, Lane("video", 10))
+        assert isinstance(claimed, Claimed)  # noqa: S101 - a free lane
+        store.record_start(claimed.job, run_.target_id)
+        if status is Status.RUNNING:
+            store.advance(run_.job_id, run_.fence, run_.target_id, status, attempts=1)
+        return dict(client.get_item(TableName=jobs, Key={"jobId": {"S": run_.job_id}})["Item"])
