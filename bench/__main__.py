@@ -10,7 +10,7 @@ from types import ModuleType
 import click
 from rich.console import Console
 
-from bench import api, calls, contention, cpu, init, listing, memory, power, size, torrent, wall
+from bench import api, calls, contention, cpu, init, listing, memory, power, reconcile, size, torrent, wall
 from bench.environment import ROOT, Layer
 
 _BENCHES: dict[str, ModuleType] = {
@@ -21,6 +21,7 @@ _BENCHES: dict[str, ModuleType] = {
     "listing": listing,
     "init": init,
     "memory": memory,
+    "reconcile": reconcile,
     "size": size,
     "torrent": torrent,
     "contention": contention,

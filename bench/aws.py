@@ -6,10 +6,11 @@ Answers have the real shapes, headers and sizes. They are made once and kept, so
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 ACTIVE_STATUSES = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING")
 _PAGE = 1000
-_ID = "11111111-2222-4333-8444-{:012d}"
+ID = "11111111-2222-4333-8444-{:012d}"
 
 _URLS = [f"s3://switchyard-media/uploads/2026/11/22/6f1c2a34-5b6d-4e7f-8a90-b1c2d3e4f506-{n}.jpg" for n in range(2)]
 _FOUND = [
@@ -44,7 +45,7 @@ _ENDED_JOB = {
     "kind": "image-processing",
     "status": "COMPLETED",
     "progress": {"percent": 100, "message": "done"},
-    "result": {"runId": _ID.format(0), "imageCount": 2, "detections": _FOUND},
+    "result": {"runId": ID.format(0), "imageCount": 2, "detections": _FOUND},
     "metadata": '{"camera":"yard","threshold":0.5}',
     "userId": "user-42",
     "request": json.dumps({"kind": "image-processing", "input": {"imageUrls": _URLS}}),
@@ -54,7 +55,7 @@ _ENDED_JOB = {
     "endedAt": "2026-11-22T18:37:31.456Z",
 }
 
-type _Answer = tuple[int, dict[str, str], bytes]
+type Answer = tuple[int, dict[str, str], bytes]
 
 
 @dataclass
@@ -66,8 +67,8 @@ class Aws:
     Attributes:
         active: how many jobs the queue holds.
         latency: seconds that each call takes.
-        conflict: seconds in the middle of a transaction during which another one on the same lane is cancelled, as
-            DynamoDB does with transactions that meet on one item. None: transactions never meet.
+        conflict: seconds in the middle of a transaction during which another one on the same SLOTS item is cancelled,
+            as DynamoDB does with transactions that meet on one item. None: transactions never meet.
         tables: whether to answer for DynamoDB; where not, somebody else does (moto), and calls are only counted.
     """
 
@@ -76,7 +77,7 @@ class Aws:
     conflict: float | None = None
     tables: bool = True
     calls: Counter[str] = field(default_factory=Counter)
-    _lane: threading.Lock = field(default_factory=threading.Lock)
+    _items: defaultdict[str, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
 
     def answer(self, request: AWSPreparedRequest, event_name: str, **_: object) -> AWSResponse | None:
         """A handler of botocore's `before-send`."""
@@ -85,31 +86,33 @@ class Aws:
         if service == "dynamodb" and not self.tables:
             return None
         if operation == "TransactWriteItems" and self.conflict is not None:
-            answer = self._transaction(self.conflict)
+            answer = self._transaction(_slots_of(request), self.conflict)
         else:
             if self.latency:
                 time.sleep(self.latency)
-            answer = self._reply(operation, request)
+            answer = self.reply(operation, request)
         status, headers, body = answer
         return AWSResponse(request.url, status, cast("Any", HeadersDict(headers)), _Raw(body))
 
-    def _reply(self, operation: str, request: AWSPreparedRequest) -> _Answer:
+    def reply(self, operation: str, request: AWSPreparedRequest) -> Answer:
+        """Status, headers and body of the answer to a request."""
         match operation:
             case "ListJobs":
-                wanted = _body(request)
+                wanted = body_of(request)
                 size = int(wanted.get("maxResults", _PAGE))
                 return _listed(self.active, wanted["jobStatus"], int(wanted.get("nextToken", 0)), size)
             case "DescribeJobs":
-                return _described(tuple(_body(request)["jobs"]))
+                return _described(tuple(body_of(request)["jobs"]))
         return _ALWAYS[operation]()
 
-    def _transaction(self, window: float) -> _Answer:
+    def _transaction(self, item: str, window: float) -> Answer:
         on_the_way = (self.latency - window) / 2
         time.sleep(on_the_way)
-        won = self._lane.acquire(blocking=False)
+        slots = self._items[item]
+        won = slots.acquire(blocking=False)
         if won:
             time.sleep(window)
-            self._lane.release()
+            slots.release()
         time.sleep(on_the_way)
         return _written() if won else _conflict()
 
@@ -124,13 +127,26 @@ class _Raw:
         yield self.body
 
 
-def _body(request: AWSPreparedRequest) -> dict[str, Any]:
+def _slots_of(request: AWSPreparedRequest) -> str:
+    """The lane, or shard of one, whose SLOTS item a claim is about."""
+    updates = (action.get("Update", {}).get("Key", {}) for action in body_of(request)["TransactItems"])
+    (lane,) = (key["pk"]["S"] for key in updates if key.get("sk", {}).get("S") == "SLOTS")
+    return str(lane)
+
+
+def body_of(request: AWSPreparedRequest) -> dict[str, Any]:
+    """What a request asks for."""
     body: dict[str, Any] = json.loads(cast("bytes", request.body))
     return body
 
 
-def _json(content: Mapping[str, Any], status: int = 200, kind: str = "application/json") -> _Answer:
-    body = json.dumps(content, separators=(",", ":")).encode()
+def json_answer(content: Mapping[str, Any], status: int = 200, kind: str = "application/json") -> Answer:
+    """An answer with the headers that it has everywhere; `content` as compact as AWS sends it."""
+    return raw_answer(json.dumps(content, separators=(",", ":")).encode(), status, kind)
+
+
+def raw_answer(body: bytes, status: int = 200, kind: str = "application/json") -> Answer:
+    """The same, of a body that is there already."""
     headers = {
         "content-type": kind,
         "content-length": str(len(body)),
@@ -141,51 +157,68 @@ def _json(content: Mapping[str, Any], status: int = 200, kind: str = "applicatio
     return status, headers, body
 
 
-def _dynamodb(content: Mapping[str, Any], status: int = 200) -> _Answer:
-    _, headers, body = _json(content, status, "application/x-amz-json-1.0")
+def dynamodb_answer(content: Mapping[str, Any], status: int = 200) -> Answer:
+    """An answer of DynamoDB, with the checksum that botocore verifies."""
+    _, headers, body = json_answer(content, status, "application/x-amz-json-1.0")
     return status, {**headers, "x-amz-crc32": str(zlib.crc32(body)), "server": "Server"}, body
 
 
-@cache
-def _written() -> _Answer:
-    return _dynamodb({})
+def size_of(value: Mapping[str, Any]) -> int:
+    """Bytes of an attribute value; "DynamoDB item sizes and formats" in the developer guide."""
+    ((kind, content),) = value.items()
+    match kind:
+        case "S":
+            return len(content.encode())
+        case "N":
+            return math.ceil(len(content.lstrip("-").strip("0")) / 2) + 1
+        case "M":
+            return 3 + sum(1 + len(name.encode()) + size_of(each) for name, each in content.items())
+        case "L":
+            return 3 + sum(1 + size_of(each) for each in content)
+    return 1  # true, false, null
 
 
 @cache
-def _read() -> _Answer:
+def _written() -> Answer:
+    return dynamodb_answer({})
+
+
+@cache
+def _read() -> Answer:
     """The record of an image job that has ended, its findings in it."""
     serialize = TypeSerializer().serialize
-    return _dynamodb({"Item": serialize(json.loads(json.dumps(_ENDED_JOB), parse_float=Decimal))["M"]})
+    return dynamodb_answer({"Item": serialize(json.loads(json.dumps(_ENDED_JOB), parse_float=Decimal))["M"]})
 
 
 @cache
-def _sent() -> _Answer:
-    answer = {"MD5OfMessageBody": "c9b8fb80b5a31d0d2052e9ba00fad1f5", "MessageId": _ID.format(0)}
-    return _json(answer, kind="application/x-amz-json-1.0")
+def _sent() -> Answer:
+    answer = {"MD5OfMessageBody": "c9b8fb80b5a31d0d2052e9ba00fad1f5", "MessageId": ID.format(0)}
+    return json_answer(answer, kind="application/x-amz-json-1.0")
 
 
 @cache
-def _started() -> _Answer:
-    return _json({"tasks": [_sample_detail("task_provisioning")], "failures": []}, kind="application/x-amz-json-1.1")
+def _started() -> Answer:
+    answer = {"tasks": [sample_detail("task_provisioning")], "failures": []}
+    return json_answer(answer, kind="application/x-amz-json-1.1")
 
 
 @cache
-def _conflict() -> _Answer:
+def _conflict() -> Answer:
     codes = [{"Code": "None"}, {"Code": "None"}, {"Code": "TransactionConflict", "Message": "Transaction is ongoing"}]
     kind = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException"
     message = "Transaction cancelled, please refer cancellation reasons for specific reasons"
-    return _dynamodb({"__type": kind, "Message": message, "CancellationReasons": codes}, 400)
+    return dynamodb_answer({"__type": kind, "Message": message, "CancellationReasons": codes}, 400)
 
 
 @cache
-def _submitted() -> _Answer:
-    identifier = _ID.format(0)
+def _submitted() -> Answer:
+    identifier = ID.format(0)
     arn = f"arn:aws:batch:us-east-1:123456789012:job/{identifier}"
-    return _json({"jobArn": arn, "jobId": identifier, "jobName": "video-process-x"})
+    return json_answer({"jobArn": arn, "jobId": identifier, "jobName": "video-process-x"})
 
 
 @cache
-def _sample_detail(name: str) -> dict[str, Any]:
+def sample_detail(name: str) -> dict[str, Any]:
     """A job as Batch, or a task as ECS describes it: the repository's own samples of state changes hold them."""
     event = json.loads((ROOT / "events" / "track_job" / f"{name}.json").read_text())
     detail: dict[str, Any] = json.loads(event["Records"][0]["body"])["detail"]
@@ -193,20 +226,20 @@ def _sample_detail(name: str) -> dict[str, Any]:
 
 
 @cache
-def _described(identifiers: tuple[str, ...]) -> _Answer:
-    return _json({"jobs": [{**_sample_detail("running"), "jobId": identifier} for identifier in identifiers]})
+def _described(identifiers: tuple[str, ...]) -> Answer:
+    return json_answer({"jobs": [{**sample_detail("running"), "jobId": identifier} for identifier in identifiers]})
 
 
 @cache
-def _listed(active: int, status: str, start: int, size: int) -> _Answer:
+def _listed(active: int, status: str, start: int, size: int) -> Answer:
     mine = range(ACTIVE_STATUSES.index(status), active, len(ACTIVE_STATUSES)) if status in ACTIVE_STATUSES else range(0)
     page = islice(mine, start, start + size)
     following = {"nextToken": str(start + size)} if start + size < len(mine) else {}
-    return _json({"jobSummaryList": [_summary(number, status) for number in page], **following})
+    return json_answer({"jobSummaryList": [_summary(number, status) for number in page], **following})
 
 
 def _summary(number: int, status: str) -> dict[str, Any]:
-    identifier = _ID.format(number)
+    identifier = ID.format(number)
     return {
         "createdAt": 1795372615000 + number,
         "jobArn": f"arn:aws:batch:us-east-1:123456789012:job/{identifier}",
@@ -217,7 +250,7 @@ def _summary(number: int, status: str) -> dict[str, Any]:
     }
 
 
-_ALWAYS: Mapping[str, Callable[[], _Answer]] = {
+_ALWAYS: Mapping[str, Callable[[], Answer]] = {
     "SubmitJob": _submitted,
     "RunTask": _started,
     "SendMessage": _sent,

@@ -129,6 +129,49 @@ def usual_way(*, limit: int, table: str, thorough: bool = False) -> UsualWay:
     return UsualWay(batch, dynamodb, "video", "analyze-video", table, limit, thorough)
 
 
+_AS_TOLD = {"RUNNING": "RUNNING", "SUCCEEDED": "COMPLETED", "FAILED": "FAILED"}
+
+
+@dataclass(frozen=True)
+class UsualCheck:
+    """On a schedule: each job that the table says is active is looked up in Batch, and its status put right.
+
+    With an index by status, which few have; without one it would be a Scan of all jobs that ever were.
+    """
+
+    table: str
+    batch: BatchClient = field(default_factory=lambda: boto3.client("batch"))
+    dynamodb: DynamoDBClient = field(default_factory=lambda: boto3.client("dynamodb"))
+
+    def lambda_handler(self, _event: dict[str, Any], _context: object) -> None:
+        """One look at everything."""
+        for status in ("SUBMITTED", "RUNNING"):
+            pages = self.dynamodb.get_paginator("query").paginate(
+                TableName=self.table,
+                IndexName="byStatus",
+                KeyConditionExpression="#status = :status",
+                ExpressionAttributeNames={"#status": "status"},
+                ExpressionAttributeValues={":status": {"S": status}},
+            )
+            for page in pages:
+                for item in page["Items"]:
+                    self._check(item["jobId"]["S"], status, item["targetId"]["S"])
+
+    def _check(self, job_id: str, status: str, batch_job_id: str) -> None:
+        [job] = self.batch.describe_jobs(jobs=[batch_job_id])["jobs"]
+        now = _AS_TOLD.get(job["status"], "SUBMITTED")
+        if now == status:
+            return
+        self.dynamodb.update_item(
+            TableName=self.table,
+            Key={"jobId": {"S": job_id}},
+            UpdateExpression="SET #status = :status",
+            ExpressionAttributeNames={"#status": "status"},
+            ExpressionAttributeValues={":status": {"S": now}},
+        )
+        logger.info("job %s is %s", job_id, now)
+
+
 # ---- the API ---------------------------------------------------------------------------------------------------------
 
 

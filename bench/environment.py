@@ -14,6 +14,8 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 RUNTIME: Final = ROOT / ".venvs" / "runtime"
 LANE_LIMIT: Final = 10_000
 """The highest MAX_CONCURRENT_JOBS there is: no bench is about a full lane."""
+LANE_SHARDS: Final = 4
+"""The fewest that have room for so many."""
 
 VARIABLES: Final = {
     "PATH": os.environ["PATH"],
@@ -36,6 +38,7 @@ VARIABLES: Final = {
     "LANES_TABLE": "LanesTable",
     "MAX_CONCURRENT_JOBS": str(LANE_LIMIT),
     "MAX_CONCURRENT_IMAGES": str(LANE_LIMIT),
+    "LANE_SHARDS": str(LANE_SHARDS),
     "BATCH_JOB_QUEUE": "video",
     "BATCH_JOB_DEFINITION": "analyze-video",
     "SOURCE_BUCKETS": "switchyard-media",

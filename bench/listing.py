@@ -27,6 +27,7 @@ import boto3
 from botocore.config import Config
 from rich.table import Table
 
+from bench.aws import size_of
 from bench.baseline import scan_and_sort
 from bench.environment import Layer
 from bench.report import table
@@ -122,21 +123,6 @@ def _jobs(samples: Mapping[tuple[str, Status], _Item]) -> list[_Item]:
 # ---- what reading them costs -----------------------------------------------------------------------------------------
 
 
-def _size(value: Mapping[str, Any]) -> int:
-    """Bytes of an attribute value; "DynamoDB item sizes and formats" in the developer guide."""
-    ((kind, content),) = value.items()
-    match kind:
-        case "S":
-            return len(content.encode())
-        case "N":
-            return math.ceil(len(content.lstrip("-").strip("0")) / 2) + 1
-        case "M":
-            return 3 + sum(1 + len(name.encode()) + _size(each) for name, each in content.items())
-        case "L":
-            return 3 + sum(1 + _size(each) for each in content)
-    return 1  # true, false, null
-
-
 def _units(size: int) -> float:
     """Read units of one eventually consistent Query or Scan that looked at so many bytes."""
     return max(1, math.ceil(size / _BLOCK)) / 2
@@ -149,7 +135,7 @@ class _Meter:
         self.calls = 0
         self.looked_at = 0
         self.units = 0.0
-        sizes = [{name: len(name.encode()) + _size(value) for name, value in item.items()} for item in items]
+        sizes = [{name: len(name.encode()) + size_of(value) for name, value in item.items()} for item in items]
         self._mean = sum(sum(each.values()) for each in sizes) / len(items)
         self._request: Mapping[str, Any] = {}
         self._lists: dict[tuple[str, str], _List] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 import subprocess
 from collections.abc import Callable, Mapping
@@ -49,6 +50,18 @@ def interleaved[Name](measures: Mapping[Name, Callable[[], float]], rounds: int)
             if turn >= 0:
                 values[name].append(value)
     return {name: Samples(tuple(found)) for name, found in values.items()}
+
+
+def resident(which: str) -> int:
+    """Bytes of this process's memory: VmRSS now, VmHWM at the peak (man 5 proc)."""
+    found = re.search(rf"^{which}:\s*(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found  # noqa: S101 - Linux
+    return int(found[1]) * 1024
+
+
+def forget_peak() -> None:
+    """The peak is from now on what is held now."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 class Probe(AbstractContextManager["Probe"]):

@@ -1,8 +1,8 @@
 """What is measured, each alone in a process: `python -m bench.subjects NAME '{"active": 1000}'`.
 
 The process answers each line on stdin, `{"invocations": 4, "messages": 10}`, by one on stdout: what that many
-invocations with that many fresh messages each took, as `cpu` and `wall` (seconds), `calls` and `came_back`. See
-`bench.measure.Probe` for the other end.
+invocations with that many fresh messages each took, as `cpu` and `wall` (seconds), `calls`, `came_back`, and `memory`,
+the most bytes held at any moment above those held before. See `bench.measure.Probe` for the other end.
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 import boto3
+from botocore import xform_name
 
+from bench.active import Active
 from bench.aws import Aws
-from bench.baseline import UsualApi, usual_way
-from bench.environment import LANE_LIMIT, ROOT, VARIABLES
+from bench.baseline import UsualApi, UsualCheck, usual_way
+from bench.environment import LANE_LIMIT, LANE_SHARDS, ROOT, VARIABLES
+from bench.measure import forget_peak, resident
 from bench.requests import REQUESTS, ApiRequest
 
 type Event = dict[str, Any]
@@ -132,10 +135,12 @@ def _dispatched(events: Callable[[int, int], list[Event]], handler: Handler) -> 
     return Subject(handler, counted, check)
 
 
-def ours(aws: Aws) -> Subject:
-    """The function as it is deployed; PYTHONPATH says from which layer."""
+def ours(aws: Aws, *, shards: int | None = None) -> Subject:
+    """The function as it is deployed; PYTHONPATH says from which layer. Its lane may be divided in another way."""
     from switchyard import clients  # noqa: PLC0415 - as in `announced_jobs`
 
+    if shards is not None:
+        os.environ |= {"LANE_SHARDS": str(shards), "MAX_CONCURRENT_JOBS": "3000"}
     return _dispatched(uploads, _our_function(aws, clients.dynamodb, clients.sqs, clients.batch, clients.batch_submit))
 
 
@@ -230,6 +235,62 @@ def _requests(request: ApiRequest, handler: Handler, status: int) -> Subject:
     return Subject(handler, lambda invocations, _: [deepcopy(event) for _ in range(invocations)], check)
 
 
+# ---- the reconciler --------------------------------------------------------------------------------------------------
+
+_READS = {"Query", "GetItem", "DescribeJobs", "DescribeTasks"}
+
+
+def reconciler(aws: Aws) -> Subject:
+    """A pass of the function as it is deployed; where nothing is astray it only reads."""
+    from switchyard import clients  # noqa: PLC0415 - as in `announced_jobs`
+
+    return _passes(_our_function(aws, clients.dynamodb, clients.sqs, clients.batch, clients.ecs))
+
+
+def bare_pass(aws: Aws) -> Subject:
+    """The calls of such a pass once more, with the very parameters, by default clients: nobody looks at the answers."""
+    from switchyard import clients  # noqa: PLC0415 - as in `announced_jobs`
+
+    calls: list[tuple[str, str, dict[str, Any]]] = []
+
+    def note(params: dict[str, Any], event_name: str, **_: object) -> None:
+        service, operation = event_name.split(".")[1:]
+        calls.append((service, operation, deepcopy(params)))
+
+    watched = (clients.dynamodb(), clients.batch(), clients.ecs())
+    for each in watched:
+        each.meta.events.register("provide-client-params", note)
+    reconciler(aws).handler(_sample_event("reconcile_jobs", "schedule"), Context())
+
+    bare = {name: _canned(boto3.client(name), aws) for name in ("dynamodb", "batch", "ecs")}
+    methods = [(getattr(bare[service], xform_name(operation)), params) for service, operation, params in calls]
+
+    def handler(_event: Event, _context: object) -> None:
+        for method, params in methods:
+            method(**params)
+
+    return _passes(handler)
+
+
+def usual_check(aws: Aws) -> Subject:
+    """The usual way's own."""
+    check = UsualCheck(VARIABLES["JOBS_TABLE"])
+    for client in (check.batch, check.dynamodb):
+        _canned(client, aws)
+    return _passes(check.lambda_handler)
+
+
+def _passes(handler: Handler) -> Subject:
+    event = _sample_event("reconcile_jobs", "schedule")
+
+    def check(_answers: list[Any], calls: Counter[str]) -> int:
+        if calls.keys() - _READS:
+            raise RuntimeError(f"there was nothing to repair, and yet {calls}")
+        return 0
+
+    return Subject(handler, lambda invocations, _: [event] * invocations, check)
+
+
 # ---- all of them -----------------------------------------------------------------------------------------------------
 
 
@@ -247,6 +308,8 @@ def _canned(client: Any, aws: Aws) -> Any:  # noqa: ANN401 - any of boto3's clie
 
 SUBJECTS: Mapping[str, Callable[[Aws], Subject]] = {
     "ours": ours,
+    "whole": partial(ours, shards=1),
+    "divided": partial(ours, shards=16),
     "floor": floor,
     "usual": usual,
     "thorough": thorough,
@@ -256,11 +319,19 @@ SUBJECTS: Mapping[str, Callable[[Aws], Subject]] = {
     **{f"usual-{name}": partial(usual_api, request=request) for name, request in REQUESTS.items()},
 }
 
+_PASSES: Mapping[str, Callable[[Aws], Subject]] = {
+    "reconciler": reconciler,
+    "bare-pass": bare_pass,
+    "usual-check": usual_check,
+}
+"""Those that meet an account whose tables know what is active."""
+
 
 def _real_conditions(active: int) -> AbstractContextManager[object]:
     """The template's tables on moto, with as many slots taken as jobs are active: claims are decided, not canned."""
     from moto import mock_aws  # noqa: PLC0415 - only where the tables are asked for
 
+    from switchyard.lanes import divided, lane_key  # noqa: PLC0415 - as in `announced_jobs`
     from tests.tables import create_tables  # noqa: PLC0415 - as moto
 
     mocked = mock_aws()
@@ -269,9 +340,11 @@ def _real_conditions(active: int) -> AbstractContextManager[object]:
     _, lanes_table = create_tables(dynamodb)
     # Only the slots: a claim reads nothing of other jobs' records, and moto copies a table at each transaction.
     holders = [str(uuid.uuid4()) for _ in range(min(active, LANE_LIMIT - _KEPT_FREE))]
-    for lane in ("video", "images"):
-        slots: dict[str, Any] = {"pk": {"S": f"LANE#{lane}"}, "sk": {"S": "SLOTS"}, "waiting": {"N": "0"}}
-        dynamodb.put_item(TableName=lanes_table, Item=slots | ({"holders": {"SS": holders}} if holders else {}))
+    for lane in (divided(name, LANE_LIMIT, LANE_SHARDS) for name in ("video", "images")):
+        for shard in (lane.shard(number, LANE_SHARDS) for number in range(LANE_SHARDS)):
+            slots: dict[str, Any] = {"pk": {"S": lane_key(shard.name)}, "sk": {"S": "SLOTS"}, "waiting": {"N": "0"}}
+            mine = [job_id for job_id in holders if lane.shard_for(job_id) == shard]
+            dynamodb.put_item(TableName=lanes_table, Item=slots | ({"holders": {"SS": mine}} if mine else {}))
     return mocked
 
 
@@ -290,21 +363,23 @@ def main(name: str, settings: str) -> None:
     # What a function logs is written, as in Lambda, but to nowhere; the answers have a way of their own.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    aws = Aws(**options, tables=not moto)
+    aws = (Active if name in _PASSES else Aws)(**options, tables=not moto)
     with _xray_daemon(), _real_conditions(aws.active) if moto else nullcontext():
-        subject = SUBJECTS[name](aws)
+        subject = {**SUBJECTS, **_PASSES}[name](aws)
         for line in sys.stdin:
             print(json.dumps(_sample(subject, aws, **json.loads(line))), file=answers)
 
 
 def _sample(subject: Subject, aws: Aws, *, invocations: int, messages: int) -> dict[str, Any]:
     prepared = subject.events(invocations, messages)
-    before = Counter(aws.calls)
+    before, held = Counter(aws.calls), resident("VmRSS")
+    forget_peak()
     wall, cpu = time.perf_counter(), time.process_time()
     answers = [subject.handler(event, Context()) for event in prepared]
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     calls = aws.calls - before
-    return {"cpu": cpu, "wall": wall, "calls": calls, "came_back": subject.check(answers, calls)}
+    memory = resident("VmHWM") - held
+    return {"cpu": cpu, "wall": wall, "calls": calls, "came_back": subject.check(answers, calls), "memory": memory}
 
 
 if __name__ == "__main__":

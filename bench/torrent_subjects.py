@@ -23,6 +23,7 @@ from typing import Any
 
 import boto3
 
+from bench.measure import forget_peak, resident
 from bench.ranges import BUCKET, ETAG, KEY
 
 TRANSMISSION = "transmission-create"
@@ -55,7 +56,7 @@ def stream(task: Task) -> Subject:
     from switchyard import clients  # noqa: PLC0415 - the other subjects' processes have no layer
 
     client = clients.s3_bulk()
-    base = _memory("VmRSS")
+    base = resident("VmRSS")
     from switchyard.torrents.hashing import Stream  # noqa: PLC0415 - its memory counts
     from switchyard.torrents.layout import Format, Layout, ObjectVersion  # noqa: PLC0415
 
@@ -81,13 +82,13 @@ def floor(task: Task) -> Subject:
         cut = (data[at : at + task.piece_length] for at in range(0, task.size, task.piece_length))
         return b"".join(hashlib.sha1(piece, usedforsecurity=False).digest() for piece in cut)
 
-    return Subject(pieces, _memory("VmRSS"))
+    return Subject(pieces, resident("VmRSS"))
 
 
 def usual(task: Task) -> Subject:
     """The usual way: download the object to disk, then make a torrent of the file."""
     client = boto3.client("s3")
-    base = _memory("VmRSS")
+    base = resident("VmRSS")
     create = _by_transmission if shutil.which(TRANSMISSION) else _by_libtorrent
 
     def pieces() -> bytes:
@@ -131,14 +132,14 @@ def main(name: str, settings: str) -> None:
 
 
 def _sample(subject: Subject) -> dict[str, Any]:
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is now what is held now
+    forget_peak()
     wall, cpu = time.perf_counter(), _cpu()
     pieces = subject.pieces()
     return {
         "wall": time.perf_counter() - wall,
         "cpu": _cpu() - cpu,
         "pieces": hashlib.sha256(pieces).hexdigest(),
-        "memory": _memory("VmHWM") - subject.base,
+        "memory": resident("VmHWM") - subject.base,
     }
 
 
@@ -146,13 +147,6 @@ def _cpu() -> float:
     """Seconds of this process and of those that it has waited for."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
-
-
-def _memory(which: str) -> int:
-    """Bytes of this process's memory: VmRSS now, VmHWM at the peak (man 5 proc)."""
-    found = re.search(rf"^{which}:\s*(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
-    assert found  # noqa: S101 - Linux
-    return int(found[1]) * 1024
 
 
 if __name__ == "__main__":

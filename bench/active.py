@@ -1,0 +1,180 @@
+"""An account whose tables know of jobs that are active, as the reconciler meets it: below botocore, as `bench.aws`.
+
+Whatever the tables say is so: no event was missed, no slot got lost, and nothing is to be repaired.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from bench.aws import (
+    ACTIVE_STATUSES,
+    ID,
+    Answer,
+    Aws,
+    body_of,
+    dynamodb_answer,
+    raw_answer,
+    sample_detail,
+    size_of,
+)
+from bench.environment import LANE_LIMIT, LANE_SHARDS
+
+if TYPE_CHECKING:
+    from botocore.awsrequest import AWSPreparedRequest
+
+type Item = dict[str, Any]
+
+LANES: Mapping[str, str] = {"batch": "video", "ecs": "images"}
+"""The lane that a target's jobs are in."""
+MOST_DESCRIBED = 100
+PAGE_BYTES = 1_000_000
+_TARGET_IDS: Mapping[str, str] = {
+    "batch": "22222222-2222-4333-8444-{:012d}",
+    "ecs": "arn:aws:ecs:us-east-1:123456789012:task/switchyard/{:032d}",
+}
+_TASK_STATUSES: Mapping[str, str] = {"RUNNABLE": "PROVISIONING", "STARTING": "ACTIVATING", "SUBMITTED": "PENDING"}
+"""What ECS calls the statuses that Batch calls otherwise."""
+
+
+@dataclass
+class Active(Aws):
+    """So many jobs in one lane, all on the same target. Answers are made beforehand, so that they cost nothing.
+
+    Attributes:
+        target: `batch` or `ecs`.
+    """
+
+    target: str = "batch"
+
+    def __post_init__(self) -> None:
+        """Makes the answers."""
+        now = datetime.now(UTC)  # or Batch would say of old jobs that no machine takes them
+        numbers = range(self.active)
+        self._details = {
+            _TARGET_IDS[self.target].format(number): json.dumps(
+                _detail(self.target, number, now), separators=(",", ":")
+            ).encode()
+            for number in numbers
+        }
+        listed: dict[str, list[Item]] = defaultdict(list)
+        for number in numbers:
+            item = index_item(self.target, number, now)
+            listed[item["status"]["S"]].append(item)
+        self._pages = {key: answer for status, items in listed.items() for key, answer in _pages(status, items).items()}
+        self._slots = _slots(item for items in listed.values() for item in items)
+        self._free = dynamodb_answer({})
+        self._nothing = _items([], None)
+
+    def reply(self, operation: str, request: AWSPreparedRequest) -> Answer:
+        """As the services would, within their limits: ValueError for more ids than a call may have."""
+        match operation:
+            case "Query":
+                return self._found(body_of(request))
+            case "GetItem":
+                return self._slots.get(body_of(request)["Key"]["pk"]["S"], self._free)
+            case "DescribeJobs":
+                return self._described(body_of(request)["jobs"], b'{"jobs":[%b]}', "application/json")
+            case "DescribeTasks":
+                body = b'{"tasks":[%b],"failures":[]}'
+                return self._described(body_of(request)["tasks"], body, "application/x-amz-json-1.1")
+        return super().reply(operation, request)
+
+    def _found(self, query: Mapping[str, Any]) -> Answer:
+        if query.get("IndexName") != "byStatus":
+            return self._nothing  # nobody waits
+        after = query.get("ExclusiveStartKey", {}).get("jobId", {}).get("S", "")
+        return self._pages.get((query["ExpressionAttributeValues"][":status"]["S"], after), self._nothing)
+
+    def _described(self, ids: list[str], body: bytes, kind: str) -> Answer:
+        if len(ids) > MOST_DESCRIBED:
+            raise ValueError(f"{len(ids)} ids in one call: AWS takes {MOST_DESCRIBED}")
+        return raw_answer(body % b",".join(self._details[each] for each in ids), kind=kind)
+
+
+def index_item(target: str, number: int, now: datetime) -> Item:
+    """A job as the index byStatus has it, with everything that it projects."""
+    from switchyard.lanes import divided  # noqa: PLC0415 - where nobody asks for such a job, there may be no layer
+
+    lane = divided(LANES[target], LANE_LIMIT, LANE_SHARDS).shard_for(ID.format(number))
+    status = _status(number)
+    queue, definition = ("video", "analyze-video") if target == "batch" else ("switchyard", "detect-objects")
+    moment = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    runs_on = {"type": {"S": target}, "queue": {"S": queue}, "definition": {"S": definition}}
+    return {
+        "jobId": {"S": ID.format(number)},
+        "status": {"S": status if status == "RUNNING" else "SUBMITTED"},
+        "createdAt": {"S": moment},
+        "kind": {"S": "video-analysis" if target == "batch" else "image-processing"},
+        "lane": {"S": lane.name},
+        "target": {"M": runs_on},
+        "targetId": {"S": _TARGET_IDS[target].format(number)},
+        "fence": {"N": "1"},
+        "claimedAt": {"S": moment},
+        "userId": {"S": "user-42"},
+    }
+
+
+def _status(number: int) -> str:
+    return ACTIVE_STATUSES[number % len(ACTIVE_STATUSES)]
+
+
+def _detail(target: str, number: int, now: datetime) -> Item:
+    """A run as its target describes it: the repository's sample of one that runs, in the status that this one has."""
+    identifier, status = _TARGET_IDS[target].format(number), _status(number)
+    if target == "batch":
+        detail = sample_detail("running")
+        container = {**detail["container"], "environment": _of_job(number, detail["container"]["environment"])}
+        known = {"jobId": identifier, "status": status, "createdAt": int(now.timestamp() * 1000)}
+        return {**detail, **known, "container": container}
+    detail = sample_detail("task_running")
+    [override] = detail["overrides"]["containerOverrides"]
+    # In an event times are text, in an answer they are numbers.
+    times = {name: now.timestamp() for name in detail if name.endswith("At")}
+    own = [{**override, "environment": _of_job(number, override["environment"])}]
+    known = {"taskArn": identifier, "lastStatus": _TASK_STATUSES.get(status, status)}
+    return {**detail, **times, **known, "overrides": {"containerOverrides": own}}
+
+
+def _of_job(number: int, environment: Iterable[Mapping[str, str]]) -> list[Mapping[str, str]]:
+    mine = {"JOB_ID": ID.format(number), "FENCE": "1"}
+    return [{**pair, "value": mine.get(pair["name"], pair["value"])} for pair in environment]
+
+
+def _pages(status: str, items: Iterable[Item]) -> dict[tuple[str, str], Answer]:
+    """The answers to a Query for a status, each by the id of the last job before it; 1 MB of items each."""
+    pages: list[list[Item]] = [[]]
+    size = 0
+    for item in items:
+        more = sum(len(name.encode()) + size_of(value) for name, value in item.items())
+        if size + more > PAGE_BYTES:
+            pages.append([])
+            size = 0
+        pages[-1].append(item)
+        size += more
+    answers = {}
+    after = ""
+    for number, page in enumerate(pages, start=1):
+        answers[status, after] = _items(page, page[-1] if number < len(pages) else None)
+        after = page[-1]["jobId"]["S"]
+    return answers
+
+
+def _items(items: list[Item], last: Item | None) -> Answer:
+    more = {"LastEvaluatedKey": {name: last[name] for name in ("jobId", "status", "createdAt")}} if last else {}
+    return dynamodb_answer({"Items": items, "Count": len(items), "ScannedCount": len(items), **more})
+
+
+def _slots(items: Iterable[Item]) -> dict[str, Answer]:
+    """The answers to a GetItem for SLOTS, by key: of lanes, how they are divided; of their shards, who holds slots."""
+    found: dict[str, Item] = {f"LANE#{lane}": {"layouts": {"NS": [str(LANE_SHARDS)]}} for lane in LANES.values()}
+    for item in items:
+        slots = found.setdefault(f"LANE#{item['lane']['S']}", {"holders": {"SS": []}})
+        slots["holders"]["SS"].append(item["jobId"]["S"])
+    common = {"sk": {"S": "SLOTS"}, "waiting": {"N": "0"}}
+    return {key: dynamodb_answer({"Item": {"pk": {"S": key}, **common, **slots}}) for key, slots in found.items()}

@@ -1,0 +1,110 @@
+"""A pass of the reconciler while jobs are active and nothing is astray, which is what it meets every few minutes."""
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from math import ceil
+from typing import Any
+
+from rich.table import Table
+
+from bench.active import MOST_DESCRIBED
+from bench.environment import Layer
+from bench.measure import Probe, Samples, interleaved
+from bench.report import table, verdict
+
+_ACTIVE = (0, 1000, 10_000)
+_MORE_CALLS = 1.1
+_SECONDS = 30
+_SMALLEST, _WHOLE_CPU = 128, 1769
+"""MB. Lambda gives a function CPU by its memory: one whole core at 1,769 MB, and of that 128 MB get a fourteenth."""
+_MIB = 2**20
+_DESCRIBE = {"batch": "DescribeJobs", "ecs": "DescribeTasks"}
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """A row: who, while how many jobs are active, on which target."""
+
+    name: str
+    subject: str
+    active: int
+    target: str = "batch"
+    traced: bool | None = None
+    answers: list[dict[str, Any]] = field(default_factory=list, compare=False)
+
+    @property
+    def calls(self) -> Counter[str]:
+        """What one pass has called; every pass calls the same."""
+        return Counter(self.answers[0]["calls"])
+
+    @property
+    def most(self) -> float:
+        """The most MiB that a pass held above what was held before: the first one's, as the heap doesn't shrink."""
+        return max(float(answer["memory"]) for answer in self.answers) / _MIB
+
+
+_OURS = tuple(_Subject(f"ours, {n:,} on Batch", "reconciler", n) for n in _ACTIVE)
+_TRACED = _Subject("ours, 10,000 on Batch, X-Ray on", "reconciler", _ACTIVE[-1], traced=True)
+_ON_ECS = _Subject("ours, 10,000 on ECS", "reconciler", _ACTIVE[-1], target="ecs")
+_FLOORS = tuple(_Subject(f"floor, {n:,}", "bare-pass", n) for n in _ACTIVE)
+_USUAL = _Subject("usual way, 1,000", "usual-check", _ACTIVE[1])
+
+
+def run(layer: Layer, rounds: int) -> list[Table]:
+    """Everyone in a process of its own, all taking turns."""
+    with ExitStack() as stack:
+        subjects = (*_OURS, _TRACED, _ON_ECS, *_FLOORS, _USUAL)
+        found = interleaved({subject: _measure(stack, subject, layer) for subject in subjects}, rounds)
+    return [_calls(), _cost(found)]
+
+
+def _measure(stack: ExitStack, subject: _Subject, layer: Layer) -> Callable[[], float]:
+    options = {"active": subject.active, "target": subject.target}
+    probe = Probe(subject.subject, layer, options, function="reconcile_jobs", traced=subject.traced)
+    return partial(_seconds, stack.enter_context(probe), subject)
+
+
+def _seconds(probe: Probe, subject: _Subject) -> float:
+    answer = probe.sample(invocations=1, messages=0)
+    subject.answers.append(answer)
+    return float(answer["cpu"])
+
+
+def _calls() -> Table:
+    """A count is a count: one pass will do."""
+    shown = table(
+        "AWS calls of one pass of the reconciler",
+        *("", "describes", "÷ least", "budget", "Query", "GetItem", "all", "usual way: all"),
+        caption="Least: a hundred ids a call. The usual way looks each job up by itself, and repairs nothing else.",
+    )
+    queries = _USUAL.calls["Query"]
+    for subject in (*_OURS, _ON_ECS):
+        calls = subject.calls
+        describes, least = calls[_DESCRIBE[subject.target]], ceil(subject.active / MOST_DESCRIBED)
+        ratio = describes / least if least else 1.0
+        usual = f"{subject.active + max(queries, calls['Query'] - _OURS[0].calls['Query'] + queries):,}"
+        figures = (f"{describes:,}", f"{ratio:.2f}", verdict(ratio, _MORE_CALLS))
+        others = (f"{calls['Query']}", f"{calls['GetItem']}", f"{calls.total():,}")
+        shown.add_row(subject.name, *figures, *others, usual)
+    return shown
+
+
+def _cost(found: dict[_Subject, Samples]) -> Table:
+    shown = table(
+        "CPU and memory of one pass of the reconciler",
+        *("", "CPU, s: median, lowest-highest", "÷ floor", "s with 128 MB", "budget", "most MiB above before"),
+        caption="Floor: the same calls with the same parameters by boto3's default clients. With 128 MB: CPU seconds × "
+        f"{_WHOLE_CPU} ÷ {_SMALLEST}, as Lambda gives a whole core at {_WHOLE_CPU:,} MB; the budget is for that.",
+    )
+    floors = {floor.active: found[floor] for floor in _FLOORS}
+    for subject, cpu in found.items():
+        ours = subject.subject == "reconciler"
+        like = ours and subject.target == "batch"
+        ratio = cpu.over(floors[subject.active]).show() if like else ""
+        small = cpu.median * _WHOLE_CPU / _SMALLEST
+        budget = verdict(small, _SECONDS, " s") if ours else ""
+        shown.add_row(subject.name, cpu.show(3), ratio, f"{small:.1f}", budget, f"{subject.most:.0f}")
+    return shown
