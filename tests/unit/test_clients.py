@@ -5,10 +5,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
 
+from bench.aws import sample_detail
 from switchyard import clients
+from switchyard.targets.ecs import run_of
 from tests.fakes.endpoint import Endpoint, Reply, serving
 
 EVERY: Any = (
@@ -139,6 +142,7 @@ def test_reading_is_given_up_in_the_end(monkeypatch: pytest.MonkeyPatch, slept: 
 
 # ---- an answer that ends too soon: the SDK itself takes it for an empty one ------------------------------------------
 
+QUERY: Any = {"TableName": "jobs", "KeyConditionExpression": "a = :a", "ExpressionAttributeValues": {":a": {"S": "a"}}}
 ITEM: Any = {"TableName": "jobs", "Key": {"jobId": {"S": "a"}}}
 CUT = Reply(body={"Item": {"jobId": {"S": "a"}}}, cut=True)
 CALLS: Any = {
@@ -146,6 +150,9 @@ CALLS: Any = {
     "sqs": lambda: clients.sqs().send_message(QueueUrl="https://queue", MessageBody="{}"),
     "batch": lambda: clients.batch().list_jobs(jobQueue="queue"),
     "ecs": lambda: clients.ecs().list_tasks(cluster="cluster"),
+    "dynamodb, taken as sent": lambda: clients.dynamodb().query(**QUERY),
+    "batch, taken as sent": lambda: clients.batch().describe_jobs(jobs=["a"]),
+    "ecs, taken as sent": lambda: clients.ecs().describe_tasks(tasks=["a"]),
 }
 
 
@@ -187,6 +194,62 @@ def test_a_refused_transaction_whose_reasons_were_cut_off_is_asked_about_again(
         monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", endpoint.url)
         with pytest.raises(ClientError, match="TransactionCanceledException"):
             clients.dynamodb().transact_write_items(TransactItems=PUT)
+
+
+# ---- answers that are taken as they were sent ------------------------------------------------------------------------
+
+ATTRIBUTES: Any = {
+    "text": {"S": "a"},
+    "number": {"N": "-1.5"},
+    "set": {"SS": ["a", "b"]},
+    "map": {"M": {"list": {"L": [{"NULL": True}, {"BOOL": False}]}}},
+}
+AS_SENT: Any = {
+    "Query": (
+        clients.dynamodb,
+        lambda client: client.query(**QUERY),
+        {"Items": [ATTRIBUTES], "Count": 1, "ScannedCount": 1, "LastEvaluatedKey": ITEM["Key"]},
+    ),
+    "DescribeJobs": (
+        clients.batch,
+        lambda client: client.describe_jobs(jobs=["a"]),
+        {"jobs": [sample_detail("running"), sample_detail("failed_permanent")]},
+    ),
+}
+
+
+def told(answer: Any) -> Any:  # noqa: ANN401 - the answer to any call
+    """An answer without the headers and the like that every call to a server gets anew."""
+    known = {name: value for name, value in answer["ResponseMetadata"].items() if name != "HTTPHeaders"}
+    return answer | {"ResponseMetadata": known}
+
+
+@pytest.mark.parametrize(("make", "call", "body"), AS_SENT.values(), ids=AS_SENT)
+def test_an_answer_taken_as_it_was_sent_is_what_boto3_makes_of_it(
+    make: Any,  # noqa: ANN401 - a client of any service
+    call: Any,  # noqa: ANN401 - as above
+    body: Any,  # noqa: ANN401 - as above
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with serving(Reply(body=body, headers={"x-amzn-RequestId": "r"})) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint.url)
+        ours = make()
+        assert told(call(ours)) == told(call(boto3.client(ours.meta.service_model.service_name)))
+
+
+def test_a_task_taken_as_it_was_sent_is_the_run_that_boto3_would_make_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    detail = sample_detail("task_provisioning") | {"createdAt": 1795372624.402}
+    with serving(Reply(body={"tasks": [detail]})) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint.url)
+        [ours, theirs] = (client.describe_tasks(tasks=["a"]) for client in (clients.ecs(), boto3.client("ecs")))
+    assert run_of(ours["tasks"][0]) == run_of(theirs["tasks"][0])
+
+
+def test_a_refusal_is_not_taken_as_it_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(Reply(400, {"message": "no"}, {"x-amzn-ErrorType": "ClientException"})) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint.url)
+        with pytest.raises(ClientError, match="ClientException"):
+            clients.batch().describe_jobs(jobs=["a"])
 
 
 @every_client

@@ -273,7 +273,9 @@ def _claimed(detail: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[str, i
 
 
 def _moment(value: object) -> datetime | None:
-    """A time as boto3 gives it, or as an event does."""
+    """A time as ECS answers with it, as boto3 gives it, or as an event does."""
+    if isinstance(value, int | float):
+        return clock.from_epoch_ms(round(value * 1000))
     if isinstance(value, datetime) or value is None:
         return value
     return clock.parse(str(value))
