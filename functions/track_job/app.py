@@ -7,10 +7,11 @@ from functools import cache
 from typing import Any
 
 from switchyard import clients, wiring
+from switchyard.dead_letters import DeadLetterQueue
 from switchyard.errors import InvalidMessage, SwitchyardError
 from switchyard.jobs import Run
 from switchyard.observability import handler, logger
-from switchyard.queues import DeadLetterQueue, Message, Queue
+from switchyard.queues import Message, Queue
 from switchyard.settings import TrackJobSettings
 from switchyard.targets import batch, ecs
 from switchyard.tracking import Tracker

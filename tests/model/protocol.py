@@ -20,13 +20,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from switchyard import clock
 from switchyard.cancel import Cancellation, Canceller
+from switchyard.dead_letters import DeadLetterQueue
 from switchyard.dispatch import Dispatcher
 from switchyard.errors import RetryableError, StartFailed
 from switchyard.intake import Intake
 from switchyard.jobs import HOLDING_SLOT, TERMINAL, Job, Run, Status, WorkRequest
 from switchyard.lanes import Lane, lane_of, layout_of
 from switchyard.messages import redrive_body
-from switchyard.queues import DeadLetterQueue, Queue
+from switchyard.queues import Queue
 from switchyard.reconcile import Reconciler
 from switchyard.settings import AtCapacity
 from switchyard.tracking import Tracker

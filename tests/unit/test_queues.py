@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 import switchyard
 from switchyard import observability
+from switchyard.dead_letters import DeadLetterQueue
 from switchyard.errors import (
     ClaimInFlight,
     Contended,
@@ -26,7 +27,7 @@ from switchyard.errors import (
     StartThrottled,
     SwitchyardError,
 )
-from switchyard.queues import DeadLetterQueue, Message, Queue
+from switchyard.queues import Message, Queue
 from tests.conftest import Aws
 
 NOT_NOW = ClientError({"Error": {"Code": "ServiceUnavailable", "Message": "busy"}}, "ChangeMessageVisibility")

@@ -1,4 +1,4 @@
-"""SQS: the messages of one invocation side by side, each on its own; retries that wait; the dead-letter queue."""
+"""SQS: the messages of one invocation side by side, each on its own; retries that wait."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from switchyard import clock, observability
 from switchyard.errors import RetryableError, StartFailed, SwitchyardError
-from switchyard.observability import Metric, logger
+from switchyard.observability import logger
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
@@ -125,30 +125,3 @@ class Queue:
             )
         except (ClientError, BotoCoreError) as failure:
             logger.warning("visibility unchanged", message_id=message.id, error_type=type(failure).__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetterQueue:
-    """Where messages go that we give up on ourselves, with the reason."""
-
-    client: SQSClient
-    url: str
-
-    def send(self, body: str, error: SwitchyardError, *, video_id: str | None = None) -> None:
-        """Sends a message with `ErrorType` and `ErrorMessage` attributes; the caller then acknowledges the original.
-
-        `video_id` is the original's attribute of that name, without which a redrive would be for another job.
-        """
-        text = "".join(c if c.isprintable() else "?" for c in str(error))[:_MAX_ATTRIBUTE]
-        attributes = {"ErrorType": error.code, "ErrorMessage": text or error.code}
-        if video_id:
-            attributes["video_id"] = video_id
-        self.client.send_message(
-            QueueUrl=self.url,
-            MessageBody=body,
-            MessageAttributes={
-                name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
-            },
-        )
-        observability.count(Metric.REJECTED)
-        logger.warning("dead-lettered", error_type=error.code, reason=text)

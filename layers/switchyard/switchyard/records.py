@@ -13,9 +13,9 @@ from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from switchyard import clock
+from switchyard.items import request_attributes
 from switchyard.jobs import Status, WorkRequest
 from switchyard.names import stable_hash
-from switchyard.store import request_attributes
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

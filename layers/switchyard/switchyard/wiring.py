@@ -13,9 +13,9 @@ from switchyard.settings import BatchLaneSettings, EcsLaneSettings
 
 if TYPE_CHECKING:
     from switchyard.cancel import Canceller
+    from switchyard.dead_letters import DeadLetterQueue
     from switchyard.dispatch import DeadLetters, Dispatcher, Target
     from switchyard.lanes import Lane
-    from switchyard.queues import DeadLetterQueue
     from switchyard.settings import (
         AtCapacity,
         CancelJobSettings,
@@ -154,7 +154,7 @@ def torrent_repair(settings: ReconcileJobsSettings) -> Repair | None:
 
 def dead_letter_queue(url: str) -> DeadLetterQueue:
     """A dead-letter queue."""
-    from switchyard.queues import DeadLetterQueue
+    from switchyard.dead_letters import DeadLetterQueue
 
     return DeadLetterQueue(clients.sqs(), url)
 

@@ -17,8 +17,8 @@ from boto3.dynamodb.types import TypeDeserializer
 from botocore.exceptions import ClientError
 
 from switchyard.cancel import Canceller
+from switchyard.dead_letters import DeadLetterQueue
 from switchyard.jobs import Job
-from switchyard.queues import DeadLetterQueue
 from switchyard.store import Store
 from switchyard.torrents.bencode import decode
 from switchyard.torrents.creator import Creator, Outbox, Recipe, TimeLeft

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from switchyard import clock, observability
-from switchyard.dispatch import DeadLetters
 from switchyard.errors import ObjectGone, SwitchyardError, Unavailable
 from switchyard.messages import Envelope
 from switchyard.observability import logger
@@ -22,6 +21,8 @@ from switchyard.torrents.work import Parsed, Segment, Wanted
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
+
+    from switchyard.dispatch import DeadLetters
 
 _HIDDEN = 60
 """Seconds after which a message comes back whose invocation was killed."""

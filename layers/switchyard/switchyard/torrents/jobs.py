@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from switchyard import clock
 from switchyard.errors import Contended, SwitchyardError
+from switchyard.items import names_and_values, request_attributes
 from switchyard.jobs import TERMINAL, JobError, Status, WorkRequest
-from switchyard.store import names_and_values, request_attributes
 from switchyard.torrents.layout import ObjectVersion
 
 if TYPE_CHECKING:
