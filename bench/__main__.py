@@ -10,7 +10,7 @@ from types import ModuleType
 import click
 from rich.console import Console
 
-from bench import api, calls, contention, cpu, init, listing, memory, power, reconcile, size, torrent, wall
+from bench import api, calls, contention, cost, cpu, init, listing, memory, power, reconcile, size, torrent, wall
 from bench.environment import ROOT, Layer
 
 _BENCHES: dict[str, ModuleType] = {
@@ -26,6 +26,7 @@ _BENCHES: dict[str, ModuleType] = {
     "torrent": torrent,
     "contention": contention,
     "power": power,
+    "cost": cost,
 }
 _POLITE = 10
 

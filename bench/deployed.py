@@ -22,7 +22,7 @@ class Deployed:
         (own,) = (
             resource["Properties"]
             for resource in template()["Resources"].values()
-            if resource["Properties"].get("CodeUri") == f"functions/{function}"
+            if resource.get("Properties", {}).get("CodeUri") == f"functions/{function}"
         )
         said = template()["Globals"]["Function"] | own
         return cls(said["MemorySize"], said["Timeout"])

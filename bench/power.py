@@ -8,6 +8,7 @@ machine, each call 10 ms. Where control groups can't be made, shares are arithme
 from __future__ import annotations
 
 import json
+import signal
 import statistics
 import subprocess
 import tempfile
@@ -17,6 +18,7 @@ from contextlib import ExitStack, suppress
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -107,7 +109,7 @@ def run(layer: Layer, rounds: int) -> list[Table]:
             for (function, size), taken in found.items():
                 aws.calls.clear()
                 taken.append(measure(function, size, layer, aws, limited=why_not is None))
-                calls[function] = {name: count / _messages(function) for name, count in aws.calls.items()}
+                calls[function] = {name: count / messages_of(function) for name, count in aws.calls.items()}
     how = f"by arithmetic, as no control group could be made ({why_not})" if why_not else "in control groups"
     tables = []
     for name in SAMPLES:
@@ -179,6 +181,11 @@ def _table(function: str, found: Mapping[int, Taken | None], how: str) -> Table:
     return shown
 
 
+def messages_of(function: str) -> int:
+    """How many messages or requests `measure` gives a process."""
+    return 1 + _WARM + (10 * _TENS if function in _QUEUES else 0)
+
+
 def measure(function: str, memory: int, layer: Layer, aws: Answering, *, limited: bool = True) -> Taken | None:
     """One function in one process, held to so many MB and their share of a CPU; None where they are too few.
 
@@ -202,8 +209,10 @@ def measure(function: str, memory: int, layer: Layer, aws: Answering, *, limited
         if group:
             group.take(process.pid)
         try:
-            taken = _taken(function, process, (lambda: group.share(prices.share(memory))) if group else lambda: None)
-        except (BrokenPipeError, EOFError):  # killed, for it needed more memory
+            taken = _taken(function, process, partial(group.share, prices.share(memory)) if group else lambda: None)
+        except (BrokenPipeError, EOFError):
+            if process.wait() != -signal.SIGKILL:  # that would be the kernel, for want of memory
+                raise RuntimeError(f"{function} has failed; what it said is above") from None
             taken = None
         finally:
             if group:
@@ -247,11 +256,6 @@ def _taken(function: str, process: subprocess.Popen[str], hold: Callable[[], Non
             burst=tens[0]["cpu"] if tens else 0.0,
         ),
     )
-
-
-def _messages(function: str) -> int:
-    """How many messages or requests one process gets."""
-    return 1 + _WARM + (10 * _TENS if function in _QUEUES else 0)
 
 
 # ---- how long it can take --------------------------------------------------------------------------------------------

@@ -1,0 +1,351 @@
+"""What a million jobs cost at list price, by service, beside the usual way, by what is active and what waits.
+
+Request units, calls, messages and log lines are those of a job whose course is run and recorded (`bench.course`);
+durations are measured at the template's memory sizes (`bench.power`); the prices are `bench.prices`.
+"""
+
+from __future__ import annotations
+
+import json
+import site
+import statistics
+import subprocess
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rich.table import Table
+
+from bench import confined, prices
+from bench.answering import answering
+from bench.course import Options, Road, Step
+from bench.deployed import Deployed, template
+from bench.environment import ROOT, RUNTIME, Layer, python, variables
+from bench.measure import Probe
+from bench.power import CALL_SECONDS, Taken, measure, messages_of
+from bench.report import table
+
+_DAY: Final = 24 * 60 * 60
+_MONTH: Final = 30 * _DAY
+JOBS_A_SECOND: Final = prices.MILLION / _DAY
+"""The load that sampling and waiting are reckoned at: a million jobs a day."""
+_SAMPLED: Final = 0.05
+"""X-Ray's default rule: one trace a second, and of all others this share."""
+_BEATS: Final = 60
+"""Heartbeats of ten minutes (`worker.HEARTBEAT_SECONDS`)."""
+_POLLS: Final = 5
+"""Long polls that Lambda keeps open at an idle queue, 20 s each ("Using Lambda with Amazon SQS", developer guide)."""
+_POLL_SECONDS: Final = 20
+_MANY: Final = 9500
+"""Active jobs at the most here: with 10,000, the highest limit there is, no slot would be free."""
+
+_FUNCTIONS: Final = ("sqs_to_batch", "dispatch_to_ecs", "track_job", "submit_job", "get_job", "reconcile_jobs")
+_DEVELOPMENT: Final = Path(site.getsitepackages()[0])
+_OURS: Final[dict[str, tuple[Road, Options]]] = {
+    "upload, 0 active": ("batch", Options()),
+    "1,000": ("batch", Options(1000)),
+    f"{_MANY:,}, 4 shards": ("batch", Options(_MANY, 4)),
+    "16 shards": ("batch", Options(_MANY, 16)),
+    "1,000, and it waits": ("batch", Options(1000, waits=True)),
+    "request, 0 active": ("ecs", Options()),
+    "1,000 ": ("ecs", Options(1000)),
+}
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long a function takes a call: seconds, alone and among ten messages, waiting and its own work in it."""
+
+    one: float
+    ten: float
+
+    @classmethod
+    def of(cls, taken: Taken, calls: float) -> Pace:
+        """Of a message or request that took so many calls."""
+        return cls(taken.one / calls, taken.ten / 10 / calls)
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Dollars, by what they are for."""
+
+    parts: Mapping[str, float]
+
+    @property
+    def total(self) -> float:
+        """All of them."""
+        return sum(self.parts.values())
+
+
+def run(layer: Layer, rounds: int) -> list[Table]:
+    """Our job's course in every situation, then the usual way's; units are units: those need no rounds."""
+    paces, reconciler = _paces(layer, rounds)
+    courses = {name: _course(layer, *situation) for name, situation in _OURS.items()}
+    usual = [_usual(layer, road, active, rounds) for road in ("usual", "thorough") for active in (0, 1000, _MANY)]
+    return [
+        _by_service(courses, paces),
+        _by_step(courses),
+        _by_active(courses, paces, usual),
+        _by_waiting(courses, paces, usual),
+        _standing(reconciler),
+    ]
+
+
+# ---- what is measured ------------------------------------------------------------------------------------------------
+
+
+def _course(layer: Layer, road: Road, options: Options) -> list[Step]:
+    path = [layer.deployed, RUNTIME, ROOT, _DEVELOPMENT]
+    command = python("-m", "bench.course", road, json.dumps(asdict(options)))
+    done = subprocess.run(
+        command, cwd=ROOT, env=variables(traced=None, path=path), stdout=subprocess.PIPE, text=True, check=True
+    )
+    return [Step(**step) for step in json.loads(done.stdout)]
+
+
+def _paces(layer: Layer, rounds: int) -> tuple[dict[str, Pace], float]:
+    """The pace of each function, and what one pass of the reconciler costs."""
+    limited = confined.unavailable() is None
+    paces: dict[str, Pace] = {}
+    calls: dict[str, float] = {}
+    with (
+        tempfile.TemporaryDirectory(prefix="switchyard-cost-") as folder,
+        answering(Path(folder), CALL_SECONDS) as aws,
+    ):
+        for function in _FUNCTIONS:
+            memory, found = Deployed.of(function).memory, []
+            for _ in range(rounds):
+                aws.calls.clear()
+                taken = measure(function, memory, layer, aws, limited=limited)
+                if taken is None:
+                    raise RuntimeError(f"{function} needs more than its {memory} MB")
+                calls[function] = aws.calls.total() / messages_of(function)
+                found.append(Pace.of(taken, calls[function]))
+            one, ten = (statistics.median(getattr(each, name) for each in found) for name in ("one", "ten"))
+            paces[function] = Pace(one, ten)
+    asked = calls["reconcile_jobs"]
+    lasted = paces["reconcile_jobs"].one * asked
+    passed = prices.invocation(lasted, Deployed.of("reconcile_jobs").memory) + asked * prices.DYNAMODB_READ
+    return paces, passed
+
+
+@dataclass(frozen=True)
+class Usual:
+    """The usual way with so many jobs active: seconds of an invocation of one message, and what it notes."""
+
+    road: Road
+    active: int
+    seconds: float
+    step: Step
+
+
+def _usual(layer: Layer, road: Road, active: int, rounds: int) -> Usual:
+    memory = Deployed.of("sqs_to_batch").memory
+    slower = 1 / min(1.0, prices.share(memory)) - 1
+    with Probe(road, layer, {"active": active, "latency": CALL_SECONDS}) as probe:
+        probe.sample(invocations=1, messages=1)
+        took = [probe.sample(invocations=1, messages=1) for _ in range(min(rounds, 2))]
+    (step,) = _course(layer, road, Options(active))
+    return Usual(road, active, statistics.median(each["wall"] + each["cpu"] * slower for each in took), step)
+
+
+# ---- what it costs ---------------------------------------------------------------------------------------------------
+
+
+def traced(per_job: float) -> float:
+    """Traces a job, of a function that is invoked so often for each, at a million jobs a day."""
+    rate = JOBS_A_SECOND * per_job
+    return per_job * min(1.0, (1 + _SAMPLED * max(0.0, rate - 1)) / rate) if rate else 0.0
+
+
+def of_job(steps: Iterable[Step], paces: Mapping[str, Pace], *, tens: bool = False) -> Sum:
+    """Dollars for one job: all but its heartbeats and what asks how it stands. `tens`: ten messages an invocation."""
+    parts: dict[str, float] = defaultdict(float)
+    invoked: dict[str, float] = defaultdict(float)
+    for step in steps:
+        if step.name in _ASIDE:
+            continue
+        parts["DynamoDB: writes"] += step.writes * prices.DYNAMODB_WRITE
+        parts["DynamoDB: reads"] += step.reads * prices.DYNAMODB_READ
+        parts["CloudWatch: log lines"] += step.logged / 1e9 * prices.LOGS_GB
+        parts["SQS"] += _queued(step, tens=tens)
+        if not step.function:
+            continue
+        memory, pace, calls = Deployed.of(step.function).memory, paces[step.function], sum(step.calls.values())
+        many = 10 if tens and step.came else 1
+        seconds = calls * (pace.ten if many > 1 else pace.one) * many
+        parts["Lambda"] += prices.invocation(seconds, memory) / many
+        invoked[step.function] += 1 / many
+        if step.name == "request":
+            parts["API Gateway"] += prices.API_REQUEST
+    parts["X-Ray"] = sum(traced(often) for often in invoked.values()) * prices.TRACE
+    return Sum(parts)
+
+
+_ASIDE: Final = ("worker: one heartbeat", "status asked for once")
+
+
+def _queued(step: Step, *, tens: bool) -> float:
+    """Requests to SQS: ours, and those by which the message of a step comes to its function."""
+    sent = sum(prices.queue_request(size) for size in step.sent)
+    if not step.came:
+        return sent
+    many = 10 if tens else 1
+    # Who sends it is S3, EventBridge, or a step of ours, which has counted it.
+    arrived = 0.0 if step.function == "dispatch_to_ecs" else prices.queue_request(step.came)
+    received = prices.queue_request(step.came * many) / many
+    deleted = prices.queue_request() / many
+    visibility = step.calls.get("ChangeMessageVisibility", 0) * prices.queue_request()
+    return sent + arrived + received + deleted + visibility
+
+
+def of_usual(usual: Usual, waiting: int, visibility: float) -> Sum:
+    """Dollars for one job of the usual way, which so many messages wait before: each receive is an invocation."""
+    receives = receives_of(waiting, visibility)
+    memory, came = Deployed.of("sqs_to_batch").memory, usual.step.came
+    return Sum(
+        {
+            "Lambda": receives * prices.invocation(usual.seconds, memory),
+            "SQS": prices.queue_request(came) * (1 + receives) + prices.queue_request(),
+            "DynamoDB: writes": usual.step.writes * prices.DYNAMODB_WRITE,
+            "X-Ray": traced(receives) * prices.TRACE,
+        }
+    )
+
+
+def receives_of(waiting: int, visibility: float) -> float:
+    """How often a message is received that so many others are before: at first, and after each visibility timeout."""
+    return 1 + waiting / JOBS_A_SECOND / visibility
+
+
+# ---- what is told ----------------------------------------------------------------------------------------------------
+
+
+def _by_service(courses: Mapping[str, Sequence[Step]], paces: Mapping[str, Pace]) -> Table:
+    shown = table(
+        "Dollars for a million jobs, tracked to their end",
+        *("", *courses),
+        caption="One message an invocation, which is the dearest, but for the last line. Active: jobs that hold slots. "
+        f"A heartbeat is written every 10 s, so {_BEATS} in ten minutes.",
+    )
+    sums = [of_job(steps, paces) for steps in courses.values()]
+    names = dict.fromkeys(name for each in sums for name in each.parts)
+    for name in names:
+        shown.add_row(name, *(_dollars(each.parts.get(name, 0)) for each in sums))
+    shown.add_section()
+    shown.add_row("all", *(_dollars(each.total) for each in sums))
+    shown.add_row("in tens", *(_dollars(of_job(steps, paces, tens=True).total) for steps in courses.values()))
+    shown.add_section()
+    beats = [_BEATS * _one(steps, _ASIDE[0]).writes * prices.DYNAMODB_WRITE for steps in courses.values()]
+    shown.add_row("for ten minutes of each job: heartbeats", *(_dollars(each) for each in beats))
+    asked = [_asked(steps, paces) for steps in courses.values()]
+    shown.add_row("for each status asked for", *("" if each is None else _dollars(each) for each in asked))
+    return shown
+
+
+def _one(steps: Sequence[Step], name: str) -> Step:
+    return next(step for step in steps if step.name == name)
+
+
+def _asked(steps: Sequence[Step], paces: Mapping[str, Pace]) -> float | None:
+    for step in steps:
+        if step.name == _ASIDE[1]:
+            seconds = paces[step.function].one * sum(step.calls.values())
+            answered = prices.invocation(seconds, Deployed.of(step.function).memory)
+            return answered + prices.API_REQUEST + step.reads * prices.DYNAMODB_READ + traced(1) * prices.TRACE
+    return None
+
+
+def _by_step(courses: Mapping[str, Sequence[Step]]) -> Table:
+    shown = table(
+        "DynamoDB's write units of one job, and read units where there are any",
+        *("", *courses),
+        caption="A transaction writes twice; what a lane's SLOTS item costs grows with its holders. Indexes are in it.",
+    )
+    names = dict.fromkeys(step.name for steps in courses.values() for step in steps)
+    for name in names:
+        cells = []
+        for steps in courses.values():
+            mine = [step for step in steps if step.name == name]
+            writes, reads = sum(step.writes for step in mine), sum(step.reads for step in mine)
+            times = f"{len(mine)} ×: " if len(mine) > 1 else ""
+            cells.append(f"{times}{writes}{f' · {reads:g}' if reads else ''}" if mine else "")
+        shown.add_row(name, *cells)
+    shown.add_section()
+    every = [[step for step in steps if step.name not in _ASIDE] for steps in courses.values()]
+    shown.add_row(
+        "all but heartbeats and questions",
+        *(f"{sum(step.writes for step in steps)} · {sum(step.reads for step in steps):g}" for steps in every),
+    )
+    shown.add_row("of them the indexes'", *(f"{sum(step.indexes for step in steps)}" for steps in every))
+    return shown
+
+
+def _by_active(courses: Mapping[str, Sequence[Step]], paces: Mapping[str, Pace], usual: Sequence[Usual]) -> Table:
+    shown = table(
+        "Dollars for a million uploads while none waits",
+        *("active", "usual way", "its seconds", "thorough", "its seconds", "ours, until it is started", "to its end"),
+        caption="The usual way doesn't follow its jobs, has no limit that holds, and may start a job twice.",
+    )
+    names = list(courses)
+    for active, name in ((0, names[0]), (1000, names[1]), (_MANY, names[2]), (_MANY, names[3])):
+        cells = []
+        for each in (_with(usual, road, active) for road in ("usual", "thorough")):
+            cells += [_dollars(of_usual(each, 0, _visibility()).total), f"{each.seconds:.1f}"]
+        started = of_job(courses[name][:1], paces)
+        row = f"{active:,}" if name != names[3] else f"{active:,}, 16 shards"
+        shown.add_row(row, *cells, _dollars(started.total), _dollars(of_job(courses[name], paces).total))
+    return shown
+
+
+def _by_waiting(courses: Mapping[str, Sequence[Step]], paces: Mapping[str, Pace], usual: Sequence[Usual]) -> Table:
+    names = list(courses)
+    shown = table(
+        "Dollars for a million uploads with 1,000 active, by how many wait",
+        *("waiting", "usual way", "receives a message", "thorough", "ours, to its end"),
+        caption=f"At {JOBS_A_SECOND:.1f} jobs a second a message waits for so long, and is received anew every "
+        f"{_visibility()} s; each time costs as much as the first. With maxReceiveCount 5 the fifth is the last.",
+    )
+    for waiting in (0, 1000, 10_000):
+        ours = of_job(courses[names[4] if waiting else names[1]], paces).total
+        costs = [of_usual(_with(usual, road, 1000), waiting, _visibility()).total for road in ("usual", "thorough")]
+        receives = receives_of(waiting, _visibility())
+        shown.add_row(f"{waiting:,}", _dollars(costs[0]), f"{receives:.1f}", _dollars(costs[1]), _dollars(ours))
+    return shown
+
+
+def _with(usual: Sequence[Usual], road: Road, active: int) -> Usual:
+    return next(each for each in usual if (each.road, each.active) == (road, active))
+
+
+def _standing(reconciler: float) -> Table:
+    resources: dict[str, Any] = template()["Resources"]
+    alarms = sum(each["Type"] == "AWS::CloudWatch::Alarm" for each in resources.values())
+    queues = sum(
+        event["Type"] == "SQS"
+        for each in resources.values()
+        for event in each.get("Properties", {}).get("Events", {}).values()
+    )
+    polls = queues * _POLLS * _MONTH / _POLL_SECONDS
+    passes = _MONTH / 60 / template()["Parameters"]["ReconcileMinutes"]["Default"]
+    shown = table("Dollars a month while nothing happens", "", "how many", "$")
+    shown.add_row("alarms", f"{alarms}", _cents(alarms * prices.ALARM_MONTH))
+    shown.add_row(f"empty receives of {queues} queues", f"{polls:,.0f}", _cents(polls * prices.SQS_REQUEST))
+    shown.add_row("passes of the reconciler", f"{passes:,.0f}", _cents(passes * (reconciler + prices.TRACE)))
+    return shown
+
+
+def _visibility() -> int:
+    seconds: int = template()["Resources"]["VideoQueue"]["Properties"]["VisibilityTimeout"]
+    return seconds
+
+
+def _dollars(each: float) -> str:
+    return f"{each * prices.MILLION:,.2f}"
+
+
+def _cents(each: float) -> str:
+    return f"{each:,.2f}"

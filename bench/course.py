@@ -1,0 +1,316 @@
+"""A job's whole course through the functions as they are, each step's calls and request units noted.
+
+`python -m bench.course ROAD '{"active": 1000, …}'` prints the steps as one line of JSON. DynamoDB is moto's, so that
+conditions are decided and items grow; Batch, ECS and SQS are `bench.aws`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+import tempfile
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import boto3
+from moto import mock_aws
+
+from bench.aws import Aws
+from bench.baseline import usual_way
+from bench.environment import ROOT, VARIABLES
+from bench.subjects import Context, image_jobs, uploads
+from bench.units import Meter
+from tests.tables import create_tables
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+    from switchyard.lanes import Lane
+
+type Event = dict[str, Any]
+type Road = Literal["batch", "ecs", "usual", "thorough"]
+
+OF_BATCH: Final = ("SUBMITTED", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED")
+"""States that a job goes through ("Job states", Batch user guide); PENDING is for those that depend on others."""
+OF_ECS: Final = (
+    *("PROVISIONING", "PENDING", "ACTIVATING", "RUNNING"),
+    *("DEACTIVATING", "STOPPING", "DEPROVISIONING", "STOPPED"),
+)
+"""States that a task goes through ("Task lifecycle", ECS developer guide)."""
+WAITING: Final = 30
+"""Jobs that wait before ours, where it waits: more than are read at once, so further ones would cost nothing more."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What there is before: so many active jobs, the lane in so many shards; `waits`: no slot is free."""
+
+    active: int = 0
+    shards: int = 1
+    waits: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """One invocation, or one write of the worker (`function` is empty).
+
+    `calls` are all of AWS by operation; `writes`, `indexes` and `reads` DynamoDB's units; `logged`, `came` and `sent`
+    bytes: of log lines, of the message that it was for, of messages that it sent.
+    """
+
+    name: str
+    function: str
+    calls: Mapping[str, int]
+    writes: int
+    indexes: int
+    reads: float
+    logged: int
+    came: int
+    sent: tuple[int, ...]
+
+
+class Recorder:
+    """Runs the functions, and notes what each step takes."""
+
+    def __init__(self, aws: Aws, meter: Meter, log: int) -> None:
+        self.steps: list[Step] = []
+        self.bodies: list[str] = []
+        self._aws = aws
+        self._meter = meter
+        self._log = log
+        self._handlers: dict[str, Callable[[Event, object], Any]] = {}
+
+    def watch(self, client: Any) -> None:  # noqa: ANN401 - any of boto3's clients
+        """Has a client's calls answered and noted."""
+        client.meta.events.register_first("before-send", self._aws.answer)
+        if client.meta.service_model.service_name == "dynamodb":
+            self._meter.watch(client)
+        client.meta.events.register("provide-client-params.sqs.SendMessage", self._sent)
+
+    def invoke(self, name: str, function: str, event: Event) -> Any:  # noqa: ANN401 - what a handler answers
+        """One invocation, noted as a step."""
+        came = sum(len(record["body"].encode()) for record in event.get("Records", ()))
+        return self.note(name, function, lambda: self._handler(function)(event, Context()), came=came)
+
+    def note(self, name: str, function: str, work: Callable[[], Any], *, came: int = 0) -> Any:  # noqa: ANN401 - as above
+        """Work of a step."""
+        calls, bill, sent = Counter(self._aws.calls), deepcopy(self._meter.bill), len(self.bodies)
+        logged = os.fstat(self._log).st_size
+        answer = work()
+        sys.stdout.flush()
+        after = self._meter.bill
+        self.steps.append(
+            Step(
+                name,
+                function,
+                dict(self._aws.calls - calls),
+                after.writes - bill.writes,
+                after.indexes - bill.indexes,
+                after.reads - bill.reads,
+                os.fstat(self._log).st_size - logged,
+                came,
+                tuple(len(body.encode()) for body in self.bodies[sent:]),
+            )
+        )
+        return answer
+
+    def _handler(self, function: str) -> Callable[[Event, object], Any]:
+        if function not in self._handlers:
+            # Every function's module is named app, and each needs its own.
+            spec = importlib.util.spec_from_file_location(f"{function}_app", ROOT / "functions" / function / "app.py")
+            assert spec is not None  # noqa: S101 - the file is there
+            assert spec.loader is not None  # noqa: S101
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[spec.name] = module  # data classes look themselves up
+            spec.loader.exec_module(module)
+            self._handlers[function] = module.lambda_handler
+        return self._handlers[function]
+
+    def _sent(self, params: Mapping[str, Any], **_: object) -> None:
+        self.bodies.append(params["MessageBody"])
+
+
+# ---- the roads -------------------------------------------------------------------------------------------------------
+
+
+def batch(recorder: Recorder, client: DynamoDBClient, options: Options) -> None:
+    """An upload, which becomes a Batch job, which ends well."""
+    if options.waits:
+        # Ours waits behind others. When a job ends, the oldest of them starts: as many as end, so that's ours too.
+        runs = _upload()
+        recorder.invoke("", "sqs_to_batch", runs)
+        for _ in range(WAITING):
+            recorder.invoke("", "sqs_to_batch", _upload())
+        recorder.steps.clear()
+        recorder.invoke("message", "sqs_to_batch", _upload())
+    else:
+        runs = _upload()
+        recorder.invoke("message", "sqs_to_batch", runs)
+    key = json.loads(runs["Records"][0]["body"])["Records"][0]["s3"]["object"]["key"]
+    job = _job(client, key.split("/")[-1][:36])
+    *changes, end = (_of_batch(job, status) for status in OF_BATCH)
+    _follow(recorder, client, job, changes, end)
+
+
+def ecs(recorder: Recorder, client: DynamoDBClient, _options: Options) -> None:
+    """A request to the API, which becomes a task, which ends well."""
+    request = json.loads((ROOT / "events" / "submit_job" / "process.json").read_text())
+    answer = recorder.invoke("request", "submit_job", request)
+    (body,) = recorder.bodies
+    event = image_jobs(1, 1)[0]
+    event["Records"][0]["body"] = body
+    recorder.invoke("message", "dispatch_to_ecs", event)
+    job = _job(client, json.loads(answer["body"])["jobId"])
+    *changes, end = (_of_ecs(job, status) for status in OF_ECS)
+    _follow(recorder, client, job, changes, end)
+    asked = json.loads((ROOT / "events" / "get_job" / "job.json").read_text())
+    asked["pathParameters"] = {"jobId": job["jobId"]["S"]}
+    recorder.invoke("status asked for once", "get_job", asked)
+
+
+def _upload() -> Event:
+    return uploads(1, 1)[0]
+
+
+def _job(client: DynamoDBClient, job_id: str) -> dict[str, Any]:
+    return dict(client.get_item(TableName=VARIABLES["JOBS_TABLE"], Key={"jobId": {"S": job_id}})["Item"])
+
+
+def _follow(
+    recorder: Recorder, client: DynamoDBClient, job: Mapping[str, Any], changes: list[Event], end: Event
+) -> None:
+    """State changes, the worker's writes, the end."""
+    from switchyard.worker import Record, WorkerEnvironment  # noqa: PLC0415 - the usual way has no layer
+
+    for change in changes:
+        recorder.invoke("state change", "track_job", change)
+    watched = boto3.client("dynamodb")
+    recorder.watch(watched)
+    environment = WorkerEnvironment.from_env(
+        {
+            "JOB_ID": job["jobId"]["S"],
+            "JOBS_TABLE": VARIABLES["JOBS_TABLE"],
+            "FENCE": job["fence"]["N"],
+            "AWS_BATCH_JOB_ID": job["targetId"]["S"],
+            "S3_BUCKET": VARIABLES["S3_BUCKET"],
+        }
+    )
+    record = Record(watched, environment)
+    progress = {"percent": 50, "message": "looking at scene 7 of 14"}
+    result = {"runId": environment.run_id, "summary": f"{environment.results_prefix}summary.json", "scenes": 14}
+    recorder.note("worker: fence check", "", record.start)
+    recorder.note("worker: one heartbeat", "", lambda: record.beat(progress))
+    recorder.note("worker: result", "", lambda: record.finish(result, progress))
+    recorder.invoke("end", "track_job", end)
+    ended = _job(client, job["jobId"]["S"])["status"]["S"]
+    if ended != "COMPLETED":
+        raise RuntimeError(f"the job is {ended}")
+
+
+def _of_batch(job: Mapping[str, Any], status: str) -> Event:
+    def tell(detail: dict[str, Any]) -> None:
+        detail["status"] = status
+        detail["jobId"] = job["targetId"]["S"]
+        _claim(detail["container"]["environment"], job)
+
+    return _change("succeeded" if status == "SUCCEEDED" else "running", tell)
+
+
+def _of_ecs(job: Mapping[str, Any], status: str) -> Event:
+    def tell(detail: dict[str, Any]) -> None:
+        detail["lastStatus"] = status
+        detail["taskArn"] = job["targetId"]["S"]
+        _claim(detail["overrides"]["containerOverrides"][0]["environment"], job)
+
+    return _change("task_succeeded" if status == "STOPPED" else "task_running", tell)
+
+
+def _claim(environment: list[dict[str, str]], job: Mapping[str, Any]) -> None:
+    told = {"JOB_ID": job["jobId"]["S"], "FENCE": job["fence"]["N"]}
+    environment[:] = [{**pair, "value": told.get(pair["name"], pair["value"])} for pair in environment]
+
+
+def _change(sample: str, tell: Callable[[dict[str, Any]], None]) -> Event:
+    event: Event = json.loads((ROOT / "events" / "track_job" / f"{sample}.json").read_text())
+    (record,) = event["Records"]
+    body = json.loads(record["body"])
+    tell(body["detail"])
+    record |= {"body": json.dumps(body, separators=(",", ":")), "messageId": str(uuid.uuid4())}
+    return event
+
+
+def usual(recorder: Recorder, _client: DynamoDBClient, options: Options, *, thorough: bool = False) -> None:
+    """The usual way with a message: it starts the job, or, where no slot is free, gives the message back."""
+    # It sees five hundred jobs at the most, so with a greater limit it would never think it reached.
+    function = usual_way(
+        limit=1 if options.waits else options.active + 1, table=VARIABLES["JOBS_TABLE"], thorough=thorough
+    )
+    for client in (function.batch, function.dynamodb):
+        recorder.watch(client)
+    event = _upload()
+    came = len(event["Records"][0]["body"].encode())
+    recorder.note("message", "sqs_to_batch", lambda: function.lambda_handler(event, Context()), came=came)
+
+
+# ---- what there is before --------------------------------------------------------------------------------------------
+
+
+def _fill(client: DynamoDBClient, lanes_table: str, lane: str, options: Options) -> None:
+    """Slots held by active jobs. Only the slots: a claim reads nothing of other jobs' records."""
+    from switchyard.lanes import divided, lane_key  # noqa: PLC0415 - as above
+
+    whole = divided(lane, _limit(options), options.shards)
+    held: dict[Lane, list[str]] = {}
+    for job_id in (str(uuid.uuid4()) for _ in range(options.active)):
+        held.setdefault(whole.shard_for(job_id), []).append(job_id)
+    for shard, mine in held.items():
+        item: Any = {
+            "pk": {"S": lane_key(shard.name)},
+            "sk": {"S": "SLOTS"},
+            "holders": {"SS": mine[: shard.limit - 1]},
+        }
+        client.put_item(TableName=lanes_table, Item=item)
+
+
+def _limit(options: Options) -> int:
+    """Slots for one more; in shards, which don't fill evenly, for some more."""
+    return options.active + (1 if options.shards == 1 else options.active // 20)
+
+
+def _steps(road: Road, options: Options) -> Iterator[Step]:
+    given = {name: f"{_limit(options)}" for name in ("MAX_CONCURRENT_JOBS", "MAX_CONCURRENT_IMAGES")}
+    os.environ.update(given, LANE_SHARDS=f"{options.shards}")
+    aws = Aws(active=options.active, tables=False)
+    with tempfile.TemporaryFile() as log, mock_aws():
+        os.dup2(log.fileno(), 1)
+        client = boto3.client("dynamodb")
+        tables = create_tables(client)
+        recorder = Recorder(aws, Meter(client, tables, indexed=road in {"batch", "ecs"}), log.fileno())
+        match road:
+            case "usual" | "thorough":
+                usual(recorder, client, options, thorough=road == "thorough")
+            case _:
+                from switchyard import clients  # noqa: PLC0415 - as above
+
+                for each in (clients.dynamodb, clients.sqs, clients.batch, clients.batch_submit, clients.ecs):
+                    recorder.watch(each())
+                _fill(client, tables[1], "video" if road == "batch" else "images", options)
+                (batch if road == "batch" else ecs)(recorder, client, options)
+        yield from recorder.steps
+
+
+def main(road: Road, options: str) -> None:
+    """Prints the steps."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    steps = [asdict(step) for step in _steps(road, Options(**json.loads(options)))]
+    print(json.dumps(steps), file=answers)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])  # type: ignore[arg-type] # a road is one of them, or nothing is run
