@@ -10,7 +10,7 @@ from types import ModuleType
 import click
 from rich.console import Console
 
-from bench import api, calls, contention, cost, cpu, init, listing, memory, power, reconcile, size, torrent, wall
+from bench import api, calls, contention, cost, cpu, hop, init, listing, memory, power, reconcile, size, torrent, wall
 from bench.environment import ROOT, Layer
 
 _BENCHES: dict[str, ModuleType] = {
@@ -22,6 +22,7 @@ _BENCHES: dict[str, ModuleType] = {
     "init": init,
     "memory": memory,
     "reconcile": reconcile,
+    "hop": hop,
     "size": size,
     "torrent": torrent,
     "contention": contention,
