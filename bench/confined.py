@@ -24,12 +24,13 @@ _numbers = itertools.count()
 
 @dataclass(frozen=True)
 class _Interface:
-    """Where a group's folders lie, in which files its limits stand, and what lifts that of the CPU."""
+    """Where a group's folders lie, in which files its limits stand, what lifts that of the CPU, and the most weight."""
 
     folders: tuple[str, ...]
     memory: str
     cpu: str
     whole: str
+    weight: tuple[str, int]
 
     def of_share(self, share: float) -> str:
         """What to write for a share of one CPU."""
@@ -37,8 +38,10 @@ class _Interface:
         return f"{quota}" if len(self.folders) > 1 else f"{quota} {PERIOD}"
 
 
-_V1 = _Interface(("cpu", "memory"), "memory/{}/memory.limit_in_bytes", "cpu/{}/cpu.cfs_quota_us", "-1")
-_V2 = _Interface(("",), "{}/memory.max", "{}/cpu.max", f"max {PERIOD}")
+_V1 = _Interface(
+    ("cpu", "memory"), "memory/{}/memory.limit_in_bytes", "cpu/{}/cpu.cfs_quota_us", "-1", ("cpu/{}/cpu.shares", 262144)
+)
+_V2 = _Interface(("",), "{}/memory.max", "{}/cpu.max", f"max {PERIOD}", ("{}/cpu.weight", 10000))
 
 
 class Group(AbstractContextManager["Group"]):
@@ -60,6 +63,9 @@ class Group(AbstractContextManager["Group"]):
         for folder in self._folders:
             folder.mkdir()
         self._write(self._interface.memory, f"{memory}")
+        # Within its share it goes before others: on Lambda there are none.
+        file, most = self._interface.weight
+        self._write(file, f"{most}")
         if self._interface is _V1:
             self._write("cpu/{}/cpu.cfs_period_us", f"{PERIOD}")
 

@@ -35,6 +35,7 @@ def test_version_1_is_told_of_a_share_by_quota_and_period(first: Path) -> None:
     group.take(4711)
     assert _written(first) == {
         "memory.limit_in_bytes": "134217728",
+        "cpu.shares": "262144",
         "cpu.cfs_period_us": "20000",
         "cpu.cfs_quota_us": "5000",
         "cgroup.procs": "4711",
@@ -45,7 +46,12 @@ def test_version_2_is_told_of_both_in_one_line(second: Path) -> None:
     group = Group(2**27, second)
     group.share(0.25)
     group.take(4711)
-    assert _written(second) == {"memory.max": "134217728", "cpu.max": "5000 20000", "cgroup.procs": "4711"}
+    assert _written(second) == {
+        "memory.max": "134217728",
+        "cpu.weight": "10000",
+        "cpu.max": "5000 20000",
+        "cgroup.procs": "4711",
+    }
 
 
 def test_version_1_has_a_process_in_both_trees(first: Path) -> None:
