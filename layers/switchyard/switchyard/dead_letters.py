@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _MAX_ATTRIBUTE = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class DeadLetterQueue:
     """Where messages go that we give up on ourselves, with the reason."""
 

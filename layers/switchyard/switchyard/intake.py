@@ -39,7 +39,7 @@ class Work(Protocol):
         """Reads a message body. Never raises for what it holds."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Intake:
     """What a queue of requests does with a message; `handle` and `exhausted` are as `queues.Queue` wants them."""
 

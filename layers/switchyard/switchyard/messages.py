@@ -62,7 +62,7 @@ class Parsed:
     rejected: list[Rejected] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class VideoWork:
     """How messages become requests: the lane and target they go to, where ids come from, which buckets are served."""
 

@@ -63,7 +63,7 @@ def not_found() -> Problem:
     return Problem(404, "NOT_FOUND", "There is no such job.")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Presentation:
     """Answers the questions about jobs. `s3` gives the client that reads and signs, made when it is first needed."""
 

@@ -56,7 +56,7 @@ class Message:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Queue:
     """Handles the messages of a queue.
 

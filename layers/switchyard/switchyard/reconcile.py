@@ -52,7 +52,7 @@ class _Pass:
             raise ExceptionGroup("some repairs failed", self._errors)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Reconciler:
     """One pass over everything that can have gone astray, in every lane and on every target that there is.
 

@@ -33,7 +33,7 @@ _KEY = re.compile(r"[!-~]{1,255}")
 _RACES = 5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Submission:
     """Takes requests for work; `work` says what of it this deployment runs, and where."""
 

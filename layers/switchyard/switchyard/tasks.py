@@ -34,7 +34,7 @@ _MAX_KEY_BYTES = 1024
 _MAX_DEPTH = 32
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class TaskWork:
     """How job messages become requests.
 

@@ -12,7 +12,7 @@ _RACES = 5
 """How often the end of a run is tried again when something else moves the job under it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Tracker:
     """Applies what is known of runs to their jobs."""
 

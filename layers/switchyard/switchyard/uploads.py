@@ -88,7 +88,7 @@ class _Upload(TypedDict):
     UploadId: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Uploads:
     """The upload routes' handlers. `max_bytes` is the greatest file this deployment takes."""
 

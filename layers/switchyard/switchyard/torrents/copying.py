@@ -41,7 +41,7 @@ class _Upload(TypedDict):
     UploadId: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Copy:
     """Has S3 copy pieces to `<scratch_prefix>copy`, up to `connections` of them at once, and takes their checksums.
 
@@ -90,7 +90,7 @@ class Copy:
                 logger.warning("scratch upload not aborted", key=key, reason=str(error))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Copying:
     """One upload, whose first part is the piece `first`."""
 

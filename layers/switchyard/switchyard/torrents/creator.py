@@ -96,7 +96,7 @@ class Recipe:
     megabytes_per_second: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Outbox:
     """The queues that messages are sent to: ours, and that of seeding jobs, empty where nothing seeds."""
 
@@ -155,7 +155,7 @@ class _Pulse:
         observability.size(Metric.BYTES_HASHED, self._done)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Creator:
     """Makes torrents of one bucket's objects."""
 

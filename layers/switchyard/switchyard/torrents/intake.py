@@ -30,7 +30,7 @@ _RENEWED = 20
 """Seconds after which a message that is still worked on is hidden anew."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Intake:
     """What one invocation does, with messages of the queue or with its own event."""
 

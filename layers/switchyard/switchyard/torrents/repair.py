@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Repair:
     """Sends requests to the queue of torrents. `grace` is how long a job may lie there without a sign of life."""
 

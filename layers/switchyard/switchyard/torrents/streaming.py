@@ -42,7 +42,7 @@ _PATIENCE = 4
 _AT_ONCE = struct.pack("ii", 1, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Stream:
     """Reads objects by up to `connections` connections at once."""
 

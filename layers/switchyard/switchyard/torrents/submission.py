@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
 _GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class TorrentSubmission:
     """Takes requests for torrents of objects under `work.source_prefix`.
 

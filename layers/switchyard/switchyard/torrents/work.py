@@ -139,7 +139,7 @@ class Parsed:
     rejected: list[Rejected] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class TorrentWork:
     """How messages become work: the bucket whose objects get torrents, and the prefixes that mean something in it."""
 
