@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from switchyard import wiring
+from switchyard import start, wiring
 from switchyard.cancel import Cancellation, Canceller
 from switchyard.http import Api, Problem, Request, Response
 from switchyard.jobs import Status
@@ -13,7 +13,7 @@ from switchyard.presentation import is_visible, job_id_of, not_found
 from switchyard.settings import CancelJobSettings
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class CancelJob:
     """Cancels the jobs that who asks may see."""
 
@@ -35,7 +35,7 @@ class CancelJob:
 
 @cache
 def api() -> Api:
-    """Made once an execution environment, by its first event: bad settings then fail with a clear error."""
+    """Made once an execution environment: at its start, or where that fails, by each event, with a clear error."""
     settings = CancelJobSettings.from_env()
     return Api({"DELETE /jobs/{jobId}": CancelJob(wiring.canceller(settings))}, settings.cors_origins)
 
@@ -44,3 +44,6 @@ def api() -> Api:
 def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Answers one request of API Gateway's REST proxy integration."""
     return api().handle(event, context)
+
+
+start.prepare(api)

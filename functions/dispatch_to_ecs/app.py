@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from switchyard import clients, clock, wiring
+from switchyard import clients, clock, start, wiring
 from switchyard.dispatch import Dispatcher
 from switchyard.intake import Intake
 from switchyard.messages import Envelope
@@ -15,7 +15,7 @@ from switchyard.settings import DispatchToEcsSettings
 from switchyard.tasks import TaskWork
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class DispatchToEcs:
     """What both ways in have in common, and the queue."""
 
@@ -39,7 +39,7 @@ class DispatchToEcs:
 
 @cache
 def function() -> DispatchToEcs:
-    """Made once an execution environment, by its first event: bad settings then fail with a clear error."""
+    """Made once an execution environment: at its start, or where that fails, by each event, with a clear error."""
     settings = DispatchToEcsSettings.from_env()
     dispatcher = wiring.dispatcher(settings, at_capacity=settings.at_capacity)
     work = wiring.task_work(settings)
@@ -54,3 +54,6 @@ def lambda_handler(event: object, context: Any) -> dict[str, Any]:  # noqa: ANN4
     if isinstance(event, dict) and "Records" in event:
         return function().queue.consume(event)
     return function().invoked(event, context.aws_request_id)
+
+
+start.prepare(function)

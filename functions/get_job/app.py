@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from switchyard import clients, observability, presentation
+from switchyard import clients, observability, presentation, start
 from switchyard.http import Api
 from switchyard.observability import handler
 from switchyard.presentation import Presentation
@@ -13,7 +13,7 @@ from switchyard.settings import GetJobSettings
 
 @cache
 def api() -> Api:
-    """Made once an execution environment, by its first event: bad settings then fail with a clear error."""
+    """Made once an execution environment: at its start, or where that fails, by each event, with a clear error."""
     settings = GetJobSettings.from_env()
     observability.configure(settings.environment)
     shown = Presentation(
@@ -35,3 +35,6 @@ def api() -> Api:
 def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Answers one request of API Gateway's REST proxy integration."""
     return api().handle(event, context)
+
+
+start.prepare(api)

@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from switchyard import clients, observability
+from switchyard import clients, observability, start
 from switchyard.http import Api
 from switchyard.observability import handler
 from switchyard.settings import PresignUploadSettings
@@ -12,7 +12,7 @@ from switchyard.uploads import Uploads
 
 @cache
 def api() -> Api:
-    """Made once an execution environment, by its first event: bad settings then fail with a clear error."""
+    """Made once an execution environment: at its start, or where that fails, by each event, with a clear error."""
     settings = PresignUploadSettings.from_env()
     observability.configure(settings.environment)
     uploads = Uploads(
@@ -37,3 +37,6 @@ def api() -> Api:
 def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Answers one request."""
     return api().handle(event, context)
+
+
+start.prepare(api)

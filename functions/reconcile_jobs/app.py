@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from switchyard import wiring
+from switchyard import start, wiring
 from switchyard.observability import handler
 from switchyard.reconcile import Reconciler
 from switchyard.settings import ReconcileJobsSettings
@@ -10,7 +10,7 @@ from switchyard.settings import ReconcileJobsSettings
 
 @cache
 def reconciler() -> Reconciler:
-    """Made once an execution environment."""
+    """Made once an execution environment: at its start, or where that fails, by each event, with a clear error."""
     settings = ReconcileJobsSettings.from_env()
     dispatcher = wiring.dispatcher(settings)
     return Reconciler(
@@ -27,3 +27,6 @@ def reconciler() -> Reconciler:
 def lambda_handler(_event: object, _context: object) -> None:
     """One pass. Fails where a repair failed, after all others had their turn."""
     reconciler().run()
+
+
+start.prepare(reconciler)

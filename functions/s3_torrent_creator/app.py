@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
-from switchyard import clients, wiring
+from switchyard import clients, start, wiring
 from switchyard.observability import handler
 from switchyard.settings import S3TorrentCreatorSettings
 from switchyard.torrents.creator import TimeLeft
@@ -13,7 +13,7 @@ from switchyard.torrents.intake import Intake
 
 @cache
 def function() -> Callable[[TimeLeft], Intake]:
-    """Made once an execution environment, by its first event: bad settings then fail with a clear error."""
+    """Made once an execution environment: at its start, or where that fails, by each event, with a clear error."""
     settings = S3TorrentCreatorSettings.from_env()
     return partial(
         Intake,
@@ -33,3 +33,6 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # no
         case {"Records": [{"eventSource": "aws:sqs"}, *_]}:
             return intake.consume(event)
     return intake.invoked(event, context.aws_request_id)
+
+
+start.prepare(function)

@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from switchyard import clients, wiring
+from switchyard import clients, start, wiring
 from switchyard.intake import Intake
 from switchyard.jobs import TargetSpec
 from switchyard.messages import VideoWork
@@ -14,7 +14,7 @@ from switchyard.settings import SqsToBatchSettings
 
 @cache
 def function() -> Queue:
-    """Made once an execution environment, by its first event: bad settings then fail with a clear error."""
+    """Made once an execution environment: at its start, or where that fails, by each event, with a clear error."""
     settings = SqsToBatchSettings.from_env()
     intake = Intake(
         dispatcher=wiring.dispatcher(settings, at_capacity=settings.at_capacity),
@@ -33,3 +33,6 @@ def function() -> Queue:
 def lambda_handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Handles up to ten SQS messages; gives the partial batch response."""
     return function().consume(event)
+
+
+start.prepare(function)

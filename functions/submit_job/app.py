@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from switchyard import clients, observability, wiring
+from switchyard import clients, observability, start, wiring
 from switchyard.http import Api
 from switchyard.observability import handler
 from switchyard.records import Records
@@ -14,7 +14,7 @@ from switchyard.torrents.submission import TorrentSubmission
 
 @cache
 def api() -> Api:
-    """Made once an execution environment, by its first event: bad settings then fail with a clear error."""
+    """Made once an execution environment: at its start, or where that fails, by each event, with a clear error."""
     settings = SubmitJobSettings.from_env()
     observability.configure(settings.environment)
     records = Records(clients.dynamodb(), settings.jobs_table)
@@ -43,3 +43,6 @@ def api() -> Api:
 def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Answers one request of API Gateway's REST proxy integration."""
     return api().handle(event, context)
+
+
+start.prepare(api)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from switchyard import clients, wiring
+from switchyard import clients, start, wiring
 from switchyard.dead_letters import DeadLetterQueue
 from switchyard.errors import InvalidMessage, SwitchyardError
 from switchyard.jobs import Run
@@ -23,7 +23,7 @@ READERS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], Run | None]]] = {
 """Which field of an event's detail names the run, and what reads it, by `detail-type`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class TrackJob:
     """Reads state changes and applies them; what isn't one goes to `rejected`."""
 
@@ -68,7 +68,7 @@ def _run(body: str) -> Run | None:
 
 @cache
 def function() -> Queue:
-    """Made once an execution environment, by its first event: bad settings then fail with a clear error."""
+    """Made once an execution environment: at its start, or where that fails, by each event, with a clear error."""
     settings = TrackJobSettings.from_env()
     track = TrackJob(
         tracker=wiring.tracker(wiring.dispatcher(settings)),
@@ -81,3 +81,6 @@ def function() -> Queue:
 def lambda_handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Handles up to ten state changes; gives the partial batch response."""
     return function().consume(event)
+
+
+start.prepare(function)
