@@ -9,6 +9,8 @@ DEV := $(VENVS)/dev/bin
 SAM := $(VENVS)/sam/bin/sam
 LOCAL := $(DEV)/python -m local
 export SAM_CLI_TELEMETRY := 0
+# Whatever the user's environment says of it: what thousands of processes import is compiled once.
+unexport PYTHONDONTWRITEBYTECODE
 # Nothing here talks to AWS, so nothing here gets to know the user's account. But `make redrive STACK=…`, alone, does: a
 # STACK of the environment is none, since it takes a decision to work on AWS.
 STACK_ON_AWS := $(if $(filter command,$(origin STACK)),$(STACK))
@@ -57,12 +59,8 @@ redrive: setup ## Move dead letters back to their queue: make redrive QUEUE=vide
 
 # ---- quality ---------------------------------------------------------------------------------------------------------
 .PHONY: test test-api test-model check audit check-iam drill format
-# Those in Docker are not a run of their own: without an engine it would be one that ran no test.
-test: setup ## Every tier of the tests: fast ones side by side, then those on deployed local systems and in Docker
-	@status=0; \
-	$(DEV)/pytest -n auto tests --ignore tests/integration --ignore tests/docker $(ARGS) || status=$$?; \
-	$(DEV)/pytest -n 2 --dist loadfile tests/integration tests/docker $(ARGS) || status=$$?; \
-	exit $$status
+test: setup ## Every tier of the tests: fast ones, beside them those on deployed local systems and in Docker
+	@$(DEV)/python -m tests $(ARGS)
 
 test-api: setup ## Thousands of requests to the deployed API, made from its own document: 4 minutes
 	$(DEV)/pytest tests/integration/test_api_contract.py --hypothesis-profile=thorough $(ARGS)
@@ -70,21 +68,37 @@ test-api: setup ## Thousands of requests to the deployed API, made from its own 
 test-model: setup ## The dispatch protocol as a state machine: 100,000 steps of it, faults at every call (ARGS="--seed 7")
 	@PYTHONPATH=layers/switchyard nice $(DEV)/python -m tests.model $(ARGS)
 
-check: setup ## Lint, format, types, templates, pins, what functions import, and nothing of this machine committed
+# In parts, so that CI can do two of them at a time (-j 2).
+.PHONY: check-types check-style check-templates check-imports audit-secrets audit-rules audit-advisories
+check: check-types check-style check-templates check-imports ## Lint, format, types, templates, pins, what functions import, and nothing of this machine committed
+
+check-types: setup
+	$(DEV)/mypy
+
+check-style: setup
 	$(DEV)/ruff check
 	$(DEV)/ruff format --check
-	$(DEV)/mypy
-	$(DEV)/cfn-lint stacks/compute.yaml
-# By cfn-lint too; tests/template asks our own version of it.
-	$(SAM) validate --lint --template template.yaml
 	$(DEV)/python .ci/hygiene.py
+
+# By cfn-lint too, both of them; tests/template asks our own version of it about template.yaml.
+check-templates: setup
+	$(DEV)/cfn-lint stacks/compute.yaml
+	$(SAM) validate --lint --template template.yaml
+
+check-imports: setup
 	$(DEV)/python .ci/imports.py
 
 # Not part of check, since it takes longer than all of that.
-audit: setup ## Security: rules on templates and images, secrets in what is committed, advisories on what is pinned
+audit: audit-secrets audit-rules audit-advisories ## Security: rules on templates and images, secrets in what is committed, advisories on what is pinned
+
+audit-secrets: setup
+	$(VENVS)/audit/bin/python .ci/leaks.py
+
+audit-rules: setup
 	LOG_LEVEL=ERROR $(VENVS)/checkov/bin/checkov --skip-download --quiet --compact --framework cloudformation dockerfile \
 	    --file template.yaml stacks/compute.yaml $(WORKERS:%=workers/%/Dockerfile)
-	$(VENVS)/audit/bin/python .ci/leaks.py
+
+audit-advisories: setup
 	$(VENVS)/audit/bin/python .ci/advisories.py $(ARGS)
 
 check-iam: setup ## Show that functions need every permission they have: an hour (ARGS=--list, "--only sqs_to_batch")
