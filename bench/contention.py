@@ -1,8 +1,11 @@
-"""A lane's SLOTS item under many claims at once: simulated, as no emulator makes transactions collide as DynamoDB does.
+"""SLOTS items under many claims at once: simulated, as no emulator makes transactions collide as DynamoDB does.
 
 Each claim is one TransactWriteItems. In the middle of the call it has the item for a while; another that comes to it
 then is cancelled, and repeated as `clients` repeats it. An item bears 1,000 write units a second, and a transaction
 takes two for each KB of it. How long a transaction really keeps an item is a guess, so two are shown.
+
+And what dividing a lane costs: a job waits where its shard is full, even if another has slots free. That is Erlang's C
+formula for as many queues as there are shards, jobs coming at random and taking lengths of time that are exponential.
 """
 
 import heapq
@@ -22,6 +25,7 @@ _LATENCY: Final = 0.020
 _HELD: Final = (0.005, 0.020)
 _CLAIMS: Final = (10, 100, 1000)
 _ITEMS: Final = (1, 4, 16, 64)
+_DIVIDED: Final = ((160, 16), (1000, 1), (1000, 4), (1000, 16), (10_000, 4), (10_000, 16), (10_000, 64))
 _UNITS_A_SECOND: Final = 1000.0
 _BURST: Final = 1000.0
 """Units that are there at once. DynamoDB often lends more, and promises none."""
@@ -83,16 +87,41 @@ def simulate(claims: int, items: int, hold: float, active: int, seed: int) -> Co
     return course
 
 
+def waiting(slots: int, load: float) -> tuple[float, float]:
+    """The share of jobs that wait for one of so many slots, and how many job lengths one waits on average.
+
+    `load` is how much of the time a slot is taken: below 1. Erlang's C formula, by way of his B, which has a recursion.
+    """
+    offered = slots * load
+    blocked = 1.0
+    for servers in range(1, slots + 1):
+        blocked = offered * blocked / (servers + offered * blocked)
+    waits = blocked / (1 - load * (1 - blocked))
+    return waits, waits / (slots - offered)
+
+
 def run(_layer: Layer, rounds: int) -> list[Table]:
-    """Every size, on one item as it is and on several as it might be."""
-    return [_table(active, rounds) for active in (0, 1000)]
+    """Every size, on one item and on several; then the price of several."""
+    return [*(_table(active, rounds) for active in (0, 1000)), _price()]
+
+
+def _price() -> Table:
+    shown = table(
+        "Jobs that wait although their lane has slots enough (computed)",
+        *("slots", "shards", "slots taken", "jobs that wait", "waits on average, job lengths"),
+    )
+    for slots, shards in _DIVIDED:
+        for load in (0.8, 0.9, 0.95):
+            share, length = waiting(slots // shards, load)
+            shown.add_row(f"{slots:,}", str(shards), f"{load:.0%}", f"{share:.1%}", f"{length:.3f}")
+    return shown
 
 
 def _table(active: int, rounds: int) -> Table:
     shown = table(
         f"Claims of one lane at one moment, {active:,} jobs active before (simulated)",
         *("claims", "SLOTS items", "item kept, ms", "calls a claim", "came back", "half done, s", "all done, s"),
-        caption="One item is what there is; several are what a lane in shards would have.",
+        caption="One item is a lane that is whole; several are its shards.",
     )
     for claims in _CLAIMS:
         for items in _ITEMS:

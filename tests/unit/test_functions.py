@@ -393,7 +393,7 @@ def test_at_capacity_a_message_returns_as_often_as_it_must(received: str, deploy
 
 
 def test_a_lane_that_is_divided_runs_its_jobs_in_shards(deployed: Deployment) -> None:
-    deployed.set(MAX_CONCURRENT_JOBS="20", LANE_SHARDS="2")
+    deployed.set(MAX_CONCURRENT_JOBS="100", LANE_SHARDS="2")
     deployed.video("s3_put")
     assert deployed.job()["lane"] in {"video/0of2", "video/1of2"}
 

@@ -61,7 +61,7 @@ def test_a_name_tells_lane_and_layout(name: str, lane: str, layout: int) -> None
     assert (lane_of(name), layout_of(name)) == (lane, layout)
 
 
-@pytest.mark.parametrize(("limit", "shards"), [(1, 1), (159, 1), (160, 16)])
+@pytest.mark.parametrize(("limit", "shards"), [(1, 1), (799, 1), (800, 16)])
 def test_a_lane_with_too_few_slots_stays_whole(limit: int, shards: int) -> None:
     assert divided("video", limit, 16).shards == shards
 

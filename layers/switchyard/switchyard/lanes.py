@@ -25,7 +25,7 @@ WAIT_PREFIX = "WAIT#"
 
 
 _SHARD = re.compile(r"(?P<lane>.+)/(?P<number>[0-9]+)of(?P<shards>[0-9]+)")
-_SLOTS_TO_DIVIDE = 10
+_SLOTS_TO_DIVIDE = 50
 """With fewer slots a shard, jobs would too often wait in one while another has slots free."""
 
 HOLDERS_LIMIT = 3000
