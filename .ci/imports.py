@@ -27,11 +27,8 @@ _NOBODY = {
 }
 _HTTP = {"fastjsonschema": "it compiles schemas", "switchyard.http": "for the API"}
 _STARTS = {
-    "switchyard.dispatch": "for what starts jobs",
-    "switchyard.queues": "for what is fed by a queue",
     "switchyard.targets": "for what starts or ends jobs",
     "switchyard.tracking": "for what follows jobs",
-    "aws_lambda_powertools.utilities.batch": "for what is fed by a queue; it brings data classes of forty services",
 }
 _BATCH = {"switchyard.targets.batch": "for what runs on Batch"}
 _ECS = {"switchyard.targets.ecs": "for what runs on ECS", "switchyard.tasks": "as targets.ecs"}
@@ -40,19 +37,37 @@ _MAKES_TORRENTS = {
     for name in ("bencode", "checksums", "copying", "creator", "metainfo", "ranges", "segments", "streaming", "trees")
 }
 _TORRENTS = {"switchyard.torrents.jobs": "for what makes or repairs torrents", **_MAKES_TORRENTS}
-_S3_ALONE = {"switchyard.store": "it has no tables", "switchyard.records": "as store"}
+_LAYOUT = {"switchyard.torrents.layout": "for what knows torrents; settings do without"}
+_MOVES_JOBS = {
+    "switchyard.dispatch": "for what starts or ends jobs",
+    "switchyard.lanes": "as dispatch",
+    "switchyard.store": "as dispatch; how an item is written is in switchyard.items",
+}
+_READS_NO_QUEUE = {
+    "switchyard.queues": "for what is fed by a queue; dead letters have a module of their own",
+    "aws_lambda_powertools.utilities.batch": "for what is fed by a queue; it brings data classes of forty services",
+}
+_S3_ALONE = {"switchyard.items": "it has no tables", "switchyard.records": "as items"}
 _RECONCILES = {"switchyard.reconcile": "for reconcile_jobs", "switchyard.cancel": "for cancel_job"}
 
 _FORBIDDEN: Mapping[str, tuple[Mapping[str, str], ...]] = {
-    "sqs_to_batch": (_HTTP, _ECS, _TORRENTS, _RECONCILES),
-    "dispatch_to_ecs": (_HTTP, _BATCH, _TORRENTS, _RECONCILES),
-    "track_job": (_HTTP, _TORRENTS, _RECONCILES),
-    "reconcile_jobs": (_HTTP, _MAKES_TORRENTS),
-    "presign_upload": (_STARTS, _ECS, _TORRENTS, _RECONCILES, _S3_ALONE),
-    "submit_job": (_STARTS, _TORRENTS, _RECONCILES),
-    "get_job": (_STARTS, _ECS, _TORRENTS, _RECONCILES, {"fastjsonschema": "a GET has no body"}),
-    "cancel_job": (_TORRENTS, {"fastjsonschema": "a DELETE has no body"}),
-    "s3_torrent_creator": (_HTTP, _BATCH, _ECS, _RECONCILES),
+    "sqs_to_batch": (_HTTP, _ECS, _TORRENTS, _LAYOUT, _RECONCILES),
+    "dispatch_to_ecs": (_HTTP, _BATCH, _TORRENTS, _LAYOUT, _RECONCILES),
+    "track_job": (_HTTP, _TORRENTS, _LAYOUT, _RECONCILES),
+    "reconcile_jobs": (_HTTP, _READS_NO_QUEUE, _MAKES_TORRENTS),
+    "presign_upload": (_READS_NO_QUEUE, _MOVES_JOBS, _STARTS, _ECS, _TORRENTS, _LAYOUT, _RECONCILES, _S3_ALONE),
+    "submit_job": (_READS_NO_QUEUE, _MOVES_JOBS, _STARTS, _TORRENTS, _RECONCILES),
+    "get_job": (
+        _READS_NO_QUEUE,
+        _MOVES_JOBS,
+        _STARTS,
+        _ECS,
+        _TORRENTS,
+        _RECONCILES,
+        {"fastjsonschema": "a GET has no body"},
+    ),
+    "cancel_job": (_READS_NO_QUEUE, _TORRENTS, {"fastjsonschema": "a DELETE has no body"}),
+    "s3_torrent_creator": (_HTTP, _MOVES_JOBS, _BATCH, _ECS, _RECONCILES),
 }
 """Beyond what nobody may import."""
 

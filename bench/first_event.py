@@ -1,4 +1,4 @@
-"""A function's first event, in a fresh process: its imports, what it makes once, and one answer.
+"""A function's first event, in a fresh process: its start, where it makes its parts, and one answer.
 
 An endpoint of ours stands for all of AWS, so that nothing but the function's own is imported.
 """
@@ -65,6 +65,7 @@ def after_first_event(function: str, tell: str, *, url: str, path: Sequence[Path
     environment = {
         **variables(traced=True, path=[ROOT / "functions" / function, *path]),
         "AWS_ENDPOINT_URL": url,
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",  # by which `switchyard.start` knows Lambda
     }
     done = subprocess.run([*command, os.fspath(sample)], env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return done.stdout.splitlines()[-1]
