@@ -33,6 +33,6 @@ def test_every_skip_names_one_rule_and_a_reason(path: Path) -> None:
 def test_nothing_is_passed_over_elsewhere() -> None:
     """A file of settings, or an option, would pass over a rule for all resources and give no reason."""
     assert [name for name in (".checkov.yaml", ".checkov.yml", ".checkov.baseline") if (ROOT / name).exists()] == []
-    recipe = (ROOT / "Makefile").read_text().split("\naudit: ")[1].split("\n\n")[0]
+    recipe = (ROOT / "Makefile").read_text().split("\naudit-rules: ")[1].split("\n\n")[0]
     assert "bin/checkov" in recipe
     assert not re.search(r"--(skip-check|soft-fail|check|baseline)\b", recipe)
