@@ -269,6 +269,7 @@ _CLIENTS: Final = {
 }
 _TELL_LIMITS: Final = """
 import json
+from switchyard import clients
 configs = {name: getattr(clients, name)().meta.config for name in %r}
 print(json.dumps({name: [each.retries["total_max_attempts"], each.read_timeout] for name, each in configs.items()}))
 """

@@ -1,7 +1,7 @@
 """List prices of AWS in us-east-1, in US dollars, free tiers and discounts for volume left out; what is billed how.
 
-As of November 2025, as far as they could be looked up without AWS: docs/performance.md says which by what. Whoever
-counts on a sum looks at the services' pricing pages, which are named here.
+Looked up in November 2026, without AWS: docs/performance.md says how. Whoever counts on a sum looks at the services'
+pricing pages, which are named here.
 """
 
 from __future__ import annotations
