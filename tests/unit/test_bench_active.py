@@ -1,6 +1,7 @@
 """The account that the reconciler is measured against is one that the real code reads, and has the limits of AWS."""
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -18,20 +19,23 @@ from switchyard.targets.batch import BatchTarget
 from switchyard.targets.ecs import EcsTarget, Placement
 from tests.tables import TEMPLATE
 
+CLIENTS = (clients.dynamodb, clients.batch, clients.ecs)
 JOBS = 5000
 """More than one page of the index holds."""
 
 
 @pytest.fixture
-def account(request: pytest.FixtureRequest) -> Active:
-    """What the clients of this test talk to; its target is the test's parameter."""
-    for make in (clients.dynamodb, clients.batch, clients.ecs):
+def account(request: pytest.FixtureRequest) -> Iterator[Active]:
+    """What the clients of this test, and of no other, talk to; its target is the test's parameter."""
+    for make in CLIENTS:
         make.cache_clear()
     account = Active(active=JOBS, target=getattr(request, "param", "batch"))
-    for client in (clients.dynamodb(), clients.batch(), clients.ecs()):
-        events: Any = client.meta.events  # whose stubs know of no handler that answers
+    for make in CLIENTS:
+        events: Any = make().meta.events  # whose stubs know of no handler that answers
         events.register_first("before-send", account.answer)
-    return account
+    yield account
+    for make in CLIENTS:
+        make.cache_clear()
 
 
 @pytest.fixture
