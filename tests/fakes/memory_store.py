@@ -59,7 +59,7 @@ class MemoryStore:
             held = self._lane(lane.name)
             return Slots(frozenset(held.holders), held.waiting, held.layouts)
 
-    def waiting(self, lane: Lane) -> Iterator[WaitEntry]:
+    def waiting(self, lane: Lane, *, at_a_time: int = 25) -> Iterator[WaitEntry]:  # noqa: ARG002 - all is at hand
         with self._mutex:
             room = self._lane(lane.name).room
             entries = [room[key] for key in sorted(room)]

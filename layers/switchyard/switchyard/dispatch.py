@@ -81,7 +81,7 @@ class JobStore(Protocol):
 
     def get(self, job_id: str) -> Job | None: ...  # noqa: D102
     def slots(self, lane: Lane) -> Slots: ...  # noqa: D102
-    def waiting(self, lane: Lane) -> Iterator[WaitEntry]: ...  # noqa: D102
+    def waiting(self, lane: Lane, *, at_a_time: int = 25) -> Iterator[WaitEntry]: ...  # noqa: D102
     def by_status(self, status: Status) -> Iterator[ActiveJob]: ...  # noqa: D102
     def claim(  # noqa: D102
         self, request: WorkRequest, seen: Job | None, lane: Lane, *, entry: WaitEntry | None = None, fifo: bool = True

@@ -3,7 +3,7 @@
 The status index is eventually consistent: it says where to look, never what is so.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,6 +23,9 @@ from switchyard.torrents.work import LANE
 from switchyard.tracking import Tracker
 
 _LOST = JobError("TARGET_LOST", "the target no longer knows the run, and never said how it ended")
+
+_MANY = 1000
+"""Entries of a waiting room, of which DynamoDB gives what 1 MB holds: all are looked at, in as few calls as can be."""
 
 
 class _Pass:
@@ -235,8 +238,8 @@ class Reconciler:
                 for job_id in sorted(slots.holders - active):
                     with this.noted(job_id):
                         self._free_if_leaked(lane, job_id)
-                self._mend_room(lane, slots.waiting, waiting.get(lane.name, ()), this)
-                self.dispatcher.start_waiting(lane.name)
+                if self._mend_room(lane, slots.waiting, waiting.get(lane.name, ()), this):
+                    self.dispatcher.start_waiting(lane.name)
 
     def _free_if_leaked(self, lane: Lane, job_id: str) -> None:
         job = self.store.get(job_id)
@@ -245,9 +248,10 @@ class Reconciler:
         if self.store.free_leaked_slot(lane, job_id, job):
             logger.warning("freed a leaked slot", job_id=job_id, lane=lane.name)
 
-    def _mend_room(self, lane: Lane, counted: int, listed: Iterable[ActiveJob], this: _Pass) -> None:
+    def _mend_room(self, lane: Lane, counted: int, listed: Sequence[ActiveJob], this: _Pass) -> bool:
+        """Sets the count right, and puts back what has lost its place; False where nobody can be waiting."""
         inside, waits = set(), []
-        for entry in self.store.waiting(lane):
+        for entry in self.store.waiting(lane, at_a_time=_MANY):
             inside.add(entry.request.job_id)
             waits.append(clock.now() - entry.request.sent_at)
         this.waits.extend(waits)
@@ -257,6 +261,7 @@ class Reconciler:
             if job.id not in inside:
                 with this.noted(job.id):
                     self._return_to_room(job)
+        return bool(waits or listed)
 
     def _return_to_room(self, listed: ActiveJob) -> None:
         job = self.store.get(listed.id)

@@ -129,14 +129,14 @@ class Store:
             layouts=frozenset(int(number) for number in item.get("layouts", {}).get("NS", ())),
         )
 
-    def waiting(self, lane: Lane) -> Iterator[WaitEntry]:
-        """The waiting room, oldest first, read page by page as it is consumed (consistent reads)."""
+    def waiting(self, lane: Lane, *, at_a_time: int = 25) -> Iterator[WaitEntry]:
+        """The waiting room, oldest first, read so many at a time as it is consumed (consistent reads)."""
         pages = self._client.get_paginator("query").paginate(
             TableName=self._lanes,
             KeyConditionExpression="pk = :lane AND begins_with(sk, :wait)",
             ExpressionAttributeValues={":lane": _s(lane_key(lane.name)), ":wait": _s(WAIT_PREFIX)},
             ConsistentRead=True,
-            PaginationConfig={"PageSize": 25},
+            PaginationConfig={"PageSize": at_a_time},
         )
         for page in pages:
             for item in page["Items"]:
