@@ -10,6 +10,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -70,6 +71,7 @@ class System:
         self._gates = gates
         self._ledger = ledger
         self._parameters = dict(stack.parameters)
+        self._older = {item["jobId"] for item in self._items()}
         self.began = time.time()
 
     # ---- send something in -----------------------------------------------------------------------------------
@@ -401,9 +403,12 @@ class System:
 
     def forget_pending(self) -> None:
         """Delete the records of accepted jobs that will never be dispatched, since their messages are gone."""
+        self._forget({"PENDING"})
+
+    def _forget(self, statuses: AbstractSet[str], but: AbstractSet[str] = frozenset()) -> None:
         table = self.stack.resource("JobsTable")
         for item in self._items():
-            if item["status"] == "PENDING":
+            if item["status"] in statuses and item["jobId"] not in but:
                 self.stack.client("dynamodb").delete_item(TableName=table, Key={"jobId": {"S": item["jobId"]}})
 
     # ---- the end ---------------------------------------------------------------------------------------------
@@ -424,16 +429,16 @@ class System:
             self.stack.redeploy(**self._parameters)
         for queue in (*(road.dead_letters for road in ROADS), "TorrentDeadLetterQueue", "TrackDeadLetterQueue"):
             self.messages(queue)
+        self._forget(TERMINAL, but=self._older)  # every look for a job reads the whole table
 
     def _idle(self) -> bool:
         for item in self._items():
             if item["status"] not in TERMINAL:
                 self.release(_object_of(item))
-        lanes = [self.view.lane(road.lane) for road in ROADS]
+        if any(lane.holders or lane.waiting for lane in (self.view.lane(road.lane) for road in ROADS)):
+            return False
         queues = self.view.queues()
-        return not any(lane.holders or lane.waiting for lane in lanes) and all(
-            queues[name] == (0, 0) for name in (*(road.queue for road in ROADS), "TorrentQueue", "TrackQueue")
-        )
+        return all(queues[name] == (0, 0) for name in (*(road.queue for road in ROADS), "TorrentQueue", "TrackQueue"))
 
 
 def job_id_of(key: str) -> str:
