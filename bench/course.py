@@ -36,13 +36,10 @@ if TYPE_CHECKING:
 type Event = dict[str, Any]
 type Road = Literal["batch", "ecs", "usual", "thorough"]
 
-OF_BATCH: Final = ("SUBMITTED", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED")
-"""States that a job goes through ("Job states", Batch user guide); PENDING is for those that depend on others."""
-OF_ECS: Final = (
-    *("PROVISIONING", "PENDING", "ACTIVATING", "RUNNING"),
-    *("DEACTIVATING", "STOPPING", "DEPROVISIONING", "STOPPED"),
-)
-"""States that a task goes through ("Task lifecycle", ECS developer guide)."""
+OF_BATCH: Final = ("SUBMITTED", "RUNNING", "SUCCEEDED")
+"""States that a job goes through ("Job states", Batch user guide), of those that the template's rule lets through."""
+OF_ECS: Final = ("PENDING", "RUNNING", "STOPPED")
+"""States that a task goes through ("Task lifecycle", ECS developer guide), likewise."""
 WAITING: Final = 30
 """Jobs that wait before ours, where it waits: more than are read at once, so further ones would cost nothing more."""
 

@@ -10,7 +10,8 @@ from moto import mock_aws
 
 from bench import prices
 from bench.cost import JOBS_A_SECOND, Pace, Usual, of_job, of_usual, receives_of, traced
-from bench.course import Step
+from bench.course import OF_BATCH, OF_ECS, Step
+from bench.deployed import template
 from bench.units import Index, Meter, item_size
 from tests.tables import create_tables
 
@@ -168,3 +169,14 @@ def test_the_usual_way_pays_for_each_receive_as_for_the_first() -> None:
     usual = Usual("usual", 0, seconds=0.5, step=step(came=100))
     waited = of_usual(usual, round(JOBS_A_SECOND * 240), 240).parts["Lambda"]
     assert waited == pytest.approx(2 * of_usual(usual, 0, 240).parts["Lambda"], rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("rule", "field", "states"),
+    [("BatchStateChangeRule", "status", OF_BATCH), ("EcsStateChangeRule", "lastStatus", OF_ECS)],
+)
+def test_a_course_has_the_state_changes_that_the_templates_rule_lets_through(
+    rule: str, field: str, states: tuple[str, ...]
+) -> None:
+    let_through = template()["Resources"][rule]["Properties"]["EventPattern"]["detail"][field]
+    assert set(states) == set(let_through) - {"FAILED"}
