@@ -83,13 +83,14 @@ class Fault:
     """What happens to a call.
 
     Attributes:
-        kind: `cut` (the connection ends), `reset` or `stall`, each after `at` bytes of the body; `lost` (the call takes
+        kind: `cut` (the connection ends), `last` (likewise, and the answer says that it will), `reset` or `stall`, each
+            after `at` bytes of the body; `lost` (the call takes
             effect and the connection ends without an answer); `refuse` with `status` and `code`; `unhashed` (an
             answer to UploadPartCopy without a checksum); `whole` (GetObject heeds no range); `short` (nor where it
             ends: it gives `at` bytes); `then` (`call` is called, and the call answered after that).
     """
 
-    kind: Literal["cut", "reset", "stall", "lost", "refuse", "unhashed", "whole", "short", "then"]
+    kind: Literal["cut", "last", "reset", "stall", "lost", "refuse", "unhashed", "whole", "short", "then"]
     at: int = 0
     status: int = HTTPStatus.SERVICE_UNAVAILABLE
     code: str = "SlowDown"
@@ -656,10 +657,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         if answer.status != HTTPStatus.NO_CONTENT and "Content-Length" not in answer.headers:
             self.send_header("Content-Length", str(stop - start))
+        if fault and fault.kind == "last":
+            self.send_header("Connection", "close")
         self.end_headers()
         if self.command == "HEAD":
             return
-        breaks = fault.kind if fault and fault.kind in {"cut", "reset", "stall"} else None
+        breaks = fault.kind if fault and fault.kind in {"cut", "last", "reset", "stall"} else None
         stop = min(stop, start + fault.at) if fault and breaks else stop
         with self.server.store.while_sending():
             for at in range(start, stop, _BLOCK):

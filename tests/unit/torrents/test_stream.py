@@ -190,6 +190,12 @@ def test_a_body_is_resumed_where_it_broke_off(store: ObjectStore, s3: "S3Client"
     assert asked(store) == [(0, 2 * PIECE), (12_345, 2 * PIECE)]
 
 
+def test_a_body_that_breaks_off_where_its_connection_is_given_up_is_resumed(store: ObjectStore, s3: "S3Client") -> None:
+    """Of such a connection the client has no socket any more while it reads the body."""
+    store.fail("GetObject", Fault("last", 12_345), times=3)
+    assert read(s3) == EXPECTED
+
+
 def test_what_is_read_again_is_reported_once(store: ObjectStore, s3: "S3Client") -> None:
     store.fail("GetObject", Fault("cut", 12_345), times=3)
     done: list[int] = []

@@ -143,8 +143,8 @@ class _Reader:
         answered = (status, found.get("ContentRange"), length)
         if answered != (HTTPStatus.PARTIAL_CONTENT, wanted, self._stop - self._at):
             raise Unavailable(f"S3 was asked for {wanted}, and answered {answered}")
-        if connection is not None:
-            sock = connection.sock
+        # None where the connection ends with this answer: it has let go of its socket, which the body closes itself.
+        if connection is not None and (sock := connection.sock) is not None:
             self._open.callback(self._leave, connection, sock)
             self._open.enter_context(self._run.waking(partial(_wake, sock)))
         self._body = body
