@@ -170,6 +170,11 @@ class Settings:
         return cls(values)
 
 
+def is_starting() -> bool:
+    """Whether Lambda imports this, which it does before it has an event for a function."""
+    return "AWS_LAMBDA_INITIALIZATION_TYPE" in os.environ
+
+
 # ---- what several functions need ------------------------------------------------------------------------------------
 
 

@@ -1,8 +1,9 @@
 """A function's start. Lambda lends it a whole CPU, whatever the function's memory; its events get their share only."""
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
+
+from switchyard import settings
 
 
 def prepare(make: Callable[[], object]) -> None:
@@ -10,6 +11,6 @@ def prepare(make: Callable[[], object]) -> None:
 
     What goes wrong is left for that event to meet again, and to report: a start that fails Lambda only begins anew.
     """
-    if "AWS_LAMBDA_INITIALIZATION_TYPE" in os.environ:
+    if settings.is_starting():
         with suppress(Exception):
             make()
