@@ -27,8 +27,6 @@ from tests.unit.torrents.ways import KEY, Stop, digests, stop
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-# Now and then urllib3 drops the last reference to a socket that the server has closed already, and so closes it.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
 PIECE = 2 * LEAF
 DATA = bytes(range(251)) * 2000
