@@ -205,6 +205,8 @@ ATTRIBUTES: Any = {
     "map": {"M": {"list": {"L": [{"NULL": True}, {"BOOL": False}]}}},
 }
 AS_SENT: Any = {
+    "GetItem": (clients.dynamodb, lambda client: client.get_item(**ITEM), {"Item": ATTRIBUTES}),
+    "GetItem of nothing": (clients.dynamodb, lambda client: client.get_item(**ITEM), {}),
     "Query": (
         clients.dynamodb,
         lambda client: client.query(**QUERY),

@@ -218,7 +218,8 @@ def _retry_placement(
 def dynamodb() -> DynamoDBClient:
     """DynamoDB, with the SDK's retries, which also repeat transactions that met another one on the same item."""
     client: DynamoDBClient = _client("dynamodb", _OUR_OWN)
-    _taking_as_sent(client, "Query")
+    for operation in ("GetItem", "Query"):
+        _taking_as_sent(client, operation)
     client.meta.events.register("needs-retry.dynamodb.TransactWriteItems", cast("Any", pause_after_conflict))
     return client
 
