@@ -155,7 +155,7 @@ def _fits(function: str, taken: Taken, size: int, whole: Taken, timeout: float) 
 
 def _table(function: str, found: Mapping[int, Taken | None], how: str) -> Table:
     now = Deployed.of(function)
-    columns = ("MB", "one, ms", "by arithmetic", "ten, ms", "first ten", "first, ms", "init, ms", "peak of its memory")
+    columns = ("MB", "one, ms", "by arithmetic", "ten, ms", "first ten", "first, ms", "init, ms", "peak")
     shown = table(
         f"{function}, {how}",
         *(*columns, "$ a million: x86", "arm", ""),
@@ -199,7 +199,12 @@ def measure(function: str, memory: int, layer: Layer, aws: Answering, *, limited
         process = stack.enter_context(
             subprocess.Popen(
                 python("-P", f"{ROOT / 'bench' / 'invoked.py'}"),
-                env={**variables(traced=True, path=path), **aws.variables()},
+                # The last is how `switchyard.start` knows Lambda, where parts are made by the import.
+                env={
+                    **variables(traced=True, path=path),
+                    **aws.variables(),
+                    "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+                },
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,

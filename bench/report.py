@@ -9,7 +9,7 @@ def table(title: str, *columns: str, caption: str = "") -> Table:
     """An empty table: the first column says what, the others hold figures."""
     made = Table(title=title, caption=caption or None, title_justify="left", caption_justify="left")
     for number, column in enumerate(columns):
-        layout: dict[str, Any] = {} if number == 0 else {"justify": "right", "no_wrap": True}
+        layout: dict[str, Any] = {"min_width": 5} if number == 0 else {"justify": "right", "no_wrap": True}
         made.add_column(column, **layout)
     return made
 
