@@ -46,6 +46,7 @@ def start_emulator(
         "AWS_ENDPOINT_URL_BATCH": compute,
         "AWS_ENDPOINT_URL_ECS": compute,
         "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.2",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",  # as Lambda has it: functions make their parts when imported
         "PYTHONPATH": str(_ISOLATION),
         "SWITCHYARD_RUNTIME": str(_RUNTIME),
         **(extra or {}),
