@@ -25,6 +25,7 @@ LEDGER = FOLDER / "ledger"
 PARAMETERS = {
     "MaxConcurrentJobs": "1",
     "MaxConcurrentImages": "1",
+    "LaneShards": "1",
     "AtCapacity": "wait",
     "ProcessingEnabled": "true",
     "EcsProcessingEnabled": "true",
