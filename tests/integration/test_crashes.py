@@ -13,7 +13,7 @@ from tests.integration.system import Item, System
 pytestmark = OVER_BOTH
 
 GRACE_SECONDS = 2
-REDELIVERY_SECONDS = 4
+REDELIVERY_SECONDS = 6
 SUPERSEDED = 77
 """The exit code of a run that another has taken the place of."""
 
