@@ -1,4 +1,4 @@
-"""CPU time of a warm request to the API, beside a hand-written handler that validates nothing. As `cpu`."""
+"""CPU time of a warm request to the API, beside a hand-written handler that validates next to nothing."""
 
 from contextlib import ExitStack
 from functools import partial
@@ -11,31 +11,45 @@ from bench.report import table
 from bench.requests import REQUESTS
 
 _SAMPLES = 20
+_MANY = 200
+"""Requests a sample where botocore does nothing: they are short."""
 
 
 def run(layer: Layer, rounds: int) -> list[Table]:
     """Every request, ours and the usual way, in a process of its own; all take turns."""
+    with_botocore = _compared(
+        "Own CPU of a warm request to the API",
+        "AWS answered below botocore, which builds, signs and parses. The usual way validates next to nothing and has "
+        "no ETag: for the 304 it gives the whole status.",
+        *(layer, rounds, _SAMPLES),
+    )
+    without = _compared(
+        "The same, AWS answered at `_make_api_call`",
+        "What is left is the function's own work, and for a presigned URL signing it.",
+        *(layer, rounds, _MANY),
+        parsed=True,
+    )
+    return [with_botocore, without]
+
+
+def _compared(title: str, caption: str, layer: Layer, rounds: int, samples: int, **options: object) -> Table:
     with ExitStack() as stack:
-        measures = {
-            name: partial(
-                _milliseconds,
-                stack.enter_context(Probe(name, layer, {}, function=REQUESTS[name.removeprefix("usual-")].function)),
-            )
-            for each in REQUESTS
-            for name in (each, f"usual-{each}")
-        }
+        measures = {}
+        for each, request in REQUESTS.items():
+            for name in (each, f"usual-{each}"):
+                probe = stack.enter_context(Probe(name, layer, options, function=request.function))
+                measures[name] = partial(_microseconds, probe, samples)
         found = interleaved(measures, rounds)
     shown = table(
-        "Own CPU of a warm request to the API",
-        *("", "ours, ms: median, lowest-highest", "usual way, ms", "ours ÷ usual way"),
-        caption="The usual way validates nothing and has no ETag: for the 304 it gives the whole status, for the 400 a "
-        "signature.",
+        title,
+        *("", "ours, µs: median, lowest-highest", "usual way, µs", "ours ÷ usual way"),
+        caption=caption,
     )
     for name, request in REQUESTS.items():
         ours, usual = found[name], found[f"usual-{name}"]
-        shown.add_row(request.name, ours.show(), usual.show(), ours.over(usual).show())
-    return [shown]
+        shown.add_row(request.name, ours.show(0), usual.show(0), ours.over(usual).show())
+    return shown
 
 
-def _milliseconds(probe: Probe) -> float:
-    return float(probe.sample(invocations=_SAMPLES, messages=1)["cpu"]) * 1000 / _SAMPLES
+def _microseconds(probe: Probe, samples: int) -> float:
+    return float(probe.sample(invocations=samples, messages=1)["cpu"]) * 1e6 / samples

@@ -70,12 +70,14 @@ class Aws:
         conflict: seconds in the middle of a transaction during which another one on the same SLOTS item is cancelled,
             as DynamoDB does with transactions that meet on one item. None: transactions never meet.
         tables: whether to answer for DynamoDB; where not, somebody else does (moto), and calls are only counted.
+        parsed: whether each operation's first answer is given again and again above botocore, which then does nothing.
     """
 
     active: int = 0
     latency: float = 0.0
     conflict: float | None = None
     tables: bool = True
+    parsed: bool = False
     calls: Counter[str] = field(default_factory=Counter)
     _items: defaultdict[str, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
 

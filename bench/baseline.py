@@ -179,7 +179,8 @@ class UsualCheck:
 class UsualApi:
     """The API's answers as a hand-written function gives them: json.loads, boto3, json.dumps.
 
-    Nothing is validated, everybody sees all jobs, a repeated request is a second job, and there is no ETag.
+    Nothing is validated but that a file is named, everybody sees all jobs, a repeated request is a second job, and
+    there is no ETag.
     """
 
     bucket: str
@@ -193,6 +194,8 @@ class UsualApi:
     def presign(self, event: dict[str, Any], _context: object) -> dict[str, Any]:
         """POST /uploads/presign."""
         body = json.loads(event["body"])
+        if not body.get("filename") or not body.get("contentType"):
+            return _answer(400, {"error": "filename and contentType are required"})
         key = f"uploads/{datetime.now(UTC):%Y/%m/%d}/{uuid.uuid4()}-{body['filename']}"
         params = {"Bucket": self.bucket, "Key": key, "ContentType": body["contentType"]}
         if "size" in body:

@@ -65,7 +65,6 @@ def after_first_event(function: str, tell: str, *, url: str, path: Sequence[Path
     environment = {
         **variables(traced=True, path=[ROOT / "functions" / function, *path]),
         "AWS_ENDPOINT_URL": url,
-        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",  # by which `switchyard.start` knows Lambda
     }
     done = subprocess.run([*command, os.fspath(sample)], env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return done.stdout.splitlines()[-1]

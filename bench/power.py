@@ -199,12 +199,7 @@ def measure(function: str, memory: int, layer: Layer, aws: Answering, *, limited
         process = stack.enter_context(
             subprocess.Popen(
                 python("-P", f"{ROOT / 'bench' / 'invoked.py'}"),
-                # The last is how `switchyard.start` knows Lambda, where parts are made by the import.
-                env={
-                    **variables(traced=True, path=path),
-                    **aws.variables(),
-                    "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-                },
+                env={**variables(traced=True, path=path), **aws.variables()},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,

@@ -8,7 +8,7 @@ from typing import Final
 class ApiRequest:
     """One kind of request: the function it goes to, the sample, the status of the answer.
 
-    `repeated`: with the ETag of the answer before, as whoever polls sends it.
+    `repeated`: with the ETag of the answer before, as whoever polls sends it. `body`: another than the sample's.
     """
 
     name: str
@@ -16,6 +16,7 @@ class ApiRequest:
     sample: str
     status: int
     repeated: bool = False
+    body: str | None = None
 
 
 REQUESTS: Final = {
@@ -23,5 +24,5 @@ REQUESTS: Final = {
     "submit": ApiRequest("submit two images: 202", "submit_job", "process", 202),
     "status": ApiRequest("status with detections: 200", "get_job", "job", 200),
     "unchanged": ApiRequest("status, nothing new: 304", "get_job", "job", 304, repeated=True),
-    "refused": ApiRequest("presign a web page: 400", "presign_upload", "presign_not_allowed", 400),
+    "refused": ApiRequest("presign nothing: 400", "presign_upload", "presign_put", 400, body="{}"),
 }

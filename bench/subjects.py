@@ -20,7 +20,6 @@ from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from datetime import UTC, datetime
 from functools import partial
-from http import HTTPStatus
 from typing import Any, NamedTuple
 
 import boto3
@@ -211,17 +210,19 @@ def our_api(aws: Aws, request: ApiRequest) -> Subject:
 
 
 def usual_api(aws: Aws, request: ApiRequest) -> Subject:
-    """The usual way, which knows neither 304 nor this 400: it answers with the status, or signs."""
+    """The usual way, which knows no 304: it answers with the status."""
     api = UsualApi(VARIABLES["S3_BUCKET"], VARIABLES["JOBS_TABLE"], VARIABLES["QUEUE_URL"])
     for client in (api.s3, api.dynamodb, api.sqs):
         _canned(client, aws)
     handlers = {"presign_upload": api.presign, "submit_job": api.submit, "get_job": api.status}
-    return _requests(request, handlers[request.function], 200 if request.status != HTTPStatus.ACCEPTED else 202)
+    return _requests(request, handlers[request.function], 200 if request.repeated else request.status)
 
 
 def _requests(request: ApiRequest, handler: Handler, status: int) -> Subject:
     """A subject that answers one request again and again, always with `status`."""
     event = _sample_event(request.function, request.sample)
+    if request.body is not None:
+        event["body"] = request.body
     if request.repeated:
         first: Any = handler(event, Context())
         event["headers"]["If-None-Match"] = first["headers"].get("ETag", "")
@@ -303,6 +304,15 @@ def _our_function(aws: Aws, *clients: Callable[[], Any]) -> Handler:
 
 def _canned(client: Any, aws: Aws) -> Any:  # noqa: ANN401 - any of boto3's clients
     client.meta.events.register_first("before-send", aws.answer)
+    if aws.parsed:
+        call, kept = client._make_api_call, {}  # noqa: SLF001 - where tests that stub AWS do so too
+
+        def answered(operation: str, params: Mapping[str, Any]) -> Any:  # noqa: ANN401 - as botocore's
+            if operation not in kept:
+                kept[operation] = call(operation, params)
+            return kept[operation]
+
+        client._make_api_call = answered  # noqa: SLF001
     return client
 
 

@@ -5,7 +5,7 @@ The picture of the statuses, and who makes each transition, is in docs/states.md
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum, auto
 from typing import Any, Self
@@ -124,8 +124,8 @@ class WorkRequest:
 
 
 def _present(record: WorkRequest | TargetSpec | Source) -> dict[str, object]:
-    # Unlike `asdict`, this copies nothing of what the caller sent.
-    named = ((each.name, getattr(record, each.name)) for each in fields(record))
+    # Unlike `asdict`, this copies nothing of what the caller sent. The slots are the fields.
+    named = ((name, getattr(record, name)) for name in record.__slots__)
     return {name: value for name, value in named if value is not None and value is not False}
 
 
