@@ -6,6 +6,7 @@ from switchyard.dispatch import Outcome
 from switchyard.errors import StartRefused
 from switchyard.jobs import Status
 from switchyard.lanes import Lane
+from tests.fakes.crashing import Countdown, Crashing, Killed
 from tests.fakes.target import Mode
 from tests.requests import request, source
 from tests.world import World
@@ -100,17 +101,32 @@ def test_what_waits_in_an_older_layout_is_started_by_the_reconciler(world: World
 
 
 def test_a_layout_that_no_job_tells_of_any_more_is_remembered(divided: World) -> None:
-    """A newer upload waits behind a run whose end was noted by somebody who then died."""
+    """A newer upload waits behind a run whose end was noted by somebody who then died; no reconciler has run since."""
     divided.dispatch(request(FIRST))
     newer = source(key=f"uploads/{FIRST}.mp4", version="v2", message_id="m2")
     divided.dispatch(request(FIRST, of=newer, sent=60))
-    divided.reconcile()
     divided.shards = 1
     divided.target.move("run-0", Status.COMPLETED)
     ended = divided.job(FIRST)
     assert divided.store.finish(ended, Status.COMPLETED, error=None, target_id="run-0", attempts=0)
     divided.reconcile()
     assert divided.job(FIRST).request.source.version == "v2"
+
+
+def test_nothing_enters_a_layout_that_could_not_be_noted(divided: World) -> None:
+    killed = divided.wrapped(lambda inner: Crashing(inner, Countdown(0)))
+    with pytest.raises(Killed):
+        killed.dispatch(request(FIRST))
+    assert not divided.store.jobs
+
+
+def test_a_layout_is_noted_once_in_a_process(divided: World) -> None:
+    notes = []
+    divided.store.note_layouts = lambda lane, layouts: notes.append((lane.name, layouts))  # type: ignore[method-assign]
+    dispatcher = divided.dispatcher
+    dispatcher.dispatch(request(FIRST))
+    dispatcher.dispatch(request(OTHER))
+    assert notes == [("video", frozenset({2}))]
 
 
 def test_a_lane_that_was_always_whole_is_noted_nothing_of(world: World) -> None:

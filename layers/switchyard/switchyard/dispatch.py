@@ -10,7 +10,7 @@ docs/architecture.md tells the whole story.
 
 import random
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import Enum
 from typing import Protocol
@@ -131,6 +131,7 @@ class Dispatcher:
     grace: timedelta
     max_refusals: int
     at_capacity: AtCapacity = "wait"
+    _noted: set[tuple[str, int]] = field(default_factory=set)
 
     def dispatch(self, request: WorkRequest) -> Outcome:
         """Sees to it that the request's work is done exactly once.
@@ -138,7 +139,9 @@ class Dispatcher:
         Raises RetryableError where a later delivery has to look again, StartFailed where the target did not take the
         job and the claim has been undone.
         """
-        lane = self.lanes[lane_of(request.lane)].shard_for(request.job_id)
+        whole = self.lanes[lane_of(request.lane)]
+        self._note_layout(whole)
+        lane = whole.shard_for(request.job_id)
         request = replace(request, lane=lane.name)
         seen = _as_announced(request) if request.announced else None  # nearly always true, and it saves the read
         for _ in range(_RACES):
@@ -197,6 +200,13 @@ class Dispatcher:
             self.store.give_up(job, _job_error(error))
 
     # ---- steps ------------------------------------------------------------------------------------------------------
+
+    def _note_layout(self, lane: Lane) -> None:
+        # Before anything is put into a shard, so that the reconciler knows of it when the layout has long changed; once
+        # in a process, since it costs a call.
+        if lane.shards > 1 and (lane.name, lane.shards) not in self._noted:
+            self.store.note_layouts(lane, frozenset({lane.shards}))
+            self._noted.add((lane.name, lane.shards))
 
     def _without_claim(self, request: WorkRequest, seen: Job | None) -> Outcome | None:
         """What becomes of a request whose job is already known; None where it is to be claimed."""
