@@ -590,10 +590,13 @@ class Protocol(RuleBasedStateMachine):
                 self.sqs.acknowledge(url, record)
 
         before = self._letters_of(url)
+        # What waits has no message any more; where this one's handling starts and loses it, it has its own letter.
+        waiting = {errand_of(entry.request) for room in self.picture.rooms.values() for entry in room}
         invocation = self._invoke(life, mode, handle)
         if not invocation.struck:
             written = self._letters_of(url) - before
-            assert max(written.values(), default=0) <= 1, "one message, and two dead letters of the same"
+            of_this = [number for errand, number in written.items() if errand not in waiting]
+            assert max(of_this, default=0) <= 1, "one message, and two dead letters of the same"
 
     def _redrive(self, url: str, limit: int) -> None:
         redrive = Redrive(self.client, DEAD_LETTERS[url], url, wait=0)

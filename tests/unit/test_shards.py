@@ -1,19 +1,26 @@
 """Dispatch in a lane that is divided: two shards with one slot each, and layouts that change under jobs."""
 
+from dataclasses import replace
+from typing import Any, cast
+
 import pytest
 
 from switchyard.dispatch import Outcome
 from switchyard.errors import StartRefused
 from switchyard.jobs import Status
 from switchyard.lanes import Lane
-from tests.fakes.crashing import Countdown, Crashing, Killed
+from switchyard.reconcile import Reconciler
+from switchyard.tracking import Tracker
+from tests.fakes.crashing import Countdown, Crashing, Freeze, Killed
 from tests.fakes.target import Mode
 from tests.requests import request, source
-from tests.world import World
+from tests.world import PENDING_GRACE, STUCK_AFTER, World
 
 LANE = Lane("video", 2, shards=2)
 FIRST, OTHER, SECOND = "a", "b", "c"
 """Jobs; the second belongs into the same shard as the first, the other one does not."""
+NEWER = source(key=f"uploads/{FIRST}.mp4", version="v2", message_id="m2")
+"""A newer upload of the first one's object."""
 
 
 @pytest.fixture
@@ -53,8 +60,7 @@ def test_the_end_of_a_job_starts_the_next_of_its_shard(divided: World) -> None:
 
 def test_what_waits_for_an_object_is_started_by_the_end_of_the_job_that_works_on_it(divided: World) -> None:
     divided.dispatch(request(FIRST))
-    newer = source(key=f"uploads/{FIRST}.mp4", version="v2", message_id="m2")
-    assert divided.dispatch(request(OTHER, of=newer, sent=60)) is Outcome.HELD
+    assert divided.dispatch(request(OTHER, of=NEWER, sent=60)) is Outcome.HELD
     divided.end("run-0")
     assert divided.job(OTHER).status is Status.SUBMITTED
 
@@ -103,8 +109,7 @@ def test_what_waits_in_an_older_layout_is_started_by_the_reconciler(world: World
 def test_a_layout_that_no_job_tells_of_any_more_is_remembered(divided: World) -> None:
     """A newer upload waits behind a run whose end was noted by somebody who then died; no reconciler has run since."""
     divided.dispatch(request(FIRST))
-    newer = source(key=f"uploads/{FIRST}.mp4", version="v2", message_id="m2")
-    divided.dispatch(request(FIRST, of=newer, sent=60))
+    divided.dispatch(request(FIRST, of=NEWER, sent=60))
     divided.shards = 1
     divided.target.move("run-0", Status.COMPLETED)
     ended = divided.job(FIRST)
@@ -151,3 +156,38 @@ def test_a_job_given_back_is_claimed_in_the_layout_that_is(divided: World) -> No
     divided.shards = 1
     divided.dispatch(divided.job(FIRST).request)
     assert divided.job(FIRST).request.lane == "video"
+
+
+# ---- a job id comes back in another layout ---------------------------------------------------------------------------
+
+
+def test_a_slot_is_not_taken_back_for_a_run_that_a_newer_upload_has_in_another_shard(divided: World) -> None:
+    """A reconciler that stood still while the layout changed lists the older upload's run as active."""
+    divided.dispatch(request(FIRST))
+    shard = LANE.shard_for(FIRST)
+    freeze = Freeze(calls=3)  # CLAIMED, SUBMITTED and RUNNING are listed, WAITING is not
+    slow = reconciler(divided, freeze)
+    freeze.run(slow.run)
+    divided.end("run-0")
+    divided.shards = 1
+    divided.dispatch(request(FIRST, of=NEWER, sent=60))
+    freeze.thaw()
+    assert not divided.store.slots(shard).holders
+
+
+def test_a_leaked_slot_is_freed_though_its_holder_has_one_in_another_shard(divided: World) -> None:
+    divided.dispatch(request(FIRST))
+    divided.end("run-0")
+    divided.shards = 1
+    divided.dispatch(request(FIRST, of=NEWER, sent=60))
+    shard = LANE.shard_for(FIRST)
+    divided.store.lanes[shard.name].holders.add(FIRST)
+    divided.reconcile()
+    assert not divided.store.slots(shard).holders
+    assert divided.slots.holders == {FIRST}
+
+
+def reconciler(world: World, freeze: Freeze) -> Reconciler:
+    store = cast("Any", Crashing(world.store, freeze))
+    dispatcher = replace(world.dispatcher, store=store)
+    return Reconciler(store, dispatcher, Tracker(store, dispatcher), PENDING_GRACE, STUCK_AFTER)

@@ -202,7 +202,7 @@ class Reconciler:
 
     def _retake_slot(self, lane: Lane, listed: ActiveJob) -> None:
         job = self.store.get(listed.id)
-        if job and job.status in HOLDING_SLOT and self.store.retake_slot(lane, job):
+        if job and _holds_slot_in(lane, job) and self.store.retake_slot(lane, job):
             logger.warning("a running job had lost its slot", job_id=job.id, lane=lane.name)
 
     # ---- accepted, never started -----------------------------------------------------------------------------------
@@ -230,12 +230,11 @@ class Reconciler:
     # ---- lanes -----------------------------------------------------------------------------------------------------
 
     def _mend_lanes(self, this: _Pass) -> None:
-        active = {job.id for job in this.active}
-        waiting = _by_lane(this.waiting)
+        active, waiting = _by_lane(this.active), _by_lane(this.waiting)
         for lane in this.lanes:
             with this.noted():
                 slots = self.store.slots(lane)
-                for job_id in sorted(slots.holders - active):
+                for job_id in sorted(slots.holders - {job.id for job in active.get(lane.name, ())}):
                     with this.noted(job_id):
                         self._free_if_leaked(lane, job_id)
                 if self._mend_room(lane, slots.waiting, waiting.get(lane.name, ()), this):
@@ -243,7 +242,7 @@ class Reconciler:
 
     def _free_if_leaked(self, lane: Lane, job_id: str) -> None:
         job = self.store.get(job_id)
-        if job is not None and job.status in HOLDING_SLOT:
+        if job is not None and _holds_slot_in(lane, job):
             return
         if self.store.free_leaked_slot(lane, job_id, job):
             logger.warning("freed a leaked slot", job_id=job_id, lane=lane.name)
@@ -278,6 +277,11 @@ def _by_lane(jobs: Iterable[ActiveJob]) -> dict[str, list[ActiveJob]]:
     for job in jobs:
         by_lane.setdefault(job.lane, []).append(job)
     return by_lane
+
+
+def _holds_slot_in(lane: Lane, job: Job) -> bool:
+    # A newer version of an object may have the same job in another shard.
+    return job.status in HOLDING_SLOT and job.request.lane == lane.name
 
 
 def _target_type(job: ActiveJob) -> str:
