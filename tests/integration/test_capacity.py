@@ -61,6 +61,7 @@ def course(scene: System) -> Course:
         (job_id, begin, end) for job_id in jobs for start in scene.starts(job_id) for begin, end in start.attempts
     ]
     attempts.sort(key=lambda attempt: attempt[1])
+    scene.drained("TrackQueue")  # an invocation's log is there when it is over, and what it started may end before that
     log = scene.log("TrackJobFunction")
     tracked = {line["job_id"] for line in log if line.get("message") == "started" and line["job_id"] in jobs}
     return Course(jobs, attempts, scene.runs(*keys), holders, tracked, scene.messages())
