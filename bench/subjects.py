@@ -15,8 +15,8 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from datetime import UTC, datetime
 from functools import partial
@@ -339,25 +339,31 @@ _PASSES: Mapping[str, Callable[[Aws], Subject]] = {
 """Those that meet an account whose tables know what is active."""
 
 
-def _real_conditions(active: int) -> AbstractContextManager[object]:
+@contextmanager
+def real_conditions(active: int) -> Iterator[None]:
     """The template's tables on moto, with as many slots taken as jobs are active: claims are decided, not canned."""
     from moto import mock_aws  # noqa: PLC0415 - only where the tables are asked for
 
     from switchyard.lanes import divided, lane_key  # noqa: PLC0415 - as in `announced_jobs`
     from tests.tables import create_tables  # noqa: PLC0415 - as moto
 
-    mocked = mock_aws()
-    mocked.start()
-    dynamodb = boto3.client("dynamodb")
-    _, lanes_table = create_tables(dynamodb)
-    # Only the slots: a claim reads nothing of other jobs' records, and moto copies a table at each transaction.
-    holders = [str(uuid.uuid4()) for _ in range(min(active, LANE_LIMIT - _KEPT_FREE))]
-    for lane in (divided(name, LANE_LIMIT, LANE_SHARDS) for name in ("video", "images")):
-        for shard in (lane.shard(number, LANE_SHARDS) for number in range(LANE_SHARDS)):
-            slots: dict[str, Any] = {"pk": {"S": lane_key(shard.name)}, "sk": {"S": "SLOTS"}, "waiting": {"N": "0"}}
-            mine = [job_id for job_id in holders if lane.shard_for(job_id) == shard]
-            dynamodb.put_item(TableName=lanes_table, Item=slots | ({"holders": {"SS": mine}} if mine else {}))
-    return mocked
+    with mock_aws():
+        dynamodb = boto3.client("dynamodb")
+        _, lanes_table = create_tables(dynamodb)
+        # Only the slots: a claim reads nothing of other jobs' records, and moto copies a table at each transaction.
+        # Each shard has its share to the last slot: by chance, one would be full now and then, and its messages wait.
+        share = min(active, LANE_LIMIT - _KEPT_FREE) // LANE_SHARDS
+        for lane in (divided(name, LANE_LIMIT, LANE_SHARDS) for name in ("video", "images")):
+            taken: dict[str, list[str]] = {lane.shard(number, LANE_SHARDS).name: [] for number in range(LANE_SHARDS)}
+            while any(len(holders) < share for holders in taken.values()):
+                job_id = str(uuid.uuid4())
+                if len(holders := taken[lane.shard_for(job_id).name]) < share:
+                    holders.append(job_id)
+            for name, holders in taken.items():
+                slots: dict[str, Any] = {"pk": {"S": lane_key(name)}, "sk": {"S": "SLOTS"}, "waiting": {"N": "0"}}
+                mine = {"holders": {"SS": holders}} if holders else {}  # DynamoDB has no empty sets
+                dynamodb.put_item(TableName=lanes_table, Item=slots | mine)
+        yield
 
 
 def _xray_daemon() -> socket.socket:
@@ -376,7 +382,7 @@ def main(name: str, settings: str) -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     aws = (Active if name in _PASSES else Aws)(**options, tables=not moto)
-    with _xray_daemon(), _real_conditions(aws.active) if moto else nullcontext():
+    with _xray_daemon(), real_conditions(aws.active) if moto else nullcontext():
         subject = {**SUBJECTS, **_PASSES}[name](aws)
         for line in sys.stdin:
             print(json.dumps(_sample(subject, aws, **json.loads(line))), file=answers)
