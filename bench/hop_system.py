@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 import time
 import uuid
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from typing import Any, Final
+from unittest.mock import patch
 from urllib.request import Request, urlopen
 
 from local.environment import ACCOUNT, REGION, STATE, seal_this_process
@@ -74,10 +76,11 @@ class Way:
 @contextmanager
 def deployed() -> Iterator[System]:
     """The system with one slot for videos, on machines that never get round to running a job; ended afterwards."""
-    seal_this_process()
     end_like_ctrl_c()
     folder = STATE / "bench"
-    with locked(folder / "session.lock"):  # another bench of this clone
+    # Other benches come after this one, and their AWS is another.
+    with patch.dict(os.environ), locked(folder / "session.lock"):  # locked: another bench of this clone
+        seal_this_process()
         stack = LocalStack(
             folder,
             parameters={"MaxConcurrentJobs": "1", "ReconcileMinutes": "60"},
