@@ -54,7 +54,7 @@ down: setup ## End it all
 # ---- operation -------------------------------------------------------------------------------------------------------
 .PHONY: redrive
 redrive: setup ## Move dead letters back to their queue: make redrive QUEUE=video [APPLY=1] [STACK=switchyard-dev PROFILE=me]
-	@PYTHONPATH=layers/switchyard $(DEV)/python -m tools.redrive "$(QUEUE)" $(if $(filter 1 yes true,$(APPLY)),--apply) \
+	@PYTHONPATH=layers/switchyard:workers/library $(DEV)/python -m tools.redrive "$(QUEUE)" $(if $(filter 1 yes true,$(APPLY)),--apply) \
 	    $(if $(STACK_ON_AWS),--stack "$(STACK_ON_AWS)" $(if $(PROFILE),--profile "$(PROFILE)")) $(ARGS)
 
 # ---- quality ---------------------------------------------------------------------------------------------------------
@@ -66,7 +66,7 @@ test-api: setup ## Thousands of requests to the deployed API, made from its own 
 	$(DEV)/pytest tests/integration/test_api_contract.py --hypothesis-profile=thorough $(ARGS)
 
 test-model: setup ## The dispatch protocol as a state machine: 100,000 steps of it, faults at every call (ARGS="--seed 7")
-	@PYTHONPATH=layers/switchyard nice $(DEV)/python -m tests.model $(ARGS)
+	@PYTHONPATH=layers/switchyard:workers/library nice $(DEV)/python -m tests.model $(ARGS)
 
 # In parts, so that CI can do two of them at a time (-j 2).
 .PHONY: check-types check-style check-templates check-imports audit-secrets audit-rules audit-advisories
@@ -78,7 +78,7 @@ check-types: setup
 check-style: setup
 	$(DEV)/ruff check
 	$(DEV)/ruff format --check
-	$(DEV)/python .ci/hygiene.py
+	$(DEV)/python tools/checks/hygiene.py
 
 # By cfn-lint too, both of them; tests/template asks our own version of it about template.yaml.
 check-templates: setup
@@ -86,34 +86,34 @@ check-templates: setup
 	$(SAM) validate --lint --template template.yaml
 
 check-imports: setup
-	$(DEV)/python .ci/imports.py
+	$(DEV)/python tools/checks/imports.py
 
 # Not part of check, since it takes longer than all of that.
 audit: audit-secrets audit-rules audit-advisories ## Security: rules on templates and images, secrets in what is committed, advisories on what is pinned
 
 audit-secrets: setup
-	$(VENVS)/audit/bin/python .ci/leaks.py
+	$(VENVS)/audit/bin/python tools/checks/leaks.py
 
 audit-rules: setup
 	LOG_LEVEL=ERROR $(VENVS)/checkov/bin/checkov --skip-download --quiet --compact --framework cloudformation dockerfile \
 	    --file template.yaml stacks/compute.yaml $(WORKERS:%=workers/%/Dockerfile)
 
 audit-advisories: setup
-	$(VENVS)/audit/bin/python .ci/advisories.py $(ARGS)
+	$(VENVS)/audit/bin/python tools/checks/advisories.py $(ARGS)
 
 check-iam: setup ## Show that functions need every permission they have: an hour (ARGS=--list, "--only sqs_to_batch")
-	@PYTHONPATH=layers/switchyard $(DEV)/python -m tests.iam $(ARGS)
+	@PYTHONPATH=layers/switchyard:workers/library $(DEV)/python -m tests.iam $(ARGS)
 
 drill: setup ## Rehearse what the runbook says for bad days: make drill DRILL=lost-events; without, all of them
 	@$(DEV)/pytest -q -s "tests/integration/drills.py$(if $(DRILL),::test_a_drill[$(DRILL)])" $(ARGS)
 
 .PHONY: test-chaos soak
 test-chaos: setup $(VENVS)/chaos/.ready ## Faults on every AWS call, processes killed, 2,000 jobs (ARGS="--videos 50 --jobs 50 --seed 1")
-	@PYTHONPATH=layers/switchyard $(DEV)/python -m chaos storm $(ARGS)
+	@PYTHONPATH=layers/switchyard:workers/library $(DEV)/python -m tests.chaos storm $(ARGS)
 
 MINUTES ?= 60
 soak: setup ## Steady work for an hour: nothing may drift, leak or be left behind (MINUTES=5, ARGS="--rate 60")
-	@PYTHONPATH=layers/switchyard $(DEV)/python -m chaos soak --minutes $(MINUTES) $(ARGS)
+	@PYTHONPATH=layers/switchyard:workers/library $(DEV)/python -m tests.chaos soak --minutes $(MINUTES) $(ARGS)
 
 SECONDS ?= 60
 .PHONY: fuzz
@@ -122,7 +122,7 @@ fuzz: setup $(VENVS)/fuzz/.ready ## Give every parser hostile input, guided by c
 
 .PHONY: bench
 bench: setup ## What it costs, beside the floor and the usual way: make bench ARGS="cpu --rounds 9"
-	@PYTHONPATH=layers/switchyard $(DEV)/python -m bench $(ARGS)
+	@PYTHONPATH=layers/switchyard:workers/library $(DEV)/python -m bench $(ARGS)
 
 format: setup ## Put the code into the project's format, and fix what ruff can fix
 	$(DEV)/ruff check --fix

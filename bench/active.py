@@ -99,7 +99,7 @@ class Active(Aws):
 
 def index_item(target: str, number: int, now: datetime) -> Item:
     """A job as the index byStatus has it, with everything that it projects."""
-    from switchyard.lanes import divided  # noqa: PLC0415 - where nobody asks for such a job, there may be no layer
+    from switchyard.protocol.lanes import divided  # noqa: PLC0415 - where nobody asks for such a job, there may be no layer
 
     lane = divided(LANES[target], LANE_LIMIT, LANE_SHARDS).shard_for(ID.format(number))
     status = _status(number)

@@ -31,7 +31,7 @@ from tests.tables import create_tables
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-    from switchyard.lanes import Lane
+    from switchyard.protocol.lanes import Lane
 
 type Event = dict[str, Any]
 type Road = Literal["batch", "ecs", "usual", "thorough"]
@@ -183,7 +183,7 @@ def _follow(
     recorder: Recorder, client: DynamoDBClient, job: Mapping[str, Any], changes: list[Event], end: Event
 ) -> None:
     """State changes, the worker's writes, the end."""
-    from switchyard.worker import Record, WorkerEnvironment  # noqa: PLC0415 - the usual way has no layer
+    from switchyard_worker.run import Record, WorkerEnvironment  # noqa: PLC0415 - the usual way has no layer
 
     for change in changes:
         recorder.invoke("state change", "track_job", change)
@@ -260,7 +260,7 @@ def usual(recorder: Recorder, _client: DynamoDBClient, options: Options, *, thor
 
 def _fill(client: DynamoDBClient, lanes_table: str, lane: str, options: Options) -> None:
     """Slots held by active jobs. Only the slots: a claim reads nothing of other jobs' records."""
-    from switchyard.lanes import divided, lane_key  # noqa: PLC0415 - as above
+    from switchyard.protocol.lanes import divided, lane_key  # noqa: PLC0415 - as above
 
     whole = divided(lane, _limit(options), options.shards)
     held: dict[Lane, list[str]] = {}

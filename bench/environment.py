@@ -30,7 +30,7 @@ VARIABLES: Final = {
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "AWS_EC2_METADATA_DISABLED": "true",
-    "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",  # by which `switchyard.start` knows Lambda
+    "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",  # by which `switchyard.cold_start` knows Lambda
     "POWERTOOLS_METRICS_NAMESPACE": "Switchyard",
     "POWERTOOLS_SERVICE_NAME": "bench",
     "POWERTOOLS_LOG_LEVEL": "INFO",

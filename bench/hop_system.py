@@ -28,9 +28,9 @@ from local.stack import LocalStack
 from local.view import VIDEO, Job, View
 from local.workers import QUEUE, JobDefinition
 from switchyard import clock
-from switchyard.jobs import Source, TargetSpec, WorkRequest
-from switchyard.lanes import Lane
-from switchyard.store import Claimed, Store
+from switchyard.protocol.jobs import Source, TargetSpec, WorkRequest
+from switchyard.protocol.lanes import Lane
+from switchyard.tables.store import Claimed, Store
 from switchyard.targets.batch import BatchTarget
 
 _PATIENCE: Final = 60.0

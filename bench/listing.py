@@ -1,8 +1,8 @@
 """Listing 50,000 jobs page by page, tenth by tenth of the way, beside the usual way: Scan, then sort.
 
-The table is MiniStack's, made as template.yaml defines it, and `switchyard.records` pages through it. Read units are
-computed from the entries' sizes by DynamoDB's rule, since emulators guess: MiniStack says 0.5 of any read, moto 1.
-MiniStack sorts a whole list for each page of it: milliseconds tell of its length here, and nothing of DynamoDB.
+The table is MiniStack's, made as template.yaml defines it, and `switchyard.tables.records` pages through it. Read
+units are computed from the entries' sizes by DynamoDB's rule, since emulators guess: MiniStack says 0.5 of any read,
+moto 1. MiniStack sorts a whole list for each page of it: milliseconds tell of its length here, and nothing of DynamoDB.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from bench.report import table
 from local.emulator import HEALTH, start_emulator
 from local.processes import free_ports, wait_until_answering
 from switchyard import clock
-from switchyard.jobs import JobError, Source, Status, TargetSpec, WorkRequest
-from switchyard.lanes import Lane
-from switchyard.records import Filters, Page, Record, Records
-from switchyard.store import Claimed, Store
+from switchyard.protocol.jobs import JobError, Source, Status, TargetSpec, WorkRequest
+from switchyard.protocol.lanes import Lane
+from switchyard.tables.records import Filters, Page, Record, Records
+from switchyard.tables.store import Claimed, Store
 from tests.tables import create_tables
 
 if TYPE_CHECKING:

@@ -33,9 +33,9 @@ from bench.environment import ROOT, RUNTIME, Layer, python, variables
 from bench.first_event import SAMPLES
 from bench.report import table
 from bench.subjects import image_jobs, uploads
-from switchyard.jobs import Status
-from switchyard.lanes import Lane
-from switchyard.store import Claimed, Store
+from switchyard.protocol.jobs import Status
+from switchyard.protocol.lanes import Lane
+from switchyard.tables.store import Claimed, Store
 from switchyard.targets.batch import run_of
 from tests.requests import request
 from tests.tables import create_tables

@@ -84,9 +84,9 @@ def image_jobs(invocations: int, messages: int) -> list[Event]:
 def announced_jobs(invocations: int, messages: int) -> list[Event]:
     """The same as the API sends them: written down before."""
     from switchyard import clients, wiring  # noqa: PLC0415 - the other subjects' processes have no layer
-    from switchyard.messages import Envelope  # noqa: PLC0415
-    from switchyard.records import Records  # noqa: PLC0415
+    from switchyard.messages.videos import Envelope  # noqa: PLC0415
     from switchyard.settings import SubmitJobSettings  # noqa: PLC0415
+    from switchyard.tables.records import Records  # noqa: PLC0415
 
     work = wiring.task_work(SubmitJobSettings.from_env())
     records = Records(clients.dynamodb(), VARIABLES["JOBS_TABLE"])
@@ -344,7 +344,7 @@ def real_conditions(active: int) -> Iterator[None]:
     """The template's tables on moto, with as many slots taken as jobs are active: claims are decided, not canned."""
     from moto import mock_aws  # noqa: PLC0415 - only where the tables are asked for
 
-    from switchyard.lanes import divided, lane_key  # noqa: PLC0415 - as in `announced_jobs`
+    from switchyard.protocol.lanes import divided, lane_key  # noqa: PLC0415 - as in `announced_jobs`
     from tests.tables import create_tables  # noqa: PLC0415 - as moto
 
     with mock_aws():

@@ -28,8 +28,8 @@ from bench.measure import Probe, Samples, interleaved
 from bench.ranges import BUCKET, KEY, serving
 from bench.report import at_least, table, verdict
 from bench.torrent_subjects import CONNECTIONS, TRANSMISSION
+from switchyard.torrents.format.segments import plan
 from switchyard.torrents.hashing import describe, part_digests
-from switchyard.torrents.segments import plan
 from tests.fakes import object_store
 
 _MIB = 2**20

@@ -57,8 +57,8 @@ def stream(task: Task) -> Subject:
 
     client = clients.s3_bulk()
     base = resident("VmRSS")
+    from switchyard.torrents.format.layout import Format, Layout, ObjectVersion  # noqa: PLC0415
     from switchyard.torrents.hashing import Stream  # noqa: PLC0415 - its memory counts
-    from switchyard.torrents.layout import Format, Layout, ObjectVersion  # noqa: PLC0415
 
     thing = ObjectVersion(BUCKET, KEY, task.size, ETAG, None, datetime.fromtimestamp(0, UTC))
     layout = Layout(task.size, task.piece_length, Format(task.form))

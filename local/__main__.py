@@ -15,20 +15,21 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.table import Table
 
-from local import demo as scenario
-from local import demo_api, demo_torrent
 from local.api import ApiError
+from local.demos import api as demo_api
+from local.demos import torrents as demo_torrent
+from local.demos import videos as scenario
+from local.demos.media import MediaError
+from local.demos.torrent_clients import DownloadError
 from local.environment import STATE, VENVS, seal_this_process
 from local.follow import FollowTimeoutError, follow
 from local.invoke import InvokeError, require_docker
 from local.invoke import api as api_in_docker
 from local.invoke import invoke as run_in_docker
-from local.media import MediaError
 from local.processes import CommandFailedError, end_like_ctrl_c
 from local.sending import SendError
 from local.sending import send as send_work
 from local.stack import LocalStack, LogLine, NotRunningError
-from local.torrent_clients import DownloadError
 from local.view import LANES, Job, View, cluster_of, console
 
 _FUNCTIONS = {

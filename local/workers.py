@@ -77,7 +77,7 @@ def _command(worker: str) -> tuple[str, ...]:
 
 
 def _environment(worker: str) -> dict[str, str]:
-    folders = (f"workers/{worker}", "layers/switchyard")
+    folders = (f"workers/{worker}", "workers/library", "layers/switchyard")
     return {"PYTHONPATH": os.pathsep.join(str(ROOT / folder) for folder in folders)}
 
 

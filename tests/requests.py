@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from switchyard.jobs import Source, TargetSpec, WorkRequest
+from switchyard.protocol.jobs import Source, TargetSpec, WorkRequest
 
 SENT_AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

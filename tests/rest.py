@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import fastjsonschema
 
-from switchyard import http
-from switchyard.http import Api
+from switchyard.api import http
+from switchyard.api.http import Api
 
 
 @dataclass(frozen=True)

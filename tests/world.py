@@ -5,13 +5,13 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, cast
 
-from switchyard.cancel import Cancellation, Canceller
-from switchyard.dispatch import Dispatcher, Outcome
-from switchyard.jobs import Job, Run, Status, WorkRequest
-from switchyard.lanes import Lane, Slots
-from switchyard.reconcile import Reconciler
+from switchyard.protocol.cancel import Cancellation, Canceller
+from switchyard.protocol.dispatch import Dispatcher, Outcome
+from switchyard.protocol.jobs import Job, Run, Status, WorkRequest
+from switchyard.protocol.lanes import Lane, Slots
+from switchyard.protocol.reconcile import Reconciler
+from switchyard.protocol.tracking import Tracker
 from switchyard.settings import AtCapacity
-from switchyard.tracking import Tracker
 from tests.fakes.dead_letters import FakeDeadLetters
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.target import FakeTarget

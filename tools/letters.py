@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from switchyard.errors import InvalidMessage
-from switchyard.messages import Envelope, Notice, decode, notices, out_of_failure, out_of_sns
+from switchyard.messages.videos import Envelope, Notice, decode, notices, out_of_failure, out_of_sns
 
 type Queue = Literal["video", "ecs-jobs", "torrents", "track"]
 

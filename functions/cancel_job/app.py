@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from switchyard import start, wiring
-from switchyard.cancel import Cancellation, Canceller
-from switchyard.http import Api, Problem, Request, Response
-from switchyard.jobs import Status
+from switchyard import cold_start, wiring
+from switchyard.api.http import Api, Problem, Request, Response
+from switchyard.api.presentation import is_visible, job_id_of, not_found
 from switchyard.observability import handler
-from switchyard.presentation import is_visible, job_id_of, not_found
+from switchyard.protocol.cancel import Cancellation, Canceller
+from switchyard.protocol.jobs import Status
 from switchyard.settings import CancelJobSettings
 
 
@@ -46,4 +46,4 @@ def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     return api().handle(event, context)
 
 
-start.prepare(api)
+cold_start.prepare(api)

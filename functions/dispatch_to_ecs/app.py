@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from switchyard import clients, clock, start, wiring
-from switchyard.dispatch import Dispatcher
-from switchyard.intake import Intake
-from switchyard.messages import Envelope
+from switchyard import clients, clock, cold_start, wiring
+from switchyard.messages.intake import Intake
+from switchyard.messages.queues import Queue
+from switchyard.messages.tasks import TaskWork
+from switchyard.messages.videos import Envelope
 from switchyard.observability import handler
-from switchyard.queues import Queue
+from switchyard.protocol.dispatch import Dispatcher
 from switchyard.settings import DispatchToEcsSettings
-from switchyard.tasks import TaskWork
 
 
 @dataclass(slots=True, eq=False)
@@ -56,4 +56,4 @@ def lambda_handler(event: object, context: Any) -> dict[str, Any]:  # noqa: ANN4
     return function().invoked(event, context.aws_request_id)
 
 
-start.prepare(function)
+cold_start.prepare(function)

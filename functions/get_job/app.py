@@ -3,12 +3,13 @@
 from functools import cache
 from typing import Any
 
-from switchyard import clients, observability, presentation, start
-from switchyard.http import Api
+from switchyard import clients, cold_start, observability
+from switchyard.api import presentation
+from switchyard.api.http import Api
+from switchyard.api.presentation import Presentation
 from switchyard.observability import handler
-from switchyard.presentation import Presentation
-from switchyard.records import Records
 from switchyard.settings import GetJobSettings
+from switchyard.tables.records import Records
 
 
 @cache
@@ -37,4 +38,4 @@ def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     return api().handle(event, context)
 
 
-start.prepare(api)
+cold_start.prepare(api)

@@ -3,11 +3,11 @@
 from functools import cache
 from typing import Any
 
-from switchyard import clients, observability, start
-from switchyard.http import Api
+from switchyard import clients, cold_start, observability
+from switchyard.api.http import Api
+from switchyard.api.uploads import Uploads
 from switchyard.observability import handler
 from switchyard.settings import PresignUploadSettings
-from switchyard.uploads import Uploads
 
 
 @cache
@@ -39,4 +39,4 @@ def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     return api().handle(event, context)
 
 
-start.prepare(api)
+cold_start.prepare(api)

@@ -2,9 +2,9 @@
 
 from functools import cache
 
-from switchyard import start, wiring
+from switchyard import cold_start, wiring
 from switchyard.observability import handler
-from switchyard.reconcile import Reconciler
+from switchyard.protocol.reconcile import Reconciler
 from switchyard.settings import ReconcileJobsSettings
 
 
@@ -29,4 +29,4 @@ def lambda_handler(_event: object, _context: object) -> None:
     reconciler().run()
 
 
-start.prepare(reconciler)
+cold_start.prepare(reconciler)

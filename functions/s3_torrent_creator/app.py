@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
-from switchyard import clients, start, wiring
+from switchyard import clients, cold_start, wiring
 from switchyard.observability import handler
 from switchyard.settings import S3TorrentCreatorSettings
 from switchyard.torrents.creator import TimeLeft
@@ -35,4 +35,4 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # no
     return intake.invoked(event, context.aws_request_id)
 
 
-start.prepare(function)
+cold_start.prepare(function)

@@ -3,12 +3,12 @@
 from functools import cache
 from typing import Any
 
-from switchyard import clients, start, wiring
-from switchyard.intake import Intake
-from switchyard.jobs import TargetSpec
-from switchyard.messages import VideoWork
+from switchyard import clients, cold_start, wiring
+from switchyard.messages.intake import Intake
+from switchyard.messages.queues import Queue
+from switchyard.messages.videos import VideoWork
 from switchyard.observability import handler
-from switchyard.queues import Queue
+from switchyard.protocol.jobs import TargetSpec
 from switchyard.settings import SqsToBatchSettings
 
 
@@ -35,4 +35,4 @@ def lambda_handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     return function().consume(event)
 
 
-start.prepare(function)
+cold_start.prepare(function)

@@ -3,12 +3,12 @@
 from functools import cache
 from typing import Any
 
-from switchyard import clients, observability, start, wiring
-from switchyard.http import Api
+from switchyard import clients, cold_start, observability, wiring
+from switchyard.api.http import Api
+from switchyard.api.submission import Submission
 from switchyard.observability import handler
-from switchyard.records import Records
 from switchyard.settings import SubmitJobSettings
-from switchyard.submission import Submission
+from switchyard.tables.records import Records
 from switchyard.torrents.submission import TorrentSubmission
 
 
@@ -45,4 +45,4 @@ def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     return api().handle(event, context)
 
 
-start.prepare(api)
+cold_start.prepare(api)

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from switchyard import clients, start, wiring
-from switchyard.dead_letters import DeadLetterQueue
+from switchyard import clients, cold_start, wiring
 from switchyard.errors import InvalidMessage, SwitchyardError
-from switchyard.jobs import Run
+from switchyard.messages.dead_letters import DeadLetterQueue
+from switchyard.messages.queues import Message, Queue
 from switchyard.observability import handler, logger
-from switchyard.queues import Message, Queue
+from switchyard.protocol.jobs import Run
+from switchyard.protocol.tracking import Tracker
 from switchyard.settings import TrackJobSettings
 from switchyard.targets import batch, ecs
-from switchyard.tracking import Tracker
 
 READERS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], Run | None]]] = {
     "Batch Job State Change": ("jobId", batch.run_of),
@@ -83,4 +83,4 @@ def lambda_handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     return function().consume(event)
 
 
-start.prepare(function)
+cold_start.prepare(function)

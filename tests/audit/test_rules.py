@@ -60,14 +60,14 @@ def _checkout(folder: Path, files: Mapping[str, str]) -> Path:
 
 @pytest.mark.parametrize("text", PLANTED.values(), ids=PLANTED.keys())
 def test_a_planted_secret_is_found_and_not_shown(tmp_path: Path, text: str) -> None:
-    run = _run(AUDIT, ".ci/leaks.py", _checkout(tmp_path, {"settings.py": text}))
+    run = _run(AUDIT, "tools/checks/leaks.py", _checkout(tmp_path, {"settings.py": text}))
     assert run.returncode == 1
     assert run.stderr.startswith("settings.py:1: ")
     assert not any(secret in run.stderr for secret in (KEY_ID, KEY, PHRASE, "MIIEow"))
 
 
 def test_what_is_known_to_be_none_is_none(tmp_path: Path) -> None:
-    run = _run(AUDIT, ".ci/leaks.py", _checkout(tmp_path, {"conftest.py": 'AWS_SECRET_ACCESS_KEY = "test"\n'}))
+    run = _run(AUDIT, "tools/checks/leaks.py", _checkout(tmp_path, {"conftest.py": 'AWS_SECRET_ACCESS_KEY = "test"\n'}))
     assert (run.returncode, run.stderr) == (0, "")
 
 
@@ -116,13 +116,13 @@ def _osv(*vulnerable: str) -> Iterator[str]:
 )
 def test_advisories_are_told_of(vulnerable: tuple[str, ...], code: int, words: str) -> None:
     with _osv(*vulnerable) as url:
-        run = _run(AUDIT, ".ci/advisories.py", "--osv-url", url, "requirements/uv.txt")
+        run = _run(AUDIT, "tools/checks/advisories.py", "--osv-url", url, "requirements/uv.txt")
     assert run.returncode == code
     assert words in run.stderr if words else run.stderr == ""
 
 
 def test_where_nobody_answers_it_is_said_and_may_be_fatal() -> None:
-    skipped = _run(AUDIT, ".ci/advisories.py", "--osv-url", UNUSED_PORT)
-    required = _run(AUDIT, ".ci/advisories.py", "--osv-url", UNUSED_PORT, "--required")
+    skipped = _run(AUDIT, "tools/checks/advisories.py", "--osv-url", UNUSED_PORT)
+    required = _run(AUDIT, "tools/checks/advisories.py", "--osv-url", UNUSED_PORT, "--required")
     assert (skipped.returncode, required.returncode) == (0, 1)
     assert "NOBODY ANSWERED" in skipped.stderr

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from switchyard import clock
-from switchyard.jobs import Job, JobError, Source, Status, TargetSpec, WorkRequest
-from switchyard.lanes import Lane
-from switchyard.records import BadToken, Filters, Known, Page, Record, Records
-from switchyard.store import Claimed, Store
+from switchyard.protocol.jobs import Job, JobError, Source, Status, TargetSpec, WorkRequest
+from switchyard.protocol.lanes import Lane
+from switchyard.tables.records import BadToken, Filters, Known, Page, Record, Records
+from switchyard.tables.store import Claimed, Store
 from tests.conftest import Aws
 from tests.fakes.crashing import Countdown, Crashing, Killed
 from tests.requests import SENT_AT
@@ -368,7 +368,7 @@ def test_a_page_is_one_query_with_a_bound(aws: Aws, populated: list[Record], fil
 def test_a_filter_that_matches_little_gives_short_pages_that_go_on(
     records: Records, aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("switchyard.records._LOOKED_AT", 7)
+    monkeypatch.setattr("switchyard.tables.records._LOOKED_AT", 7)
     rows = populate(aws, 48)
     filters = Filters(user_id="ada", kind=KINDS[0], status="COMPLETED")
     pages = listed(records, filters, 3)

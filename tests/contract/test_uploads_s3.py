@@ -17,8 +17,8 @@ import requests
 from moto import mock_aws
 
 from switchyard import clients
-from switchyard.http import Problem, Request, Response
-from switchyard.uploads import Uploads
+from switchyard.api.http import Problem, Request, Response
+from switchyard.api.uploads import Uploads
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

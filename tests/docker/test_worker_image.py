@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from local.demos.media import CLIPS, clip
 from local.environment import ROOT
-from local.media import CLIPS, clip
 from local.stack import LocalStack
 from local.view import Job, View
 from tests.docker.conftest import IMAGES

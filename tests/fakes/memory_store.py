@@ -1,4 +1,4 @@
-"""The two tables as dictionaries: the contract of `switchyard.store.Store`, held by tests/contract/test_store.py."""
+"""The two tables as dictionaries, held to the contract of `switchyard.tables.store.Store` by tests/contract."""
 
 import threading
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from switchyard import clock
-from switchyard.jobs import (
+from switchyard.protocol.jobs import (
     HOLDING_SLOT,
     TERMINAL,
     TRANSITIONS,
@@ -19,8 +19,8 @@ from switchyard.jobs import (
     origins_of,
     past_versions_after,
 )
-from switchyard.lanes import Lane, ObjectLock, Slots, WaitEntry, object_key
-from switchyard.store import (
+from switchyard.protocol.lanes import Lane, ObjectLock, Slots, WaitEntry, object_key
+from switchyard.tables.store import (
     ActiveJob,
     Claimed,
     EntryGone,

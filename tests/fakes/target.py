@@ -8,7 +8,7 @@ from enum import Enum, auto
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from switchyard.errors import OutcomeUnknown, StartRefused, StartThrottled
-from switchyard.jobs import TERMINAL, Job, JobError, Run, Status
+from switchyard.protocol.jobs import TERMINAL, Job, JobError, Run, Status
 
 STOPPED = JobError("STOPPED", "stopped by request")
 

@@ -24,11 +24,11 @@ from functions.get_job import app as get_job
 from functions.presign_upload import app as presign_upload
 from functions.submit_job import app as submit_job
 from switchyard import clients, observability
-from switchyard.http import MAX_DEPTH, Api, Problem, Request, document
-from switchyard.presentation import Presentation
-from switchyard.records import BadToken, Filters, Records, _position, _token
-from switchyard.submission import idempotency_key
-from switchyard.uploads import Uploads
+from switchyard.api.http import MAX_DEPTH, Api, Problem, Request, document
+from switchyard.api.presentation import Presentation
+from switchyard.api.submission import idempotency_key
+from switchyard.api.uploads import Uploads
+from switchyard.tables.records import BadToken, Filters, Records, _position, _token
 from tests.corpus.urls import RESOLVES
 from tests.fakes.resolver import resolving
 from tests.fuzz.harness import text

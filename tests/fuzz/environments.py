@@ -9,10 +9,10 @@ from typing import Final
 from record_stream.settings import Settings as RecordingSettings
 from record_stream.settings import safe_name as recording_name
 from switchyard import settings
+from switchyard.api.uploads import EXTENSIONS, MAX_NAME, safe_name
 from switchyard.errors import SettingsError
 from switchyard.names import NAME_LIMIT, TAG_LIMIT, legal_name, legal_tag
-from switchyard.uploads import EXTENSIONS, MAX_NAME, safe_name
-from switchyard.worker import BadEnvironment, PermanentFailure, WorkerEnvironment
+from switchyard_worker.run import BadEnvironment, PermanentFailure, WorkerEnvironment
 from tests.fuzz.harness import text
 
 _FUNCTIONS: Final[tuple[type[settings.Settings], ...]] = (

@@ -5,7 +5,7 @@ import json
 import logging
 from typing import Any
 
-from switchyard.worker import PermanentFailure
+from switchyard_worker.run import PermanentFailure
 
 _SIDE = 64
 

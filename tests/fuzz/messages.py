@@ -9,13 +9,13 @@ from typing import Any, Final, Protocol, cast
 from functions.track_job import app as track_job
 from switchyard import clock
 from switchyard.errors import InvalidMessage, PermanentError
-from switchyard.jobs import JobError, Run, Source, Status, TargetSpec, WorkRequest
-from switchyard.messages import Envelope, Rejected, VideoWork, decode, redrive_body
+from switchyard.messages.tasks import MAX_REQUEST_BYTES, TaskWork
+from switchyard.messages.videos import Envelope, Rejected, VideoWork, decode, redrive_body
+from switchyard.protocol.jobs import JobError, Run, Source, Status, TargetSpec, WorkRequest
 from switchyard.settings import SqsToBatchSettings
-from switchyard.targets.contract import MAX_REASON
-from switchyard.tasks import MAX_REQUEST_BYTES, TaskWork
-from switchyard.torrents.work import Parsed as ParsedTorrents
-from switchyard.torrents.work import Segment, TorrentWork, Wanted
+from switchyard.targets.runs import MAX_REASON
+from switchyard.torrents.messages import Parsed as ParsedTorrents
+from switchyard.torrents.messages import Segment, TorrentWork, Wanted
 from switchyard.urls import s3_location
 from tests.corpus.urls import RESOLVES
 from tests.fakes.resolver import resolving

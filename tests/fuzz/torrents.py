@@ -12,11 +12,11 @@ from urllib.parse import unquote, urlsplit
 
 from seed_torrent import source as seeding
 from switchyard.errors import ObjectChanged
-from switchyard.torrents.bencode import BencodeError, decode, encode
-from switchyard.torrents.checksums import Description, part_digests
-from switchyard.torrents.layout import LEAF, Format, Layout, ObjectVersion
-from switchyard.torrents.metainfo import Sharing, make, name_of
-from switchyard.worker import PermanentFailure
+from switchyard.torrents.format.bencode import BencodeError, decode, encode
+from switchyard.torrents.format.layout import LEAF, Format, Layout, ObjectVersion
+from switchyard.torrents.format.metainfo import Sharing, make, name_of
+from switchyard.torrents.hashing.checksums import Description, part_digests
+from switchyard_worker.run import PermanentFailure
 from tests.fuzz.harness import text
 
 _MODIFIED: Final = datetime(2026, 11, 22, 12, tzinfo=UTC)

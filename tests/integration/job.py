@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from switchyard.worker import PermanentFailure, Run, TryAgain, run
+from switchyard_worker.run import PermanentFailure, Run, TryAgain, run
 
 PAUSE_SECONDS = 0.02
 

@@ -19,7 +19,7 @@ from local.environment import ROOT
 from tests.integration.roads import ECS, Road
 from tests.integration.system import System
 
-DOCUMENT = ROOT / "layers" / "switchyard" / "switchyard" / "openapi.json"
+DOCUMENT = ROOT / "layers" / "switchyard" / "switchyard" / "api" / "openapi.json"
 THOROUGH = settings.get_current_profile_name() == "thorough"
 EXAMPLES = 120 if THOROUGH else 15
 """For each operation, besides the cases made of its examples and of each constraint's edge."""

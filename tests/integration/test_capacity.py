@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from switchyard.lanes import Lane
 from switchyard.names import stable_hash
+from switchyard.protocol.lanes import Lane
 from tests.integration.roads import BATCH, OVER_BOTH, Road
 from tests.integration.system import Item, Span, System
 

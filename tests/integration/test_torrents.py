@@ -11,10 +11,10 @@ import libtorrent
 import pytest
 
 from local import api
-from local.mirror import mirror
-from local.torrent_clients import by_aria2, by_libtorrent
+from local.demos.mirror import mirror
+from local.demos.torrent_clients import by_aria2, by_libtorrent
+from switchyard.torrents.format.layout import Format, Layout
 from switchyard.torrents.hashing import Stream, describe
-from switchyard.torrents.layout import Format, Layout
 from tests.integration.system import Item, System
 
 CREATOR = "S3TorrentCreatorFunction"

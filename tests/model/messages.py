@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from switchyard import clock
-from switchyard.jobs import TargetSpec, WorkRequest
-from switchyard.messages import Envelope, VideoWork
-from switchyard.tasks import TaskWork
+from switchyard.messages.tasks import TaskWork
+from switchyard.messages.videos import Envelope, VideoWork
+from switchyard.protocol.jobs import TargetSpec, WorkRequest
 from tests.model.sqs import RedrivePolicy
 
 VIDEOS, VIDEOS_DEAD = "videos", "videos-dead"

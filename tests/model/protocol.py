@@ -19,18 +19,18 @@ from botocore.exceptions import BotoCoreError, ClientError
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from switchyard import clock
-from switchyard.cancel import Cancellation, Canceller
-from switchyard.dead_letters import DeadLetterQueue
-from switchyard.dispatch import Dispatcher
 from switchyard.errors import RetryableError, StartFailed
-from switchyard.intake import Intake
-from switchyard.jobs import HOLDING_SLOT, TERMINAL, Job, Run, Status, WorkRequest
-from switchyard.lanes import Lane, lane_of, layout_of
-from switchyard.messages import redrive_body
-from switchyard.queues import Queue
-from switchyard.reconcile import Reconciler
+from switchyard.messages.dead_letters import DeadLetterQueue
+from switchyard.messages.intake import Intake
+from switchyard.messages.queues import Queue
+from switchyard.messages.videos import redrive_body
+from switchyard.protocol.cancel import Cancellation, Canceller
+from switchyard.protocol.dispatch import Dispatcher
+from switchyard.protocol.jobs import HOLDING_SLOT, TERMINAL, Job, Run, Status, WorkRequest
+from switchyard.protocol.lanes import Lane, lane_of, layout_of
+from switchyard.protocol.reconcile import Reconciler
+from switchyard.protocol.tracking import Tracker
 from switchyard.settings import AtCapacity
-from switchyard.tracking import Tracker
 from tests.fakes.crashing import Killed
 from tests.fakes.target import FakeTarget, Mode
 from tests.model.invocations import CALM, LIVES, QUEUES, TARGETS, Invocation, Life, Shaky, current

@@ -17,12 +17,13 @@ from moto.backends import get_backend
 from moto.core.botocore_stubber import MockRawResponse
 from moto.core.models import botocore_stubber
 
-from switchyard import clients, clock, worker
-from switchyard.dispatch import JobStore
-from switchyard.jobs import HOLDING_SLOT, Job, Run, Status, WorkRequest
-from switchyard.lanes import LOCK, SLOTS, WAIT_PREFIX, ObjectLock, Slots, WaitEntry
-from switchyard.records import Records
-from switchyard.store import Store, _job, _object_lock
+from switchyard import clients, clock
+from switchyard.protocol.dispatch import JobStore
+from switchyard.protocol.jobs import HOLDING_SLOT, Job, Run, Status, WorkRequest
+from switchyard.protocol.lanes import LOCK, SLOTS, WAIT_PREFIX, ObjectLock, Slots, WaitEntry
+from switchyard.tables.records import Records
+from switchyard.tables.store import Store, _job, _object_lock
+from switchyard_worker import run as worker
 from tests.fakes.memory_store import MemoryStore
 from tests.model.invocations import TABLES, Fault, Kind, Shaky, current
 from tests.tables import create_tables

@@ -8,7 +8,7 @@ import pytest
 
 from tests.template.rendering import ROOT, TEMPLATE, load
 
-DOCUMENT: Final = json.loads((ROOT / "layers" / "switchyard" / "switchyard" / "openapi.json").read_text())
+DOCUMENT: Final = json.loads((ROOT / "layers" / "switchyard" / "switchyard" / "api" / "openapi.json").read_text())
 DEFINITION: Final[dict[str, Any]] = load(TEMPLATE).of_type("AWS::ApiGateway::RestApi")["Api"]["Body"]
 METHODS: Final = {"get", "put", "post", "delete", "patch", "head"}
 

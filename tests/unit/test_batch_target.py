@@ -25,7 +25,7 @@ from botocore.exceptions import (
 
 from switchyard import clients, clock
 from switchyard.errors import OutcomeUnknown, StartFailed, StartRefused, StartThrottled, SwitchyardError
-from switchyard.jobs import Job, Status
+from switchyard.protocol.jobs import Job, Status
 from switchyard.targets.batch import BatchTarget, job_name, run_of
 from tests.fakes.endpoint import Answer, Endpoint, Reply, serving
 from tests.requests import SENT_AT, request, source

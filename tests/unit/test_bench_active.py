@@ -12,9 +12,9 @@ import yaml
 from bench.active import MOST_DESCRIBED, Active, index_item
 from bench.environment import LANE_LIMIT, LANE_SHARDS
 from switchyard import clients
-from switchyard.jobs import Status
-from switchyard.lanes import divided
-from switchyard.store import Store
+from switchyard.protocol.jobs import Status
+from switchyard.protocol.lanes import divided
+from switchyard.tables.store import Store
 from switchyard.targets.batch import BatchTarget
 from switchyard.targets.ecs import EcsTarget, Placement
 from tests.tables import TEMPLATE

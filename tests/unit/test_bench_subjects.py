@@ -7,8 +7,8 @@ import pytest
 
 from bench.environment import LANE_LIMIT, LANE_SHARDS, VARIABLES
 from bench.subjects import real_conditions
-from switchyard.lanes import divided
-from switchyard.store import Store
+from switchyard.protocol.lanes import divided
+from switchyard.tables.store import Store
 
 
 @pytest.mark.parametrize("name", ["video", "images"])

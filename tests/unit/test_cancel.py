@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from switchyard.cancel import Cancellation, Canceller
-from switchyard.dispatch import Outcome
 from switchyard.errors import Contended, OutcomeUnknown, StartRefused
-from switchyard.jobs import TERMINAL, Job, Status
-from switchyard.store import JobChanged
-from switchyard.tracking import Tracker
+from switchyard.protocol.cancel import Cancellation, Canceller
+from switchyard.protocol.dispatch import Outcome
+from switchyard.protocol.jobs import TERMINAL, Job, Status
+from switchyard.protocol.tracking import Tracker
+from switchyard.tables.store import JobChanged
 from tests.fakes.crashing import Countdown, Crashing, Freeze, Killed
 from tests.fakes.target import Mode
 from tests.requests import SENT_AT, request, source, task

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from switchyard.dispatch import Outcome
 from switchyard.errors import ClaimInFlight, LaneIsFull, OutcomeUnknown, StartRefused, StartThrottled
-from switchyard.jobs import Job, Status, WorkRequest
-from switchyard.messages import Envelope, VideoWork
+from switchyard.messages.videos import Envelope, VideoWork
+from switchyard.protocol.dispatch import Outcome
+from switchyard.protocol.jobs import Job, Status, WorkRequest
 from tests.fakes.crashing import Countdown, Crashing
 from tests.fakes.dead_letters import FakeDeadLetters
 from tests.fakes.target import Mode

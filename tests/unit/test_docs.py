@@ -19,11 +19,7 @@ from switchyard.errors import (
     StartThrottled,
     UrlRefused,
 )
-from switchyard.jobs import HOLDING_SLOT, TERMINAL, TRANSITIONS, Status, TargetSpec
-from switchyard.messages import Envelope, VideoWork
-from switchyard.names import legal_name
-from switchyard.settings import SqsToBatchSettings
-from switchyard.tasks import (
+from switchyard.messages.tasks import (
     KINDS,
     MAX_FILENAME_LENGTH,
     MAX_IMAGES,
@@ -31,9 +27,13 @@ from switchyard.tasks import (
     MAX_REQUEST_BYTES,
     TaskWork,
 )
+from switchyard.messages.videos import Envelope, VideoWork
+from switchyard.names import legal_name
+from switchyard.protocol.jobs import HOLDING_SLOT, TERMINAL, TRANSITIONS, Status, TargetSpec
+from switchyard.settings import SqsToBatchSettings
+from switchyard.torrents.format.segments import MAX_SEGMENTS
 from switchyard.torrents.jobs import GIVEN_UP, MAX_BEGINS, SILENCE
-from switchyard.torrents.segments import MAX_SEGMENTS
-from switchyard.torrents.work import Segment, TorrentWork, job_id
+from switchyard.torrents.messages import Segment, TorrentWork, job_id
 from switchyard.urls import MAX_URL_LENGTH
 from tests.fakes.resolver import resolving
 

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from switchyard import clients
 from switchyard.errors import OutcomeUnknown, StartRefused, StartThrottled, SwitchyardError
-from switchyard.jobs import Job, Source, Status, TargetSpec, WorkRequest
 from switchyard.names import NAME_LIMIT
 from switchyard.observability import Metric
-from switchyard.targets import contract, ecs
+from switchyard.protocol.jobs import Job, Source, Status, TargetSpec, WorkRequest
+from switchyard.targets import ecs, runs
 from switchyard.targets.ecs import EcsTarget, Placement, run_of, token_of
 from tests.fakes.endpoint import Answer, Endpoint, Reply, serving
 from tests.requests import SENT_AT
@@ -62,7 +62,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> dict[Metric, int]:
     def count(metric: Metric, amount: int = 1) -> None:
         found[metric] = found.get(metric, 0) + amount
 
-    for module in (ecs, contract):
+    for module in (ecs, runs):
         monkeypatch.setattr(module.observability, "count", count)
     return found
 

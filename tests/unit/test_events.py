@@ -11,13 +11,13 @@ from typing import Any, cast
 import pytest
 
 from switchyard.errors import PermanentError
-from switchyard.jobs import Job, Run, Status, TargetSpec
-from switchyard.messages import Envelope, VideoWork
+from switchyard.messages.tasks import KINDS, TaskWork
+from switchyard.messages.videos import Envelope, VideoWork
 from switchyard.names import stable_hash
+from switchyard.protocol.jobs import Job, Run, Status, TargetSpec
 from switchyard.settings import SqsToBatchSettings
 from switchyard.targets import batch, ecs
-from switchyard.tasks import KINDS, TaskWork
-from switchyard.torrents.work import Parsed, Segment, TorrentWork
+from switchyard.torrents.messages import Parsed, Segment, TorrentWork
 from tests.fakes.resolver import resolving
 
 ROOT = Path(__file__).parents[2]

@@ -20,10 +20,10 @@ from functions.sqs_to_batch import app as sqs_to_batch
 from functions.track_job import app as track_job
 from switchyard import clients, clock, observability
 from switchyard.errors import InvalidMessage, KindNotConfigured, LaneIsFull, SettingsError, StartThrottled, UrlRefused
-from switchyard.items import request_attributes
-from switchyard.torrents.layout import ObjectVersion
-from switchyard.torrents.work import job_id
-from switchyard.torrents.work import request as torrent_request
+from switchyard.tables.items import request_attributes
+from switchyard.torrents.format.layout import ObjectVersion
+from switchyard.torrents.messages import job_id
+from switchyard.torrents.messages import request as torrent_request
 from tests.conftest import Aws
 from tests.fakes.resolver import resolving
 

@@ -10,7 +10,7 @@ import pytest
 from boto3.dynamodb.types import TypeSerializer
 
 from functions.get_job import app
-from switchyard import http
+from switchyard.api import http
 from switchyard.errors import SettingsError
 from tests.conftest import Aws
 from tests.rest import Answer, read

@@ -10,9 +10,9 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from switchyard import http
+from switchyard.api import http
+from switchyard.api.http import MAX_BODY, MAX_DEPTH, Api, Problem, Request, Response
 from switchyard.errors import Contended, StartRefused
-from switchyard.http import MAX_BODY, MAX_DEPTH, Api, Problem, Request, Response
 
 SECRET = "the text of an exception"
 ORIGIN = "https://app.example.com"

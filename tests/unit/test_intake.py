@@ -9,10 +9,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from switchyard.errors import LaneIsFull, OutcomeUnknown, StartRefused, Unavailable
-from switchyard.intake import Intake, RequestsFailed
-from switchyard.jobs import Status, WorkRequest
-from switchyard.messages import VideoWork
-from switchyard.queues import Message
+from switchyard.messages.intake import Intake, RequestsFailed
+from switchyard.messages.queues import Message
+from switchyard.messages.videos import VideoWork
+from switchyard.protocol.jobs import Status, WorkRequest
 from tests.fakes.dead_letters import FakeDeadLetters
 from tests.fakes.target import Mode
 from tests.requests import SENT_AT, request

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from switchyard.jobs import (
+from switchyard.protocol.jobs import (
     HOLDING_SLOT,
     TERMINAL,
     TRANSITIONS,

@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from switchyard.lanes import Lane, divided, find, lane_of, layout_of
+from switchyard.protocol.lanes import Lane, divided, find, lane_of, layout_of
 
 LIMITS = st.integers(1, 10_000)
 LAYOUTS = st.integers(1, 64)

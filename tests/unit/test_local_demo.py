@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from local.demo import DemoError, check_one_at_a_time, pauses_between
+from local.demos.videos import DemoError, check_one_at_a_time, pauses_between
 from local.follow import Followed, FollowTimeoutError, follow
 from local.view import Job, Lane
 

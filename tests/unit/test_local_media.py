@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from local import media
+from local.demos import media
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from boto3.dynamodb.types import TypeSerializer
 
 from local.view import LANES, _job, cluster_of
-from switchyard.tasks import KINDS
+from switchyard.messages.tasks import KINDS
 from tests.template.rendering import TEMPLATE, load
 
 TASK = "arn:aws:ecs:us-east-1:000000000000:task/switchyard-local/0123"

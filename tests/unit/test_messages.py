@@ -14,9 +14,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from switchyard.errors import InvalidMessage, SourceNotAllowed
-from switchyard.jobs import Source, TargetSpec, WorkRequest, is_older
-from switchyard.messages import Envelope, Parsed, VideoWork, redrive_body
+from switchyard.messages.videos import Envelope, Parsed, VideoWork, redrive_body
 from switchyard.names import stable_hash
+from switchyard.protocol.jobs import Source, TargetSpec, WorkRequest, is_older
 from switchyard.settings import SqsToBatchSettings
 from tests.strategies import anything, unicode_text
 

@@ -12,9 +12,10 @@ import pytest
 import schemathesis
 from jsonschema_rs import Draft4Validator
 
-from switchyard import http, observability
-from switchyard.jobs import Status
-from switchyard.uploads import EXTENSIONS, MAX_PARTS, MIN_PART
+from switchyard import observability
+from switchyard.api import http
+from switchyard.api.uploads import EXTENSIONS, MAX_PARTS, MIN_PART
+from switchyard.protocol.jobs import Status
 
 ROOT: Final = Path(__file__).parents[2]
 DOCUMENT: Final = http.document()
@@ -67,7 +68,7 @@ def test_the_document_is_valid() -> None:
 
 
 def test_the_document_is_written_as_it_is_read() -> None:
-    path = ROOT / "layers" / "switchyard" / "switchyard" / "openapi.json"
+    path = ROOT / "layers" / "switchyard" / "switchyard" / "api" / "openapi.json"
     assert path.read_text() == json.dumps(DOCUMENT, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -1,8 +1,6 @@
-"""The pages lead somewhere: links, commands and paths in them exist, and the picture of the imports is the true one."""
+"""The pages lead somewhere: links, commands and paths in them exist."""
 
-import ast
 import re
-import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
@@ -181,70 +179,3 @@ def test_the_changelog_says_what_is_new() -> None:
 def test_the_licence_is_the_one_that_is_named() -> None:
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["license"] == "Apache-2.0"
     assert "Apache License\n                           Version 2.0" in (ROOT / "LICENSE").read_text()
-
-
-# ---- the picture of the imports --------------------------------------------------------------------------------------
-
-
-def _picture() -> dict[str, int]:
-    """The layers of docs/architecture.md: module → line, counted from the top."""
-    section = (ROOT / "docs" / "architecture.md").read_text().split("## The code\n")[1]
-    lines = FENCED.findall(section)[0][1].splitlines()
-    return {module: number for number, line in enumerate(lines) for module in re.split(r"   +", line)[0].split()}
-
-
-def _modules() -> dict[str, Path]:
-    """Modules by their dotted names inside the package; `__init__`s hold no code."""
-    files = [path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
-    return {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in files}
-
-
-def _imports(path: Path) -> set[str]:
-    """What a module imports, as dotted names: `from a import b` counts as `a` and as `a.b`."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        match node:
-            case ast.Import(names):
-                found |= {name.name for name in names}
-            case ast.ImportFrom(str(module), names):
-                found |= {module, *(f"{module}.{name.name}" for name in names)}
-    return found
-
-
-def test_the_picture_names_every_module() -> None:
-    assert set(_picture()) == set(_modules())
-
-
-@pytest.mark.parametrize("module", sorted(_modules()))
-def test_imports_point_downwards(module: str) -> None:
-    prefix = "switchyard."  # our `http` is not the library's
-    imports = {name.removeprefix(prefix) for name in _imports(_modules()[module]) if name.startswith(prefix)}
-    ours = imports & set(_picture())
-    assert {name for name in ours if _picture()[name] <= _picture()[module]} == set()
-    if module == "worker":
-        assert ours == set()
-
-
-@pytest.mark.parametrize(
-    ("library", "module"),
-    [
-        ("boto3", "clients"),
-        ("os", "settings"),
-        ("aws_lambda_powertools", "observability"),
-        ("aws_xray_sdk", "observability"),
-    ],
-)
-def test_what_only_one_module_may_know_is_known_to_it_alone(library: str, module: str) -> None:
-    """Types don't count, nor does what `queues` takes from Powertools: its reading of SQS batches."""
-    allowed = {module, "worker"} | ({"queues"} if library == "aws_lambda_powertools" else set())
-    known = {
-        name for name, path in _modules().items() if library in {each.partition(".")[0] for each in _imports(path)}
-    }
-    assert module in known
-    assert known <= allowed
-
-
-@pytest.mark.parametrize("module", ["jobs", "lanes", "messages", "names", "errors", "clock"])
-def test_a_pure_module_imports_only_the_standard_library(module: str) -> None:
-    libraries = {name.partition(".")[0] for name in _imports(_modules()[module])}
-    assert libraries <= sys.stdlib_module_names | {"switchyard"}

@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from switchyard import clients
-from switchyard.http import Api
-from switchyard.jobs import Status
-from switchyard.presentation import Presentation, document
-from switchyard.records import Records
+from switchyard.api.http import Api
+from switchyard.api.presentation import Presentation, document
+from switchyard.protocol.jobs import Status
+from switchyard.tables.records import Records
 from tests.conftest import Aws
 from tests.rest import Answer, ask
 from tests.strategies import anything

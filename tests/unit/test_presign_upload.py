@@ -13,9 +13,10 @@ from botocore.exceptions import ClientError, ConnectTimeoutError, NoCredentialsE
 from moto import mock_aws
 
 from functions.presign_upload import app
-from switchyard import clients, http
+from switchyard import clients
+from switchyard.api import http
+from switchyard.api.uploads import EXTENSIONS
 from switchyard.errors import SettingsError
-from switchyard.uploads import EXTENSIONS
 from tests.corpus.filenames import HOSTILE
 from tests.unit.test_functions import Context
 

@@ -15,7 +15,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 import switchyard
 from switchyard import observability
-from switchyard.dead_letters import DeadLetterQueue
 from switchyard.errors import (
     ClaimInFlight,
     Contended,
@@ -27,7 +26,8 @@ from switchyard.errors import (
     StartThrottled,
     SwitchyardError,
 )
-from switchyard.queues import Message, Queue
+from switchyard.messages.dead_letters import DeadLetterQueue
+from switchyard.messages.queues import Message, Queue
 from tests.conftest import Aws
 
 NOT_NOW = ClientError({"Error": {"Code": "ServiceUnavailable", "Message": "busy"}}, "ChangeMessageVisibility")

@@ -8,10 +8,10 @@ from botocore.exceptions import ClientError
 
 from switchyard import observability
 from switchyard.errors import OutcomeUnknown, StartRefused
-from switchyard.jobs import TERMINAL, Job, Run, Status, TargetSpec
-from switchyard.lanes import Lane
 from switchyard.observability import Metric
-from switchyard.tracking import Tracker
+from switchyard.protocol.jobs import TERMINAL, Job, Run, Status, TargetSpec
+from switchyard.protocol.lanes import Lane
+from switchyard.protocol.tracking import Tracker
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.target import Mode
 from tests.requests import SENT_AT, request, task

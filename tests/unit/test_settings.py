@@ -19,7 +19,7 @@ from switchyard.settings import (
     SubmitJobSettings,
     TrackJobSettings,
 )
-from switchyard.torrents.layout import Format
+from switchyard.torrents.format.layout import Format
 
 JOBS = {"JOBS_TABLE": "jobs"}
 TABLES = {**JOBS, "LANES_TABLE": "lanes"}

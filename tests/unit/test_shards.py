@@ -5,12 +5,12 @@ from typing import Any, cast
 
 import pytest
 
-from switchyard.dispatch import Outcome
 from switchyard.errors import StartRefused
-from switchyard.jobs import Status
-from switchyard.lanes import Lane
-from switchyard.reconcile import Reconciler
-from switchyard.tracking import Tracker
+from switchyard.protocol.dispatch import Outcome
+from switchyard.protocol.jobs import Status
+from switchyard.protocol.lanes import Lane
+from switchyard.protocol.reconcile import Reconciler
+from switchyard.protocol.tracking import Tracker
 from tests.fakes.crashing import Countdown, Crashing, Freeze, Killed
 from tests.fakes.target import Mode
 from tests.requests import request, source

@@ -11,7 +11,8 @@ from botocore.exceptions import NoCredentialsError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from switchyard import clients, signing
+from switchyard import clients
+from switchyard.api import signing
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

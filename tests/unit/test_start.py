@@ -7,7 +7,7 @@ import pytest
 
 from bench.environment import ROOT, variables
 from bench.init import STARTS
-from switchyard import start
+from switchyard import cold_start
 
 IN_LAMBDA = {"AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand"}
 TELL = "import app; print(app.{}.cache_info().currsize)"
@@ -35,5 +35,5 @@ def test_wrong_settings_are_not_told_by_a_start_but_by_the_first_event() -> None
 def test_nothing_is_made_where_this_is_not_lambda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_LAMBDA_INITIALIZATION_TYPE", raising=False)
     made: list[bool] = []
-    start.prepare(lambda: made.append(True))
+    cold_start.prepare(lambda: made.append(True))
     assert not made

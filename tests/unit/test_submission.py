@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from switchyard import clock
-from switchyard.http import Api
-from switchyard.jobs import Status
-from switchyard.lanes import Lane
-from switchyard.messages import Envelope
-from switchyard.records import Record, Records
-from switchyard.store import Claimed, Store
-from switchyard.submission import Submission
-from switchyard.tasks import TaskWork
+from switchyard.api.http import Api
+from switchyard.api.submission import Submission
+from switchyard.messages.tasks import TaskWork
+from switchyard.messages.videos import Envelope
+from switchyard.protocol.jobs import Status
+from switchyard.protocol.lanes import Lane
+from switchyard.tables.records import Record, Records
+from switchyard.tables.store import Claimed, Store
 from tests.conftest import Aws
 from tests.corpus.bodies import BAD_IMAGES, BAD_RECORDINGS, HOSTILE, IMAGES, RECORDING
 from tests.corpus.filenames import HOSTILE as HOSTILE_NAMES

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchyard.errors import InvalidMessage, KindNotConfigured, PermanentError, UrlRefused
-from switchyard.jobs import WorkRequest
-from switchyard.messages import Envelope, Parsed, redrive_body
+from switchyard.messages.tasks import KINDS, MAX_IMAGES, MAX_METADATA_BYTES, MAX_REQUEST_BYTES, TaskWork
+from switchyard.messages.videos import Envelope, Parsed, redrive_body
+from switchyard.protocol.jobs import WorkRequest
 from switchyard.settings import DispatchToEcsSettings, ReconcileJobsSettings, TrackJobSettings
-from switchyard.tasks import KINDS, MAX_IMAGES, MAX_METADATA_BYTES, MAX_REQUEST_BYTES, TaskWork
 from tests.fakes.resolver import resolving
 from tests.strategies import anything
 

@@ -4,7 +4,7 @@ from itertools import permutations
 
 import pytest
 
-from switchyard.jobs import JobError, Run, Status
+from switchyard.protocol.jobs import JobError, Run, Status
 from tests.fakes.target import Mode
 from tests.requests import request, source
 from tests.world import Time, World

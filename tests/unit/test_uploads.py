@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchyard import clients
-from switchyard.http import Request
+from switchyard.api.http import Request
+from switchyard.api.uploads import EXTENSIONS, MAX_NAME, MAX_PARTS, MIN_PART, Uploads, part_size, safe_name
 from switchyard.names import legal_name
 from switchyard.settings import SqsToBatchSettings
-from switchyard.uploads import EXTENSIONS, MAX_NAME, MAX_PARTS, MIN_PART, Uploads, part_size, safe_name
 from tests.corpus.filenames import HOSTILE
 
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

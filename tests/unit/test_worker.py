@@ -21,8 +21,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ReadTimeoutError
 from moto import mock_aws
 
-from switchyard import worker
-from switchyard.worker import (
+from switchyard_worker import run as worker
+from switchyard_worker.run import (
     BadEnvironment,
     ExitCode,
     PermanentFailure,
@@ -709,7 +709,7 @@ def test_the_written_contract_says_what_the_code_does() -> None:
 
 ALONE = """
 import re, sys, time
-from switchyard import worker
+from switchyard_worker import run as worker
 
 class Table:
     def update_item(self, **_):

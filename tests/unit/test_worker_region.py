@@ -2,7 +2,7 @@
 
 import pytest
 
-from switchyard import worker
+from switchyard_worker import run as worker
 
 
 def test_a_worker_needs_no_more_than_aws_region(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,10 +12,12 @@ from switchyard.errors import SettingsError
 from switchyard.settings import BatchLaneSettings, EcsLaneSettings
 
 if TYPE_CHECKING:
-    from switchyard.cancel import Canceller
-    from switchyard.dead_letters import DeadLetterQueue
-    from switchyard.dispatch import DeadLetters, Dispatcher, Target
-    from switchyard.lanes import Lane
+    from switchyard.messages.dead_letters import DeadLetterQueue
+    from switchyard.messages.tasks import TaskWork
+    from switchyard.protocol.cancel import Canceller
+    from switchyard.protocol.dispatch import DeadLetters, Dispatcher, Target
+    from switchyard.protocol.lanes import Lane
+    from switchyard.protocol.tracking import Tracker
     from switchyard.settings import (
         AtCapacity,
         CancelJobSettings,
@@ -27,19 +29,17 @@ if TYPE_CHECKING:
         TaskSettings,
         TorrentSettings,
     )
-    from switchyard.store import Store
+    from switchyard.tables.store import Store
     from switchyard.targets.batch import BatchTarget
     from switchyard.targets.ecs import EcsTarget, Placement
-    from switchyard.tasks import TaskWork
     from switchyard.torrents.creator import Creator
+    from switchyard.torrents.messages import TorrentWork
     from switchyard.torrents.repair import Repair
-    from switchyard.torrents.work import TorrentWork
-    from switchyard.tracking import Tracker
 
 
 def dispatcher(settings: LaneSettings, *, at_capacity: AtCapacity = "wait") -> Dispatcher:
     """The dispatcher of a function's lanes. Also names the environment on its logs and metrics."""
-    from switchyard.dispatch import Dispatcher
+    from switchyard.protocol.dispatch import Dispatcher
 
     observability.configure(settings.environment)
     grace = settings.claim_grace_seconds
@@ -51,7 +51,7 @@ def dispatcher(settings: LaneSettings, *, at_capacity: AtCapacity = "wait") -> D
         lanes.append(_lane(settings, settings.lane, "MAX_CONCURRENT_JOBS"))
         dead_letters[settings.lane] = dead_letter_queue(settings.dead_letter_queue_url)
     if isinstance(settings, EcsLaneSettings) and settings.ecs_cluster:
-        from switchyard.tasks import KINDS
+        from switchyard.messages.tasks import KINDS
 
         targets["ecs"] = _ecs(settings, _placement(settings), grace.total_seconds())
         given_up = dead_letter_queue(settings.ecs_dead_letter_queue_url)
@@ -71,14 +71,14 @@ def dispatcher(settings: LaneSettings, *, at_capacity: AtCapacity = "wait") -> D
 
 def tracker(dispatcher: Dispatcher) -> Tracker:
     """The tracker that starts waiting jobs by `dispatcher`."""
-    from switchyard.tracking import Tracker
+    from switchyard.protocol.tracking import Tracker
 
     return Tracker(dispatcher.store, dispatcher)
 
 
 def canceller(settings: CancelJobSettings) -> Canceller:
     """What ends jobs on request, wherever they run. It starts none, so it needs to know nothing of how that is done."""
-    from switchyard.cancel import Canceller
+    from switchyard.protocol.cancel import Canceller
     from switchyard.targets.ecs import Placement
 
     observability.configure(settings.environment)
@@ -87,7 +87,7 @@ def canceller(settings: CancelJobSettings) -> Canceller:
 
 def task_work(settings: TaskSettings) -> TaskWork:
     """How job messages become requests. A kind has a task definition where there is a cluster to run it."""
-    from switchyard.tasks import KINDS, TaskWork
+    from switchyard.messages.tasks import KINDS, TaskWork
 
     definitions = {name: getattr(settings, kind.definition.lower(), "") for name, kind in KINDS.items()}
     return TaskWork(
@@ -100,7 +100,7 @@ def task_work(settings: TaskSettings) -> TaskWork:
 
 def torrent_work(settings: TorrentSettings) -> TorrentWork:
     """How requests for torrents become work. The API reads them as the function does that makes the torrents."""
-    from switchyard.torrents.work import TorrentWork
+    from switchyard.torrents.messages import TorrentWork
 
     return TorrentWork(
         settings.s3_bucket, settings.torrent_source_prefix, settings.torrent_prefix, settings.torrent_scratch_prefix
@@ -110,9 +110,9 @@ def torrent_work(settings: TorrentSettings) -> TorrentWork:
 def torrent_creator(settings: S3TorrentCreatorSettings) -> Creator:
     """What makes torrents. Also names the environment on the function's logs and metrics."""
     from switchyard.torrents.creator import Creator, Outbox, Recipe
+    from switchyard.torrents.format.layout import Format
+    from switchyard.torrents.format.metainfo import Sharing
     from switchyard.torrents.jobs import TorrentJobs
-    from switchyard.torrents.layout import Format
-    from switchyard.torrents.metainfo import Sharing
 
     observability.configure(settings.environment)
     return Creator(
@@ -154,13 +154,13 @@ def torrent_repair(settings: ReconcileJobsSettings) -> Repair | None:
 
 def dead_letter_queue(url: str) -> DeadLetterQueue:
     """A dead-letter queue."""
-    from switchyard.dead_letters import DeadLetterQueue
+    from switchyard.messages.dead_letters import DeadLetterQueue
 
     return DeadLetterQueue(clients.sqs(), url)
 
 
 def _lane(settings: LaneSettings, name: str, variable: str) -> Lane:
-    from switchyard.lanes import HOLDERS_LIMIT, divided
+    from switchyard.protocol.lanes import HOLDERS_LIMIT, divided
 
     limit: int = getattr(settings, variable.lower())
     lane = divided(name, limit, settings.lane_shards)
@@ -171,7 +171,7 @@ def _lane(settings: LaneSettings, name: str, variable: str) -> Lane:
 
 
 def _store(settings: StoreSettings) -> Store:
-    from switchyard.store import Store
+    from switchyard.tables.store import Store
 
     return Store(clients.dynamodb(), settings.jobs_table, settings.lanes_table, keep_ended_jobs=settings.ttl_days)
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from chaos import forecast
-from chaos.forecast import OF_THE_STAND_IN, Disturbance, Operation, UnknownActionError
 from local.compute.faults import Fault
+from tests.chaos import forecast
+from tests.chaos.forecast import OF_THE_STAND_IN, Disturbance, Operation, UnknownActionError
 from tests.iam.permissions import permissions
 from tests.template.rendering import TEMPLATE, load
 

@@ -6,8 +6,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaos import ledger
-from chaos.ledger import Attempt
+from tests.chaos import ledger
+from tests.chaos.ledger import Attempt
 
 
 def line(event: str, at: float, **changed: Any) -> str:  # noqa: ANN401 - fields of any kind

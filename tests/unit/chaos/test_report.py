@@ -2,7 +2,7 @@
 
 import json
 
-from chaos.report import Report
+from tests.chaos.report import Report
 
 
 def test_a_report_names_its_violations_and_says_where_there_are_none() -> None:

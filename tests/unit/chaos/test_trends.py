@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaos import trends
+from tests.chaos import trends
 
 
 @given(st.floats(-1e3, 1e3), st.floats(-1e3, 1e3))

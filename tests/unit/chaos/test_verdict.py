@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from chaos import verdict
-from chaos.ledger import DONE, FAILED, Attempt
-from chaos.verdict import Facts
-from chaos.work import Work
+from tests.chaos import verdict
+from tests.chaos.ledger import DONE, FAILED, Attempt
+from tests.chaos.verdict import Facts
+from tests.chaos.work import Work
 
 IMAGE = Work("image", "i1", "", "i1")
 VIDEO = Work("video", "v1", "uploads/v1.mp4", "version-1")

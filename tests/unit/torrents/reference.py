@@ -2,7 +2,7 @@
 
 import hashlib
 
-from switchyard.torrents.layout import LEAF, Format, Layout
+from switchyard.torrents.format.layout import LEAF, Format, Layout
 
 
 def digests(data: bytes, layout: Layout) -> bytes:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from switchyard.torrents.bencode import Bencodable, Bencoded, BencodeError, decode, encode
+from switchyard.torrents.format.bencode import Bencodable, Bencoded, BencodeError, decode, encode
 
 VALUES: st.SearchStrategy[Bencoded] = st.recursive(
     st.integers() | st.binary(max_size=20),

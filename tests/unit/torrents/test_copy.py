@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from switchyard.errors import ObjectChanged, ObjectGone, Unavailable
-from switchyard.torrents import copying
-from switchyard.torrents.hashing import Copy, NoChecksum
-from switchyard.torrents.layout import Extent, Format, Layout
+from switchyard.torrents.format.layout import Extent, Format, Layout
+from switchyard.torrents.hashing import Copy, NoChecksum, copying
 from tests.fakes.object_store import Fault, ObjectStore
 from tests.unit.torrents import reference
 from tests.unit.torrents.ways import KEY, Stop, digests, stop

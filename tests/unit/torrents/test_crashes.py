@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from switchyard.torrents.metainfo import Sharing
+from switchyard.torrents.format.metainfo import Sharing
 from tests.fakes.crashing import Countdown, Freeze
 from tests.unit.torrents.world import BUCKET, MIB, ONE_PIECE_EACH, SEEDING, TorrentWorld, content, torrent_key
 

@@ -10,9 +10,9 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from switchyard.errors import InvalidMessage, ObjectGone
 from switchyard.torrents import creator, intake
+from switchyard.torrents.format.layout import Format
+from switchyard.torrents.format.metainfo import Sharing
 from switchyard.torrents.hashing import Copy, NoChecksum, Stream
-from switchyard.torrents.layout import Format
-from switchyard.torrents.metainfo import Sharing
 from tests.unit.torrents.world import (
     BUCKET,
     DEAD,
@@ -233,7 +233,7 @@ def test_a_key_that_leaves_no_room_for_the_torrent_s_is_refused_clearly(torrents
 def test_more_segments_than_a_record_holds_are_refused_clearly(
     torrents: TorrentWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("switchyard.torrents.segments.MAX_SEGMENTS", 2)
+    monkeypatch.setattr("switchyard.torrents.format.segments.MAX_SEGMENTS", 2)
     torrents.set(megabytes_per_second=ONE_PIECE_EACH)
     version = torrents.upload(THREE)
     torrents.deliver_all()

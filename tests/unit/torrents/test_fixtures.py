@@ -8,9 +8,9 @@ import libtorrent
 import pytest
 
 from local import fixtures
-from switchyard.torrents.bencode import decode, encode
-from switchyard.torrents.layout import Format, Layout, ObjectVersion
-from switchyard.torrents.metainfo import Sharing, Torrent, make
+from switchyard.torrents.format.bencode import decode, encode
+from switchyard.torrents.format.layout import Format, Layout, ObjectVersion
+from switchyard.torrents.format.metainfo import Sharing, Torrent, make
 from tests.unit.torrents.reference import digests
 
 WITH_CONTENT = {

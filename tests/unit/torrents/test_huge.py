@@ -16,10 +16,10 @@ from botocore.config import Config
 from hypothesis import settings
 
 from switchyard.errors import Unavailable
-from switchyard.torrents import segments
-from switchyard.torrents.bencode import encode
+from switchyard.torrents.format import segments
+from switchyard.torrents.format.bencode import encode
+from switchyard.torrents.format.layout import Extent, Format, Layout, ObjectVersion, Way
 from switchyard.torrents.hashing import Stream
-from switchyard.torrents.layout import Extent, Format, Layout, ObjectVersion, Way
 from tests.conftest import Aws
 from tests.fakes.crashing import Countdown
 from tests.fakes.object_store import Fault, ObjectStore

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from switchyard.errors import Contended
-from switchyard.jobs import JobError, Status
+from switchyard.protocol.jobs import JobError, Status
+from switchyard.torrents.format.layout import ObjectVersion
 from switchyard.torrents.jobs import (
     GIVEN_UP,
     MAX_BEGINS,
@@ -18,8 +19,7 @@ from switchyard.torrents.jobs import (
     Verdict,
     judge,
 )
-from switchyard.torrents.layout import ObjectVersion
-from switchyard.torrents.work import request
+from switchyard.torrents.messages import request
 from tests.conftest import Aws
 from tests.world import Time
 

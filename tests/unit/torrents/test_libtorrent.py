@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from switchyard.torrents.bencode import Bencoded, BencodeError, decode, encode
-from switchyard.torrents.layout import LEAF, Format, Layout, ObjectVersion
-from switchyard.torrents.metainfo import Sharing, Torrent, make, name_of, web_seed_urls
+from switchyard.torrents.format.bencode import Bencoded, BencodeError, decode, encode
+from switchyard.torrents.format.layout import LEAF, Format, Layout, ObjectVersion
+from switchyard.torrents.format.metainfo import Sharing, Torrent, make, name_of, web_seed_urls
 from tests.strategies import unicode_text
 from tests.unit.torrents.reference import digests
 from tests.unit.torrents.test_bencode import ALMOST, VALUES

@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from switchyard.torrents.bencode import decode, encode
-from switchyard.torrents.layout import Format, Layout, ObjectVersion
-from switchyard.torrents.metainfo import Sharing, Torrent, make, name_of, piece_length_for, web_seed_urls
+from switchyard.torrents.format.bencode import decode, encode
+from switchyard.torrents.format.layout import Format, Layout, ObjectVersion
+from switchyard.torrents.format.metainfo import Sharing, Torrent, make, name_of, piece_length_for, web_seed_urls
 from tests.unit.torrents.reference import digests
 
 MIB = 2**20

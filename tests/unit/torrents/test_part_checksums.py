@@ -11,8 +11,8 @@ import pytest
 from botocore.stub import Stubber
 
 from switchyard.errors import ObjectChanged, ObjectGone
+from switchyard.torrents.format.layout import LEAF, Format, Layout
 from switchyard.torrents.hashing import describe, part_digests
-from switchyard.torrents.layout import LEAF, Format, Layout
 from tests.fakes.object_store import Fault, ObjectStore
 from tests.unit.torrents import reference
 

@@ -12,8 +12,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from switchyard.errors import Contended, ObjectChanged, ObjectGone
-from switchyard.torrents.layout import ObjectVersion
-from switchyard.torrents.metainfo import Torrent
+from switchyard.torrents.format.layout import ObjectVersion
+from switchyard.torrents.format.metainfo import Torrent
 from switchyard.torrents.publishing import publish
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

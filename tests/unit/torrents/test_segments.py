@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from switchyard.torrents import segments
-from switchyard.torrents.layout import Extent, Format, Layout, Way
+from switchyard.torrents.format import segments
+from switchyard.torrents.format.layout import Extent, Format, Layout, Way
 
 TERABYTE = 10**12
 PIECES = 40

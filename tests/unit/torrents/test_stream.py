@@ -17,9 +17,8 @@ from moto import mock_aws
 
 from switchyard import clients
 from switchyard.errors import ObjectChanged, ObjectGone, Unavailable
-from switchyard.torrents import streaming
-from switchyard.torrents.hashing import Stream
-from switchyard.torrents.layout import LEAF, Extent, Format, Layout
+from switchyard.torrents.format.layout import LEAF, Extent, Format, Layout
+from switchyard.torrents.hashing import Stream, streaming
 from tests.fakes.object_store import Fault, ObjectStore, Stored
 from tests.unit.torrents import reference
 from tests.unit.torrents.ways import KEY, Stop, digests, stop
@@ -311,7 +310,7 @@ MEASURE = """
 import sys
 from switchyard import clients
 from switchyard.torrents.hashing import Stream, describe
-from switchyard.torrents.layout import Format, Layout
+from switchyard.torrents.format.layout import Format, Layout
 
 def peak():
     (line,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchyard import clients, clock
-from switchyard.http import Api
-from switchyard.messages import Envelope
-from switchyard.records import Record, Records
+from switchyard.api.http import Api
+from switchyard.messages.videos import Envelope
+from switchyard.tables.records import Record, Records
+from switchyard.torrents.messages import KIND, TorrentWork, Wanted, job_id
 from switchyard.torrents.submission import TorrentSubmission
-from switchyard.torrents.work import KIND, TorrentWork, Wanted, job_id
 from tests.conftest import Aws
 from tests.corpus.bodies import BAD_TORRENTS, HOSTILE, TORRENT
 from tests.corpus.filenames import HOSTILE as HOSTILE_NAMES

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from switchyard.torrents.layout import LEAF, Format, Layout
-from switchyard.torrents.trees import piece_hash
+from switchyard.torrents.format.layout import LEAF, Format, Layout
+from switchyard.torrents.format.trees import piece_hash
 from tests.unit.torrents import reference
 
 CONTENT = bytes(range(251)) * 2000

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchyard.errors import InvalidMessage, SourceNotAllowed
-from switchyard.messages import Envelope
-from switchyard.torrents.layout import Extent, Format, Layout, ObjectVersion, Way
-from switchyard.torrents.work import Parsed, Segment, TorrentWork, Wanted, job_id, message, request
+from switchyard.messages.videos import Envelope
+from switchyard.torrents.format.layout import Extent, Format, Layout, ObjectVersion, Way
+from switchyard.torrents.messages import Parsed, Segment, TorrentWork, Wanted, job_id, message, request
 from tests.strategies import anything, unicode_text
 
 SENT_AT = datetime(2026, 11, 22, 18, 36, 54, tzinfo=UTC)

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from switchyard.torrents.format.layout import Extent, Layout
 from switchyard.torrents.hashing import Copy, Stream, describe
-from switchyard.torrents.layout import Extent, Layout
 
 KEY = "recordings/my file+ü #1 100%.bin"
 

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any, cast
 from boto3.dynamodb.types import TypeDeserializer
 from botocore.exceptions import ClientError
 
-from switchyard.cancel import Canceller
-from switchyard.dead_letters import DeadLetterQueue
-from switchyard.jobs import Job
-from switchyard.store import Store
-from switchyard.torrents.bencode import decode
+from switchyard.messages.dead_letters import DeadLetterQueue
+from switchyard.protocol.cancel import Canceller
+from switchyard.protocol.jobs import Job
+from switchyard.tables.store import Store
 from switchyard.torrents.creator import Creator, Outbox, Recipe, TimeLeft
+from switchyard.torrents.format.bencode import decode
+from switchyard.torrents.format.layout import Format
+from switchyard.torrents.format.metainfo import Sharing
 from switchyard.torrents.intake import Intake
 from switchyard.torrents.jobs import TorrentJobs
-from switchyard.torrents.layout import Format
-from switchyard.torrents.metainfo import Sharing
-from switchyard.torrents.work import TorrentWork, job_id, message
+from switchyard.torrents.messages import TorrentWork, job_id, message
 from tests.conftest import Aws
 from tests.fakes.crashing import Countdown, Crashing, Killed
 from tests.fakes.queues import FakeSqs, Queued

@@ -55,7 +55,7 @@ class Account:
         self._worker = worker
         self._environment = {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": f"{ROOT / 'workers' / worker}:{ROOT / 'layers/switchyard'}",
+            "PYTHONPATH": f"{ROOT / 'workers' / worker}:{ROOT / 'workers/library'}:{ROOT / 'layers/switchyard'}",
             "AWS_ENDPOINT_URL": endpoint,
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from local.media import clip
+from local.demos.media import clip
 from tests.unit.workers import attempts, standin
 from tests.unit.workers.attempts import Outcome
 from tests.unit.workers.standin import Fault, StandIn

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from detect_objects.boxes import overlap
-from local.media import PHOTOS, photo
+from local.demos.media import PHOTOS, photo
 from tests.unit.workers import attempts, standin
 from tests.unit.workers.attempts import BUCKET, Outcome
 from tests.unit.workers.onnx_models import constant, red_rectangle

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, override
 
 import pytest
 
-from local.live import cut, live_stream, serving
-from local.media import clip
+from local.demos.live import cut, live_stream, serving
+from local.demos.media import clip
 from tests.unit.workers import attempts
 from tests.unit.workers.attempts import Outcome
 from tests.unit.workers.standin import empty_moto

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.live import playlist, serving
+from local.demos.live import playlist, serving
 from record_stream import dash, hls, rtmp, segments, web
 from record_stream.segments import BadPlaylist, Part, Playlist, Segment, WebFile, follow
 from record_stream.settings import safe_name
@@ -380,7 +380,7 @@ def test_trouble_on_the_way_is_waited_out_and_the_end_is_noticed() -> None:
 
 
 def test_the_live_stream_of_the_demo_shows_its_last_segments() -> None:
-    """local/live.py: three segments, over and over."""
+    """local/demos/live.py: three segments, over and over."""
     text = playlist(["a", "b", "c"], revealed=8, window=4, length=None)
     assert text.splitlines()[3:] == [
         "#EXT-X-MEDIA-SEQUENCE:4", "#EXTINF:1.0,", "b", "#EXTINF:1.0,", "c",

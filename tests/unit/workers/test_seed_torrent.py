@@ -16,10 +16,10 @@ from urllib.parse import parse_qs, urlsplit
 import libtorrent
 import pytest
 
-from local.live import serving
-from local.torrent_clients import by_libtorrent
-from switchyard.torrents import bencode
-from switchyard.torrents.metainfo import Sharing
+from local.demos.live import serving
+from local.demos.torrent_clients import by_libtorrent
+from switchyard.torrents.format import bencode
+from switchyard.torrents.format.metainfo import Sharing
 from tests.unit.workers import attempts, standin
 from tests.unit.workers.attempts import BUCKET, Outcome
 from tests.unit.workers.standin import Fault, StandIn

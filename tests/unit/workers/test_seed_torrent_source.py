@@ -12,9 +12,9 @@ from moto import mock_aws
 from seed_torrent.settings import Settings
 from seed_torrent.source import Source, Torrent, keys, torrent
 from seed_torrent.swarm import Swarm
-from switchyard.torrents import bencode
-from switchyard.torrents.metainfo import Sharing
-from switchyard.worker import PermanentFailure
+from switchyard.torrents.format import bencode
+from switchyard.torrents.format.metainfo import Sharing
+from switchyard_worker.run import PermanentFailure
 from tests.unit.workers.attempts import BUCKET
 from tests.unit.workers.torrents import BODY, KEY, OTHER, PIECE, changed, torrent_of
 

@@ -7,9 +7,9 @@ from tempfile import TemporaryDirectory
 
 import libtorrent
 
-from switchyard.torrents import bencode
-from switchyard.torrents.layout import Format, Layout, ObjectVersion
-from switchyard.torrents.metainfo import Sharing, make
+from switchyard.torrents.format import bencode
+from switchyard.torrents.format.layout import Format, Layout, ObjectVersion
+from switchyard.torrents.format.metainfo import Sharing, make
 from tests.unit.workers.attempts import BUCKET
 
 PIECE = 2**16

@@ -3,6 +3,6 @@
 import sys
 
 from analyze_video.job import main
-from switchyard.worker import run
+from switchyard_worker.run import run
 
 sys.exit(run(main, needs=("VIDEO_ID", "S3_KEY")))

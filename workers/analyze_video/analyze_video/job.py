@@ -11,7 +11,7 @@ from analyze_video import container as containers
 from analyze_video import report
 from analyze_video.analysis import analyze
 from analyze_video.source import S3File
-from switchyard.worker import PermanentFailure, Run
+from switchyard_worker.run import PermanentFailure, Run
 
 _DECODED = 95.0  # percent; the uploads are the rest
 

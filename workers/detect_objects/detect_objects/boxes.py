@@ -6,6 +6,9 @@ from dataclasses import dataclass
 type Box = tuple[float, float, float, float]
 """x1, y1, x2, y2: the edges, so that a box over the whole of a picture is (0, 0, width, height)."""
 
+MAX_DETECTIONS = 100
+"""Kept for one picture: the most certain ones. More than that is a texture, not a list of things."""
+
 
 @dataclass(frozen=True, slots=True)
 class Detection:

@@ -11,8 +11,7 @@ from typing import Any
 
 import cv2
 
-from detect_objects.boxes import Detection, suppressed
-from detect_objects.detectors import MAX_DETECTIONS
+from detect_objects.boxes import MAX_DETECTIONS, Detection, suppressed
 
 SIDE = 640
 """Pixels of the longer side that are looked at: half a second a picture."""

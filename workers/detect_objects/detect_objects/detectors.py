@@ -6,10 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from detect_objects.boxes import Detection
-from switchyard.worker import BadEnvironment
-
-MAX_DETECTIONS = 100
-"""On one picture: the surest. More than that is a texture, not a list of things."""
+from switchyard_worker.run import BadEnvironment
 
 
 class Detector(Protocol):

@@ -10,7 +10,7 @@ from detect_objects import VERSION
 from detect_objects.boxes import clipped, scaled
 from detect_objects.detectors import Detector, from_environment
 from detect_objects.images import UNREACHABLE, ImageError, decoded, fetched
-from switchyard.worker import PermanentFailure, Run, TryAgain
+from switchyard_worker.run import PermanentFailure, Run, TryAgain
 
 MAX_IMAGES = 1000
 FETCHED_AHEAD = 4

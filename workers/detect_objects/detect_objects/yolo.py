@@ -16,9 +16,8 @@ import cv2
 import numpy as np  # type: ignore[import-not-found] # not in the environment that checks types
 import onnxruntime
 
-from detect_objects.boxes import Detection, Letterbox, suppressed
-from detect_objects.detectors import MAX_DETECTIONS
-from switchyard.worker import PermanentFailure
+from detect_objects.boxes import MAX_DETECTIONS, Detection, Letterbox, suppressed
+from switchyard_worker.run import PermanentFailure
 
 _PADDING = 114  # the grey that these models have learnt to see nothing in
 _DEFAULT_SIDE = 640

@@ -3,6 +3,6 @@
 import sys
 
 from record_stream.job import main
-from switchyard.worker import run
+from switchyard_worker.run import run
 
 sys.exit(run(main, results="recordings"))

@@ -16,7 +16,7 @@ from record_stream.settings import Settings, safe_name
 from record_stream.sources import explained, sources
 from record_stream.upload import Upload
 from record_stream.web import Web
-from switchyard.worker import PermanentFailure, Run, Stopped, TryAgain, WorkerError
+from switchyard_worker.run import PermanentFailure, Run, Stopped, TryAgain, WorkerError
 
 log = logging.getLogger(__name__)
 

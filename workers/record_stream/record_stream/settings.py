@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Self
 
 from switchyard.urls import Network
-from switchyard.worker import PermanentFailure
+from switchyard_worker.run import PermanentFailure
 
 
 @dataclass(frozen=True, slots=True)

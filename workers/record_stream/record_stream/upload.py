@@ -10,7 +10,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from switchyard.worker import AWS_ERRORS, Run, content_type
+from switchyard_worker.run import AWS_ERRORS, Run, content_type
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef, ObjectIdentifierTypeDef

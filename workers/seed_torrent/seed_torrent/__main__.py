@@ -3,6 +3,6 @@
 import sys
 
 from seed_torrent.job import main
-from switchyard.worker import run
+from switchyard_worker.run import run
 
 sys.exit(run(main))

@@ -14,7 +14,7 @@ from botocore.config import Config
 from seed_torrent.settings import Settings
 from seed_torrent.source import Source, Torrent, keys, torrent
 from seed_torrent.swarm import State, Swarm, WrongBytes
-from switchyard.worker import AWS_ERRORS, PermanentFailure, Run, Stopped, TryAgain
+from switchyard_worker.run import AWS_ERRORS, PermanentFailure, Run, Stopped, TryAgain
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

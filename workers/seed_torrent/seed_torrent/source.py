@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import libtorrent
 from botocore.exceptions import ClientError
 
-from switchyard.worker import PermanentFailure
+from switchyard_worker.run import PermanentFailure
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

@@ -15,9 +15,9 @@ from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 from switchyard import clock
 from switchyard.clients import NEVER_SENT
 from switchyard.errors import OutcomeUnknown, StartRefused, StartThrottled
-from switchyard.jobs import Job, JobError, Run, Status
 from switchyard.names import legal_name, legal_tag
-from switchyard.targets.contract import (
+from switchyard.protocol.jobs import Job, JobError, Run, Status
+from switchyard.targets.runs import (
     OUT_OF_MEMORY,
     STOPPED,
     WORKER_VERDICTS,

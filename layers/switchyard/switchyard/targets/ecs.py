@@ -21,10 +21,10 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 from switchyard import clock, observability
 from switchyard.clients import IN_DOUBT, is_without_room
 from switchyard.errors import OutcomeUnknown, StartFailed, StartRefused, StartThrottled
-from switchyard.jobs import Job, JobError, Run, Status
 from switchyard.names import legal_tag, stable_hash
 from switchyard.observability import Metric
-from switchyard.targets.contract import (
+from switchyard.protocol.jobs import Job, JobError, Run, Status
+from switchyard.targets.runs import (
     OUT_OF_MEMORY,
     STOPPED,
     WORKER_VERDICTS,

@@ -30,16 +30,16 @@ from switchyard.errors import (
     SwitchyardError,
     Unavailable,
 )
-from switchyard.jobs import JobError
-from switchyard.messages import Envelope
+from switchyard.messages.videos import Envelope
 from switchyard.observability import Metric, logger
-from switchyard.torrents import segments
+from switchyard.protocol.jobs import JobError
+from switchyard.torrents.format import segments
+from switchyard.torrents.format.layout import Extent, Format, Layout, ObjectVersion, Way
+from switchyard.torrents.format.metainfo import Sharing, Torrent, make
 from switchyard.torrents.hashing import Copy, NoChecksum, Stream, describe, part_digests
 from switchyard.torrents.jobs import GIVEN_UP, Run, Stopped, TorrentJob, TorrentJobs
-from switchyard.torrents.layout import Extent, Format, Layout, ObjectVersion, Way
-from switchyard.torrents.metainfo import Sharing, Torrent, make
+from switchyard.torrents.messages import Segment, TorrentWork, Wanted, job_id, request
 from switchyard.torrents.publishing import is_absent, publish
-from switchyard.torrents.work import Segment, TorrentWork, Wanted, job_id, request
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -13,16 +13,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from switchyard import clock, observability
 from switchyard.errors import ObjectGone, SwitchyardError, Unavailable
-from switchyard.messages import Envelope
+from switchyard.messages.queues import Message, Queue
+from switchyard.messages.videos import Envelope
 from switchyard.observability import logger
-from switchyard.queues import Message, Queue
 from switchyard.torrents.creator import Creator, TimeLeft, Unfinished
-from switchyard.torrents.work import Parsed, Segment, Wanted
+from switchyard.torrents.messages import Parsed, Segment, Wanted
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-    from switchyard.dispatch import DeadLetters
+    from switchyard.protocol.dispatch import DeadLetters
 
 _HIDDEN = 60
 """Seconds after which a message comes back whose invocation was killed."""

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from switchyard import clock
 from switchyard.errors import Contended, SwitchyardError
-from switchyard.items import names_and_values, request_attributes
-from switchyard.jobs import TERMINAL, JobError, Status, WorkRequest
-from switchyard.torrents.layout import ObjectVersion
+from switchyard.protocol.jobs import TERMINAL, JobError, Status, WorkRequest
+from switchyard.tables.items import names_and_values, request_attributes
+from switchyard.torrents.format.layout import ObjectVersion
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from switchyard.errors import Contended, ObjectChanged, ObjectGone
-from switchyard.torrents.layout import ObjectVersion
-from switchyard.torrents.metainfo import Torrent
+from switchyard.torrents.format.layout import ObjectVersion
+from switchyard.torrents.format.metainfo import Torrent
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

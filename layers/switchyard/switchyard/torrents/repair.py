@@ -7,10 +7,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from switchyard import clock
-from switchyard.jobs import Status
 from switchyard.observability import logger
+from switchyard.protocol.jobs import Status
 from switchyard.torrents.jobs import TorrentJobs
-from switchyard.torrents.work import message
+from switchyard.torrents.messages import message
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from switchyard import clock
+from switchyard.api.http import Problem, Request, Response, invalid
+from switchyard.api.submission import accept, accepted, idempotency_key
 from switchyard.errors import InvalidMessage
-from switchyard.http import Problem, Request, Response, invalid
-from switchyard.jobs import TERMINAL, Status
-from switchyard.messages import location, version_id
+from switchyard.messages.videos import location, version_id
 from switchyard.observability import logger
-from switchyard.records import Known, Records
-from switchyard.submission import accept, accepted, idempotency_key
-from switchyard.torrents import work
-from switchyard.torrents.layout import ObjectVersion
-from switchyard.torrents.work import TorrentWork
+from switchyard.protocol.jobs import TERMINAL, Status
+from switchyard.tables.records import Known, Records
+from switchyard.torrents import messages
+from switchyard.torrents.format.layout import ObjectVersion
+from switchyard.torrents.messages import TorrentWork
 
 if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
     from mypy_boto3_s3 import S3Client
@@ -55,10 +55,10 @@ class TorrentSubmission:
         idempotency_key(request)  # nothing depends on it: the object's version names the job
         again = body.get("again", False)
         thing, owner = self._object(request, body.get("bucket", self.work.bucket), body["key"])
-        wanted = work.request(thing, message_id=str(uuid.uuid4()), sent_at=clock.now(), user_id=owner)
+        wanted = messages.request(thing, message_id=str(uuid.uuid4()), sent_at=clock.now(), user_id=owner)
 
         def send() -> None:
-            message = work.message(thing.bucket, thing.key, thing.version, again=again)
+            message = messages.message(thing.bucket, thing.key, thing.version, again=again)
             self.sqs.send_message(QueueUrl=self.queue_url, MessageBody=message)
 
         known = accept(self.records, wanted, wanted.job_id, send, repeatable=True)

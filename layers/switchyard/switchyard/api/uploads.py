@@ -1,0 +1,320 @@
+"""Uploads that go from the client straight to S3: presigned, in one piece or in parts. Only S3 keeps anything of them.
+
+Keys are `<prefix>YYYY/MM/DD/<uuid4>-<safe name>`. Limits: "Amazon S3 multipart upload limits" in the S3 user guide.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from botocore.exceptions import ClientError
+
+from switchyard import clock
+from switchyard.api.http import Problem, Request, Response, invalid
+from switchyard.api.signing import presigned_url
+
+if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, PartTypeDef
+
+MAX_PUT = 5 * 2**30
+"""Bytes of one PUT or POST."""
+MAX_PARTS = 10_000
+MIN_PART = 16 * 2**20
+"""Bytes of a part. Powers of two from here on are what torrents have as piece lengths (S3 itself would take 5 MiB)."""
+MAX_NAME = 120
+"""Characters of a key's last segment, after the uuid."""
+
+_MAX_COMPLETE_BODY = 2 * 2**20
+"""Bytes: 10,000 parts with ETag and checksum."""
+
+# The first of each is appended where a name has none of them. Videos: what the bucket's notifications filter by.
+EXTENSIONS: Mapping[str, Sequence[str]] = {
+    "video/mp4": (".mp4",),
+    "video/quicktime": (".mov",),
+    "video/x-msvideo": (".avi",),
+    "video/x-matroska": (".mkv",),
+    "image/jpeg": (".jpg", ".jpeg"),
+    "image/png": (".png",),
+    "image/webp": (".webp",),
+}
+"""The types that may be uploaded, and the ends of their files' names."""
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_DOTS = re.compile(r"\.{2,}")
+_FOLDERS = re.compile(r"[/\\]")
+_OWN = re.compile(
+    r"[0-9]{4}/[0-9]{2}/[0-9]{2}/[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}-[A-Za-z0-9._-]{1,120}"
+)
+_UPLOAD_ID = re.compile(r"[!-~]{1,1024}")
+_MARKER = re.compile(r"[1-9][0-9]{0,4}")
+
+
+def safe_name(filename: str, content_type: str) -> str:
+    """As much of any file name as is safe everywhere: `[A-Za-z0-9._-]`, and with an end that belongs to the type.
+
+    S3's notifications filter by the key's end, in lower or in upper case: so `.Mp4` becomes `.mp4`.
+    """
+    base = _FOLDERS.split(filename)[-1]
+    ascii_only = unicodedata.normalize("NFKD", base).encode("ascii", "ignore").decode()
+    stem = _DOTS.sub(".", _UNSAFE.sub("-", ascii_only))
+    end = EXTENSIONS[content_type][0]
+    for each in EXTENSIONS[content_type]:
+        if stem.lower().endswith(each):
+            stem, end = stem[: -len(each)], each
+    return (stem.strip("._-")[: MAX_NAME - len(end)].rstrip("._-") or "file") + end
+
+
+def part_size(size: int) -> int:
+    """The least power of two, from 16 MiB on, with which 10,000 parts suffice."""
+    least = MIN_PART
+    while size > least * MAX_PARTS:
+        least *= 2
+    return least
+
+
+class _Upload(TypedDict):
+    """An upload in parts, as S3's calls name it."""
+
+    Bucket: str
+    Key: str
+    UploadId: str
+
+
+@dataclass(slots=True, eq=False)
+class Uploads:
+    """The upload routes' handlers. `max_bytes` is the greatest file this deployment takes."""
+
+    client: S3Client
+    bucket: str
+    prefix: str
+    lifetime: timedelta
+    max_bytes: int
+
+    def presign(self, request: Request) -> Response:
+        """POST /uploads/presign."""
+        body = request.json("PresignRequest")
+        size = _whole(body.get("size"))
+        if size is not None and size > MAX_PUT:
+            raise Problem(413, _TOO_LARGE, "More than 5 GiB have to go in parts: POST /uploads/multipart.")
+        self._check(size)
+        content_type = _content_type(body)
+        file = self._new(body)
+        answer = {"bucket": self.bucket, "method": body["method"], "expiresIn": self._seconds, **file}
+        if body["method"] == "POST":
+            return Response(200, answer | self._form(file["key"], content_type, size))
+        headers = {"Content-Type": content_type}
+        if size is not None:
+            headers["Content-Length"] = str(size)
+        return Response(200, answer | {"url": self._url(file["key"], headers), "headers": headers})
+
+    def create(self, request: Request) -> Response:
+        """POST /uploads/multipart."""
+        body = request.json("MultipartRequest")
+        size = int(body["size"])
+        self._check(size)
+        file = self._new(body)
+        checksum: dict[str, Any] = {}
+        if "checksum" in body:  # a checksum of checksums: those of the parts are kept with the object
+            checksum = {"ChecksumAlgorithm": body["checksum"], "ChecksumType": "COMPOSITE"}
+        created = self.client.create_multipart_upload(
+            Bucket=self.bucket, Key=file["key"], ContentType=_content_type(body), **checksum
+        )
+        length = part_size(size)
+        cut = {"partSize": length, "partCount": -(-size // length)}
+        return Response(201, {"uploadId": created["UploadId"], "bucket": self.bucket, **cut, **file})
+
+    def sign_parts(self, request: Request) -> Response:
+        """POST /uploads/multipart/parts."""
+        body = request.json("MultipartPartsRequest")
+        upload = self._own(body["key"], body["uploadId"])
+        return Response(
+            200, {"parts": [self._part(upload, part) for part in body["parts"]], "expiresIn": self._seconds}
+        )
+
+    def parts(self, request: Request) -> Response:
+        """GET /uploads/multipart."""
+        upload = self._named(request.query)
+        marker = request.query.get("nextToken")
+        if marker is not None and not _MARKER.fullmatch(marker):
+            raise invalid("nextToken is not one that was given")
+        with _explained():
+            page = self.client.list_parts(**upload, PartNumberMarker=int(marker or 0))
+        answer: dict[str, Any] = {"parts": [_shown(part) for part in page.get("Parts", ())]}
+        if page["IsTruncated"]:
+            answer["nextToken"] = str(page["NextPartNumberMarker"])
+        return Response(200, answer)
+
+    def complete(self, request: Request) -> Response:
+        """POST /uploads/multipart/complete."""
+        body = request.json("MultipartCompleteRequest", limit=_MAX_COMPLETE_BODY)
+        upload = self._own(body["key"], body["uploadId"])
+        size, named = int(body["size"]), body["parts"]
+        if [part["partNumber"] for part in named] != list(range(1, len(named) + 1)):
+            raise Problem(400, *_WRONG_ORDER)
+        held = self._held(upload)
+        if held is not None:
+            _verify(size, len(named), held)
+        with _explained():
+            done = self.client.complete_multipart_upload(
+                **upload,
+                MultipartUpload={"Parts": [_completed(part, held or {}) for part in named]},
+                MpuObjectSize=size,
+            )
+        more = {"versionId": done.get("VersionId"), "checksumSha1": done.get("ChecksumSHA1")}
+        answer = {"key": body["key"], "bucket": self.bucket, "size": size, "etag": done["ETag"]}
+        return Response(200, answer | {name: value for name, value in more.items() if value})
+
+    def abort(self, request: Request) -> Response:
+        """DELETE /uploads/multipart."""
+        upload = self._named(request.query)
+        with _explained():
+            self.client.abort_multipart_upload(**upload)
+        return Response(204)
+
+    # ---- keys
+
+    def _new(self, body: Mapping[str, Any]) -> dict[str, str]:
+        """A key of its own for a file, and the id of the job that a video becomes."""
+        content_type = _content_type(body)
+        own = str(uuid.uuid4())
+        name = safe_name(body.get("filename", body.get("file_name")), content_type)
+        file = {"key": f"{self.prefix}{clock.now():%Y/%m/%d}/{own}-{name}"}
+        return file | {"jobId": own} if content_type.startswith("video/") else file
+
+    def _own(self, key: str, upload_id: str) -> _Upload:
+        """The upload that is meant. What this API can't have made doesn't exist, so that nobody reaches further."""
+        if not (key.startswith(self.prefix) and _OWN.fullmatch(key, len(self.prefix))):
+            raise Problem(*_NOT_FOUND)
+        return {"Bucket": self.bucket, "Key": key, "UploadId": upload_id}
+
+    def _named(self, query: Mapping[str, str]) -> _Upload:
+        problems = [f"the query must have {name}" for name in ("key", "uploadId") if not query.get(name)]
+        if problems:
+            raise invalid(*problems)
+        if not _UPLOAD_ID.fullmatch(query["uploadId"]):
+            raise Problem(*_NOT_FOUND)
+        return self._own(query["key"], query["uploadId"])
+
+    # ---- sizes
+
+    def _check(self, size: int | None) -> None:
+        if size is not None and size > self.max_bytes:
+            raise Problem(413, _TOO_LARGE, f"A file may have {self.max_bytes} bytes at most.")
+
+    def _held(self, upload: _Upload) -> dict[int, PartTypeDef] | None:
+        """The parts S3 has, or None for an upload that has ended.
+
+        S3 answers a repeated CompleteMultipartUpload as it did the first one, for some time: so whoever lost the first
+        answer may get it again, and it is left to S3 whether the upload is completed or gone.
+        """
+        try:
+            pages = self.client.get_paginator("list_parts").paginate(**upload)
+            return {part["PartNumber"]: part for page in pages for part in page.get("Parts", ())}
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchUpload":
+                raise
+            return None
+
+    # ---- signatures
+
+    @property
+    def _seconds(self) -> int:
+        return int(self.lifetime.total_seconds())
+
+    def _url(self, key: str, headers: Mapping[str, str], query: Mapping[str, str] | None = None) -> str:
+        return presigned_url(self.client, "PUT", self.bucket, key, self.lifetime, query=query, headers=headers)
+
+    def _form(self, key: str, content_type: str, size: int | None) -> dict[str, Any]:
+        least, most = (1, min(MAX_PUT, self.max_bytes)) if size is None else (size, size)
+        form = self.client.generate_presigned_post(
+            self.bucket,
+            key,
+            Fields={"Content-Type": content_type},
+            Conditions=[{"Content-Type": content_type}, ["content-length-range", least, most]],
+            ExpiresIn=self._seconds,
+        )
+        return {"url": form["url"], "fields": form["fields"], "headers": {}}
+
+    def _part(self, upload: _Upload, part: Mapping[str, Any]) -> dict[str, Any]:
+        number = int(part["partNumber"])
+        headers: dict[str, str] = {}
+        if "size" in part:
+            headers["Content-Length"] = str(int(part["size"]))
+        if "checksumSha1" in part:
+            headers["x-amz-checksum-sha1"] = part["checksumSha1"]
+        query = {"partNumber": str(number), "uploadId": upload["UploadId"]}
+        return {"partNumber": number, "url": self._url(upload["Key"], headers, query), "headers": headers}
+
+
+def _content_type(body: Mapping[str, Any]) -> str:
+    return str(body.get("contentType", body.get("content_type")))
+
+
+def _whole(size: float | None) -> int | None:
+    """In JSON 5.0 is a whole number too."""
+    return None if size is None else int(size)
+
+
+def _shown(part: PartTypeDef) -> dict[str, Any]:
+    shown: dict[str, Any] = {"partNumber": part["PartNumber"], "size": part["Size"], "etag": part["ETag"]}
+    if checksum := part.get("ChecksumSHA1"):
+        shown["checksumSha1"] = checksum
+    return shown
+
+
+def _completed(part: Mapping[str, Any], held: Mapping[int, PartTypeDef]) -> CompletedPartTypeDef:
+    number = int(part["partNumber"])
+    completed: CompletedPartTypeDef = {"PartNumber": number, "ETag": '"{}"'.format(part["etag"].strip('"'))}
+    # S3 demands the checksum where the upload was created with one. The one it has checked itself is as good.
+    checksum = part.get("checksumSha1") or held.get(number, {}).get("ChecksumSHA1")
+    if checksum:
+        completed["ChecksumSHA1"] = checksum
+    return completed
+
+
+def _verify(size: int, count: int, held: Mapping[int, PartTypeDef]) -> None:
+    missing = [number for number in range(1, count + 1) if number not in held]
+    if missing:
+        details = [f"part {number} has not arrived" for number in missing[:10]]
+        raise Problem(409, "PARTS_MISSING", f"{len(missing)} of {count} parts have not arrived.", details)
+    sizes = [held[number]["Size"] for number in range(1, count + 1)]
+    if any(each != sizes[0] for each in sizes[:-1]) or sizes[-1] > sizes[0]:
+        raise Problem(409, "PART_SIZES_DIFFER", "All parts but the last need one size, and the last no more.")
+    if sum(sizes) != size:
+        raise Problem(409, "SIZE_MISMATCH", f"The parts that S3 has make {sum(sizes)} bytes, not {size}.")
+
+
+# ---- what S3 refuses ------------------------------------------------------------------------------------------------
+
+_TOO_LARGE = "UPLOAD_TOO_LARGE"
+_WRONG_ORDER = ("INVALID_PART_ORDER", "The parts have to be named in order: 1, 2, 3 and so on.")
+_NOT_FOUND = (404, "UPLOAD_NOT_FOUND", "There is no such upload: it was completed or aborted, or never was.")
+_INVALID_PART = (400, "INVALID_PART", "S3 has one of the parts not at all, or with another ETag or checksum.")
+_REFUSALS: Mapping[str, tuple[int, str, str]] = {
+    "NoSuchUpload": _NOT_FOUND,
+    "InvalidPart": _INVALID_PART,
+    "BadDigest": _INVALID_PART,
+    "InvalidRequest": _INVALID_PART,  # a checksum is missing, or of another algorithm
+    "InvalidPartOrder": (400, *_WRONG_ORDER),
+    "EntityTooSmall": (400, "PART_TOO_SMALL", "Every part but the last needs 5 MiB at least."),
+}
+"""What S3 says about a request of the caller's making. All else it says is ours to mend, or passes."""
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        refusal = _REFUSALS.get(error.response["Error"]["Code"])
+        if refusal is None:
+            raise
+        raise Problem(*refusal) from None

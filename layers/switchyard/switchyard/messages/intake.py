@@ -1,0 +1,95 @@
+"""From a message to its jobs: reads it, dispatches what it asks for, dead-letters what can't be."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from switchyard.errors import (
+    ClaimInFlight,
+    LaneIsFull,
+    OutcomeUnknown,
+    RetryableError,
+    StartFailed,
+    StartRefused,
+    SwitchyardError,
+    Unavailable,
+)
+from switchyard.messages.queues import Message
+from switchyard.messages.videos import Envelope, Parsed, redrive_body
+from switchyard.observability import logger
+from switchyard.protocol.dispatch import DeadLetters, Dispatcher
+from switchyard.protocol.jobs import WorkRequest
+
+
+class RequestsFailed(RetryableError):
+    """Some requests of one message failed, each in its own way; the others are done. `failures` is never empty."""
+
+    def __init__(self, failures: list[tuple[WorkRequest, RetryableError | StartFailed]]) -> None:
+        _, first = failures[0]
+        super().__init__(str(first), getattr(first, "retry_after", None))
+        self.failures = failures
+        self.code = first.code
+
+
+class Work(Protocol):
+    """How the messages of a queue become requests."""
+
+    def parse(self, body: str, envelope: Envelope) -> Parsed:
+        """Reads a message body. Never raises for what it holds."""
+
+
+@dataclass(slots=True, eq=False)
+class Intake:
+    """What a queue of requests does with a message; `handle` and `exhausted` are as `queues.Queue` wants them."""
+
+    dispatcher: Dispatcher
+    work: Work
+    dead_letters: DeadLetters
+
+    def handle(self, message: Message) -> None:
+        """Gives every request of a message its turn; RequestsFailed names those that have to come back."""
+        parsed = self._parse(message)
+        failures: list[tuple[WorkRequest, RetryableError | StartFailed]] = []
+        for request in parsed.requests:
+            try:
+                self.dispatcher.dispatch(request)
+            except (RetryableError, StartFailed) as error:
+                failures.append((request, error))
+            except (ClientError, BotoCoreError) as error:
+                failures.append((request, Unavailable(f"{type(error).__name__}: {error}")))
+        if failures:
+            raise RequestsFailed(failures)
+        self._reject(message, parsed)  # last, so that a message that comes back is not rejected once a receive
+
+    def exhausted(self, message: Message, error: SwitchyardError) -> bool:
+        """The last receive failed too: each request that failed is given up, unless it is seen to elsewhere."""
+        failures = error.failures if isinstance(error, RequestsFailed) else []
+        if any(self._comes_back(failure) for _, failure in failures):
+            return False
+        for request, failure in failures:
+            if isinstance(failure, OutcomeUnknown | ClaimInFlight):
+                logger.warning("left to the reconciler", job_id=request.job_id, error_type=failure.code)
+                continue
+            self.dead_letters.send(redrive_body(request), failure)
+            self.dispatcher.give_up(request, failure)
+        self._reject(message, self._parse(message))
+        return True
+
+    def _comes_back(self, failure: SwitchyardError) -> bool:
+        """Whether a failure says nothing about the request: with AT_CAPACITY=return, most receives found a full lane.
+
+        How often such a message comes back, the redrive policy of its queue decides.
+        """
+        waits_in_queue = self.dispatcher.at_capacity == "return" and not isinstance(failure, StartRefused)
+        return isinstance(failure, LaneIsFull) or (
+            waits_in_queue and not isinstance(failure, OutcomeUnknown | ClaimInFlight)
+        )
+
+    def _parse(self, message: Message) -> Parsed:
+        return self.work.parse(message.body, Envelope(message.id, message.sent_at, message.attributes.get("video_id")))
+
+    def _reject(self, message: Message, parsed: Parsed) -> None:
+        for rejected in parsed.rejected:
+            video_id = message.attributes.get("video_id")
+            self.dead_letters.send(rejected.body, rejected.error, video_id=video_id)

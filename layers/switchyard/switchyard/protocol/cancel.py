@@ -1,0 +1,68 @@
+"""Cancels jobs: what has not started ends at once, what has is stopped on its target and ends when its run does."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from switchyard.errors import Contended
+from switchyard.observability import logger
+from switchyard.protocol.dispatch import JobStore, Target
+from switchyard.protocol.jobs import HOLDING_SLOT, TERMINAL, Job, is_other_work
+
+_RACES = 5
+"""How often a cancel looks again when something else moves the job under it."""
+
+
+class Cancellation(Enum):
+    """What came of a cancel."""
+
+    CANCELLED = auto()
+    """It had no run and never gets one: it is CANCELLED."""
+    REQUESTED = auto()
+    """Its run, if it has one yet, is being stopped. It becomes CANCELLED, or COMPLETED if it was quicker."""
+    ENDED = auto()
+    """It had ended before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Canceller:
+    """Cancels jobs. `targets` by type, as the dispatcher's; only their `stop` is called."""
+
+    store: JobStore
+    targets: Mapping[str, Target]
+
+    def cancel(self, job: Job) -> Cancellation:
+        """Cancels the work that `job` is about, wherever it stands by now; doing it twice changes nothing.
+
+        Newer work under the same id is left alone. Contended where the job never stood still.
+        """
+        found: Job | None = job
+        for _ in range(_RACES):
+            if found is None or found.status in TERMINAL or is_other_work(job, found.request):
+                return Cancellation.ENDED
+            if found.status in HOLDING_SLOT:
+                noted = self.store.request_cancel(found)
+                if isinstance(noted, Job):
+                    self._stop(noted)
+                    return Cancellation.REQUESTED
+                found = noted.found
+            else:
+                changed = self.store.cancel(found)
+                if changed is None:
+                    logger.info("cancelled", job_id=job.id, fence=job.fence)
+                    return Cancellation.CANCELLED
+                found = changed.found
+        raise Contended(f"job {job.id} changed {_RACES} times while it was being cancelled")
+
+    def _stop(self, job: Job) -> None:
+        """Stops the run, if it is known. The cancel is written down, so what fails here, the reconciler does again."""
+        target_id, target = job.authoritative_target_id, self.targets.get(job.request.target.type)
+        logger.info("cancel requested", job_id=job.id, fence=job.fence, target_id=target_id)
+        if target_id is None or target is None:
+            return
+        try:
+            target.stop(target_id)
+        except (ClientError, BotoCoreError) as error:
+            logger.warning("not stopped: left to the reconciler", job_id=job.id, reason=str(error))

@@ -1,0 +1,294 @@
+"""Repairs what events missed. Every step looks at the truth again before it acts, and doing it twice changes nothing.
+
+The status index is eventually consistent: it says where to look, never what is so.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from switchyard import clock, observability
+from switchyard.errors import RetryableError, StartFailed
+from switchyard.observability import Metric, logger
+from switchyard.protocol.dispatch import Dispatcher, JobStore, Target
+from switchyard.protocol.jobs import HOLDING_SLOT, TERMINAL, Job, JobError, Run, Status, Verdict, judge
+from switchyard.protocol.lanes import Lane, find, lane_of, layout_of
+from switchyard.protocol.tracking import Tracker
+from switchyard.tables.store import ActiveJob
+from switchyard.torrents.messages import LANE
+from switchyard.torrents.repair import Repair
+
+_LOST = JobError("TARGET_LOST", "the target no longer knows the run, and never said how it ended")
+
+_MANY = 1000
+"""Entries of a waiting room, of which DynamoDB gives what 1 MB holds: all are looked at, in as few calls as can be."""
+
+
+class _Pass:
+    """What one pass has found so far, and what failed in it, so that the rest goes on.
+
+    Bugs are not troubles: they end the pass at once.
+    """
+
+    def __init__(self) -> None:
+        self.active: list[ActiveJob] = []
+        self.waiting: list[ActiveJob] = []
+        self.torrents: list[ActiveJob] = []
+        self.lanes: list[Lane] = []
+        self.waits: list[timedelta] = []
+        self._errors: list[Exception] = []
+
+    @contextmanager
+    def noted(self, job_id: str | None = None) -> Iterator[None]:
+        try:
+            yield
+        except (RetryableError, StartFailed, ClientError, BotoCoreError) as error:
+            logger.warning("a repair failed", job_id=job_id, error_type=type(error).__name__, reason=str(error))
+            self._errors.append(error)
+
+    def raise_any(self) -> None:
+        if self._errors:
+            raise ExceptionGroup("some repairs failed", self._errors)
+
+
+@dataclass(slots=True, eq=False)
+class Reconciler:
+    """One pass over everything that can have gone astray, in every lane and on every target that there is.
+
+    Jobs of a lane or a target that this deployment doesn't have (any more) are left alone. `pending_grace` is how long
+    an accepted job may lie without its message having started it, `stuck_after` how long a run may wait for a machine
+    before people are told. Torrents, which have neither, are for `torrents`.
+    """
+
+    store: JobStore
+    dispatcher: Dispatcher
+    tracker: Tracker
+    pending_grace: timedelta
+    stuck_after: timedelta
+    torrents: Repair | None = None
+
+    def run(self) -> None:
+        """Does every step. A failing job or step is logged and does not keep the others from their turn.
+
+        Raises ExceptionGroup at the end where something failed, so that the function's error alarm tells of it.
+        """
+        this = _Pass()
+        steps: list[Callable[[], None]] = [
+            lambda: self._adopt_stale_claims(this),
+            lambda: self._list(this),
+            lambda: self._find_lanes(this),
+            lambda: self._retake_slots(this),
+            lambda: self._catch_up(this),
+            lambda: self._restart_pending(this),
+            lambda: self._ask_for_torrents(this),
+            lambda: self._mend_lanes(this),
+            lambda: _report(this.waits),
+        ]
+        for step in steps:
+            with this.noted():
+                step()
+        this.raise_any()
+
+    def _list(self, this: _Pass) -> None:
+        for status in (Status.SUBMITTED, Status.RUNNING):
+            this.active.extend(self.store.by_status(status))
+        this.waiting.extend(self.store.by_status(Status.WAITING))
+
+    def _find_lanes(self, this: _Pass) -> None:
+        """Every lane by its shards: of the layout that is, and of those that were, in which jobs may still be."""
+        named = {job.lane for job in (*this.active, *this.waiting)}
+        for lane in self.dispatcher.lanes.values():
+            with this.noted():
+                noted = self.store.slots(lane).layouts | {1}
+                here = {layout_of(name) for name in named if lane_of(name) == lane.name}
+                seen = frozenset(here | {lane.shards})
+                if not seen <= noted:
+                    self.store.note_layouts(lane, seen - noted)
+                for shards in sorted(noted | seen):
+                    this.lanes.extend(lane.shard(number, shards) for number in range(shards))
+
+    # ---- claims ----------------------------------------------------------------------------------------------------
+
+    def _adopt_stale_claims(self, this: _Pass) -> None:
+        for listed in self.store.by_status(Status.CLAIMED):
+            if not self._older(listed.claimed_at, self.dispatcher.grace) or self._target_of(listed) is None:
+                continue
+            with this.noted(listed.id):
+                job = self.store.get(listed.id)
+                if job and self._is_stale(job):
+                    self.dispatcher.adopt(job)
+
+    def _is_stale(self, job: Job) -> bool:
+        return judge(job, job.request, now=clock.now(), grace=self.dispatcher.grace) is Verdict.ADOPT
+
+    # ---- runs ------------------------------------------------------------------------------------------------------
+
+    def _catch_up(self, this: _Pass) -> None:
+        """Brings every target's runs up to date; one service in trouble does not hold up the other's."""
+        stuck = 0
+        for _, jobs in groupby(sorted(this.active, key=_target_type), key=_target_type):
+            listed = list(jobs)
+            target = self._target_of(listed[0])
+            if target is not None:
+                with this.noted():
+                    stuck += self._catch_up_with(target, listed, this)
+        observability.gauge(Metric.STUCK_RUNNABLE, stuck)
+
+    def _catch_up_with(self, target: Target, jobs: Iterable[ActiveJob], this: _Pass) -> int:
+        """Applies what a target says of its runs, stops what is to be cancelled, and ends what it has forgotten."""
+        stuck = 0
+        listed = self._by_target_id(jobs, target, this)
+        for run in target.describe(list(listed)):
+            job = listed.pop(run.target_id)
+            stuck += self._is_stuck(run)
+            with this.noted(job.id):
+                if run.status is not job.status:
+                    self.tracker.apply(run)
+                if job.cancel_requested and run.status not in TERMINAL:
+                    target.stop(run.target_id)  # it was never told, or the call came to nothing
+        for target_id, job in listed.items():
+            with this.noted(job.id):
+                self._lose(job, target_id)
+        return stuck
+
+    def _by_target_id(self, jobs: Iterable[ActiveJob], target: Target, this: _Pass) -> dict[str, ActiveJob]:
+        listed: dict[str, ActiveJob] = {}
+        for job in jobs:
+            target_id = job.target_id
+            with this.noted(job.id):
+                if target_id is None:
+                    # Its worker said that it runs, but neither we nor an event ever noted as what.
+                    known = self.store.get(job.id)
+                    target_id = target.find(known) if known else None
+                if target_id is None:
+                    self._lose(job, "unknown")
+                else:
+                    listed[target_id] = job
+        return listed
+
+    def _target_of(self, job: ActiveJob) -> Target | None:
+        return self.dispatcher.targets.get(_target_type(job))
+
+    def _is_stuck(self, run: Run) -> bool:
+        if not self._older(run.queued_since, self.stuck_after):
+            return False
+        logger.warning("stuck: no machine takes the run", job_id=run.job_id, target_id=run.target_id)
+        return True
+
+    def _lose(self, job: ActiveJob, target_id: str) -> None:
+        # A target may take a moment to show a run it has just accepted.
+        if self._older(job.claimed_at, self.dispatcher.grace):
+            self.tracker.apply(Run(target_id, job.id, job.fence, Status.FAILED, error=_LOST))
+
+    # ---- slots that got lost ---------------------------------------------------------------------------------------
+
+    def _retake_slots(self, this: _Pass) -> None:
+        """Gives what runs its slots back, before anything else can take them: the lanes' table was restored, say."""
+        active = _by_lane(this.active)
+        for lane in this.lanes:
+            listed = active.get(lane.name)
+            if not listed:
+                continue
+            with this.noted():
+                holders = self.store.slots(lane).holders
+                for job in listed:
+                    if job.id not in holders:
+                        with this.noted(job.id):
+                            self._retake_slot(lane, job)
+
+    def _retake_slot(self, lane: Lane, listed: ActiveJob) -> None:
+        job = self.store.get(listed.id)
+        if job and _holds_slot_in(lane, job) and self.store.retake_slot(lane, job):
+            logger.warning("a running job had lost its slot", job_id=job.id, lane=lane.name)
+
+    # ---- accepted, never started -----------------------------------------------------------------------------------
+
+    def _restart_pending(self, this: _Pass) -> None:
+        for listed in self.store.by_status(Status.PENDING):
+            if not self._older(listed.created_at, self.pending_grace):
+                break  # oldest first
+            if listed.lane == LANE:
+                this.torrents.append(listed)
+            if find(self.dispatcher.lanes, listed.lane) is None:
+                continue
+            with this.noted(listed.id):
+                job = self.store.get(listed.id)
+                if job and job.status is Status.PENDING and not job.is_placeholder:
+                    self.dispatcher.dispatch(job.request)
+
+    def _ask_for_torrents(self, this: _Pass) -> None:
+        if self.torrents is None:
+            return
+        for listed in (*this.torrents, *(job for job in this.active if job.lane == LANE)):
+            with this.noted(listed.id):
+                self.torrents.ask_again(listed.id)
+
+    # ---- lanes -----------------------------------------------------------------------------------------------------
+
+    def _mend_lanes(self, this: _Pass) -> None:
+        active, waiting = _by_lane(this.active), _by_lane(this.waiting)
+        for lane in this.lanes:
+            with this.noted():
+                slots = self.store.slots(lane)
+                for job_id in sorted(slots.holders - {job.id for job in active.get(lane.name, ())}):
+                    with this.noted(job_id):
+                        self._free_if_leaked(lane, job_id)
+                if self._mend_room(lane, slots.waiting, waiting.get(lane.name, ()), this):
+                    self.dispatcher.start_waiting(lane.name)
+
+    def _free_if_leaked(self, lane: Lane, job_id: str) -> None:
+        job = self.store.get(job_id)
+        if job is not None and _holds_slot_in(lane, job):
+            return
+        if self.store.free_leaked_slot(lane, job_id, job):
+            logger.warning("freed a leaked slot", job_id=job_id, lane=lane.name)
+
+    def _mend_room(self, lane: Lane, counted: int, listed: Sequence[ActiveJob], this: _Pass) -> bool:
+        """Sets the count right, and puts back what has lost its place; False where nobody can be waiting."""
+        inside, waits = set(), []
+        for entry in self.store.waiting(lane, at_a_time=_MANY):
+            inside.add(entry.request.job_id)
+            waits.append(clock.now() - entry.request.sent_at)
+        this.waits.extend(waits)
+        if len(waits) != counted and self.store.recount_waiting(lane, counted, len(waits)):
+            logger.warning("recounted the waiting room", lane=lane.name, counted=counted, actual=len(waits))
+        for job in listed:
+            if job.id not in inside:
+                with this.noted(job.id):
+                    self._return_to_room(job)
+        return bool(waits or listed)
+
+    def _return_to_room(self, listed: ActiveJob) -> None:
+        job = self.store.get(listed.id)
+        if job and job.status is Status.WAITING and self._older(job.created_at, self.dispatcher.grace):
+            logger.warning("a waiting job had lost its place in the waiting room", job_id=job.id)
+            self.store.hold_behind(job.request)
+
+    def _older(self, moment: datetime | None, age: timedelta) -> bool:
+        return moment is not None and clock.now() - moment >= age
+
+
+def _by_lane(jobs: Iterable[ActiveJob]) -> dict[str, list[ActiveJob]]:
+    by_lane: dict[str, list[ActiveJob]] = {}
+    for job in jobs:
+        by_lane.setdefault(job.lane, []).append(job)
+    return by_lane
+
+
+def _holds_slot_in(lane: Lane, job: Job) -> bool:
+    # A newer version of an object may have the same job in another shard.
+    return job.status in HOLDING_SLOT and job.request.lane == lane.name
+
+
+def _target_type(job: ActiveJob) -> str:
+    return job.target.type if job.target else ""
+
+
+def _report(waits: list[timedelta]) -> None:
+    """How many jobs wait, and how long the oldest has: one number each for all lanes, which is what alarms look at."""
+    observability.gauge(Metric.JOBS_WAITING, len(waits))
+    observability.seconds(Metric.OLDEST_WAIT, max(waits, default=timedelta()))

@@ -1,0 +1,1 @@
+"""JobsTable and LanesTable in DynamoDB."""

@@ -1,0 +1,83 @@
+"""What all targets share: how a run knows its claim, and what the ends of workers mean (workers/CONTRACT.md)."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from http import HTTPStatus
+
+from botocore.exceptions import ClientError
+
+from switchyard import observability
+from switchyard.clients import is_throttle
+from switchyard.errors import OutcomeUnknown, StartFailed, StartRefused, StartThrottled
+from switchyard.observability import Metric
+from switchyard.protocol.jobs import Job, JobError
+
+STOPPED = "stopped: Switchyard was asked to cancel the job"
+"""The reason that a stopped run is given."""
+
+MAX_REASON = 500
+"""How much of a target's own words an error keeps, in characters."""
+
+WORKER_VERDICTS: Mapping[int, JobError] = {
+    65: JobError("PERMANENT_FAILURE", "the worker says that this input can never be processed"),
+    75: JobError("RETRIES_EXHAUSTED", "the worker asked to be tried again until no attempts were left"),
+    77: JobError("SUPERSEDED", "the worker found that another run has taken its place"),
+}
+"""What the exit codes of workers/CONTRACT.md mean once no attempts are left."""
+
+OUT_OF_MEMORY = JobError("OUT_OF_MEMORY", "the container used more memory than its definition gives it")
+
+_FENCE = re.compile("[0-9]{1,15}")
+
+
+def environment_of(job: Job, jobs_table: str) -> dict[str, str]:
+    """The variables that every worker is given."""
+    return {
+        "JOB_ID": job.id,
+        "FENCE": str(job.fence),
+        "JOBS_TABLE": jobs_table,
+        "KIND": job.request.kind,
+        "LANE": job.request.lane,
+        "S3_BUCKET": job.request.source.bucket,
+        "SQS_MESSAGE_ID": job.request.source.message_id,
+    }
+
+
+def claim_of(environment: Iterable[Mapping[str, str]]) -> tuple[str, int] | None:
+    """The job id and fence in the environment of a run, as AWS lists it. None if the run isn't ours."""
+    variables = {pair.get("name"): pair.get("value") for pair in environment}
+    match variables.get("JOB_ID"), variables.get("FENCE"):
+        case str(job_id), str(fence) if job_id and _FENCE.fullmatch(fence):
+            return job_id, int(fence)
+    return None
+
+
+def told(reason: object) -> str:
+    """As much of a target's own words as an error keeps; empty where there are none."""
+    return reason[:MAX_REASON] if isinstance(reason, str) else ""
+
+
+def crashed(exit_code: int, reason: str) -> JobError:
+    """The end of a worker by an exit code that says nothing."""
+    return JobError("WORKER_CRASHED", f"the worker ended with exit code {exit_code}{f': {reason}' if reason else ''}")
+
+
+def verdict(call: str, error: ClientError, grace_seconds: float) -> StartFailed | OutcomeUnknown:
+    """What an error in answer to a start says of it."""
+    if is_throttle(error.response):
+        return StartThrottled(f"{call}: {error}")
+    if error.response["ResponseMetadata"]["HTTPStatusCode"] >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return OutcomeUnknown(f"{call}: {error}", grace_seconds)
+    return StartRefused(f"{call}: {error}")
+
+
+@contextmanager
+def counted() -> Iterator[None]:
+    """Counts a start: it succeeded, or it definitely failed. What is unknown counts as neither."""
+    try:
+        yield
+    except StartFailed:
+        observability.count(Metric.LAUNCH_FAILED)
+        raise
+    observability.count(Metric.LAUNCH_SUCCEEDED)

@@ -1,0 +1,1 @@
+"""What a torrent file holds: pure, standard library only."""

@@ -1,0 +1,129 @@
+"""The hashes that S3 computes: it copies the pieces to a multipart upload that is never completed.
+
+UploadPartCopy to an upload that was created with SHA-1 checksums answers with that of the part (S3 API reference). A
+part that is never completed has no least size, and nobody but us ever sees it.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from switchyard.errors import SwitchyardError, Unavailable
+from switchyard.observability import logger
+from switchyard.torrents.format.layout import Extent, Layout, ObjectVersion
+from switchyard.torrents.hashing.ranges import OutOfTime, Progress, Run, in_order, of_object
+
+if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CopySourceTypeDef
+
+_MAX_PARTS = 10_000
+_SHA1 = 20
+
+
+class NoChecksum(SwitchyardError):
+    """S3 copied a piece and did not say its SHA-1: the object has to be read after all."""
+
+    code = "NO_CHECKSUM"
+
+
+class _Upload(TypedDict):
+    """A multipart upload, as S3's calls name it."""
+
+    Bucket: str
+    Key: str
+    UploadId: str
+
+
+@dataclass(slots=True, eq=False)
+class Copy:
+    """Has S3 copy pieces to `<scratch_prefix>copy`, up to `connections` of them at once, and takes their checksums.
+
+    Pieces of version 1 only, and of 5 GiB at most.
+    """
+
+    client: S3Client
+    connections: int
+    scratch_prefix: str
+
+    def digests(
+        self, thing: ObjectVersion, layout: Layout, extent: Extent, *, out_of_time: OutOfTime, progress: Progress
+    ) -> bytes:
+        """The SHA-1s of the extent's first pieces: of all of them, unless time runs out.
+
+        Raises NoChecksum, ObjectGone, ObjectChanged, Unavailable; ClientError and BotoCoreError pass.
+        """
+        digests = b""
+        for first in range(extent.first, extent.end, _MAX_PARTS):
+            part = Extent(first, min(_MAX_PARTS, extent.end - first))
+            with self._upload(thing) as upload:
+                got = _Copying(self.client, thing, layout, upload, part.first, progress)
+                pieces = [Extent(index, 1) for index in range(part.first, part.end)]
+                digests += in_order(
+                    pieces, got.piece, threads=self.connections, digest_size=_SHA1, out_of_time=out_of_time
+                )
+            if len(digests) < (part.end - extent.first) * _SHA1:
+                break
+        return digests
+
+    @contextmanager
+    def _upload(self, thing: ObjectVersion) -> Iterator[_Upload]:
+        """A multipart upload that is gone after the block.
+
+        Where ending it fails, or an answer to its beginning is lost, the bucket's lifecycle rule ends it.
+        """
+        bucket, key = thing.bucket, f"{self.scratch_prefix}copy"
+        created = self.client.create_multipart_upload(Bucket=bucket, Key=key, ChecksumAlgorithm="SHA1")
+        upload: _Upload = {"Bucket": bucket, "Key": key, "UploadId": created["UploadId"]}
+        try:
+            yield upload
+        finally:
+            try:
+                self.client.abort_multipart_upload(**upload)
+            except (ClientError, BotoCoreError) as error:
+                logger.warning("scratch upload not aborted", key=key, reason=str(error))
+
+
+@dataclass(slots=True, eq=False)
+class _Copying:
+    """One upload, whose first part is the piece `first`."""
+
+    client: S3Client
+    thing: ObjectVersion
+    layout: Layout
+    upload: _Upload
+    first: int
+    progress: Progress
+
+    def piece(self, piece: Extent, _: Run) -> bytes:
+        start, stop = self.layout.bytes_of(piece)
+        source: CopySourceTypeDef = {"Bucket": self.thing.bucket, "Key": self.thing.key}
+        if self.thing.version_id:
+            source["VersionId"] = self.thing.version_id
+        # S3 takes no range of a source of up to 5 MB, which is one piece.
+        whole = stop - start == self.thing.size
+        ranged: dict[str, Any] = {} if whole else {"CopySourceRange": f"bytes={start}-{stop - 1}"}
+        try:
+            with of_object(self.thing.bucket, self.thing.key):
+                copied = self.client.upload_part_copy(
+                    **self.upload,
+                    **ranged,
+                    PartNumber=piece.first - self.first + 1,
+                    CopySource=source,
+                    CopySourceIfMatch=self.thing.etag,
+                )
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") != "NoSuchUpload":
+                raise
+            raise Unavailable("somebody else ended the scratch upload") from error
+        checksum = copied["CopyPartResult"].get("ChecksumSHA1")
+        if not checksum:
+            raise NoChecksum(f"S3 copied a piece of s3://{self.thing.bucket}/{self.thing.key} without its SHA-1")
+        self.progress(stop - start)
+        return base64.b64decode(checksum, validate=True)

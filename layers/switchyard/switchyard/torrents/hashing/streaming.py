@@ -1,0 +1,176 @@
+"""The hashes of what is read: ranged GETs by several connections, each piece hashed as it comes.
+
+A range is whole pieces. Only one portion of each connection is held at a time, whatever the length of a piece.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+import struct
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Self
+
+from botocore.exceptions import BotoCoreError
+from urllib3.exceptions import HTTPError
+
+from switchyard.errors import Unavailable
+from switchyard.torrents.format.layout import Extent, Layout, ObjectVersion
+from switchyard.torrents.format.trees import piece_hash
+from switchyard.torrents.hashing.ranges import OutOfTime, Progress, Run, in_order, of_object
+
+if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
+    from http.client import HTTPConnection
+
+    from botocore.response import StreamingBody
+    from mypy_boto3_s3 import S3Client
+
+_PORTION = 2**20
+"""Bytes read and hashed at once: all that is held of a connection, and enough that few turns are needed."""
+_LEAST_RANGE = 8 * 2**20
+_MOST_RANGE = 64 * 2**20
+"""Bytes of a range of several pieces: what a GET costs is small beside them, and little is lost when time runs out."""
+
+_BROKEN = (BotoCoreError, HTTPError, OSError)
+"""What reading a body raises when it stalls or breaks off."""
+_PATIENCE = 4
+"""Times that a body may break in a row without a byte of progress."""
+
+_AT_ONCE = struct.pack("ii", 1, 0)
+
+
+@dataclass(slots=True, eq=False)
+class Stream:
+    """Reads objects by up to `connections` connections at once."""
+
+    client: S3Client
+    connections: int
+
+    def digests(
+        self, thing: ObjectVersion, layout: Layout, extent: Extent, *, out_of_time: OutOfTime, progress: Progress
+    ) -> bytes:
+        """The digest records of the extent's first pieces: of all of them, unless time runs out.
+
+        Raises ObjectGone, ObjectChanged, and Unavailable where S3's answers keep breaking off; ClientError and
+        BotoCoreError pass.
+        """
+
+        def read(part: Extent, run: Run) -> bytes:
+            records = bytearray()
+            with _Reader(self.client, thing, *layout.bytes_of(part), run) as reader:
+                for index in range(part.first, part.end):
+                    start, stop = layout.bytes_of(Extent(index, 1))
+                    piece = piece_hash(layout)
+                    while start < stop:
+                        portion = reader.read(min(_PORTION, stop - start))
+                        if not portion:
+                            return bytes(records)
+                        piece.update(portion)
+                        progress(len(portion))
+                        start += len(portion)
+                    records += piece.digest()
+            return bytes(records)
+
+        return in_order(
+            _ranges(layout, extent, self.connections),
+            read,
+            threads=self.connections,
+            digest_size=layout.format.digest_size,
+            out_of_time=out_of_time,
+        )
+
+
+def _ranges(layout: Layout, extent: Extent, connections: int) -> list[Extent]:
+    """Some pieces as ranges for that many connections."""
+    start, stop = layout.bytes_of(extent)
+    share = min(max((stop - start) // connections, _LEAST_RANGE), _MOST_RANGE)
+    count = max(1, share // layout.piece_length)
+    return [Extent(first, min(count, extent.end - first)) for first in range(extent.first, extent.end, count)]
+
+
+class _Reader:
+    """The bytes of a range, of exactly one version of an object. A body that breaks is resumed where it broke."""
+
+    def __init__(self, client: S3Client, thing: ObjectVersion, start: int, stop: int, run: Run) -> None:
+        self._client = client
+        self._thing = thing
+        self._at = start
+        self._stop = stop
+        self._run = run
+        self._breaks = 0
+        self._body: StreamingBody | None = None
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def read(self, most: int) -> bytes:
+        """The next bytes, as many as there are up to `most`; none once the run doesn't go on."""
+        while self._run.goes_on():
+            body = self._body or self._request()
+            try:
+                portion = body.read(most)
+            except _BROKEN as error:
+                self._resume(error)
+                continue
+            if self._run.goes_on():  # or else the read may have been made to end
+                self._at += len(portion)
+                self._breaks = 0
+                return portion
+        return b""
+
+    def _request(self) -> StreamingBody:
+        """Asks for what is left of the range."""
+        wanted = f"bytes {self._at}-{self._stop - 1}/{self._thing.size}"
+        pinned: dict[str, Any] = {"VersionId": self._thing.version_id} if self._thing.version_id else {}
+        with of_object(self._thing.bucket, self._thing.key):
+            found = self._client.get_object(
+                Bucket=self._thing.bucket,
+                Key=self._thing.key,
+                Range=f"bytes={self._at}-{self._stop - 1}",
+                IfMatch=self._thing.etag,
+                **pinned,
+            )
+        body = found["Body"]
+        connection = getattr(self._open.enter_context(body), "connection", None)
+        status, length = found["ResponseMetadata"]["HTTPStatusCode"], found["ContentLength"]
+        answered = (status, found.get("ContentRange"), length)
+        if answered != (HTTPStatus.PARTIAL_CONTENT, wanted, self._stop - self._at):
+            raise Unavailable(f"S3 was asked for {wanted}, and answered {answered}")
+        # None where the connection ends with this answer: it has let go of its socket, which the body closes itself.
+        if connection is not None and (sock := connection.sock) is not None:
+            self._open.callback(self._leave, connection, sock)
+            self._open.enter_context(self._run.waking(partial(_wake, sock)))
+        self._body = body
+        return body
+
+    def _leave(self, connection: HTTPConnection, sock: socket.socket) -> None:
+        """Closes a connection in the middle of a body; urllib3 would keep it, to find it of no use another time.
+
+        It is reset, so that S3 doesn't try to send the rest.
+        """
+        if self._at < self._stop and connection.sock is sock:
+            with suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+            connection.close()
+
+    def _resume(self, error: Exception) -> None:
+        self._open.close()
+        self._body = None
+        self._breaks += 1
+        if self._run.goes_on() and self._breaks > _PATIENCE:
+            raise Unavailable(f"S3's answer broke off {self._breaks} times at byte {self._at}: {error}") from error
+        if self._breaks > 1:
+            self._run.pause(random.uniform(0, 0.1 * 2**self._breaks))  # noqa: S311 - jitter, not a secret
+
+
+def _wake(sock: socket.socket) -> None:
+    """Makes another thread's read end. A TLS socket's own `shutdown` would let that thread read on, without TLS."""
+    with suppress(OSError):
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)

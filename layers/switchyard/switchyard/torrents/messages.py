@@ -1,0 +1,259 @@
+"""What torrent messages ask for, and the job that is. Pure; docs/messages.md describes every shape.
+
+The API, the reconciler and the function itself all name, write down and send torrents by this module, so that they
+never mean two jobs by one object.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from switchyard import clock
+from switchyard.errors import InvalidMessage, PermanentError, SourceNotAllowed
+from switchyard.messages.videos import (
+    MAX_VERSION_LENGTH,
+    Envelope,
+    Notice,
+    Rejected,
+    decode,
+    location,
+    notices,
+    optional_text,
+    out_of_failure,
+    out_of_sns,
+    version_id,
+)
+from switchyard.names import stable_hash
+from switchyard.protocol.jobs import Source, TargetSpec, WorkRequest
+from switchyard.torrents.format.layout import Extent, Format, Layout, ObjectVersion, Way
+
+KIND = "torrent"
+LANE = "torrents"
+TARGET = TargetSpec("function", queue="", definition="s3_torrent_creator")
+"""The function that makes torrents does so itself: there are no slots, no locks and nothing to dispatch to."""
+
+_MAX_NUMBER = 2**53
+
+
+# ---- the job ---------------------------------------------------------------------------------------------------------
+
+
+def job_id(bucket: str, key: str, version: str) -> str:
+    """The job of one state of one object. `version` is as `ObjectVersion` has it."""
+    return f"torrent-{stable_hash(bucket, key, version)}"
+
+
+def message(bucket: str, key: str, version: str | None = None, *, again: bool = False) -> str:
+    """A message that asks for an object's torrent; with `again` also where it has been made.
+
+    With a `version` it is void once the object has been replaced.
+    """
+    wanted = {"bucket": bucket, "key": key, "version": version, "again": again or None}
+    return json.dumps({name: value for name, value in wanted.items() if value is not None})
+
+
+def request(thing: ObjectVersion, *, message_id: str, sent_at: datetime, user_id: str | None = None) -> WorkRequest:
+    """The job of an object's torrent, as it is written down. `message_id` tells who asked."""
+    return WorkRequest(
+        job_id=job_id(thing.bucket, thing.key, thing.version),
+        kind=KIND,
+        lane=LANE,
+        target=TARGET,
+        source=Source(thing.bucket, thing.key, thing.version, message_id, version_id=thing.version_id),
+        sent_at=sent_at,
+        user_id=user_id,
+    )
+
+
+# ---- what is asked for -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The torrent of an object. `version` is of the state that is meant, None where that is the present one."""
+
+    bucket: str
+    key: str
+    version: str | None = None
+    again: bool = False
+
+    @property
+    def body(self) -> str:
+        """The message that asks for this and nothing else."""
+        return message(self.bucket, self.key, self.version, again=self.again)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Some pieces of a huge object, to be hashed in an invocation of their own for a job that is under way.
+
+    `fence` tells whose it is: where the job has been begun anew since, it is void.
+    """
+
+    job_id: str
+    fence: int
+    thing: ObjectVersion
+    layout: Layout
+    way: Way
+    extent: Extent
+
+    @property
+    def body(self) -> str:
+        """The message that has this segment hashed."""
+        told = {
+            "jobId": self.job_id,
+            "fence": self.fence,
+            "bucket": self.thing.bucket,
+            "key": self.thing.key,
+            "etag": self.thing.etag,
+            "versionId": self.thing.version_id,
+            "size": self.thing.size,
+            "modified": clock.iso(self.thing.modified),
+            "pieceLength": self.layout.piece_length,
+            "format": self.layout.format,
+            "way": self.way,
+            "first": self.extent.first,
+            "count": self.extent.count,
+        }
+        return json.dumps({"segment": {name: value for name, value in told.items() if value is not None}})
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """An object that gets no torrent, and why."""
+
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a message asks for. All are empty for `s3:TestEvent`. `message_id` is of who asked in the first place."""
+
+    message_id: str
+    work: list[Wanted | Segment] = field(default_factory=list)
+    ignored: list[Ignored] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class TorrentWork:
+    """How messages become work: the bucket whose objects get torrents, and the prefixes that mean something in it."""
+
+    bucket: str
+    source_prefix: str
+    torrent_prefix: str
+    scratch_prefix: str
+
+    def parse(self, body: str, envelope: Envelope) -> Parsed:
+        """Reads a message body in any of the accepted shapes. Never raises for what the body holds."""
+        try:
+            told, envelope = out_of_failure(decode(body), envelope)
+            told = out_of_sns(told)
+            by_s3 = notices(told, body)
+        except PermanentError as error:
+            return Parsed(envelope.message_id, rejected=[Rejected(error, body)])
+        parsed = Parsed(envelope.message_id)
+        if by_s3 is None:
+            self._read(told, body, parsed)
+        else:
+            for notice in by_s3:
+                self._read(notice, notice.body, parsed)
+        return parsed
+
+    def _read(self, told: Notice | Mapping[str, Any], body: str, parsed: Parsed) -> None:
+        try:
+            work = _wanted(told)
+            bucket, key = (work.thing.bucket, work.thing.key) if isinstance(work, Segment) else (work.bucket, work.key)
+            if bucket != self.bucket:
+                raise SourceNotAllowed(f"the bucket {bucket!r} is not S3_BUCKET")
+        except PermanentError as error:
+            parsed.rejected.append(Rejected(error, body))
+            return
+        reason = self.why_ignored(key)
+        if reason:
+            parsed.ignored.append(Ignored(key, reason))
+        else:
+            parsed.work.append(work)
+
+    def why_ignored(self, key: str) -> str | None:
+        """Why the object of this key gets no torrent, whoever asks; None where it gets one."""
+        if key.endswith("/"):
+            return "a folder marker"
+        if key.lower().endswith(".torrent"):
+            return "a torrent itself"
+        if key.startswith((self.torrent_prefix, self.scratch_prefix)):
+            return "of the torrents' own"
+        # The worker that records streams writes them in pieces, which are gone when the recording is whole.
+        if re.match(rf"{re.escape(self.source_prefix)}[^/]+/pieces-\d+/", key):
+            return "a piece of a recording"
+        return None
+
+    def torrent_key(self, key: str) -> str:
+        """Where the torrent of an object goes: by its full key, so that no two objects share one."""
+        return f"{self.torrent_prefix}{key}.torrent"
+
+    def owning_job(self, key: str) -> str | None:
+        """The id of the job whose result an object is, as far as its key tells."""
+        if not key.startswith(self.source_prefix):
+            return None
+        owner, slash, _ = key.removeprefix(self.source_prefix).partition("/")
+        return owner if owner and slash else None
+
+
+def _wanted(told: Notice | Mapping[str, Any]) -> Wanted | Segment:
+    match told:
+        case Notice():
+            upload = told.upload()
+            return Wanted(upload.bucket, upload.key, upload.version_id or upload.etag)
+        case {"segment": dict(segment)}:
+            return _segment(segment)
+        case {"bucket": _} | {"key": _}:
+            again = told.get("again")
+            if again not in (None, True, False):
+                raise InvalidMessage("again must be true or false")
+            version = told.get("version")
+            if version is not None and not optional_text(version, MAX_VERSION_LENGTH):
+                raise InvalidMessage(f"version must be printable text of at most {MAX_VERSION_LENGTH} characters")
+            return Wanted(*location(told.get("bucket"), told.get("key")), version, again=again is True)
+    raise InvalidMessage(
+        "no known message shape; expected an S3 notification, EventBridge's Object Created, {bucket, key} or {segment}"
+    )
+
+
+def _segment(told: Mapping[str, Any]) -> Segment:
+    bucket, key = location(told.get("bucket"), told.get("key"))
+    try:
+        size = _number(told, "size")
+        segment = Segment(
+            job_id=_text(told, "jobId"),
+            fence=_number(told, "fence"),
+            thing=ObjectVersion(
+                bucket, key, size, _text(told, "etag"), version_id(told.get("versionId")), clock.parse(told["modified"])
+            ),
+            layout=Layout(size, _number(told, "pieceLength"), Format(told["format"])),
+            way=Way(told["way"]),
+            extent=Extent(_number(told, "first", least=0), _number(told, "count")),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidMessage(f"not a segment as this function sends them: {error}") from None
+    if segment.extent.end > segment.layout.pieces:
+        raise InvalidMessage("the segment goes beyond the object's end")
+    return segment
+
+
+def _text(told: Mapping[str, Any], name: str) -> str:
+    value = optional_text(told.get(name), MAX_VERSION_LENGTH)
+    if value is None:
+        raise ValueError(f"{name} is no text")
+    return value
+
+
+def _number(told: Mapping[str, Any], name: str, *, least: int = 1) -> int:
+    value = told.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= _MAX_NUMBER:
+        raise ValueError(f"{name} is no such number")
+    return value

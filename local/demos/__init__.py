@@ -1,0 +1,1 @@
+"""The demos: real work through the running local system."""

@@ -1,0 +1,145 @@
+"""The demo of the HTTP API: photographs in, detections out; a live stream recorded, and stopped halfway.
+
+Everything goes the way that a client would take: presigned URLs, curl, polling with ETags. What is promised is checked.
+"""
+
+import json
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from local import api
+from local.demos.live import live_stream
+from local.demos.media import PHOTOS, clip, photo
+from local.demos.videos import DemoError
+from local.environment import ROOT, VENVS
+from local.stack import LocalStack
+from local.view import TERMINAL
+
+type _Json = dict[str, Any]
+
+_RECORD_SECONDS: Final = 6.0
+"""How much of the stream is recorded before it is stopped."""
+_TYPES: Final = {".jpg": "image/jpeg", ".png": "image/png"}
+
+
+def play(stack: LocalStack, console: Console) -> None:
+    """The whole scenario against a running stack.
+
+    Raises:
+        DemoError: If anything isn't as promised.
+    """
+    if shutil.which("curl") is None:
+        raise DemoError("the demo uploads with curl, and there is none on this machine")
+    with api.client(stack) as http:
+        photographs(http, stack, console)
+        live_recording(http, stack, console)
+
+
+def photographs(http: httpx.Client, stack: LocalStack, console: Console) -> None:
+    """Photographs are uploaded by presigned URLs, submitted as one job, and come back with what is on them."""
+    console.rule("Photographs", align="left")
+    urls = []
+    for name in PHOTOS:
+        file = photo(name)
+        upload = api.ask(
+            http,
+            "POST",
+            "/uploads/presign",
+            {
+                "filename": file.name,
+                "contentType": _TYPES[file.suffix],
+                "size": file.stat().st_size,
+                "kind": "image",
+            },
+        )
+        _curl(file, upload)
+        urls.append(f"s3://{upload['bucket']}/{upload['key']}")
+        console.print(f"uploaded {file.name} ({file.stat().st_size / 1000:.0f} kB) to {upload['key']}", markup=False)
+    accepted = api.ask(http, "POST", "/process", {"imageUrls": urls, "userId": "demo", "metadata": {"from": "demo"}})
+    console.print(f"POST /process: {accepted['status']}, job {accepted['jobId']}", markup=False)
+    job = api.follow(http, accepted["jobId"], console, until=TERMINAL)
+    if job["status"] != "COMPLETED":
+        raise DemoError(f"the images ended as {job['status']}: {job.get('error')}")
+    _show_detections(job, console)
+    for file in api.fetch(job, stack.folder / "results" / job["jobId"]):
+        console.print(f"  {_shown(file)}  [dim]{file.stat().st_size / 1000:.1f} kB[/dim]")
+
+
+def live_recording(http: httpx.Client, stack: LocalStack, console: Console) -> None:
+    """A live stream is recorded until the job is cancelled, and what was recorded until then can be played."""
+    console.print()
+    console.rule("A live stream", align="left")
+    with live_stream(clip("bigbuckbunny.mp4")) as url:
+        console.print(f"a live HLS stream is served at {url}", markup=False)
+        accepted = api.ask(http, "POST", "/jobs", {"url": url, "filename": "live.ts", "userId": "demo"})
+        console.print(f"POST /jobs: {accepted['status']}, job {accepted['jobId']}", markup=False)
+        api.follow(http, accepted["jobId"], console, until={"RUNNING"})
+        time.sleep(_RECORD_SECONDS)
+        answer = api.ask(http, "DELETE", f"/jobs/{accepted['jobId']}")
+        console.print(f"DELETE /jobs/{accepted['jobId']}: {json.dumps(answer)}", markup=False)
+        job = api.follow(http, accepted["jobId"], console, until=TERMINAL)
+    if job["status"] != "CANCELLED":
+        raise DemoError(f"the cancelled recording ended as {job['status']}: {job.get('error')}")
+    files = api.fetch(job, stack.folder / "results" / job["jobId"])
+    if not files:
+        raise DemoError("the cancelled recording has left nothing")
+    for file in files:
+        seconds, frames = _played(file)
+        console.print(f"  {_shown(file)}  {file.stat().st_size / 1000:.0f} kB: {frames} frames, {seconds:.1f} s")
+        if not frames:
+            raise DemoError(f"{file.name} can't be played")
+
+
+# ---- the pieces ----------------------------------------------------------------------------------------------
+
+
+def _curl(file: Path, upload: _Json) -> None:
+    headers = [word for name, value in upload["headers"].items() for word in ("--header", f"{name}: {value}")]
+    command = ["curl", "--silent", "--show-error", "--fail", "--noproxy", "*", "--request", upload["method"], *headers]
+    done = subprocess.run([*command, "--upload-file", file, upload["url"]], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DemoError(f"curl could not upload {file.name}: {done.stderr.strip()}")
+
+
+def _show_detections(job: _Json, console: Console) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column in ("image", "found", "confidence", "box"):
+        table.add_column(column, header_style="dim")
+    for image in job["detections"]:
+        name = image["imageUrl"].rpartition("/")[2][len("6f1c2a34-5b6d-4e7f-8a90-b1c2d3e4f506-") :]
+        for found in image["detections"] or [{"label": "nothing", "confidence": "", "bbox": ""}]:
+            table.add_row(name, found["label"], str(found["confidence"]), str(found["bbox"]))
+    console.print(table)
+    if len(job["detections"]) != len(PHOTOS):
+        raise DemoError(f"{len(PHOTOS)} images were submitted, {len(job['detections'])} came back")
+    if not any(image["detectionCount"] for image in job["detections"]):
+        raise DemoError("nothing was found on any photograph, although there is a face on one")
+
+
+_PLAY: Final = """
+import av, sys
+with av.open(sys.argv[1]) as media:
+    frames = [frame.time for frame in media.decode(video=0)]
+print(len(frames), frames[-1] - frames[0] if frames else 0)
+"""
+
+
+def _played(file: Path) -> tuple[float, int]:
+    """Decode a recording as a player would: its seconds and frames."""
+    python = VENVS / "record_stream" / "bin" / "python"
+    done = subprocess.run([python, "-c", _PLAY, file], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DemoError(f"{file.name} can't be played: {done.stderr.strip().splitlines()[-1]}")
+    frames, seconds = done.stdout.split()
+    return float(seconds), int(frames)
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

@@ -1,0 +1,108 @@
+"""A live stream on 127.0.0.1, made from a real clip: for the demo and the tests.
+
+    with live_stream(clip("bigbuckbunny.mp4")) as url:
+        ...  # record url
+
+The clip is cut into segments of a second once, by the worker's own FFmpeg, and kept under .local/media/cut/. A server
+then reveals one after the other, over and over, as an encoder does: what the playlist shows depends on the clock alone.
+"""
+
+import math
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from local.demos.media import MEDIA
+from local.environment import VENVS
+
+_PYTHON = VENVS / "record_stream" / "bin" / "python"
+_SEGMENTER = Path(__file__).with_name("segmenter.py")
+
+_TYPES = {".m3u8": "application/vnd.apple.mpegurl", ".ts": "video/mp2t"}
+
+
+def cut(clip: Path, kind: str) -> Path:
+    """The folder with the clip cut into a `kind` that segmenter.py knows, made first where it isn't there yet."""
+    folder = MEDIA / "cut" / f"{clip.stem}-{kind}"
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Beside, and then moved into place whole: two test runs may cut at the same time.
+        with tempfile.TemporaryDirectory(dir=folder.parent) as beside:
+            made = Path(beside) / "made"
+            subprocess.run([_PYTHON, _SEGMENTER, clip, made, kind], check=True)
+            try:
+                made.rename(folder)
+            except OSError:
+                if not folder.exists():
+                    raise
+    return folder
+
+
+@contextmanager
+def live_stream(clip: Path, *, pace: float = 1.0, window: int = 5, length: int | None = None) -> Iterator[str]:
+    """A live HLS stream of the clip, again and again, while this lasts; its address.
+
+    Args:
+        clip: the clip.
+        pace: a new segment comes every so many seconds. It plays for one; less lets a test hurry.
+        window: segments in the playlist.
+        length: segments in all; None goes on for ever.
+    """
+    folder = cut(clip, "hls")
+    names = sorted(path.name for path in folder.glob("*.ts"))[:-1]  # the last is a rest
+    begun = time.monotonic()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            name = self.path.removeprefix("/").partition("?")[0]
+            if name in names:
+                body = (folder / name).read_bytes()
+            elif name == "live.m3u8":
+                revealed = window + math.floor((time.monotonic() - begun) / pace)
+                body = playlist(names, revealed, window, length).encode()
+            else:
+                self.send_error(404)
+                return
+            self.send_response(200)
+            self.send_header("Content-Type", _TYPES[Path(name).suffix])
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_arguments: object) -> None:
+            """Say nothing."""
+
+    with serving(Handler) as address:
+        yield f"{address}/live.m3u8"
+
+
+def playlist(names: Sequence[str], revealed: int, window: int, length: int | None) -> str:
+    """The last `window` of so many revealed segments, as an encoder lists them (RFC 8216)."""
+    ended = length is not None and revealed >= length
+    revealed = revealed if length is None else min(revealed, length)
+    first = max(0, revealed - window)
+    lines = ["#EXTM3U", "#EXT-X-VERSION:3", "#EXT-X-TARGETDURATION:1", f"#EXT-X-MEDIA-SEQUENCE:{first}"]
+    for number in range(first, revealed):
+        if number and number % len(names) == 0:
+            lines.append("#EXT-X-DISCONTINUITY")  # the clip begins again, and its time stamps with it
+        lines += ["#EXTINF:1.0,", names[number % len(names)]]
+    return "\n".join([*lines, *(["#EXT-X-ENDLIST"] if ended else []), ""])
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """A server on a free port of 127.0.0.1 while this lasts; its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

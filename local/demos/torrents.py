@@ -1,0 +1,130 @@
+"""The demo of torrents: a recording is made, becomes a torrent by itself, and strangers' clients download it.
+
+What serves the bytes is a mirror of the bucket, as a CDN would be, and later the worker that seeds. What is promised is
+checked: who downloads has the very bytes of the recording.
+"""
+
+import hashlib
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from local import api
+from local.demos.live import live_stream
+from local.demos.media import clip
+from local.demos.mirror import mirror
+from local.demos.torrent_clients import by_aria2, by_libtorrent
+from local.demos.videos import DemoError
+from local.stack import LocalStack
+from local.view import TERMINAL
+
+_SHARED: Final = "recordings/"
+_SEGMENTS: Final = 30
+"""How long the stream is: segments of a second, revealed faster than they play."""
+_PACE: Final = 0.1
+
+type _Json = dict[str, Any]
+
+
+def play(stack: LocalStack, console: Console) -> None:
+    """The whole scenario against a running stack.
+
+    Raises:
+        DemoError: If anything isn't as promised.
+    """
+    with _shared(stack, console), api.client(stack) as http, tempfile.TemporaryDirectory() as folder:
+        key = _recording(http, console)
+        job = _torrent(http, key, console)
+        [torrent] = api.fetch(job, Path(folder))
+        kept = stack.folder / "results" / job["jobId"]
+        kept.mkdir(parents=True, exist_ok=True)
+        shutil.copy(torrent, kept)
+        _show(job, kept / torrent.name, console)
+        _download(stack, key, torrent, console)
+        _seed(http, job, console)
+
+
+@contextmanager
+def _shared(stack: LocalStack, console: Console) -> Iterator[None]:
+    """A mirror of what is shared, which the torrents made meanwhile name as their web seed; and they are seeded."""
+    before = {name: stack.parameters.get(name, "") for name in ("WebSeedBaseUrls", "TransmissionTaskDefinition")}
+    with mirror(stack.client("s3"), stack.resource("MediaBucket"), _SHARED) as address:
+        console.print(f"a mirror serves {_SHARED} of the bucket at {address}: WebSeedBaseUrls", markup=False)
+        stack.redeploy(WebSeedBaseUrls=address, TransmissionTaskDefinition="seed-torrent")
+        try:
+            yield
+        finally:
+            stack.redeploy(**before)
+
+
+def _recording(http: httpx.Client, console: Console) -> str:
+    """A stream is recorded to its end; the key of what was recorded."""
+    console.rule("A recording", align="left")
+    with live_stream(clip("bigbuckbunny.mp4"), pace=_PACE, window=_SEGMENTS, length=_SEGMENTS) as url:
+        accepted = api.ask(http, "POST", "/jobs", {"url": url, "filename": "Big Buck Bunny.ts", "userId": "demo"})
+        console.print(f"POST /jobs: {accepted['status']}, job {accepted['jobId']}", markup=False)
+        job = api.follow(http, accepted["jobId"], console, until=TERMINAL)
+    if job["status"] != "COMPLETED":
+        raise DemoError(f"the recording ended as {job['status']}: {job.get('error')}")
+    [name] = job["links"]
+    return f"{_SHARED}{job['jobId']}/{name}"
+
+
+def _torrent(http: httpx.Client, key: str, console: Console) -> _Json:
+    """The torrent's job, which S3 has set off: asking for it only tells its id."""
+    console.print()
+    console.rule("Its torrent", align="left")
+    asked = api.ask(http, "POST", "/torrents", {"key": key})
+    console.print(f"POST /torrents: {asked['status']}, job {asked['jobId']}", markup=False)
+    job = api.follow(http, asked["jobId"], console, until=TERMINAL)
+    if job["status"] != "COMPLETED":
+        raise DemoError(f"the torrent ended as {job['status']}: {job.get('error')}")
+    return job
+
+
+def _show(job: Mapping[str, Any], torrent: Path, console: Console) -> None:
+    result = job["result"]
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_row("infohash", result["infohash"])
+    table.add_row("magnet", result["magnet"])
+    table.add_row("pieces", f"{result['pieces']} of {result['pieceLength']:,} bytes, {result['size']:,} in all")
+    table.add_row("hashes by", result["way"])
+    table.add_row("torrent", str(torrent))
+    console.print(table)
+
+
+def _download(stack: LocalStack, key: str, torrent: Path, console: Console) -> None:
+    """Both clients, from the web seed alone: nobody else has the file."""
+    console.print()
+    console.rule("Downloaded from the web seed alone", align="left")
+    found = stack.client("s3").get_object(Bucket=stack.resource("MediaBucket"), Key=key)
+    recorded = hashlib.sha256(found["Body"].read()).hexdigest()
+    for name, download in (("aria2c", by_aria2), ("libtorrent", by_libtorrent)):
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            got = download(torrent, Path(folder))
+            if hashlib.sha256(got.read_bytes()).hexdigest() != recorded:
+                raise DemoError(f"{name} has downloaded something else than the recording")
+            size = got.stat().st_size
+        console.print(f"{name}: {size:,} bytes in {time.monotonic() - began:.1f} s, SHA-256 equal: {recorded[:16]}…")
+
+
+def _seed(http: httpx.Client, job: Mapping[str, Any], console: Console) -> None:
+    """The torrent's seeding task runs by now; it is stopped, since it would seed for a day."""
+    console.print()
+    console.rule("Seeded by a task", align="left")
+    seeding = job["result"]["seeding"]
+    console.print(f"seeding is job {seeding}", markup=False)
+    api.follow(http, seeding, console, until={"RUNNING"})
+    api.ask(http, "DELETE", f"/jobs/{seeding}")
+    ended = api.follow(http, seeding, console, until=TERMINAL)
+    if ended["status"] != "CANCELLED":
+        raise DemoError(f"the seeding ended as {ended['status']}: {ended.get('error')}")

@@ -1,0 +1,74 @@
+"""Forks the jobs' processes: `python -m tests.chaos.nursery SOCKET`.
+
+It has imported what a worker needs, once; each connection (see `worker`) becomes a process of its own, with the
+environment and the output of its caller. If its caller dies, so does it, as a container's processes do.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+
+import boto3
+
+from tests.chaos.job import perform
+
+
+def main(path: Path) -> None:
+    """Serve until killed."""
+    for service in ("dynamodb", "s3"):
+        boto3.client(service)  # the models are read once, here, and not by each job
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children
+    with socket.socket(socket.AF_UNIX) as listener:
+        path.unlink(missing_ok=True)
+        listener.bind(str(path))
+        listener.listen(256)
+        while True:
+            connection, _ = listener.accept()
+            if os.fork() == 0:
+                listener.close()
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                _be_a_job(connection)
+            connection.close()
+
+
+def _be_a_job(connection: socket.socket) -> None:
+    """Do one job in this process, and end it."""
+    code = 1
+    with contextlib.suppress(ConnectionError):
+        size, output, _, _ = socket.recv_fds(connection, 4, 2)
+        for number, descriptor in enumerate(output, start=1):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        given = _receive(connection, int.from_bytes(size))
+        os.environb.clear()
+        os.environb.update(dict(pair.split(b"=", 1) for pair in given.split(b"\0")))
+        connection.sendall(b"%d\n" % os.getpid())
+        threading.Thread(target=_die_with, args=(connection,), daemon=True).start()
+        code = perform(os.environ)
+        sys.stdout.flush()
+        connection.sendall(b"%d\n" % code)
+    os._exit(code)
+
+
+def _receive(connection: socket.socket, size: int) -> bytes:
+    whole = b""
+    while len(whole) < size:
+        part = connection.recv(size - len(whole))
+        if not part:
+            raise ConnectionError
+        whole += part
+    return whole
+
+
+def _die_with(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.recv(1)  # nothing is ever sent: this ends when the caller does
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,293 @@
+"""The deployed system with quick jobs in place of real ones, and what can be read of it from outside."""
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+from urllib.request import ProxyHandler, Request, build_opener
+
+from boto3.dynamodb.types import TypeDeserializer
+
+from local.environment import ROOT, STATE, bare
+from local.processes import Process, free_ports, locked, start
+from local.stack import LocalStack, Say
+from local.view import QUEUES, View
+from local.workers import TASKS, JobDefinition, TaskDefinition
+from tests.chaos import ledger
+from tests.chaos.ledger import Attempt
+
+type Item = dict[str, Any]
+"""A DynamoDB item or a JSON object."""
+
+LANES: Final = ("video", "images")
+"""The lanes that work is sent to."""
+GRACE_SECONDS: Final = 60
+"""The least that the template allows."""
+REDELIVERY_SECONDS: Final = 35
+"""How soon a message is delivered again whose receiver was killed: more than the functions' 30 s, less than AWS's
+minutes, so that a run takes less than an hour."""
+DEAD_LETTERS: Final[Mapping[str, str]] = {
+    "VideoDeadLetterQueue": "VideoQueue",
+    "EcsDeadLetterQueue": "EcsQueue",
+    "TorrentDeadLetterQueue": "TorrentQueue",
+    "TrackDeadLetterQueue": "TrackQueue",
+}
+"""The dead-letter queues, each with the one that its messages came from."""
+FUNCTIONS: Final = (
+    *("SqsToBatchFunction", "DispatchToEcsFunction", "S3TorrentCreatorFunction", "TrackJobFunction"),
+    *("ReconcileJobsFunction", "PresignUploadFunction", "SubmitJobFunction", "GetJobFunction", "CancelJobFunction"),
+)
+TERMINAL: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
+
+_LATELY = 100_000
+"""Bytes of the ledger that tell of every job under way: some hundred lines for each slot."""
+
+_direct = build_opener(ProxyHandler({}))  # a proxy of the user's can't reach this machine's loopback address
+
+
+@dataclass
+class World:
+    """The running system.
+
+    Attributes:
+        stack: It.
+        nursery: What forks the jobs' processes.
+        ledger: The file in which jobs note their runs.
+        proxy_port: Where functions' and workers' calls go if they don't go to the emulator directly.
+        kills: Processes of jobs that were killed, and when.
+    """
+
+    stack: LocalStack
+    nursery: Process
+    ledger: Path
+    proxy_port: int | None
+    kills: list[tuple[int, float]] = field(default_factory=list)
+
+    @classmethod
+    @contextlib.contextmanager
+    def running(cls, folder: str, say: Say, *, slots: int, proxied: bool) -> Iterator[Self]:
+        """A system of its own, kept under that folder of the local state, and ended after the `with` block.
+
+        Args:
+            folder: A name.
+            say: Told what is going on.
+            slots: How many each lane has.
+            proxied: Whether there will be a proxy at `proxy_port` for all calls; nothing works without it then.
+        """
+        where = STATE / folder
+        book, socket = where / "ledger", where / "nursery.sock"
+        [port] = free_ports(1)
+        through = {"HTTP_PROXY": f"http://127.0.0.1:{port}"} if proxied else {}
+        job = JobDefinition(
+            (sys.executable, "-I", "-S", str(ROOT / "tests" / "chaos" / "worker.py"), str(socket)),
+            {"LEDGER": str(book), **({**through, "NO_PROXY": "", "no_proxy": ""} if proxied else {})},
+            grace=5,
+        )
+        where.mkdir(parents=True, exist_ok=True)
+        with locked(where / "session.lock"), contextlib.ExitStack() as ended:
+            stack = LocalStack(
+                where,
+                parameters={
+                    "MaxConcurrentJobs": str(slots),
+                    "MaxConcurrentImages": str(slots),
+                    "ClaimGraceSeconds": str(GRACE_SECONDS),
+                    "ReconcileMinutes": "60",  # it is invoked, more often than a schedule can
+                },
+                definitions={"analyze-video": job},
+                tasks={**TASKS, "detect-objects": TaskDefinition(job.command, job.environment, grace=5)},
+                emulator_environment=through,
+            )
+            stack.down()  # what a run that was killed left behind
+            book.unlink(missing_ok=True)
+            ended.enter_context(stack.running(say))
+            nursery = start(
+                [sys.executable, "-m", "tests.chaos.nursery", socket],
+                env=bare(stack.emulator.url)
+                | {"PYTHONPATH": f"{ROOT}:{ROOT / 'layers' / 'switchyard'}:{ROOT / 'workers' / 'library'}"},
+                cwd=ROOT,
+                log=stack.logs / "nursery.log",
+            )
+            ended.callback(nursery.stop, grace=1)
+            _until(socket.exists)
+            for queue in ("VideoQueue", "EcsQueue", "TorrentQueue", "TrackQueue"):
+                stack.client("sqs").set_queue_attributes(
+                    QueueUrl=stack.resource(queue), Attributes={"VisibilityTimeout": str(REDELIVERY_SECONDS)}
+                )
+            yield cls(stack, nursery, book, port if proxied else None)
+
+    # ---- looking -----------------------------------------------------------------------------------------------------
+
+    @property
+    def bucket(self) -> str:
+        """The media bucket."""
+        return self.stack.resource("MediaBucket")
+
+    def jobs(self) -> dict[str, Item]:
+        """Every item of JobsTable, by job id."""
+        return {item["jobId"]: item for item in self._items("JobsTable")}
+
+    def lanes(self) -> list[Item]:
+        """Every item of LanesTable."""
+        return self._items("LanesTable")
+
+    def attempts(self) -> list[Attempt]:
+        """What the jobs have noted of themselves."""
+        lines = self.ledger.read_text().splitlines() if self.ledger.exists() else []
+        return ledger.read(lines, self.kills)
+
+    def depths(self) -> dict[str, tuple[int, int]]:
+        """Messages of each queue: those that wait, and those that are being handled."""
+        return View(self.stack).queues()
+
+    def at_work(self) -> dict[str, set[str]]:
+        """The jobs that Batch and ECS say are under way, by lane."""
+        batch = (
+            each["container"]["environment"]
+            for status in ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING")
+            for each in self.ask_compute("GET", f"/_compute/jobs?limit=1000&status={status}")["jobs"]
+        )
+        ecs = (
+            override["environment"]
+            for status in ("PROVISIONING", "PENDING", "RUNNING", "STOPPING")
+            for each in self.ask_compute("GET", f"/_compute/tasks?limit=1000&status={status}")["tasks"]
+            for override in each["overrides"]["containerOverrides"]
+        )
+        return {"video": set(map(_job_id, batch)), "images": set(map(_job_id, ecs))}
+
+    def holders(self) -> dict[str, set[str]]:
+        """The jobs that hold slots, by lane."""
+        return {lane: set(View(self.stack).lane(lane).holders) for lane in LANES}
+
+    def waiting(self) -> int:
+        """How many jobs are counted as waiting, in all lanes."""
+        return sum(View(self.stack).lane(lane).waiting for lane in LANES)
+
+    def function_processes(self) -> list[tuple[int, str]]:
+        """The emulator's processes that run functions: each one's id, and the function's in the template."""
+        names = {self.stack.resource(name): name for name in FUNCTIONS}
+        found = []
+        for pid in sorted(int(each.name) for each in Path("/proc").iterdir() if each.name.isdecimal()):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                if os.getpgid(pid) == self.stack.emulator.pid:
+                    command = Path(f"/proc/{pid}/cmdline").read_text()
+                    found += [(pid, name) for full, name in names.items() if f"ministack-lambda-{full}-" in command]
+        return found
+
+    def job_processes(self) -> list[tuple[int, str]]:
+        """The processes that do jobs, and have noted which: whoever kills another could not tell whose it was."""
+        nursery = self.nursery.pid
+        children = Path(f"/proc/{nursery}/task/{nursery}/children").read_text().split()
+        noted = self.ledger.read_bytes()[-_LATELY:] if self.ledger.exists() else b""
+        return [(int(pid), "job") for pid in children if b'"pid": %d,' % int(pid) in noted]
+
+    def logged(self, messages: Mapping[str, str]) -> dict[str, int]:
+        """How often functions have logged something.
+
+        Args:
+            messages: What to call each, by the log's words.
+        """
+        counts = dict.fromkeys(messages.values(), 0)
+        for function in FUNCTIONS:
+            for line in self.stack.function_log(function):
+                if line.text.startswith("{"):
+                    name = messages.get(json.loads(line.text).get("message", ""))
+                    if name:
+                        counts[name] += 1
+        return counts
+
+    def quiet(self) -> bool:
+        """Whether nothing is left to do, as far as the queues and tables tell."""
+        busy = any(self.depths()[queue] != (0, 0) for queue in QUEUES if "DeadLetter" not in queue)
+        return not busy and all(job["status"] in TERMINAL for job in self.jobs().values())
+
+    def _items(self, table: str) -> list[Item]:
+        read = TypeDeserializer().deserialize
+        pages = self.stack.client("dynamodb").get_paginator("scan")
+        return [
+            {name: read(value) for name, value in raw.items()}
+            for page in pages.paginate(TableName=self.stack.resource(table), ConsistentRead=True)
+            for raw in page["Items"]
+        ]
+
+    # ---- doing -------------------------------------------------------------------------------------------------------
+
+    def reconcile(self) -> None:
+        """Have the reconciler run once, soon: as its schedule does."""
+        self.stack.client("lambda").invoke(
+            FunctionName=self.stack.resource("ReconcileJobsFunction"), InvocationType="Event", Payload=b"{}"
+        )
+
+    def impatient(self) -> None:
+        """Have the reconciler take up what was announced a minute ago, as it does after an hour."""
+        client, name = self.stack.client("lambda"), self.stack.resource("ReconcileJobsFunction")
+        variables = client.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+        client.update_function_configuration(
+            FunctionName=name, Environment={"Variables": {**variables, "PENDING_GRACE_SECONDS": str(GRACE_SECONDS)}}
+        )
+
+    def ask_compute(self, method: str, path: str, body: object = None) -> Item:
+        """Ask the stand-in for Batch and ECS something that AWS has no call for."""
+        data = None if body is None else json.dumps(body).encode()
+        with _direct.open(Request(self.stack.compute.url + path, data, method=method), timeout=30) as answer:  # noqa: S310 - our own address
+            found = json.loads(answer.read() or b"{}")
+            return found if isinstance(found, dict) else {"faults": found}
+
+    def dead_letters(self) -> list["DeadLetter"]:
+        """Take every message out of the dead-letter queues."""
+        return [letter for queue in (*DEAD_LETTERS, "ReconcileDeadLetterQueue") for letter in self._take(queue)]
+
+    def redrive(self, letter: "DeadLetter") -> None:
+        """Send a dead letter back to where it came from, as it was."""
+        attributes = {"video_id": letter.attributes["video_id"]} if "video_id" in letter.attributes else {}
+        self.stack.client("sqs").send_message(
+            QueueUrl=self.stack.resource(DEAD_LETTERS[letter.queue]),
+            MessageBody=letter.body,
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
+            },
+        )
+
+    def _take(self, queue: str) -> Iterator["DeadLetter"]:
+        sqs, url = self.stack.client("sqs"), self.stack.resource(queue)
+        while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]).get(
+            "Messages"
+        ):
+            for message in messages:
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+                attributes = message.get("MessageAttributes", {})
+                yield DeadLetter(
+                    queue, message["Body"], {name: value["StringValue"] for name, value in attributes.items()}
+                )
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A message of a dead-letter queue."""
+
+    queue: str
+    body: str
+    attributes: Mapping[str, str]
+
+    @property
+    def reason(self) -> str:
+        """Why it is there."""
+        if self.queue not in DEAD_LETTERS:
+            return "an invocation that failed"
+        return self.attributes.get("ErrorType", "received too often (the queue's own redrive policy)")
+
+
+def _job_id(pairs: list[dict[str, str]]) -> str:
+    return next((pair["value"] for pair in pairs if pair["name"] == "JOB_ID"), "")
+
+
+def _until(look: Any, seconds: float = 30) -> None:  # noqa: ANN401 - a callable of any truth
+    deadline = time.monotonic() + seconds
+    while not look():
+        if time.monotonic() > deadline:
+            raise TimeoutError("the nursery doesn't answer")
+        time.sleep(0.05)

@@ -1,0 +1,118 @@
+"""The layout: which room may import from which, and that no imports go round in a circle."""
+
+import ast
+import re
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parents[2]
+LAYER: Final = ROOT / "layers" / "switchyard"
+SOURCES: Final = (LAYER, ROOT / "workers" / "library", *sorted((ROOT / "workers").glob("*_*")), ROOT)
+"""Folders from which modules are imported, the more specific ones first."""
+
+PURE: Final = frozenset({"clock", "errors", "names", "protocol.jobs", "protocol.lanes", "protocol.ports"})
+
+NOT_YET: Final = frozenset(
+    {
+        ("protocol", "messages"),
+        ("protocol", "settings"),
+        ("protocol", "tables"),
+        ("protocol", "torrents"),
+        ("api", "torrents"),
+    }
+)
+
+
+def _modules() -> dict[str, Path]:
+    """Every module of the project that something imports, by its dotted name."""
+    modules: dict[str, Path] = {}
+    for source in SOURCES:
+        folders = (folder for folder in source.iterdir() if folder.is_dir() and folder.name.isidentifier())
+        for folder in folders if source != ROOT else (ROOT / name for name in ("bench", "local", "tests", "tools")):
+            for path in folder.rglob("*.py"):
+                dotted = ".".join(path.relative_to(source).with_suffix("").parts)
+                modules.setdefault(dotted.removesuffix(".__init__"), path)
+    return modules
+
+
+MODULES: Final = _modules()
+OURS: Final = {name.removeprefix("switchyard."): name for name in MODULES if name.startswith("switchyard.")}
+"""The layer's modules, by their names inside the package."""
+
+
+def _imports(path: Path) -> set[str]:
+    """What a module imports, as dotted names: `from a import b` counts as `a` and as `a.b`."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Import(names):
+                found |= {name.name for name in names}
+            case ast.ImportFrom(str(module), names):
+                found |= {module, *(f"{module}.{name.name}" for name in names)}
+    return found
+
+
+def _libraries(module: str) -> set[str]:
+    return {name.partition(".")[0] for name in _imports(MODULES[OURS[module]])}
+
+
+def _rooms() -> dict[str, int]:
+    """The picture in docs/architecture.md: each room and the line it stands on, counted from the top."""
+    section = (ROOT / "docs" / "architecture.md").read_text().split("## The code\n")[1]
+    picture = re.findall(r"^```text\n(.*?)^```", section, re.MULTILINE | re.DOTALL)[0]
+    lines = [re.split(r"   +", line)[0].split() for line in picture.splitlines()]
+    return {room.rstrip("/"): number for number, names in enumerate(lines) for room in names}
+
+
+def test_the_picture_names_every_room() -> None:
+    assert set(_rooms()) == {"functions", *(name.partition(".")[0] for name in OURS)}
+
+
+@pytest.mark.parametrize("module", sorted(OURS))
+def test_imports_point_downwards(module: str) -> None:
+    room, rooms = module.partition(".")[0], _rooms()
+    imported = {name.split(".")[1] for name in _imports(MODULES[OURS[module]]) if name.startswith("switchyard.")}
+    upwards = {other for other in imported & set(rooms) - {room} if rooms[other] <= rooms[room]}
+    assert upwards <= {other for one, other in NOT_YET if one == room}
+
+
+def test_no_imports_go_round_in_a_circle() -> None:
+    graph = {}
+    for name, path in MODULES.items():
+        imported = _imports(path) & set(MODULES)
+        # `from package import module` needs nothing of the package's own code.
+        graph[name] = {each for each in imported if not any(other.startswith(f"{each}.") for other in imported)}
+    TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize(
+    ("library", "module"),
+    [
+        ("boto3", "clients"),
+        ("os", "settings"),
+        ("aws_lambda_powertools", "observability"),
+        ("aws_xray_sdk", "observability"),
+    ],
+)
+def test_only_one_module_knows(library: str, module: str) -> None:
+    """Types don't count, nor does what `messages.queues` takes from Powertools: its reading of SQS batches."""
+    allowed = {module} | ({"messages.queues"} if library == "aws_lambda_powertools" else set())
+    known = {name for name in OURS if library in _libraries(name)}
+    assert module in known
+    assert known <= allowed
+
+
+@pytest.mark.parametrize("module", sorted(PURE & OURS.keys()))
+def test_a_pure_module_imports_only_the_standard_library(module: str) -> None:
+    assert _libraries(module) <= sys.stdlib_module_names | {"switchyard"}
+
+
+def test_the_worker_library_imports_nothing_of_the_layer() -> None:
+    """A worker's image holds neither Powertools nor the functions' modules."""
+    library = {name: path for name, path in MODULES.items() if name.startswith("switchyard_worker")}
+    assert library
+    assert {name for path in library.values() for name in _imports(path) if name.split(".")[0] == "switchyard"} == set()

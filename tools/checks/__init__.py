@@ -1,0 +1,1 @@
+"""What `make check` and `make audit` run besides other people's tools."""

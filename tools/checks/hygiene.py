@@ -1,0 +1,71 @@
+"""Checks what no linter does: that pins fit what was asked for, and that nothing of one machine was committed.
+
+Registries are named nowhere in the project, so that it installs from whichever one pip is configured to use.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[2]
+LAYER_PINS = ROOT / "layers" / "switchyard" / "requirements.txt"
+
+# Spelled so that this file doesn't hold what it looks for.
+REGISTRIES = re.compile(
+    r"py[p]i\.org|python[h]osted|registry\.[n]pmjs|deb\.[d]ebian|--(extra-)?index[-]url|--find[-]links"
+)
+HOMES = ("/home/", "/root/", "/Users/", "/work/")
+MACHINE = re.compile(rf"(?<![\w.}}*~-])(?:{'|'.join(HOMES)})\w")
+
+
+def main() -> int:
+    """Print every finding; 1 if there is one."""
+    findings = [*_pins(), *_committed()]
+    sys.stderr.writelines(f"{finding}\n" for finding in findings)
+    return 1 if findings else 0
+
+
+def _pins() -> list[str]:
+    findings = []
+    for asked in sorted((ROOT / "requirements").glob("*.in")):
+        pins = LAYER_PINS if asked.stem == "layer" else asked.with_suffix(".txt")
+        pinned = dict(re.findall(r"^([\w.-]+)==(\S+)", pins.read_text(), re.MULTILINE))
+        for wanted in _asked(asked):
+            version = pinned.get(canonicalize_name(wanted.name))
+            if version is None or version not in wanted.specifier:
+                names = f"{asked.relative_to(ROOT)}: {wanted} isn't what {pins.relative_to(ROOT)} pins"
+                findings.append(f"{names}; `make lock` pins it")
+    return findings
+
+
+def _asked(path: Path) -> list[Requirement]:
+    lines = (line.partition("#")[0].strip() for line in path.read_text().splitlines())
+    return [Requirement(line) for line in lines if line and not line.startswith("-")]
+
+
+def _committed() -> list[str]:
+    command = ("git", "ls-files", "-z")
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout  # noqa: S603 - fixed
+    findings = []
+    for name in filter(None, listed.split("\0")):
+        path = ROOT / name
+        if not path.is_file():
+            continue  # deleted, and not yet committed
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+            for what, found in (("a registry", REGISTRIES.search(line)), ("a path of one machine", _machine(line))):
+                if found:
+                    findings.append(f"{name}:{number}: names {what}: {found.group()}")
+    return findings
+
+
+def _machine(line: str) -> re.Match[str] | None:
+    return MACHINE.search(line) or re.search(re.escape(os.fspath(ROOT)) + r"\b", line)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""Checks what a function imports for its first event, as each import slows every cold start: names, not times.
+
+Each function is started as in Lambda, with X-Ray on, has one sample event, and is answered by an endpoint on this
+machine that stands for all of AWS. Modules below a forbidden one are forbidden too.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, os.fspath(ROOT))
+
+from bench.first_event import ANSWER, SAMPLES, after_first_event  # noqa: E402 - found by the line above
+from tests.fakes.endpoint import Reply, serving  # noqa: E402 - as above
+
+_NOBODY = {
+    "aws_lambda_powertools.event_handler": "switchyard.api.http does what is needed",
+    "aws_lambda_powertools.utilities.parser": "pydantic is large",
+    "aws_xray_sdk.core.sampling.connector": "a client of X-Ray's: in Lambda, Lambda samples",
+    "requests": "urllib3 is there already",
+    "sqlite3": "X-Ray's patches of it",
+    "unittest": "for tests",
+    "switchyard_worker.run": "for workers' images",
+}
+_HTTP = {"fastjsonschema": "it compiles schemas", "switchyard.api.http": "for the API"}
+_STARTS = {
+    "switchyard.targets": "for what starts or ends jobs",
+    "switchyard.protocol.tracking": "for what follows jobs",
+}
+_BATCH = {"switchyard.targets.batch": "for what runs on Batch"}
+_ECS = {"switchyard.targets.ecs": "for what runs on ECS", "switchyard.messages.tasks": "as targets.ecs"}
+_MAKES_TORRENTS = {
+    f"switchyard.torrents.{name}": "for s3_torrent_creator"
+    for name in ("bencode", "checksums", "copying", "creator", "metainfo", "ranges", "segments", "streaming", "trees")
+}
+_TORRENTS = {"switchyard.torrents.jobs": "for what makes or repairs torrents", **_MAKES_TORRENTS}
+_LAYOUT = {"switchyard.torrents.format.layout": "for what knows torrents; settings do without"}
+_MOVES_JOBS = {
+    "switchyard.protocol.dispatch": "for what starts or ends jobs",
+    "switchyard.protocol.lanes": "as dispatch",
+    "switchyard.tables.store": "as dispatch; how an item is written is in switchyard.tables.items",
+}
+_READS_NO_QUEUE = {
+    "switchyard.messages.queues": "for what is fed by a queue; dead letters have a module of their own",
+    "aws_lambda_powertools.utilities.batch": "for what is fed by a queue; it brings data classes of forty services",
+}
+_S3_ALONE = {"switchyard.tables.items": "it has no tables", "switchyard.tables.records": "as items"}
+_RECONCILES = {"switchyard.protocol.reconcile": "for reconcile_jobs", "switchyard.protocol.cancel": "for cancel_job"}
+
+_FORBIDDEN: Mapping[str, tuple[Mapping[str, str], ...]] = {
+    "sqs_to_batch": (_HTTP, _ECS, _TORRENTS, _LAYOUT, _RECONCILES),
+    "dispatch_to_ecs": (_HTTP, _BATCH, _TORRENTS, _LAYOUT, _RECONCILES),
+    "track_job": (_HTTP, _TORRENTS, _LAYOUT, _RECONCILES),
+    "reconcile_jobs": (_HTTP, _READS_NO_QUEUE, _MAKES_TORRENTS),
+    "presign_upload": (_READS_NO_QUEUE, _MOVES_JOBS, _STARTS, _ECS, _TORRENTS, _LAYOUT, _RECONCILES, _S3_ALONE),
+    "submit_job": (_READS_NO_QUEUE, _MOVES_JOBS, _STARTS, _TORRENTS, _RECONCILES),
+    "get_job": (
+        _READS_NO_QUEUE,
+        _MOVES_JOBS,
+        _STARTS,
+        _ECS,
+        _TORRENTS,
+        _RECONCILES,
+        {"fastjsonschema": "a GET has no body"},
+    ),
+    "cancel_job": (_READS_NO_QUEUE, _TORRENTS, {"fastjsonschema": "a DELETE has no body"}),
+    "s3_torrent_creator": (_HTTP, _MOVES_JOBS, _BATCH, _ECS, _RECONCILES),
+}
+"""Beyond what nobody may import."""
+
+
+def main() -> int:
+    """Print every finding; 1 if there is one."""
+    with serving(Reply(body=ANSWER)) as endpoint:
+        findings = [finding for name in SAMPLES for finding in _findings(name, endpoint.url)]
+    sys.stderr.writelines(f"{finding}\n" for finding in findings)
+    return 1 if findings else 0
+
+
+def _findings(name: str, url: str) -> list[str]:
+    layer = ROOT / "layers" / "switchyard"
+    tell = "print(json.dumps(list(sys.modules)))"
+    imported = json.loads(after_first_event(name, tell, url=url, path=[layer], bare=False))
+    forbidden = dict(pair for group in (_NOBODY, *_FORBIDDEN[name]) for pair in group.items())
+    return [
+        f"functions/{name} imports {module} for its first event ({why})"
+        for module, why in forbidden.items()
+        if _has(imported, module)
+    ]
+
+
+def _has(imported: Iterable[str], module: str) -> bool:
+    return any(f"{each}.".startswith(f"{module}.") for each in imported)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What every worker needs: the worker's side of the contract in workers/CONTRACT.md."""
