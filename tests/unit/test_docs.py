@@ -223,7 +223,7 @@ def test_every_error_code_of_a_run_is_explained() -> None:
     package = DOCS.parent / "layers" / "switchyard" / "switchyard"
     source = "".join(
         (package / name).read_text()
-        for name in ("targets/batch.py", "targets/ecs.py", "targets/contract.py", "reconcile.py")
+        for name in ("targets/batch.py", "targets/ecs.py", "targets/runs.py", "protocol/reconcile.py")
     )
     explained = {code for codes, _ in rows("Why a job failed") for code in re.findall("[A-Z_]+", codes)}
     assert set(re.findall(r'JobError\("([A-Z_]+)"', source)) <= explained
