@@ -183,7 +183,7 @@ def _follow(
     recorder: Recorder, client: DynamoDBClient, job: Mapping[str, Any], changes: list[Event], end: Event
 ) -> None:
     """State changes, the worker's writes, the end."""
-    from switchyard_worker.run import Record, WorkerEnvironment  # noqa: PLC0415 - the usual way has no layer
+    from switchyard_worker import Record, WorkerEnvironment  # noqa: PLC0415 - the usual way has no layer
 
     for change in changes:
         recorder.invoke("state change", "track_job", change)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from switchyard_worker.run import PermanentFailure, Run, TryAgain, WorkerError, run
+from switchyard_worker import PermanentFailure, TryAgain, WorkerError, WorkerJob, run
 from tests.chaos.ledger import DONE, FAILED
 
 SHORTEST, LONGEST = 1.0, 4.5
@@ -35,7 +35,7 @@ def perform(variables: Mapping[str, str]) -> int:
     note = _Notes(variables)
     note("boot")
 
-    def work(job: Run) -> Mapping[str, Any]:
+    def work(job: WorkerJob) -> Mapping[str, Any]:
         note("begin", fence=job.environment.fence, run=job.environment.run_id)
         try:
             _obey(job)
@@ -48,7 +48,7 @@ def perform(variables: Mapping[str, str]) -> int:
     return run(work, variables=variables)
 
 
-def _obey(job: Run) -> None:
+def _obey(job: WorkerJob) -> None:
     given = job.environment
     version = given.version_id or ""
     until = time.monotonic() + SHORTEST + (LONGEST - SHORTEST) * dice("seconds", given.job_id, version)

@@ -12,7 +12,7 @@ from switchyard import settings
 from switchyard.api.uploads import EXTENSIONS, MAX_NAME, safe_name
 from switchyard.errors import SettingsError
 from switchyard.names import NAME_LIMIT, TAG_LIMIT, legal_name, legal_tag
-from switchyard_worker.run import BadEnvironment, PermanentFailure, WorkerEnvironment
+from switchyard_worker import BadEnvironment, PermanentFailure, WorkerEnvironment
 from tests.fuzz.harness import text
 
 _FUNCTIONS: Final[tuple[type[settings.Settings], ...]] = (

@@ -5,7 +5,7 @@ import json
 import logging
 from typing import Any
 
-from switchyard_worker.run import PermanentFailure
+from switchyard_worker import PermanentFailure
 
 _SIDE = 64
 

@@ -21,7 +21,7 @@ from record_stream.segments import BadPlaylist, Part, Playlist
 from record_stream.sources import explained, sources
 from record_stream.web import PAGE_BYTES, Web
 from switchyard.urls import MAX_URL_LENGTH, resolve_public
-from switchyard_worker.run import PermanentFailure, TryAgain, WorkerError
+from switchyard_worker import PermanentFailure, TryAgain, WorkerError
 from tests.corpus.urls import RESOLVES
 from tests.fakes.resolver import resolving
 from tests.fuzz.addresses import demand_public

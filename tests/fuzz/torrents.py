@@ -16,7 +16,7 @@ from switchyard.torrents.format.bencode import BencodeError, decode, encode
 from switchyard.torrents.format.layout import LEAF, Format, Layout, ObjectVersion
 from switchyard.torrents.format.metainfo import Sharing, make, name_of
 from switchyard.torrents.hashing.checksums import Description, part_digests
-from switchyard_worker.run import PermanentFailure
+from switchyard_worker import PermanentFailure
 from tests.fuzz.harness import text
 
 _MODIFIED: Final = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -19,6 +19,9 @@ def main() -> None:
     given = parser.parse_args()
     harness = HARNESSES[given.target]
     reach_workers()
+    from switchyard_worker import refuse_programs  # noqa: PLC0415 - found since the line above
+
+    refuse_programs()
     seeds = [path.read_bytes() for path in harness.seeds]
     random = Random(given.seed)  # noqa: S311 - repeatable, not a secret
     variations = (mutated(random.choice(seeds), seeds, harness.words, random) for _ in range(given.count))

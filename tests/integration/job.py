@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from switchyard_worker.run import PermanentFailure, Run, TryAgain, run
+from switchyard_worker import PermanentFailure, TryAgain, WorkerJob, run
 
 PAUSE_SECONDS = 0.02
 
@@ -35,7 +35,7 @@ def boot_barrier(folder: Path, key: str) -> Path:
     return gate(folder, key).with_suffix(".boot")
 
 
-def main(job: Run) -> dict[str, Any]:
+def main(job: WorkerJob) -> dict[str, Any]:
     """Do as the plan says."""
     plan = _plan(job)
     _note(job, "begin")
@@ -47,7 +47,7 @@ def main(job: Run) -> dict[str, Any]:
     return {"obeyed": plan}
 
 
-def _plan(job: Run) -> dict[str, Any]:
+def _plan(job: WorkerJob) -> dict[str, Any]:
     where = {"Bucket": job.environment.bucket, "Key": _key(job)}
     if job.environment.version_id:
         where["VersionId"] = job.environment.version_id
@@ -59,7 +59,7 @@ def _plan(job: Run) -> dict[str, Any]:
     return plan if isinstance(plan, dict) else {}
 
 
-def _key(job: Run) -> str:
+def _key(job: WorkerJob) -> str:
     """The key of the object that the work is about."""
     if job.environment.key:
         return job.environment.key
@@ -67,7 +67,7 @@ def _key(job: Run) -> str:
     return url.removeprefix(f"s3://{job.environment.bucket}/")
 
 
-def _obey(plan: dict[str, Any], job: Run) -> None:
+def _obey(plan: dict[str, Any], job: WorkerJob) -> None:
     if plan.get("gate"):
         opened = gate(Path(os.environ["GATES"]), _key(job))
         while not opened.exists():
@@ -86,7 +86,7 @@ def _obey(plan: dict[str, Any], job: Run) -> None:
         os._exit(plan["exit"])
 
 
-def _note(job: Run, event: str) -> None:
+def _note(job: WorkerJob, event: str) -> None:
     line = {
         "event": event,
         "time": time.time(),

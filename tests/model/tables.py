@@ -23,7 +23,7 @@ from switchyard.protocol.jobs import HOLDING_SLOT, Job, Run, Status, WorkRequest
 from switchyard.protocol.lanes import LOCK, SLOTS, WAIT_PREFIX, ObjectLock, Slots, WaitEntry
 from switchyard.tables.records import Records
 from switchyard.tables.store import Store, _job, _object_lock
-from switchyard_worker import run as worker
+from switchyard_worker import Record, Superseded, WorkerEnvironment
 from tests.fakes.memory_store import MemoryStore
 from tests.model.invocations import TABLES, Fault, Kind, Shaky, current
 from tests.tables import create_tables
@@ -148,7 +148,7 @@ class MotoTables:
         return self._records.withdraw(request)
 
     def check_fence(self, run: Run) -> bool:
-        environment = worker.WorkerEnvironment.from_env(
+        environment = WorkerEnvironment.from_env(
             {
                 "JOB_ID": run.job_id,
                 "JOBS_TABLE": self._jobs,
@@ -158,8 +158,8 @@ class MotoTables:
             }
         )
         try:
-            worker.Record(self._client, environment).start()
-        except worker.Superseded:
+            Record(self._client, environment).start()
+        except Superseded:
             return False
         return True
 

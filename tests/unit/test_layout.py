@@ -111,8 +111,30 @@ def test_a_pure_module_imports_only_the_standard_library(module: str) -> None:
     assert _libraries(module) <= sys.stdlib_module_names | {"switchyard"}
 
 
+LIBRARY: Final = (
+    "errors",
+    "environment",
+    "logs",
+    "programs",
+    "record",
+    "heartbeat",
+    "job",
+    "attempt",
+)
+"""The modules of the worker's library: each imports only those above it."""
+
+
 def test_the_worker_library_imports_nothing_of_the_layer() -> None:
     """A worker's image holds neither Powertools nor the functions' modules."""
     library = {name: path for name, path in MODULES.items() if name.startswith("switchyard_worker")}
-    assert library
+    assert set(library) == {"switchyard_worker", *(f"switchyard_worker.{name}" for name in LIBRARY)}
     assert {name for path in library.values() for name in _imports(path) if name.split(".")[0] == "switchyard"} == set()
+
+
+@pytest.mark.parametrize("module", LIBRARY)
+def test_the_worker_library_points_one_way(module: str) -> None:
+    imported = {
+        name for name in _imports(MODULES[f"switchyard_worker.{module}"]) if name.startswith("switchyard_worker")
+    }
+    above = {f"switchyard_worker.{name}" for name in LIBRARY[: LIBRARY.index(module)]}
+    assert imported & MODULES.keys() <= above

@@ -21,22 +21,31 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ReadTimeoutError
 from moto import mock_aws
 
-from switchyard_worker import run as worker
-from switchyard_worker.run import (
+import switchyard_worker
+from switchyard_worker import (
+    CRASHED,
     BadEnvironment,
     ExitCode,
+    Main,
     PermanentFailure,
-    Run,
     Stopped,
     TryAgain,
     WorkerEnvironment,
+    WorkerJob,
+    content_type,
+    heartbeat,
     run,
 )
+from switchyard_worker.attempt import _client
+from switchyard_worker.environment import METADATA_ATTEMPTS
+from switchyard_worker.record import ERROR_LIMIT
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
     from mypy_boto3_s3.client import S3Client
 
+LIBRARY = Path(switchyard_worker.__file__).parent
+SOURCE = "\n".join(path.read_text(encoding="utf-8") for path in sorted(LIBRARY.glob("*.py")))
 TABLE = "jobs"
 VARIABLES = {
     "JOB_ID": "video-1",
@@ -88,8 +97,8 @@ def bucket() -> "S3Client":
 
 @pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "PROGRESS_SECONDS", 0.02)
-    monkeypatch.setattr(worker, "HEARTBEAT_SECONDS", 0.02)
+    monkeypatch.setattr(heartbeat, "PROGRESS_SECONDS", 0.02)
+    monkeypatch.setattr(heartbeat, "HEARTBEAT_SECONDS", 0.02)
 
 
 def put(**attributes: Any) -> None:  # noqa: ANN401 - whatever DynamoDB holds
@@ -103,19 +112,19 @@ def item() -> dict[str, Any]:
     return {name: TypeDeserializer().deserialize(value) for name, value in found.items()}
 
 
-def attempt(main: worker.Main, dynamodb: "Faulty | None" = None, **changed: str) -> int:
+def attempt(main: Main, dynamodb: "Faulty | None" = None, **changed: str) -> int:
     """One attempt of the job, its variables as in VARIABLES but for the changed ones."""
     client: Any = dynamodb or table()
     return run(main, variables={**VARIABLES, **changed}, dynamodb=client, s3=bucket())
 
 
-def succeed(job: Run) -> Mapping[str, Any]:
+def succeed(job: WorkerJob) -> Mapping[str, Any]:
     job.save("summary.json", b"{}")
     return {"duration": 5.25}
 
 
-def raising(error: BaseException) -> Callable[[Run], Mapping[str, Any]]:
-    def main(job: Run) -> Mapping[str, Any]:
+def raising(error: BaseException) -> Callable[[WorkerJob], Mapping[str, Any]]:
+    def main(job: WorkerJob) -> Mapping[str, Any]:
         raise error
 
     return main
@@ -128,7 +137,7 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def checkpoints_until_told(job: Run) -> None:
+def checkpoints_until_told(job: WorkerJob) -> None:
     """Work that never ends by itself."""
     end = time.monotonic() + 10
     while time.monotonic() < end:
@@ -186,6 +195,12 @@ def test_environment_is_read_with_its_defaults() -> None:
     assert environment.version_id is None
     assert environment.results_bucket == "media"
     assert environment.results_prefix == "results/video-1/"
+
+
+def test_the_source_is_the_object_in_its_version() -> None:
+    place = {"Bucket": "media", "Key": "uploads/a b.mp4"}
+    assert WorkerEnvironment.from_env(VARIABLES).source == place
+    assert WorkerEnvironment.from_env({**VARIABLES, "S3_VERSION_ID": "v1"}).source == {**place, "VersionId": "v1"}
 
 
 @pytest.mark.parametrize(
@@ -277,7 +292,7 @@ def test_a_task_that_cannot_learn_its_id_leaves_the_record_alone(
     metadata: tuple[str, list[tuple[int, bytes]]],
 ) -> None:
     uri, answers = metadata
-    answers += [(500, b"")] * worker.METADATA_ATTEMPTS
+    answers += [(500, b"")] * METADATA_ATTEMPTS
     put()
     variables = {**ON_ECS, "ECS_CONTAINER_METADATA_URI_V4": uri}
     code = run(raising(AssertionError("worked")), variables=variables, dynamodb=table(), s3=bucket())
@@ -339,7 +354,7 @@ def test_of_a_doubled_submission_with_one_fence_one_run_works() -> None:
     put()
     worked: list[str] = []
 
-    def main(job: Run) -> Mapping[str, Any]:
+    def main(job: WorkerJob) -> Mapping[str, Any]:
         worked.append(job.environment.run_id)
         return {}
 
@@ -385,7 +400,7 @@ def test_the_input_comes_with_the_check() -> None:
     put(request=json.dumps({"job_id": "video-1", "input": given}))
     seen: list[Mapping[str, Any]] = []
 
-    def main(job: Run) -> Mapping[str, Any]:
+    def main(job: WorkerJob) -> Mapping[str, Any]:
         seen.append(job.input)
         return {}
 
@@ -402,13 +417,13 @@ def test_permanent_failure_records_a_clear_error() -> None:
     assert attempt(raising(error)) == ExitCode.PERMANENT_FAILURE
     assert item()["error"]["code"] == "NOT_A_VIDEO"
     assert item()["error"]["message"].startswith("line one line two x")
-    assert len(item()["error"]["message"]) == worker.ERROR_LIMIT
+    assert len(item()["error"]["message"]) == ERROR_LIMIT
     assert item()["status"] == "RUNNING"
 
 
 def test_a_crash_tells_the_table_only_its_type_and_the_log_everything(capsys: pytest.CaptureFixture[str]) -> None:
     put()
-    assert attempt(raising(KeyError("token=hunter2"))) == worker.CRASHED
+    assert attempt(raising(KeyError("token=hunter2"))) == CRASHED
     assert item()["error"]["code"] == "CRASHED"
     assert "KeyError" in item()["error"]["message"]
     assert "hunter2" not in str(item())
@@ -459,7 +474,7 @@ def test_a_permanent_failure_stays_one_when_its_reason_cannot_be_recorded(capsys
 def test_superseded_at_the_last_write_leaves_the_new_claim_alone() -> None:
     put()
 
-    def main(job: Run) -> Mapping[str, Any]:
+    def main(job: WorkerJob) -> Mapping[str, Any]:
         put(fence=4)
         return {}
 
@@ -470,7 +485,7 @@ def test_superseded_at_the_last_write_leaves_the_new_claim_alone() -> None:
 def test_a_superseded_run_uploads_nothing() -> None:
     put()
 
-    def main(job: Run) -> Mapping[str, Any]:
+    def main(job: WorkerJob) -> Mapping[str, Any]:
         put(fence=4)
         return succeed(job)
 
@@ -485,7 +500,7 @@ def test_a_superseded_run_uploads_nothing() -> None:
 def test_heartbeat_carries_the_newest_progress() -> None:
     put()
 
-    def main(job: Run) -> Mapping[str, Any]:
+    def main(job: WorkerJob) -> Mapping[str, Any]:
         job.progress(41.7, "decoding")
         until(lambda: item().get("progress") == {"percent": 41, "message": "decoding"})
         seen = item()["heartbeatAt"]
@@ -498,11 +513,11 @@ def test_heartbeat_carries_the_newest_progress() -> None:
 
 
 def test_progress_is_written_only_every_so_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "PROGRESS_SECONDS", 0.05)
+    monkeypatch.setattr(heartbeat, "PROGRESS_SECONDS", 0.05)
     put()
     counting = Faulty({})
 
-    def main(job: Run) -> Mapping[str, Any]:
+    def main(job: WorkerJob) -> Mapping[str, Any]:
         started = time.monotonic()
         for number in range(5000):
             job.progress(number / 50, "decoding")
@@ -518,7 +533,7 @@ def test_a_throttled_heartbeat_does_not_kill_the_job() -> None:
     put()
     faulty = Faulty({2: refusal("ThrottlingException"), 3: ReadTimeoutError(endpoint_url="https://dynamodb")})
 
-    def main(job: Run) -> Mapping[str, Any]:
+    def main(job: WorkerJob) -> Mapping[str, Any]:
         until(lambda: faulty.calls >= 5)
         return {}
 
@@ -529,7 +544,7 @@ def test_a_throttled_heartbeat_does_not_kill_the_job() -> None:
 def test_a_run_superseded_in_the_middle_stops_at_its_next_checkpoint() -> None:
     put()
 
-    def main(job: Run) -> Mapping[str, Any]:
+    def main(job: WorkerJob) -> Mapping[str, Any]:
         put(fence=4)
         checkpoints_until_told(job)
         return {}
@@ -542,7 +557,7 @@ def test_a_run_superseded_in_the_middle_stops_at_its_next_checkpoint() -> None:
 def test_progress_may_carry_further_numbers() -> None:
     put()
 
-    def main(job: Run) -> Mapping[str, Any]:
+    def main(job: WorkerJob) -> Mapping[str, Any]:
         job.progress(2, "recording", bytes=73400320, seconds=281)
         written = {"percent": 2, "message": "recording", "bytes": 73400320, "seconds": 281}
         until(lambda: item().get("progress") == written)
@@ -555,7 +570,7 @@ def test_progress_may_carry_further_numbers() -> None:
 def test_a_run_whose_cancel_was_asked_for_stops_also_without_a_signal() -> None:
     put()
 
-    def main(job: Run) -> Mapping[str, Any]:
+    def main(job: WorkerJob) -> Mapping[str, Any]:
         put(status="RUNNING", runId="batch-1", cancelRequestedAt="2026-11-22T18:36:54.123Z")
         checkpoints_until_told(job)
         return {}
@@ -579,7 +594,7 @@ def test_a_stop_signal_ends_the_run_at_a_checkpoint_and_keeps_its_progress(numbe
     put()
     before = signal.getsignal(number)
 
-    def main(job: Run) -> Mapping[str, Any]:
+    def main(job: WorkerJob) -> Mapping[str, Any]:
         job.progress(40, "decoding")
         os.kill(os.getpid(), number)
         os.kill(os.getpid(), number)  # a second one changes nothing
@@ -596,7 +611,7 @@ def test_a_stop_signal_ends_the_run_at_a_checkpoint_and_keeps_its_progress(numbe
 def test_a_stop_signal_after_the_work_is_done_does_not_throw_it_away() -> None:
     put()
 
-    def main(job: Run) -> Mapping[str, Any]:
+    def main(job: WorkerJob) -> Mapping[str, Any]:
         os.kill(os.getpid(), signal.SIGTERM)
         return {}
 
@@ -607,7 +622,7 @@ def test_a_stop_signal_after_the_work_is_done_does_not_throw_it_away() -> None:
 def test_a_stopped_run_records_what_it_leaves_behind() -> None:
     put()
 
-    def main(job: Run) -> Mapping[str, Any]:
+    def main(job: WorkerJob) -> Mapping[str, Any]:
         job.save("first.ts", b"an hour")
         os.kill(os.getpid(), signal.SIGTERM)
         try:
@@ -637,7 +652,7 @@ def test_results_get_their_content_types_and_plain_names(tmp_path: Path) -> None
     picture = tmp_path / "scene.jpg"
     picture.write_bytes(b"jpeg")
 
-    def main(job: Run) -> Mapping[str, Any]:
+    def main(job: WorkerJob) -> Mapping[str, Any]:
         job.save("scenes/0001.jpg", picture)
         job.save("summary.md", b"# hello")
         job.save("summary.md", b"# hello again")
@@ -659,7 +674,7 @@ def test_results_get_their_content_types_and_plain_names(tmp_path: Path) -> None
     [("a.JSON", "application/json"), ("a.mp4", "video/mp4"), ("a.png", "image/png"), ("a", "application/octet-stream")],
 )
 def test_content_types(name: str, expected: str) -> None:
-    assert worker.content_type(name) == expected
+    assert content_type(name) == expected
 
 
 def test_logs_are_json_lines_with_the_job_and_without_a_status(capsys: pytest.CaptureFixture[str]) -> None:
@@ -673,15 +688,17 @@ def test_logs_are_json_lines_with_the_job_and_without_a_status(capsys: pytest.Ca
     assert "hunter2" not in str(lines)
 
 
-def test_the_module_needs_nothing_but_boto3() -> None:
+def test_the_library_needs_nothing_but_boto3() -> None:
     """A worker's image holds neither Powertools nor the rest of the layer."""
-    source = Path(worker.__file__).read_text(encoding="utf-8")
-    assert "switchyard." not in "".join(line for line in source.splitlines() if line.startswith(("import", "from")))
-    assert "aws_lambda_powertools" not in source
+    imported = re.findall(r"^ *(?:import|from) ([a-z0-9_]+)", SOURCE, re.MULTILINE)
+    libraries = set(imported) - sys.stdlib_module_names
+    assert {name for name in libraries if not name.startswith("mypy_boto3_")} == {
+        "boto3", "botocore", "switchyard_worker",
+    }  # fmt: skip
 
 
 def test_clients_of_its_own_give_up_within_the_stop_timeout() -> None:
-    config = worker._client("dynamodb").meta.config
+    config = _client("dynamodb").meta.config
     assert config.retries["mode"] == "standard"
     assert config.connect_timeout + config.read_timeout < 30
 
@@ -699,9 +716,9 @@ def test_the_written_contract_says_what_the_code_does() -> None:
     ):
         assert written in words
         # In the source a long string is written in pieces.
-        assert written in " ".join(re.sub(r'"\s*\n\s*"', "", Path(worker.__file__).read_text(encoding="utf-8")).split())
+        assert written in " ".join(re.sub(r'"\s*\n\s*"', "", SOURCE).split())
     assert {f"| {code.value} |" for code in ExitCode} <= set(re.findall(r"\| \d+ \|", contract))
-    for name in re.findall(r'required\("(\w+)"|given\.get\("(\w+)"', Path(worker.__file__).read_text(encoding="utf-8")):
+    for name in re.findall(r'required\("(\w+)"|given\.get\("(\w+)"', SOURCE):
         assert f"`{name[0] or name[1]}`" in contract
 
 
@@ -709,13 +726,14 @@ def test_the_written_contract_says_what_the_code_does() -> None:
 
 ALONE = """
 import re, sys, time
-from switchyard_worker import run as worker
+import switchyard_worker as worker
+from switchyard_worker import heartbeat
 
 class Table:
     def update_item(self, **_):
         return {"Attributes": {}}
 
-worker.PROGRESS_SECONDS, worker.HANG_SECONDS = 0.1, 1
+heartbeat.PROGRESS_SECONDS, heartbeat.HANG_SECONDS = 0.1, 1
 variables = {"JOB_ID": "1", "FENCE": "1", "JOBS_TABLE": "jobs", "S3_BUCKET": "media", "AWS_BATCH_JOB_ID": "run-1"}
 work = {"stuck": lambda: re.match("(a+)+$", "a" * 64 + "b"), "long": lambda: time.sleep(2), "short": lambda: None}
 code = worker.run(lambda _: work[sys.argv[1]]() or {}, variables=variables, dynamodb=Table(), s3=Table())
@@ -727,12 +745,48 @@ sys.exit(code)
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("kind", "code"),
-    [("stuck", worker.CRASHED), ("long", ExitCode.SUCCESS), ("short", ExitCode.SUCCESS)],
+    [("stuck", CRASHED), ("long", ExitCode.SUCCESS), ("short", ExitCode.SUCCESS)],
     ids=["stuck", "at work for longer than that", "done with its work"],
 )
 def test_only_a_worker_that_nothing_can_stop_ends_itself(kind: str, code: int) -> None:
     """A regular expression or a C library may keep the interpreter, and with it heartbeat, SIGTERM and time limits."""
-    command, layer = [sys.executable, "-c", ALONE, kind], Path(worker.__file__).parents[1]
-    ended = subprocess.run(command, env={"PYTHONPATH": str(layer)}, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", ALONE, kind]
+    ended = subprocess.run(
+        command, env={"PYTHONPATH": str(LIBRARY.parent)}, capture_output=True, text=True, check=False
+    )
     assert ended.returncode == code, ended.stderr
-    assert ended.stderr.startswith("Timeout") is (code == worker.CRASHED)
+    assert ended.stderr.startswith("Timeout") is (code == CRASHED)
+
+
+# ---- programs that a worker doesn't ship
+
+REFUSED = """
+import ctypes.util, os, platform, subprocess, sys
+from switchyard_worker import refuse_programs
+
+refuse_programs()
+def tries():
+    yield lambda: subprocess.run(["noisy"])
+    yield lambda: subprocess.run(["noisy"], close_fds=False)  # by posix_spawn
+    yield lambda: os.system("noisy")
+    yield lambda: os.execvp("noisy", ["noisy"])
+    yield lambda: os.posix_spawnp("noisy", ["noisy"], os.environ)
+    yield lambda: os.popen("noisy")
+for start in tries():
+    try:
+        start()
+    except FileNotFoundError:
+        continue
+    sys.exit("a program was started")
+ctypes.util.find_library("gmp"), platform.architecture()  # by ldconfig and file, and they can do without
+"""
+
+
+def test_a_worker_that_refuses_programs_starts_none(tmp_path: Path) -> None:
+    noisy = tmp_path / "noisy"
+    noisy.write_text("#!/bin/sh\necho noise\n")
+    noisy.chmod(0o755)
+    environment = {"PYTHONPATH": str(LIBRARY.parent), "PATH": f"{tmp_path}:{os.defpath}"}
+    command = [sys.executable, "-c", REFUSED]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")

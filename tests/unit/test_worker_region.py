@@ -2,11 +2,11 @@
 
 import pytest
 
-from switchyard_worker import run as worker
+from switchyard_worker import attempt
 
 
 def test_a_worker_needs_no_more_than_aws_region(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
     monkeypatch.setenv("AWS_REGION", "eu-central-1")
 
-    assert worker._client("s3").meta.region_name == "eu-central-1"
+    assert attempt._client("s3").meta.region_name == "eu-central-1"

@@ -23,7 +23,7 @@ _NOBODY = {
     "requests": "urllib3 is there already",
     "sqlite3": "X-Ray's patches of it",
     "unittest": "for tests",
-    "switchyard_worker.run": "for workers' images",
+    "switchyard_worker": "for workers' images",
 }
 _HTTP = {"fastjsonschema": "it compiles schemas", "switchyard.api.http": "for the API"}
 _STARTS = {

@@ -14,7 +14,7 @@ from seed_torrent.source import Source, Torrent, keys, torrent
 from seed_torrent.swarm import Swarm
 from switchyard.torrents.format import bencode
 from switchyard.torrents.format.metainfo import Sharing
-from switchyard_worker.run import PermanentFailure
+from switchyard_worker import PermanentFailure
 from tests.unit.workers.attempts import BUCKET
 from tests.unit.workers.torrents import BODY, KEY, OTHER, PIECE, changed, torrent_of
 

@@ -2,7 +2,10 @@
 
 import sys
 
-from analyze_video.job import main
-from switchyard_worker.run import run
+from switchyard_worker import refuse_programs, run
+
+refuse_programs()  # scenedetect runs any `ffmpeg` on PATH when it is imported
+
+from analyze_video.job import main  # noqa: E402 - see above
 
 sys.exit(run(main, needs=("VIDEO_ID", "S3_KEY")))

@@ -11,7 +11,7 @@ from analyze_video.container import Streams, ratio, seconds
 from analyze_video.loudness import Loudness
 from analyze_video.scenes import Scene, SceneFinder
 from analyze_video.source import S3File
-from switchyard_worker.run import PermanentFailure
+from switchyard_worker import PermanentFailure
 
 _ASSUMED_RATE = 25.0  # for the detector, where the file doesn't say
 _ERRORS_IN_A_ROW = 32

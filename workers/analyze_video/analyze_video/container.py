@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import av
 
 from analyze_video.source import S3File
-from switchyard_worker.run import PermanentFailure
+from switchyard_worker import PermanentFailure
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,wtv,dv,gxf,nut,rm"
 """FFmpeg's names of the containers that are accepted: the ones that cameras, phones and editors write."""

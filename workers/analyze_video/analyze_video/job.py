@@ -11,12 +11,12 @@ from analyze_video import container as containers
 from analyze_video import report
 from analyze_video.analysis import analyze
 from analyze_video.source import S3File
-from switchyard_worker.run import PermanentFailure, Run
+from switchyard_worker import PermanentFailure, WorkerJob
 
 _DECODED = 95.0  # percent; the uploads are the rest
 
 
-def main(job: Run) -> Mapping[str, Any]:
+def main(job: WorkerJob) -> Mapping[str, Any]:
     """Analyse the video, save the results, return the headline numbers."""
     started = time.monotonic()
     limit = _max_key_frames()

@@ -8,7 +8,7 @@ from analyze_video import VERSION
 from analyze_video.analysis import Analysis
 from analyze_video.container import Headers
 from analyze_video.source import S3File
-from switchyard_worker.run import WorkerEnvironment
+from switchyard_worker import WorkerEnvironment
 
 SCHEMA_VERSION = 1
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from switchyard_worker.run import PermanentFailure, TryAgain, WorkerError
+from switchyard_worker import PermanentFailure, TryAgain, WorkerError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from detect_objects.boxes import Detection
-from switchyard_worker.run import BadEnvironment
+from switchyard_worker import BadEnvironment
 
 
 class Detector(Protocol):

@@ -10,7 +10,7 @@ from detect_objects import VERSION
 from detect_objects.boxes import clipped, scaled
 from detect_objects.detectors import Detector, from_environment
 from detect_objects.images import UNREACHABLE, ImageError, decoded, fetched
-from switchyard_worker.run import PermanentFailure, Run, TryAgain
+from switchyard_worker import PermanentFailure, TryAgain, WorkerJob
 
 MAX_IMAGES = 1000
 FETCHED_AHEAD = 4
@@ -19,7 +19,7 @@ MAX_HEADLINE_BYTES = 64 * 1024
 """Detections whose JSON is longer are in the file only: the job's record holds 400 KB in all."""
 
 
-def main(job: Run) -> Mapping[str, Any]:
+def main(job: WorkerJob) -> Mapping[str, Any]:
     """Look at every picture, save what is on them, return the headline numbers."""
     urls = _image_urls(job.input)
     detector = from_environment()

@@ -17,7 +17,7 @@ import numpy as np  # type: ignore[import-not-found] # not in the environment th
 import onnxruntime
 
 from detect_objects.boxes import MAX_DETECTIONS, Detection, Letterbox, suppressed
-from switchyard_worker.run import PermanentFailure
+from switchyard_worker import PermanentFailure
 
 _PADDING = 114  # the grey that these models have learnt to see nothing in
 _DEFAULT_SIDE = 640

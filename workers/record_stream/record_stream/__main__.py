@@ -2,7 +2,10 @@
 
 import sys
 
-from record_stream.job import main
-from switchyard_worker.run import run
+from switchyard_worker import refuse_programs, run
+
+refuse_programs()  # yt-dlp and its libraries look for programs to call
+
+from record_stream.job import main  # noqa: E402 - see above
 
 sys.exit(run(main, results="recordings"))

@@ -16,7 +16,7 @@ from record_stream.settings import Settings, safe_name
 from record_stream.sources import explained, sources
 from record_stream.upload import Upload
 from record_stream.web import Web
-from switchyard_worker.run import PermanentFailure, Run, Stopped, TryAgain, WorkerError
+from switchyard_worker import PermanentFailure, Stopped, TryAgain, WorkerError, WorkerJob
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ LOOK_SECONDS = 120.0
 _TICK = 0.2
 
 
-def main(job: Run) -> Mapping[str, Any]:
+def main(job: WorkerJob) -> Mapping[str, Any]:
     """Record what the job's input names, until it ends, a limit is reached or the job is stopped."""
     settings = Settings.from_env(os.environ)
     url = job.input.get("url")
@@ -46,7 +46,7 @@ def main(job: Run) -> Mapping[str, Any]:
 
 
 class _Recording:
-    def __init__(self, job: Run, settings: Settings, readers: list[Reader], name: str) -> None:
+    def __init__(self, job: WorkerJob, settings: Settings, readers: list[Reader], name: str) -> None:
         self._job = job
         self._settings = settings
         self._readers = readers
@@ -149,12 +149,12 @@ def _described(stream: Any) -> dict[str, Any]:  # noqa: ANN401
     return {**facts, "sampleRate": stream.codec_context.sample_rate, "channels": stream.codec_context.channels}
 
 
-def _until(job: Run, event: threading.Event, seconds: float) -> None:
+def _until(job: WorkerJob, event: threading.Event, seconds: float) -> None:
     """Wait for something that happens beside, ready to be stopped.
 
     Raises:
         TryAgain: it doesn't happen.
-        Stopped, Superseded: as `Run.checkpoint`.
+        Stopped, Superseded: as `WorkerJob.checkpoint`.
     """
     end = time.monotonic() + seconds
     while not event.wait(_TICK):
@@ -163,7 +163,7 @@ def _until(job: Run, event: threading.Event, seconds: float) -> None:
             raise TryAgain("STREAM_STALLED", "the stream sent nothing for too long")
 
 
-def _beside[T](job: Run, work: Callable[[], T], seconds: float) -> T:
+def _beside[T](job: WorkerJob, work: Callable[[], T], seconds: float) -> T:
     """What `work` returns, from a thread of its own: it may hang in a server's silence."""
     done, results, failures = threading.Event(), list[T](), list[Exception]()
 

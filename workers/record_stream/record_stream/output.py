@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import av
 
-from switchyard_worker.run import PermanentFailure
+from switchyard_worker import PermanentFailure
 
 _IN_MPEGTS = frozenset(
     {"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "aac", "aac_latm", "mp2", "mp3", "ac3", "eac3", "opus", "dts"}

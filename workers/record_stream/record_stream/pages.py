@@ -22,7 +22,7 @@ from yt_dlp.utils import DownloadError, ExtractorError, UnsupportedError, UserNo
 
 from record_stream.web import TooLarge, Unreachable, Web
 from switchyard.urls import UrlNotAllowed
-from switchyard_worker.run import PermanentFailure, TryAgain
+from switchyard_worker import PermanentFailure, TryAgain
 
 log = logging.getLogger(__name__)
 plugin_dirs.value = []

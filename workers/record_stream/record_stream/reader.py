@@ -10,7 +10,7 @@ from record_stream.rtmp import RtmpStream
 from record_stream.segments import SegmentFile, WebFile
 from record_stream.sources import Source
 from record_stream.web import SECONDS
-from switchyard_worker.run import PermanentFailure
+from switchyard_worker import PermanentFailure
 
 FORMATS = "mpegts,mpeg,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,flv,live_flv,avi,asf,ogg,aac,mp3,ac3,eac3,flac,wav"
 """FFmpeg's names of the containers that are accepted: those that hold their own media and name nothing else."""

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Self
 
 from switchyard.urls import Network
-from switchyard_worker.run import PermanentFailure
+from switchyard_worker import PermanentFailure
 
 
 @dataclass(frozen=True, slots=True)

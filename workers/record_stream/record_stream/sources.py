@@ -8,7 +8,7 @@ from record_stream import dash, hls, rtmp
 from record_stream.segments import BadPlaylist, Playlist, SegmentFile, WebFile, bodies, follow
 from record_stream.web import Refused, TooLarge, Unreachable, Web
 from switchyard.urls import UrlNotAllowed
-from switchyard_worker.run import PermanentFailure, TryAgain, WorkerError
+from switchyard_worker import PermanentFailure, TryAgain, WorkerError
 
 type Source = Callable[[threading.Event], SegmentFile | WebFile | rtmp.RtmpStream]
 """Opens a stream; the event ends it."""

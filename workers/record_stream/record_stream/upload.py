@@ -10,7 +10,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from switchyard_worker.run import AWS_ERRORS, Run, content_type
+from switchyard_worker import AWS_ERRORS, WorkerJob, content_type
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef, ObjectIdentifierTypeDef
@@ -38,7 +38,7 @@ class Upload:
         name: the file's name, safe to be part of a key.
     """
 
-    def __init__(self, job: Run, name: str) -> None:
+    def __init__(self, job: WorkerJob, name: str) -> None:
         self.size = 0
         self._job = job
         self._name = name

@@ -2,7 +2,10 @@
 
 import sys
 
-from seed_torrent.job import main
-from switchyard_worker.run import run
+from switchyard_worker import refuse_programs, run
+
+refuse_programs()  # it needs none
+
+from seed_torrent.job import main  # noqa: E402 - see above
 
 sys.exit(run(main))

@@ -14,7 +14,7 @@ from botocore.config import Config
 from seed_torrent.settings import Settings
 from seed_torrent.source import Source, Torrent, keys, torrent
 from seed_torrent.swarm import State, Swarm, WrongBytes
-from switchyard_worker.run import AWS_ERRORS, PermanentFailure, Run, Stopped, TryAgain
+from switchyard_worker import AWS_ERRORS, PermanentFailure, Stopped, TryAgain, WorkerJob
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -29,7 +29,7 @@ SPARE_BYTES = 64 * 2**20
 """What is left of the disk for everybody else."""
 
 
-def main(job: Run) -> Mapping[str, Any]:
+def main(job: WorkerJob) -> Mapping[str, Any]:
     """Seed what the job's input names."""
     settings = Settings.from_env(os.environ)
     torrent_key, key = keys(job.input, settings.torrent_prefix)
@@ -44,7 +44,7 @@ def main(job: Run) -> Mapping[str, Any]:
 
 
 class _Seeding:
-    def __init__(self, job: Run, settings: Settings, swarm: Swarm, shared: Torrent) -> None:
+    def __init__(self, job: WorkerJob, settings: Settings, swarm: Swarm, shared: Torrent) -> None:
         self._job = job
         self._settings = settings
         self._swarm = swarm

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from switchyard_worker.run import PermanentFailure
+from switchyard_worker import PermanentFailure
 
 
 @dataclass(frozen=True, slots=True)

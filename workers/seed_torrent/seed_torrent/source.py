@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import libtorrent
 from botocore.exceptions import ClientError
 
-from switchyard_worker.run import PermanentFailure
+from switchyard_worker import PermanentFailure
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

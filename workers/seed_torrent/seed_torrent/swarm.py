@@ -9,7 +9,7 @@ import libtorrent
 
 from seed_torrent.settings import Settings
 from seed_torrent.source import Torrent
-from switchyard_worker.run import PermanentFailure, TryAgain
+from switchyard_worker import PermanentFailure, TryAgain
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,147 @@
+"""What a worker's own code is given: the job, and the ways to report on it and to save results."""
+
+import logging
+import math
+import mimetypes
+import re
+import threading
+from collections.abc import Callable, Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from switchyard_worker.environment import WorkerEnvironment
+from switchyard_worker.errors import AWS_ERRORS, Stopped, Superseded
+from switchyard_worker.heartbeat import Heartbeat
+from switchyard_worker.record import Record, readable
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+log = logging.getLogger(__name__)
+
+_CONTENT_TYPES = {
+    # Listed where the machine's own tables differ or are missing.
+    ".json": "application/json",
+    ".md": "text/markdown; charset=utf-8",
+    ".txt": "text/plain; charset=utf-8",
+    ".jpg": "image/jpeg",
+    ".vtt": "text/vtt; charset=utf-8",
+    ".ts": "video/mp2t",
+    ".mkv": "video/x-matroska",
+}
+
+
+class WorkerJob:
+    """The job of this attempt.
+
+    Attributes:
+        environment: what the environment variables say.
+        s3: a client that retries, with timeouts that suit a stop signal.
+        files: names of the result files saved so far.
+    """
+
+    def __init__(
+        self,
+        environment: WorkerEnvironment,
+        record: Record,
+        heartbeat: Heartbeat,
+        s3: "S3Client",
+        stop: threading.Event,
+    ) -> None:
+        self.environment = environment
+        self.s3 = s3
+        self.files: list[str] = []
+        self._record = record
+        self._heartbeat = heartbeat
+        self._stop = stop
+
+    @property
+    def input(self) -> Mapping[str, Any]:
+        """The job's input, as its request has it: JSON-shaped, and not checked for this worker's purposes."""
+        return self._record.input
+
+    def checkpoint(self) -> None:
+        """Leave here if the run has to end. Call it every second or two, wherever it is safe to leave.
+
+        Raises:
+            Superseded: another run has taken over.
+            Stopped: SIGTERM or SIGINT came, or the job is being cancelled.
+        """
+        if self._heartbeat.superseded.is_set():
+            raise Superseded
+        if self._stop.is_set():
+            raise Stopped
+
+    def progress(self, percent: float, message: str, **facts: float) -> None:
+        """Report how far the work is. Also a checkpoint, and as cheap: only the newest is written, every 2 s at most.
+
+        Args:
+            percent: 0 to 100.
+            message: for people, one line.
+            facts: further numbers for programs, such as `bytes`.
+        """
+        whole = math.floor(min(max(percent, 0), 100))
+        self._heartbeat.progress = {"percent": whole, "message": readable(message)[:200], **facts}
+        self.checkpoint()
+
+    def confirm(self) -> None:
+        """Ask the record whether this run still owns the job. Called before a run writes its first file.
+
+        A run that was frozen for minutes must not overwrite the files of the run that replaced it.
+
+        Raises:
+            Superseded: it doesn't.
+        """
+        self._record.beat(self._heartbeat.progress)
+
+    def key(self, name: str) -> str:
+        """The object key of the result file `name`."""
+        return self.environment.results_prefix + name
+
+    def save(self, name: str, body: bytes | Path) -> None:
+        """Upload one result file. Its key is the same in every run of the job, so repeating it does no harm.
+
+        Raises:
+            ValueError: `name` isn't a plain relative name.
+            Superseded, Stopped: as `checkpoint`.
+        """
+        if not re.fullmatch(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
+            raise ValueError(f"not a plain file name: {name!r}")
+        self.checkpoint()
+        if not self.files:
+            self.confirm()
+        with BytesIO(body) if isinstance(body, bytes) else body.open("rb") as stream:
+            self.s3.upload_fileobj(
+                stream, self.environment.results_bucket, self.key(name), {"ContentType": content_type(name)}
+            )
+        if name not in self.files:
+            self.files.append(name)
+
+    def keep(self, headline: Mapping[str, Any]) -> None:
+        """Record what is already useful as the job's result, with `partial` set, in case the run doesn't finish.
+
+        Call it as often as there is something new, and also after `checkpoint` has raised `Stopped`. A write that fails
+        is logged and dropped, as a heartbeat is.
+
+        Raises:
+            Superseded: as `checkpoint`.
+        """
+        try:
+            self._record.finish(self.result({**headline, "partial": True}), self._heartbeat.progress)
+        except AWS_ERRORS as error:
+            log.warning("partial result not recorded: %s", error)
+
+    def result(self, headline: Mapping[str, Any]) -> dict[str, Any]:
+        """The job's `result` as the record holds it: `headline`, and where the files are."""
+        given = self.environment
+        return {**headline, "prefix": given.results_prefix, "files": self.files, "runId": given.run_id}
+
+
+type Main = Callable[[WorkerJob], Mapping[str, Any]]
+"""A worker's own code: does the job, saves its files, returns a few headline facts (JSON-shaped, small)."""
+
+
+def content_type(name: str) -> str:
+    """The media type a result file is served as."""
+    return _CONTENT_TYPES.get(Path(name).suffix.lower()) or mimetypes.guess_type(name)[0] or "application/octet-stream"

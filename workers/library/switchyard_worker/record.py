@@ -1,0 +1,125 @@
+"""A worker's reads and writes of its job's item in JobsTable.
+
+Every write is one UpdateItem that may be sent twice: it sets the same values under the same condition. So a timeout
+that hides a success does no harm, and boto3's retries stay on.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.exceptions import ClientError, ConnectionClosedError
+
+from switchyard_worker.environment import WorkerEnvironment
+from switchyard_worker.errors import Superseded
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.client import DynamoDBClient
+
+WHOLE_ANSWER_ATTEMPTS = 3
+"""How often a write is sent whose response comes back truncated. boto3 retries everything else."""
+ERROR_LIMIT = 1000
+"""Characters of an error's message that are kept in the table."""
+
+
+class Record:
+    """The job's item in JobsTable: the attributes that a worker may write.
+
+    A worker never writes a terminal status: the platform does, in the transaction that also frees the job's slot.
+    """
+
+    def __init__(self, dynamodb: "DynamoDBClient", environment: WorkerEnvironment) -> None:
+        self._dynamodb = dynamodb
+        self._environment = environment
+        self.input: Mapping[str, Any] = {}
+
+    def start(self) -> bool:
+        """Make the fence check, and read the job's `input`.
+
+        Returns:
+            Whether an earlier attempt of this same run has already recorded its whole result.
+
+        Raises:
+            Superseded: this run may not do the job.
+        """
+        # claim N written ──► SubmitJob ──► this run starts ────────► fence is N, nobody has started: ours
+        #                 └─► SubmitJob again (a timeout hid the first) ► runId is the other run's: superseded
+        # claim N+1 written meanwhile (adopted, uploaded anew) ────────► fence isn't N: superseded
+        # cancelled, or ended meanwhile ───────────────────────────────► status isn't an active one: superseded
+        # its cancel was asked for, and it can't be told from one that runs ► cancelRequestedAt is there: superseded
+        # a retried attempt of this run has the same Batch job id ─────► runId is ours: carry on
+        item = self._update(
+            condition="fence = :fence AND (attribute_not_exists(runId) OR runId = :runId)"
+            " AND #status IN (:claimed, :submitted, :running) AND attribute_not_exists(cancelRequestedAt)",
+            update="SET runId = :runId, targetId = :runId, #status = :running,"
+            " startedAt = if_not_exists(startedAt, :now), heartbeatAt = :now, updatedAt = :now REMOVE #error",
+            values={":claimed": "CLAIMED", ":submitted": "SUBMITTED", ":running": "RUNNING"},
+        )
+        self.input = json.loads(item.get("request", "{}")).get("input") or {}
+        result = item.get("result")
+        return (
+            isinstance(result, dict) and result.get("runId") == self._environment.run_id and not result.get("partial")
+        )
+
+    def beat(self, progress: Mapping[str, Any]) -> bool:
+        """Record that the run is alive, and its progress. False if somebody has asked to cancel the job."""
+        item = self._write("SET #progress = :progress, heartbeatAt = :now, updatedAt = :now", {":progress": progress})
+        return "cancelRequestedAt" not in item
+
+    def finish(self, result: Mapping[str, Any], progress: Mapping[str, Any]) -> None:
+        """Record the result, whole or partial. A whole result is the last write of a run that succeeded."""
+        self._write(
+            "SET #result = :result, #progress = :progress, heartbeatAt = :now, updatedAt = :now REMOVE #error",
+            {":result": result, ":progress": progress},
+        )
+
+    def fail(self, code: str, message: str) -> None:
+        """Record why this attempt failed."""
+        error = {"code": code, "message": readable(message)}
+        self._write("SET #error = :error, heartbeatAt = :now, updatedAt = :now", {":error": error})
+
+    def _write(self, update: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        # Another claim may have taken the item, or its TTL deleted it: never overwrite it, never bring it back.
+        return self._update("fence = :fence AND runId = :runId", update, values)
+
+    def _update(self, condition: str, update: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        given = {":fence": self._environment.fence, ":runId": self._environment.run_id, ":now": now, **values}
+        aliases = re.findall(r"#\w+", condition + update)  # `#name` stands for `name`, a reserved word
+        serialize, deserialize = TypeSerializer().serialize, TypeDeserializer().deserialize
+        call: dict[str, Any] = {
+            "TableName": self._environment.jobs_table,
+            "Key": {"jobId": {"S": self._environment.job_id}},
+            "ConditionExpression": condition,
+            "UpdateExpression": update,
+            "ExpressionAttributeNames": {alias: alias.removeprefix("#") for alias in aliases},
+            "ExpressionAttributeValues": {name: serialize(_exact(value)) for name, value in given.items()},
+            "ReturnValues": "ALL_NEW",
+        }
+        for _ in range(WHOLE_ANSWER_ATTEMPTS):
+            try:
+                answer = self._dynamodb.update_item(**call)
+            except ClientError as error:
+                if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+                    raise Superseded from error
+                raise
+            # boto3 returns a truncated response as an empty one.
+            if "Attributes" in answer:
+                return {name: deserialize(value) for name, value in answer["Attributes"].items()}
+        raise ConnectionClosedError(endpoint_url="DynamoDB")
+
+
+def _exact(value: object) -> object:
+    """JSON-shaped data with Decimals for floats, which DynamoDB refuses."""
+    return json.loads(json.dumps(value), parse_float=Decimal)
+
+
+def readable(message: str) -> str:
+    """One line, printable, of at most `ERROR_LIMIT` characters."""
+    line = "".join(character if character.isprintable() else " " for character in message)
+    line = " ".join(line.split())
+    return line if len(line) <= ERROR_LIMIT else line[: ERROR_LIMIT - 1] + "…"
