@@ -36,8 +36,8 @@ demo-api: setup ## Have photographs looked at and a live stream recorded over th
 demo-torrent: setup ## Have a stream recorded, made a torrent of, and downloaded by aria2 and libtorrent (ARGS=--keep likewise)
 	@$(LOCAL) demo-torrent $(ARGS)
 
-up: setup ## Start the system and leave it running; again: deploy what has changed
-	@$(LOCAL) up $(ARGS)
+up: setup ## Start the system and leave it running; again: deploy what has changed (WORKER=my_worker.py does the videos' jobs)
+	@$(LOCAL) up $(if $(WORKER),--worker "$(WORKER)") $(ARGS)
 
 status: setup ## What runs where, jobs, slots and queues
 	@$(LOCAL) status

@@ -31,6 +31,7 @@ from local.sending import SendError
 from local.sending import send as send_work
 from local.stack import LocalStack, LogLine, NotRunningError
 from local.view import LANES, Job, View, cluster_of, console
+from local.workers import own_worker
 
 _FUNCTIONS = {
     "sqs_to_batch": "SqsToBatchFunction",
@@ -82,9 +83,16 @@ def main(context: click.Context, state: Path) -> None:
 
 
 @main.command()
+@click.option(
+    "--worker",
+    type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path),
+    help="Your own worker for uploads, instead of analyze_video: a Python file or an executable.",
+)
 @click.pass_obj
-def up(stack: LocalStack) -> None:
+def up(stack: LocalStack, *, worker: Path | None) -> None:
     """Start the system and deploy template.yaml to it; run again, it deploys what has changed."""
+    if worker:
+        stack = LocalStack(stack.folder, definitions=own_worker(worker))
     out = console()
     with _plainly():
         started = _up(stack, out)

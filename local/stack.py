@@ -247,7 +247,7 @@ class LocalStack:
                 if started:
                     self._stop()
                     self._start(say)
-                elif not self._compute_answers():
+                elif not (self._compute_answers() and workers.knows(self.folder / "compute", self._definitions)):
                     say("starting the compute stand-in again, with the jobs it had")
                     self.restart_compute()
                 if (digest, self._parameters()) != (self._state.built, self._state.parameters):

@@ -23,6 +23,7 @@ ROOM: Final = 64
 """Jobs at once, of queue and cluster each. More than any lane's limit here: it is Switchyard that holds work back."""
 TASK_ROLE: Final = f"arn:aws:iam::{ACCOUNT}:role/switchyard-local-task"
 """Whoever runs a task has to be allowed to hand it this role; workers here use the emulator's root all the same."""
+_CONFIG = "config.json"
 
 RETRY_STRATEGY: Final[Mapping[str, Any]] = {
     "attempts": 3,
@@ -72,8 +73,12 @@ class TaskDefinition:
     container: str = "worker"
 
 
+def _python(worker: str) -> str:
+    return str(VENVS / worker / "bin" / "python")
+
+
 def _command(worker: str) -> tuple[str, ...]:
-    return (str(VENVS / worker / "bin" / "python"), "-m", worker)
+    return (_python(worker), "-m", worker)
 
 
 def _environment(worker: str) -> dict[str, str]:
@@ -95,6 +100,17 @@ TASKS: Final[Mapping[str, TaskDefinition]] = {
         _command("seed_torrent"), {**_environment("seed_torrent"), "LISTEN_INTERFACES": "127.0.0.1:0"}
     ),
 }
+
+
+def own_worker(path: Path) -> dict[str, JobDefinition]:
+    """The job definitions that have uploads worked on by a worker of the user's own.
+
+    Args:
+        path: A Python file, which runs in the environment of analyze_video, or any executable. Both find
+            `switchyard_worker` on PYTHONPATH.
+    """
+    command = (_python("analyze_video"), str(path)) if path.suffix == ".py" else (str(path),)
+    return {"own-worker": JobDefinition(command, {"PYTHONPATH": str(ROOT / "workers" / "library")})}
 
 
 def start_compute(
@@ -119,7 +135,7 @@ def start_compute(
         room: How many jobs run at once, and how many tasks.
     """
     state.mkdir(parents=True, exist_ok=True)
-    config = state / "config.json"
+    config = state / _CONFIG
     config.write_text(json.dumps(_config(emulator, definitions, tasks, room), indent=2))
     return start(
         [
@@ -130,6 +146,12 @@ def start_compute(
         cwd=ROOT,
         log=log,
     )
+
+
+def knows(state: Path, definitions: Mapping[str, JobDefinition]) -> bool:
+    """Whether the stand-in was started with these job definitions, which it reads only then."""
+    known = json.loads((state / _CONFIG).read_text())["definitions"]
+    return all(known.get(name, {}).get("command") == [*each.command] for name, each in definitions.items())
 
 
 def stop_workers(state: Path) -> None:

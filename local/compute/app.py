@@ -28,7 +28,7 @@ from local.compute.engine import Engine
 from local.compute.errors import ApiError, ClientError, UnsignedError
 from local.compute.events import Outbox
 from local.compute.faults import Fault, Faults
-from local.compute.runs import Job, Run, Task
+from local.compute.runs import ComputeRun, Job, Task
 from local.compute.service import Service
 from local.compute.store import Condition, Store
 from local.compute.tasks import METADATA, Tasks
@@ -172,7 +172,7 @@ class Api:
         """As `jobs`, of the tasks of ECS; `?status=` is their last status."""
         return self._newest(request, Task)
 
-    def _newest(self, request: Request, kind: type[Run]) -> Response:
+    def _newest(self, request: Request, kind: type[ComputeRun]) -> Response:
         status = request.query_params.get("status")
         conditions: list[Condition] = [("status = ?", status)] if status else []
         runs = self.store.page(kind, conditions, before=None, limit=min(_number(request, "limit", 100), MAX_SHOWN))

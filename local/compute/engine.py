@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from local.compute import supervisor
 from local.compute.attempts import Attempt
 from local.compute.config import Config, Shape
-from local.compute.runs import Run
+from local.compute.runs import ComputeRun
 from local.compute.store import Store
 
 LOG = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Workload:
     timeout: float | None = None
 
 
-class Kind[R: Run](Protocol):
+class Kind[R: ComputeRun](Protocol):
     """A kind of run: the states it goes through."""
 
     def admit(self) -> bool:
@@ -105,7 +105,7 @@ class Engine:
         """There is something to do."""
         self._wake.set()
 
-    def has(self, run: Run) -> bool:
+    def has(self, run: ComputeRun) -> bool:
         """Whether a run has a process."""
         return run.id in self._processes
 
@@ -113,13 +113,13 @@ class Engine:
         """How many runs of a kind have a process, in one place."""
         return sum(each.kind is kind and each.place == place for each in self._processes.values())
 
-    def launch[R: Run](self, kind: Kind[R], run: R) -> None:
+    def launch[R: ComputeRun](self, kind: Kind[R], run: R) -> None:
         """Start a run's next attempt."""
         attempt = Attempt(self._directory(run.id, run.attempt))
         attempt.launch(self._specification(run, kind.workload(run)))
         self._processes[run.id] = _Process(kind, run.place, attempt)
 
-    def stop(self, run: Run) -> None:
+    def stop(self, run: ComputeRun) -> None:
         """Ask a run's process to end, if it has one."""
         if process := self._processes.get(run.id):
             process.attempt.stop()
@@ -128,7 +128,7 @@ class Engine:
         """The file that an attempt's output goes to."""
         return self._directory(run_id, attempt) / supervisor.LOG
 
-    def forget(self, run: Run) -> None:
+    def forget(self, run: ComputeRun) -> None:
         """Know nothing any more of a run that has ended."""
         self._store.forget_one(run.id)
         shutil.rmtree(self._attempts / run.id, ignore_errors=True)
@@ -194,7 +194,7 @@ class Engine:
                 process.kind.finished(run_id, ended or _loss(process.attempt))
                 del self._processes[run_id]
 
-    def _specification(self, run: Run, workload: Workload) -> Shape:
+    def _specification(self, run: ComputeRun, workload: Workload) -> Shape:
         scratch = str(self._directory(run.id, run.attempt) / supervisor.SCRATCH)
         return {
             "command": workload.command,

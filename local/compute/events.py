@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from local.compute.config import Config, Shape
 from local.compute.faults import DELAY_SECONDS, EVENTS, Faults
-from local.compute.runs import Run
+from local.compute.runs import ComputeRun
 from local.compute.store import Event, Store
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Outbox:
         self._faults = faults
         self._changed = asyncio.Event()
 
-    def put(self, run: Run) -> None:
+    def put(self, run: ComputeRun) -> None:
         """Keep the event of a run's present state, in the caller's transaction."""
         fault = self._faults.take(EVENTS, run.aliases, run.status)
         mode = fault.mode if fault else None
@@ -102,7 +102,7 @@ class Outbox:
             await asyncio.wait_for(self._changed.wait(), None if due is None else max(0, due - time.time()))
 
 
-def envelope(config: Config, run: Run) -> Shape:
+def envelope(config: Config, run: ComputeRun) -> Shape:
     """The EventBridge event of a run's state."""
     return {
         "version": "0",

@@ -1,4 +1,4 @@
-"""The two kinds of run: Batch jobs and ECS tasks, each as the JSON that its service describes it by."""
+"""The runs of the two services: Batch jobs and ECS tasks, each as the JSON that its service describes it by."""
 
 import time
 from abc import ABC, abstractmethod
@@ -10,8 +10,8 @@ from local.compute.config import Shape
 
 
 @dataclass
-class Run(ABC):
-    """Something that runs: `detail` is what AWS shows of it, `own` what only this program needs to know."""
+class ComputeRun(ABC):
+    """A Batch job or an ECS task: `detail` is what AWS shows of it, `own` what only this program needs to know."""
 
     kind: ClassVar[str]
     final: ClassVar[frozenset[str]]
@@ -99,7 +99,7 @@ class Run(ABC):
         return self.status in self.final
 
 
-class Job(Run):
+class Job(ComputeRun):
     """A job of AWS Batch: `detail` is its DescribeJobs shape."""
 
     kind = "job"
@@ -176,7 +176,7 @@ class Job(Run):
         return {**self.detail, "tags": {"resourceArn": self.arn, **self.detail["tags"]}}
 
 
-class Task(Run):
+class Task(ComputeRun):
     """A task of Amazon ECS: `detail` is its DescribeTasks shape, with tags."""
 
     kind = "task"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local.compute.config import Shape
-from local.compute.runs import Run
+from local.compute.runs import ComputeRun
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -80,7 +80,7 @@ class Store:
 
     # ---- runs --------------------------------------------------------------------------------------------------
 
-    def add(self, run: Run, token: str | None = None) -> None:
+    def add(self, run: ComputeRun, token: str | None = None) -> None:
         """Insert a run; it is durable when this returns."""
         self._database.execute(
             "INSERT INTO runs (kind, id, name, place, definition, token, status, created_at, detail, own)"
@@ -99,25 +99,25 @@ class Store:
             ),
         )
 
-    def save(self, run: Run) -> None:
+    def save(self, run: ComputeRun) -> None:
         """Write a run's new state."""
         self._database.execute(
             "UPDATE runs SET status = ?, ended_at = ?, detail = ?, own = ? WHERE id = ?",
             (run.status, run.ended_at, json.dumps(run.detail), json.dumps(run.own), run.id),
         )
 
-    def get[R: Run](self, kind: type[R], run_id: str) -> R | None:
+    def get[R: ComputeRun](self, kind: type[R], run_id: str) -> R | None:
         """A run, or None."""
         return next(self._runs(kind, "AND id = ?", [run_id]), None)
 
-    def known[R: Run](self, kind: type[R], run_id: str) -> R:
+    def known[R: ComputeRun](self, kind: type[R], run_id: str) -> R:
         """A run that is known to exist."""
         run = self.get(kind, run_id)
         if run is None:
             raise LookupError(run_id)
         return run
 
-    def by_status[R: Run](
+    def by_status[R: ComputeRun](
         self, kind: type[R], statuses: Iterable[str], *, place: str | None = None, limit: int = -1
     ) -> list[R]:
         """Runs in any of these statuses, of one place or of all, oldest first."""
@@ -126,7 +126,7 @@ class Store:
         marks = ", ".join("?" * len(wanted))
         return list(self._runs(kind, f"{where}AND status IN ({marks}) ORDER BY seq LIMIT ?", [*values, *wanted, limit]))
 
-    def page[R: Run](
+    def page[R: ComputeRun](
         self, kind: type[R], conditions: Iterable[Condition], *, before: int | None, limit: int
     ) -> list[R]:
         """Runs that meet every condition, newest first.
@@ -141,7 +141,7 @@ class Store:
         where = "".join(f"AND {sql} " for sql, _ in wanted)
         return list(self._runs(kind, f"{where}ORDER BY seq DESC LIMIT ?", [*(value for _, value in wanted), limit]))
 
-    def counts(self, kind: type[Run]) -> dict[str, dict[str, int]]:
+    def counts(self, kind: type[ComputeRun]) -> dict[str, dict[str, int]]:
         """How many runs each place has in each status."""
         result: dict[str, dict[str, int]] = {}
         sql = "SELECT place, status, count(*) AS n FROM runs WHERE kind = ? GROUP BY place, status"
@@ -158,7 +158,7 @@ class Store:
         """Delete a run."""
         self._database.execute("DELETE FROM runs WHERE id = ?", [run_id])
 
-    def _runs[R: Run](self, kind: type[R], where: str, values: list[str | int]) -> Iterator[R]:
+    def _runs[R: ComputeRun](self, kind: type[R], where: str, values: list[str | int]) -> Iterator[R]:
         sql = f"SELECT seq, detail, own FROM runs WHERE kind = ? {where}"  # noqa: S608 - own SQL
         for row in self._database.execute(sql, [kind.kind, *values]):
             yield kind(json.loads(row["detail"]), json.loads(row["own"]), row["seq"])

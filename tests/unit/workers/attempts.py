@@ -52,7 +52,7 @@ class Account:
     def __init__(self, endpoint: str, worker: str, **variables: str) -> None:
         self.python = ROOT / ".venvs" / worker / "bin" / "python"
         assert self.python.exists(), "the worker's environment is missing: run `make setup`"
-        self._worker = worker
+        self.command: list[str | Path] = [self.python, "-m", worker]
         self._environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": f"{ROOT / 'workers' / worker}:{ROOT / 'workers/library'}:{ROOT / 'layers/switchyard'}",
@@ -93,7 +93,7 @@ class Account:
     def start(self, **changed: str) -> "subprocess.Popen[str]":
         """One attempt, under way."""
         return subprocess.Popen(
-            [self.python, "-m", self._worker],
+            self.command,
             env=self._environment | changed,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
