@@ -80,9 +80,9 @@ check-style: setup
 	$(DEV)/ruff format --check
 	$(DEV)/python tools/checks/hygiene.py
 
-# By cfn-lint too, both of them; tests/template asks our own version of it about template.yaml.
+# `sam validate` lints template.yaml with its own cfn-lint; tests/template runs ours over all three.
 check-templates: setup
-	$(DEV)/cfn-lint stacks/compute.yaml
+	$(DEV)/cfn-lint stacks/compute.yaml stacks/watch.yaml
 	$(SAM) validate --lint --template template.yaml
 
 check-imports: setup
@@ -96,7 +96,7 @@ audit-secrets: setup
 
 audit-rules: setup
 	LOG_LEVEL=ERROR $(VENVS)/checkov/bin/checkov --skip-download --quiet --compact --framework cloudformation dockerfile \
-	    --file template.yaml stacks/compute.yaml $(WORKERS:%=workers/%/Dockerfile)
+	    --file template.yaml stacks/compute.yaml stacks/watch.yaml $(WORKERS:%=workers/%/Dockerfile)
 
 audit-advisories: setup
 	$(VENVS)/audit/bin/python tools/checks/advisories.py $(ARGS)

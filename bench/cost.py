@@ -323,7 +323,9 @@ def _with(usual: Sequence[Usual], road: Road, active: int) -> Usual:
 
 def _standing(reconciler: float) -> Table:
     resources: dict[str, Any] = template()["Resources"]
-    alarms = sum(each["Type"] == "AWS::CloudWatch::Alarm" for each in resources.values())
+    alarms = sum(
+        each["Type"] == "AWS::CloudWatch::Alarm" for each in template("stacks/watch.yaml")["Resources"].values()
+    )
     queues = sum(
         event["Type"] == "SQS"
         for each in resources.values()

@@ -29,7 +29,7 @@ class Deployed:
 
 
 @cache
-def template() -> dict[str, Any]:
-    """The template as it is written."""
-    read: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
+def template(path: str = "template.yaml") -> dict[str, Any]:
+    """A template as it is written."""
+    read: dict[str, Any] = yaml_parse((ROOT / path).read_text())
     return read

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.template.rendering import COMPUTE, ROOT, TEMPLATE, load
+from tests.template.rendering import COMPUTE, ROOT, TEMPLATE, WATCH, load
 
 DOCKERFILES = sorted(ROOT.glob("workers/*/Dockerfile"))
 _ID = re.compile(r"CKV2?_[A-Z]+_\d+")
@@ -23,7 +23,7 @@ def _skips(path: Path) -> Iterator[tuple[str, str]]:
                 yield skip.get("id", ""), skip.get("comment", "")
 
 
-@pytest.mark.parametrize("path", [TEMPLATE, COMPUTE, *DOCKERFILES], ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", [TEMPLATE, COMPUTE, WATCH, *DOCKERFILES], ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_skip_names_one_rule_and_a_reason(path: Path) -> None:
     skips = list(_skips(path))
     assert skips

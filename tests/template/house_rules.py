@@ -147,7 +147,9 @@ def grants_have_a_comment(template: Template) -> Iterator[str]:
     """Why, in the line above each grant (what a service needs to take on a role goes without saying)."""
     lines = template.source.splitlines()
     for number, line in enumerate(lines):
-        grants = line.strip() == "- Effect: Allow" and "sts:AssumeRole" not in " ".join(lines[number : number + 4])
+        grants = line.strip().startswith(("- Effect: Allow", "- { Effect: Allow")) and (
+            "sts:AssumeRole" not in " ".join(lines[number : number + 4])
+        )
         if grants and not lines[number - 1].strip().startswith("#"):
             yield f"line {number + 1} grants something without saying why"
 

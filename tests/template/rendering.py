@@ -1,4 +1,4 @@
-"""A template as CloudFormation gets it: read, and put through SAM's own translator."""
+"""A template as CloudFormation gets it: parsed, and translated by SAM's own translator."""
 
 import copy
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ from samtranslator.yaml_helper import yaml_parse
 ROOT: Final = Path(__file__).parents[2]
 TEMPLATE: Final = ROOT / "template.yaml"
 COMPUTE: Final = ROOT / "stacks" / "compute.yaml"
+WATCH: Final = ROOT / "stacks" / "watch.yaml"
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,26 @@ def load(path: Path) -> Template:
     source = path.read_text()
     written = yaml_parse(source)
     return Template(source, written, _render(written))
+
+
+@cache
+def load_watched() -> Template:
+    """template.yaml with the resources of its nested stack Watch, whose parameters are replaced by what it is given."""
+    parent, watch = load(TEMPLATE), load(WATCH)
+    given = parent.rendered["Resources"]["Watch"]["Properties"]["Parameters"]
+    resources = parent.rendered["Resources"] | _filled_in(watch.rendered["Resources"], given)
+    return Template(parent.source + watch.source, parent.written, {**parent.rendered, "Resources": resources})
+
+
+def _filled_in(node: Any, given: dict[str, Any]) -> Any:  # noqa: ANN401 - a template holds anything
+    match node:
+        case {"Ref": str(name)} if name in given:
+            return given[name]
+        case dict():
+            return {key: _filled_in(child, given) for key, child in node.items()}
+        case list():
+            return [_filled_in(child, given) for child in node]
+    return node
 
 
 def _render(written: dict[str, Any]) -> dict[str, Any]:

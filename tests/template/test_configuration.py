@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -19,7 +20,7 @@ from switchyard.settings import (
     SubmitJobSettings,
     TrackJobSettings,
 )
-from tests.template.rendering import COMPUTE, ROOT, TEMPLATE, load
+from tests.template.rendering import COMPUTE, ROOT, TEMPLATE, WATCH, load
 
 SETTINGS: Final[Mapping[str, type[Settings]]] = {
     "sqs_to_batch": SqsToBatchSettings,
@@ -193,9 +194,20 @@ def test_every_parameter_is_explained_and_has_its_place_in_the_console() -> None
     assert all(parameter["Description"].endswith(".") for parameter in PARAMETERS.values())
 
 
-def test_the_compute_stack_gets_every_parameter_it_has() -> None:
-    given = load(TEMPLATE).rendered["Resources"]["Compute"]["Properties"]["Parameters"]
-    assert set(given) == set(load(COMPUTE).written["Parameters"])
+@pytest.mark.parametrize(("stack", "path"), [("Compute", COMPUTE), ("Watch", WATCH)])
+def test_a_nested_stack_gets_every_parameter_it_has(stack: str, path: Path) -> None:
+    given = load(TEMPLATE).rendered["Resources"][stack]["Properties"]["Parameters"]
+    assert set(given) == set(load(path).written["Parameters"])
+
+
+def test_what_watches_is_given_each_resource_under_its_own_name() -> None:
+    """An alarm that says `!Ref VideoQueue` then watches VideoQueue."""
+    resources = load(TEMPLATE).written["Resources"]
+    for name, value in load(TEMPLATE).written["Resources"]["Watch"]["Properties"]["Parameters"].items():
+        if resources.get(name, {}).get("Type") == "AWS::SQS::Queue":
+            assert value == {"Fn::GetAtt": [name, "QueueName"]}
+        elif name != "ApiName":
+            assert value == {"Ref": name}
 
 
 def test_the_page_names_the_workers_variables() -> None:

@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from tests.template.rendering import COMPUTE, ROOT, TEMPLATE, load
+from tests.template.rendering import COMPUTE, ROOT, TEMPLATE, load, load_watched
 
 RUNBOOK: Final = ROOT / "docs" / "runbook.md"
 CONFIGURATION: Final = ROOT / "docs" / "configuration.md"
@@ -26,7 +26,7 @@ def _anchors(path: Path) -> set[str]:
 
 
 def test_every_alarm_has_its_section_and_every_section_its_alarm() -> None:
-    alarms = load(TEMPLATE).of_type("AWS::CloudWatch::Alarm").values()
+    alarms = load_watched().of_type("AWS::CloudWatch::Alarm").values()
     linked = [alarm["AlarmDescription"]["Fn::Sub"].partition("#")[2] for alarm in alarms]
     part = _prose(RUNBOOK).partition("# Alarms\n")[2].partition("\n# ")[0]
     assert sorted(linked) == sorted(map(_anchor, re.findall(r"^## (.+)$", part, flags=re.MULTILINE)))

@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 import yaml
+from samtranslator.yaml_helper import yaml_parse
 
 from local.__main__ import main as local_command
 
@@ -135,10 +136,7 @@ def test_the_shell_blocks_name_files_that_exist() -> None:
 
 
 def test_the_table_of_settings_names_parameters_and_their_defaults() -> None:
-    parameters = {
-        name: yaml.safe_load(TEMPLATE.split(f"\n  {name}:\n")[1].split("Default: ")[1].splitlines()[0])
-        for name in _template_names("Parameters")
-    }
+    parameters = {name: parameter["Default"] for name, parameter in yaml_parse(TEMPLATE)["Parameters"].items()}
     section = README.split("## Configure it\n")[1].split("\n## ")[0]
     rows = re.findall(r"^\| (`.+?) \| (.*?) ?\|", section, re.MULTILINE)
     assert len(rows) == 5
