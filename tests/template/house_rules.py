@@ -9,6 +9,8 @@ from tests.template.rendering import Template
 
 type Rule = Callable[[Template], Iterator[str]]
 
+EXPIRING: Final = {"JobsTable"}
+"""Tables whose items DynamoDB may delete: only ended jobs have a `ttl`. No item of a lane ever expires."""
 FOURTEEN_DAYS: Final = 1_209_600
 LONGEST_STOP_SECONDS: Final = 120
 LOGGED_OF_A_REQUEST: Final = {
@@ -234,7 +236,7 @@ def nobody_calls_in(template: Template) -> Iterator[str]:
 
 
 def tables_are_safe(template: Template) -> Iterator[str]:
-    """Kept, encrypted, restorable, paid by use, and emptied of what is old."""
+    """Kept, encrypted, restorable, and paid by use. Only the jobs table deletes old items."""
     for name, table in template.of_type("AWS::DynamoDB::Table").items():
         resource = template.rendered["Resources"][name]
         if resource.get("DeletionPolicy") not in {"Retain", "RetainExceptOnCreate"}:
@@ -245,8 +247,11 @@ def tables_are_safe(template: Template) -> Iterator[str]:
             yield f"{name} isn't encrypted"
         if table.get("PointInTimeRecoverySpecification") != {"PointInTimeRecoveryEnabled": True}:
             yield f"{name} can't be restored"
-        if table.get("TimeToLiveSpecification") != {"AttributeName": "ttl", "Enabled": True}:
+        expires = table.get("TimeToLiveSpecification")
+        if name in EXPIRING and expires != {"AttributeName": "ttl", "Enabled": True}:
             yield f"{name} keeps everything"
+        if name not in EXPIRING and expires:
+            yield f"{name} may lose items that are still needed"
         if table.get("BillingMode") != "PAY_PER_REQUEST":
             yield f"{name} isn't on demand"
 
