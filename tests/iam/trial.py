@@ -56,7 +56,7 @@ class Trial:
         job = JobDefinition(
             (sys.executable, str(ROOT / "tests" / "integration" / "job.py")),
             {
-                "PYTHONPATH": str(ROOT / "layers" / "switchyard"),
+                "PYTHONPATH": str(ROOT / "workers" / "library"),
                 "RESULTS_PREFIX": "results/",
                 "GATES": str(gates),
                 "LEDGER": str(ledger),

@@ -39,7 +39,7 @@ PARAMETERS = {
 JOB = JobDefinition(
     (sys.executable, str(ROOT / "tests" / "integration" / "job.py")),
     {
-        "PYTHONPATH": str(ROOT / "layers" / "switchyard"),
+        "PYTHONPATH": str(ROOT / "workers" / "library"),
         "RESULTS_PREFIX": "results/",
         "GATES": str(GATES),
         "LEDGER": str(LEDGER),
