@@ -15,6 +15,7 @@ from local.__main__ import main as local_command
 
 ROOT: Final = Path(__file__).parents[2]
 README: Final = (ROOT / "README.md").read_text()
+DEPLOYING: Final = (ROOT / "docs" / "deploying.md").read_text()
 PACKAGE: Final = ROOT / "layers" / "switchyard" / "switchyard"
 MAKEFILE: Final = (ROOT / "Makefile").read_text()
 TARGETS: Final = frozenset(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
@@ -86,7 +87,9 @@ def test_every_local_command_exists(page: Path) -> None:
 # ---- README.md -------------------------------------------------------------------------------------------------------
 
 SHELL: Final = "\n".join(
-    re.sub(r"\s+#.*", "", block).replace("\\\n", " ") for kind, block in FENCED.findall(README) if kind == "sh"
+    re.sub(r"\s+#.*", "", block).replace("\\\n", " ")
+    for kind, block in FENCED.findall(README + DEPLOYING)
+    if kind == "sh"
 )
 TEMPLATE: Final = (ROOT / "template.yaml").read_text()
 
