@@ -16,7 +16,6 @@ from local.__main__ import main as local_command
 ROOT: Final = Path(__file__).parents[2]
 README: Final = (ROOT / "README.md").read_text()
 DEPLOYING: Final = (ROOT / "docs" / "deploying.md").read_text()
-PACKAGE: Final = ROOT / "layers" / "switchyard" / "switchyard"
 MAKEFILE: Final = (ROOT / "Makefile").read_text()
 TARGETS: Final = frozenset(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
 
