@@ -1,4 +1,4 @@
-# Switchyard. `make help` lists what there is. Needs Python 3.13, make and git; all else is set up under .venvs/.
+# Switchyard. `make help` lists the targets. Needs Python 3.13 and make; everything else is set up under .venvs/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3.13
@@ -6,170 +6,193 @@ VENVS := .venvs
 WORKERS := $(patsubst workers/%/Dockerfile,%,$(wildcard workers/*/Dockerfile))
 UV := $(VENVS)/uv/bin/uv
 DEV := $(VENVS)/dev/bin
+STYLE := $(VENVS)/style/bin
 SAM := $(VENVS)/sam/bin/sam
 LOCAL := $(DEV)/python -m local
+# For modules that import the packages of functions and workers.
+PACKAGES := PYTHONPATH=layers/switchyard:workers/library
 export SAM_CLI_TELEMETRY := 0
-# Whatever the user's environment says of it: what thousands of processes import is compiled once.
+export __SAM_CLI_APP_DIR := $(CURDIR)/$(VENVS)/cache/sam
+# Bytecode is always written, whatever the user's environment says: thousands of processes import the same modules.
 unexport PYTHONDONTWRITEBYTECODE
-# Nothing here talks to AWS, so nothing here gets to know the user's account. But `make redrive STACK=…`, alone, does: a
-# STACK of the environment is none, since it takes a decision to work on AWS.
+# Nothing here talks to AWS, so no target sees the user's account. The exception is `make redrive STACK=…`, alone. A STACK
+# in the environment doesn't count: working on AWS takes a decision.
 STACK_ON_AWS := $(if $(filter command,$(origin STACK)),$(STACK))
 ifneq ($(MAKECMDGOALS)$(if $(STACK_ON_AWS),+aws),redrive+aws)
 unexport $(filter AWS_%,$(.VARIABLES))
 export AWS_DEFAULT_REGION := us-east-1
 endif
-# The layer is built by a python3.13 that has pip, whatever the machine's own one is.
+# The layer is built by a python3.13 that has pip: that of .venvs/uv. Paths are relative to this folder wherever make
+# reads them, since its path may hold blanks.
 SAM_PATH := $(CURDIR)/$(VENVS)/uv/bin:$(PATH)
+# Caches stay in the user's home, where projects share them. If that can't be written, they go under .venvs/ too.
+HOMELESS := $(shell cache="$${XDG_CACHE_HOME:-$$HOME/.cache}"; test -e "$$cache" || cache="$$HOME"; test -w "$$cache" || echo yes)
+ifneq ($(HOMELESS),)
+export XDG_CACHE_HOME := $(CURDIR)/$(VENVS)/cache
+endif
+
+# A target names the environments that it uses, and no others are set up for it.
+ready = $(1:%=$(VENVS)/%/.ready)
+SYSTEM := $(call ready,dev sam emulator runtime $(WORKERS))
 
 .PHONY: help
-help: ## What can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+help: ## List these targets
+	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' Makefile
 
-# ---- the local system ------------------------------------------------------------------------------------------------
-.PHONY: demo demo-api demo-torrent up down status logs send
-demo: setup ## Send real videos through the whole system on this machine (ARGS=--keep leaves it running)
+##@ Start here
+.PHONY: demo demo-api demo-torrent
+demo: $(SYSTEM) ## Real videos through the whole system (ARGS=--keep: don't end it)
 	@$(LOCAL) demo $(ARGS)
 
-demo-api: setup ## Have photographs looked at and a live stream recorded over the HTTP API (ARGS=--keep likewise)
+demo-api: $(SYSTEM) ## Photographs and a live stream, over the HTTP API
 	@$(LOCAL) demo-api $(ARGS)
 
-demo-torrent: setup ## Have a stream recorded, made a torrent of, and downloaded by aria2 and libtorrent (ARGS=--keep likewise)
+demo-torrent: $(SYSTEM) ## A recorded stream as a torrent, downloaded by two clients
 	@$(LOCAL) demo-torrent $(ARGS)
 
-up: setup ## Start the system and leave it running; again: deploy what has changed (WORKER=my_worker.py does the videos' jobs)
+##@ Operate the local system
+.PHONY: up send status logs down redrive drill
+up: $(SYSTEM) ## Start the system; again: deploy changes (WORKER=my.py: your worker)
 	@$(LOCAL) up $(if $(WORKER),--worker "$(WORKER)") $(ARGS)
 
-status: setup ## What runs where, jobs, slots and queues
-	@$(LOCAL) status
-
-send: setup ## Send a video or a picture, or a URL to record, and follow its job: make send FILE=clip.mp4
+send: $(call ready,dev) ## Send work and follow its job: make send FILE=clip.mp4 (or a URL)
 	@$(LOCAL) send "$(FILE)" $(ARGS)
 
-logs: setup ## The functions' logs; ARGS="-f", "compute", "emulator", "job ID"
+status: $(call ready,dev) ## Addresses, jobs, slots and queues
+	@$(LOCAL) status
+
+logs: $(call ready,dev) ## Functions' logs (ARGS: "-f", "compute", "emulator", "job ID")
 	@$(LOCAL) logs $(ARGS)
 
-down: setup ## End it all
+down: $(call ready,dev) ## End the system
 	@$(LOCAL) down
 
-# ---- operation -------------------------------------------------------------------------------------------------------
-.PHONY: redrive
-redrive: setup ## Move dead letters back to their queue: make redrive QUEUE=video [APPLY=1] [STACK=switchyard-dev PROFILE=me]
-	@PYTHONPATH=layers/switchyard:workers/library $(DEV)/python -m tools.redrive "$(QUEUE)" $(if $(filter 1 yes true,$(APPLY)),--apply) \
+redrive: $(call ready,dev) ## Move dead letters back: QUEUE=video [APPLY=1] [STACK=NAME]
+	@$(PACKAGES) $(DEV)/python -m tools.redrive "$(QUEUE)" $(if $(filter 1 yes true,$(APPLY)),--apply) \
 	    $(if $(STACK_ON_AWS),--stack "$(STACK_ON_AWS)" $(if $(PROFILE),--profile "$(PROFILE)")) $(ARGS)
 
-# ---- quality ---------------------------------------------------------------------------------------------------------
-.PHONY: test test-api test-model check audit check-iam drill format
-test: setup ## Every tier of the tests: fast ones, beside them those on deployed local systems and in Docker
+drill: $(SYSTEM) ## Rehearse bad days from the runbook (DRILL=lost-events: that one)
+	@$(DEV)/python -m pytest -q -s "tests/integration/drills.py$(if $(DRILL),::test_a_drill[$(DRILL)])" $(ARGS)
+
+##@ Develop
+.PHONY: check test format
+check: check-types check-style check-templates check-imports ## Lint, format, types, templates, pins, functions' imports
+
+test: $(SYSTEM) $(call ready,audit checkov) ## Every tier of the tests (ARGS go to pytest)
 	@$(DEV)/python -m tests $(ARGS)
 
-test-api: setup ## Thousands of requests to the deployed API, made from its own document: 4 minutes
-	$(DEV)/pytest tests/integration/test_api_contract.py --hypothesis-profile=thorough $(ARGS)
+format: $(call ready,style) ## Format the code and fix what ruff can fix
+	$(STYLE)/ruff check --fix
+	$(STYLE)/ruff format
 
-test-model: setup ## The dispatch protocol as a state machine: 100,000 steps of it, faults at every call (ARGS="--seed 7")
-	@PYTHONPATH=layers/switchyard:workers/library nice $(DEV)/python -m tests.model $(ARGS)
-
-# In parts, so that CI can do two of them at a time (-j 2).
-.PHONY: check-types check-style check-templates check-imports audit-secrets audit-rules audit-advisories
-check: check-types check-style check-templates check-imports ## Lint, format, types, templates, pins, what functions import, and nothing of this machine committed
-
-check-types: setup
+# The parts of check and audit, so that CI can run two at a time (-j 2).
+.PHONY: check-types check-style check-templates check-imports audit audit-secrets audit-rules audit-advisories
+check-types: $(call ready,dev)
 	$(DEV)/mypy
 
-check-style: setup
-	$(DEV)/ruff check
-	$(DEV)/ruff format --check
-	$(DEV)/python tools/checks/hygiene.py
+check-style: $(call ready,style)
+	$(STYLE)/ruff check
+	$(STYLE)/ruff format --check
+	$(STYLE)/python tools/checks/hygiene.py
 
-# `sam validate` lints template.yaml with its own cfn-lint; tests/template runs ours over all three.
-check-templates: setup
+# cfn-lint runs twice: SAM brings a version of its own. tests/template asks ours about template.yaml.
+check-templates: $(call ready,dev sam)
 	$(DEV)/cfn-lint stacks/compute.yaml stacks/watch.yaml
 	$(SAM) validate --lint --template template.yaml
 
-check-imports: setup
+check-imports: $(call ready,dev)
 	$(DEV)/python tools/checks/imports.py
 
-# Not part of check, since it takes longer than all of that.
-audit: audit-secrets audit-rules audit-advisories ## Security: rules on templates and images, secrets in what is committed, advisories on what is pinned
+# Not part of check: it takes longer than all of that.
+audit: audit-secrets audit-rules audit-advisories ## Secrets, rules on templates and images, known vulnerabilities
 
-audit-secrets: setup
+audit-secrets: $(call ready,audit)
 	$(VENVS)/audit/bin/python tools/checks/leaks.py
 
-audit-rules: setup
+audit-rules: $(call ready,checkov)
 	LOG_LEVEL=ERROR $(VENVS)/checkov/bin/checkov --skip-download --quiet --compact --framework cloudformation dockerfile \
 	    --file template.yaml stacks/compute.yaml stacks/watch.yaml $(WORKERS:%=workers/%/Dockerfile)
 
-audit-advisories: setup
+audit-advisories: $(call ready,audit)
 	$(VENVS)/audit/bin/python tools/checks/advisories.py $(ARGS)
 
-check-iam: setup ## Show that functions need every permission they have: an hour (ARGS=--list, "--only sqs_to_batch")
-	@PYTHONPATH=layers/switchyard:workers/library $(DEV)/python -m tests.iam $(ARGS)
-
-drill: setup ## Rehearse what the runbook says for bad days: make drill DRILL=lost-events; without, all of them
-	@$(DEV)/pytest -q -s "tests/integration/drills.py$(if $(DRILL),::test_a_drill[$(DRILL)])" $(ARGS)
-
-.PHONY: test-chaos soak
-test-chaos: setup $(VENVS)/chaos/.ready ## Faults on every AWS call, processes killed, 2,000 jobs (ARGS="--videos 50 --jobs 50 --seed 1")
-	@PYTHONPATH=layers/switchyard:workers/library $(DEV)/python -m tests.chaos storm $(ARGS)
-
-MINUTES ?= 60
-soak: setup ## Steady work for an hour: nothing may drift, leak or be left behind (MINUTES=5, ARGS="--rate 60")
-	@PYTHONPATH=layers/switchyard:workers/library $(DEV)/python -m tests.chaos soak --minutes $(MINUTES) $(ARGS)
-
-SECONDS ?= 60
-.PHONY: fuzz
-fuzz: setup $(VENVS)/fuzz/.ready ## Give every parser hostile input, guided by coverage: make fuzz [TARGET=bencode] [SECONDS=60]
-	@$(VENVS)/fuzz/bin/python -m tests.fuzz $(TARGET) --seconds $(SECONDS) $(ARGS)
-
-.PHONY: bench
-bench: setup ## What it costs, beside the floor and the usual way: make bench ARGS="cpu --rounds 9"
-	@PYTHONPATH=layers/switchyard:workers/library $(DEV)/python -m bench $(ARGS)
-
-format: setup ## Put the code into the project's format, and fix what ruff can fix
-	$(DEV)/ruff check --fix
-	$(DEV)/ruff format
-
-# ---- functions -------------------------------------------------------------------------------------------------------
 .PHONY: build invoke start-api
-build: setup ## sam build
+build: $(call ready,sam) ## sam build
 	PATH="$(SAM_PATH)" $(SAM) build --cached --parallel
 
 FUNCTION ?= SqsToBatchFunction
 EVENT ?= $(firstword $(wildcard events/sqs_to_batch/*.json))
-invoke: setup ## Run one function in Docker: make invoke FUNCTION=SqsToBatchFunction EVENT=events/x.json
+invoke: $(SYSTEM) ## Run one function in Docker: FUNCTION=GetJobFunction EVENT=FILE
 	@$(LOCAL) invoke "$(FUNCTION)" "$(EVENT)" $(ARGS)
 
-start-api: setup ## Serve the HTTP API in Docker: make start-api ARGS="--port 3000"
+start-api: $(SYSTEM) ## Serve the HTTP API in Docker (ARGS="--port 3000")
 	@$(LOCAL) start-api $(ARGS)
 
-# ---- environments: one a requirements file, so that no tool's pins or imports leak into another's -------------------
+.PHONY: test-api test-model test-chaos soak fuzz check-iam bench
+test-api: $(SYSTEM) ## Thousands of requests made from the OpenAPI document: 4 minutes
+	$(DEV)/python -m pytest tests/integration/test_api_contract.py --hypothesis-profile=thorough $(ARGS)
+
+test-model: $(call ready,dev) ## 100,000 steps of the protocol, with faults (ARGS="--seed 7")
+	@$(PACKAGES) nice $(DEV)/python -m tests.model $(ARGS)
+
+test-chaos: $(SYSTEM) $(call ready,chaos) ## 2,000 jobs, faults on every AWS call (ARGS="--jobs 50")
+	@$(PACKAGES) $(DEV)/python -m tests.chaos storm $(ARGS)
+
+MINUTES ?= 60
+soak: $(SYSTEM) ## An hour of steady work: no drift, no leak (MINUTES=5)
+	@$(PACKAGES) $(DEV)/python -m tests.chaos soak --minutes $(MINUTES) $(ARGS)
+
+SECONDS ?= 60
+fuzz: $(call ready,dev fuzz) ## Hostile input for every parser [TARGET=bencode] [SECONDS=60]
+	@$(VENVS)/fuzz/bin/python -m tests.fuzz $(TARGET) --seconds $(SECONDS) $(ARGS)
+
+check-iam: $(SYSTEM) ## Show that functions need every permission they have: an hour
+	@$(PACKAGES) $(DEV)/python -m tests.iam $(ARGS)
+
+bench: $(SYSTEM) ## Measure against a floor and the usual way (ARGS="cpu size")
+	@$(PACKAGES) $(DEV)/python -m bench $(ARGS)
+
+# ---- environments: one per requirements file, so that no tool's pins or imports leak into another's ------------------
 .PHONY: setup lock clean
-setup: $(VENVS)/dev/.ready $(VENVS)/sam/.ready $(VENVS)/emulator/.ready $(VENVS)/runtime/.ready $(VENVS)/checkov/.ready $(VENVS)/audit/.ready $(foreach worker,$(WORKERS),$(VENVS)/$(worker)/.ready) ## Set up every environment (all targets do)
+setup: $(SYSTEM) $(call ready,style audit checkov) ## Set up all environments at once, to work offline later
+
+# $(call install,NAME,COMMAND): run an installer and keep what it prints in a log. If it fails, say why in plain words.
+define install
+@echo "setting up $(VENVS)/$(1)"
+@{ $(2); } >$(VENVS)/$(1).log 2>&1 && rm $(VENVS)/$(1).log || { \
+    why=$$(tail -n 1 $(VENVS)/$(1).log); \
+    if grep -qiE "connect|resolution|timed out|unreachable" $(VENVS)/$(1).log; then \
+        why="no package index answers. Check the network, and the index that pip is configured for"; fi; \
+    echo "Can't set up $(VENVS)/$(1): $$why (details: $(VENVS)/$(1).log)" >&2; exit 1; }
+endef
 
 $(UV): requirements/uv.txt
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.13 is needed, and there is no $(PYTHON); name it: make PYTHON=/path/to/python3.13" >&2; exit 1; }
-	@echo "setting up $(VENVS)/uv"
-	@$(PYTHON) -m venv --clear $(VENVS)/uv
-	@$(VENVS)/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@found=$$("$(PYTHON)" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null); [ "$$found" = 3.13 ] || { \
+	    echo "Python 3.13 is needed, but $(PYTHON) is $${found:-missing}. Name one: make PYTHON=/path/to/python3.13" >&2; exit 1; }
+	@"$(PYTHON)" -c "import ensurepip, venv" 2>/dev/null || { \
+	    echo "$(PYTHON) lacks venv or ensurepip; on Debian and Ubuntu they are in the package python3.13-venv" >&2; exit 1; }
+	@mkdir -p $(VENVS)
+	$(call install,uv,"$(PYTHON)" -m venv --clear $(VENVS)/uv && \
+	    $(VENVS)/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<)
 	@touch $@
 
+# Made from the interpreter of .venvs/uv, so that PYTHON need be given only once.
 $(VENVS)/%/.ready: requirements/%.txt $(UV)
-	@echo "setting up $(VENVS)/$*"
-	@$(UV) venv --quiet --clear --python $(PYTHON) $(VENVS)/$*
-	@$(UV) pip install --quiet --require-hashes --python $(VENVS)/$*/bin/python -r $<
+	$(call install,$*,$(UV) venv --quiet --clear --python $(VENVS)/uv/bin/python $(VENVS)/$* && \
+	    $(UV) pip install --quiet --require-hashes --python $(VENVS)/$*/bin/python -r $<)
 	@touch $@
 
 # What a function may import besides its layer: the Lambda runtime's own packages (local/emulator.py says how it is used).
 $(VENVS)/runtime/.ready: requirements/runtime.txt $(UV)
-	@echo "setting up $(VENVS)/runtime"
-	@rm -rf $(VENVS)/runtime
-	@$(UV) pip install --quiet --require-hashes --python $(PYTHON) --python-version 3.13 --target $(VENVS)/runtime -r $<
+	$(call install,runtime,rm -rf $(VENVS)/runtime && $(UV) pip install --quiet --require-hashes \
+	    --python $(VENVS)/uv/bin/python --python-version 3.13 --target $(VENVS)/runtime -r $<)
 	@touch $@
 
 .PRECIOUS: $(VENVS)/%/.ready
 
 # What the layer's packages ask for and the Lambda runtime brings.
 IN_RUNTIME := $(addprefix --no-emit-package ,botocore jmespath python-dateutil six urllib3)
-lock: $(UV) ## Pin what requirements/*.in ask for, anew
+lock: $(UV) ## Pin anew what requirements/*.in ask for
 	@for each in requirements/*.in; do \
 	    pins="$${each%.in}.txt"; options=; \
 	    case "$$each" in \
@@ -180,6 +203,6 @@ lock: $(UV) ## Pin what requirements/*.in ask for, anew
 	        "$$each" -o "$$pins" || exit; \
 	done
 
-clean: ## Remove what was built, and the local system's state (`make down` first); environments stay
+clean: ## Remove builds and the local system's state, not .venvs
 	@if [ -e .local/state.json ]; then echo "the local system runs: make down" >&2; exit 1; fi
 	rm -rf .aws-sam .local .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -76,9 +76,6 @@ def main(context: click.Context, state: Path) -> None:
     """Switchyard on one machine: no AWS account, no Docker."""
     end_like_ctrl_c()
     seal_this_process()
-    for name in ("sam", "emulator", "runtime", "analyze_video", "record_stream", "detect_objects", "seed_torrent"):
-        if not (VENVS / name).exists():
-            raise click.ClickException(f".venvs/{name} is missing: run `make setup`")
     context.obj = LocalStack(state.resolve())
 
 
@@ -261,6 +258,9 @@ def _play(stack: LocalStack, play: Callable[[LocalStack, Console], None], *, kee
 
 
 def _up(stack: LocalStack, out: Console) -> bool:
+    for name in ("sam", "emulator", "runtime", "analyze_video", "record_stream", "detect_objects", "seed_torrent"):
+        if not (VENVS / name).exists():
+            raise click.ClickException(f".venvs/{name} is missing: run `make setup`")
     if not out.is_terminal:
         return stack.up(lambda step: out.print(step, markup=False))
     with out.status("looking at what runs") as spinner:
