@@ -83,6 +83,55 @@ def test_every_local_command_exists(page: Path) -> None:
     assert {command for names in named for command in names.split(" | ")} <= set(local_command.commands)
 
 
+# ---- tables ----------------------------------------------------------------------------------------------------------
+
+_DELIMITER: Final = re.compile(r"\s*\|(\s*:?-+:?\s*\|)+\s*")
+_ROW: Final = re.compile(r"\s*\|.*\|\s*")
+
+
+def _broken_tables(text: str) -> list[str]:
+    """Lines of Markdown that an editor's re-wrapping, or a lost cell, has taken out of their table."""
+    broken, columns = [], 0
+    lines = ["", *FENCED.sub("", text).splitlines()]
+    for before, line, after in zip(lines, lines[1:], [*lines[2:], ""], strict=False):
+        cells = len(re.findall(r"(?<!\\)\|", line)) - 1
+        if _DELIMITER.fullmatch(after):
+            columns = cells  # a head: it stands at the beginning of a paragraph
+            whole = bool(_ROW.fullmatch(line)) and not before.strip()
+        elif line.lstrip().startswith("|"):
+            whole = bool(_ROW.fullmatch(line)) and cells == columns
+        else:
+            whole = not re.search(r"\|\s*:?-{3,}:?\s*\|", line) and (not columns or not line.strip())
+            columns = 0
+        if not whole:
+            broken.append(line)
+    return broken
+
+
+@every_page
+def test_every_table_is_whole(page: Path) -> None:
+    assert _broken_tables(page.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "broken"),
+    [
+        ("| a | b |\n|---|---|\n| 1 | 2 |\n\nWords.", []),
+        ("1. Words:\n\n   | a | b |\n   |:--|--:|\n   | `x\\|y` | 2 |\n", []),
+        ("```\n| a |---| b\n```\n", []),
+        ("| a | b | |---|---| | 1 | 2 |", ["| a | b | |---|---| | 1 | 2 |"]),
+        ("Words | a | b | |---|---|\n| 1 | 2 |", ["Words | a | b | |---|---|", "| 1 | 2 |"]),
+        ("| a | b |\n|---|---|\n| 1 | 2 |\nWords.", ["Words."]),
+        ("| a | b |\n|---|---|\n| 1 | 2\nmore |", ["| 1 | 2", "more |"]),
+        ("| a | b |\n|---|---|\n| 1 |", ["| 1 |"]),
+        ("| a | b |\n|---|\n| 1 | 2 |", ["|---|"]),
+        ("Words:\n| a | b |\n|---|---|\n", ["| a | b |"]),
+    ],
+)
+def test_a_broken_table_is_found(text: str, broken: list[str]) -> None:
+    assert _broken_tables(text) == broken
+
+
 # ---- README.md -------------------------------------------------------------------------------------------------------
 
 SHELL: Final = "\n".join(
@@ -167,13 +216,22 @@ def test_a_decision_has_its_parts_and_its_line_in_the_index(path: Path) -> None:
     assert f"| [{number}]({path.name}) | {title} |" in (path.parent / "README.md").read_text()
 
 
+CHANGELOG: Final = (ROOT / "CHANGELOG.md").read_text()
+VERSION: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+
 def test_the_changelog_says_what_is_new() -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    newest = re.split(r"^## ", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)[1]
-    assert re.match(rf"\[(Unreleased|{re.escape(version)})\]", newest)
+    newest = re.split(r"^## ", CHANGELOG, flags=re.MULTILINE)[1]
+    assert re.match(rf"\[(Unreleased|{re.escape(VERSION)})\]", newest)
     kinds = re.findall(r"^### (\w+)\n\n- ", newest, re.MULTILINE)
     assert kinds
     assert set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_the_changelog_s_newest_release_is_the_version_of_the_project() -> None:
+    """Before the first release, the text of Unreleased names it."""
+    named = re.findall(r"^(?:## \[(?=\d)|What becomes )([\d.]+)(?:\] - \d{4}-\d\d-\d\d$|: )", CHANGELOG, re.MULTILINE)
+    assert named[:1] == [VERSION]
 
 
 def test_the_licence_is_the_one_that_is_named() -> None:
