@@ -161,7 +161,7 @@ define install
 @echo "setting up $(VENVS)/$(1)"
 @{ $(2); } >$(VENVS)/$(1).log 2>&1 && rm $(VENVS)/$(1).log || { \
     why=$$(tail -n 1 $(VENVS)/$(1).log); \
-    if grep -qiE "connect|resolution|timed out|unreachable" $(VENVS)/$(1).log; then \
+    if grep -qiE "connect|name resolution|timed out|unreachable" $(VENVS)/$(1).log; then \
         why="no package index answers. Check the network, and the index that pip is configured for"; fi; \
     echo "Can't set up $(VENVS)/$(1): $$why (details: $(VENVS)/$(1).log)" >&2; exit 1; }
 endef
