@@ -52,7 +52,7 @@ demo-torrent: $(SYSTEM) ## A recorded stream as a torrent, downloaded by two cli
 
 ##@ Operate the local system
 .PHONY: up send status logs down redrive drill
-up: $(SYSTEM) ## Start the system; again: deploy changes (WORKER=my.py: your worker)
+up: $(SYSTEM) ## Start the system; again: deploy changes (WORKER=my_worker.py)
 	@$(LOCAL) up $(if $(WORKER),--worker "$(WORKER)") $(ARGS)
 
 send: $(call ready,dev) ## Send work and follow its job: make send FILE=clip.mp4 (or a URL)
