@@ -95,7 +95,7 @@ check-style: $(call ready,style)
 	$(STYLE)/ruff format --check
 	$(STYLE)/python tools/checks/hygiene.py
 
-# cfn-lint runs twice: SAM brings a version of its own. tests/template asks ours about template.yaml.
+# `sam validate` lints template.yaml with its own cfn-lint; tests/template runs ours over all three.
 check-templates: $(call ready,dev sam)
 	$(DEV)/cfn-lint stacks/compute.yaml stacks/watch.yaml
 	$(SAM) validate --lint --template template.yaml
