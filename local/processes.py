@@ -7,6 +7,7 @@ Each runs in a session of its own, so that whatever it starts can be ended with 
 import contextlib
 import fcntl
 import http.client
+import math
 import os
 import signal
 import socket
@@ -143,12 +144,28 @@ def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of that file; another process that wants it waits."""
+def locked(path: Path, *, seconds: float = math.inf) -> Iterator[None]:
+    """Hold the lock of that file; another process that wants it waits.
+
+    Raises:
+        TimeoutError: If another process still holds it after so many seconds.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + seconds
     with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        while not _taken(lock, wait=math.isinf(seconds)):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"another process still holds {path} after {seconds:.0f} s")
+            time.sleep(0.1)
         yield
+
+
+def _taken(lock: IO[str], *, wait: bool) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def free_ports(count: int) -> list[int]:

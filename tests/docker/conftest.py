@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from local.processes import locked
 from local.stack import LocalStack
 from local.workers import JobDefinition
 
+BUILD_SECONDS = 900
+"""How long an image may take to build, when its packages have to be downloaded."""
 TOOLS = ROOT.parent / "shared" / "tools"
 IMAGES = "switchyard-test/"
 SAMPLES_BUCKET = "switchyard-media"
@@ -36,6 +39,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(here):
             item.add_marker(pytest.mark.docker)
+            # A fixture may wait for another run of these tests, and then build an image.
+            item.add_marker(pytest.mark.timeout(2 * BUILD_SECONDS + 300))
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +67,6 @@ def lambda_image(docker: str) -> None:
 def stack(docker: str) -> Iterator[LocalStack]:
     """The local system, whose jobs end well at once, or run in the worker's container."""
     seal_this_process()
-    folder = STATE / "tests" / "docker"
     environment = [word for name in PASSED_ON for word in ("--env", name)]
     definitions = {
         "at-once": JobDefinition(("/bin/true",)),
@@ -72,11 +76,27 @@ def stack(docker: str) -> Iterator[LocalStack]:
         ),
     }
     parameters = {"SourceBuckets": SAMPLES_BUCKET, "MaxConcurrentJobs": "100"}
-    with locked(folder / "session.lock"):
+    with alone(folder := own_folder()):
         stack = LocalStack(folder, parameters=parameters, definitions=definitions)
         stack.down()  # of a run that was killed
         with stack.running():
             yield stack
+
+
+def own_folder() -> Path:
+    """This process's own, so that no file's tests wait for a system that another file's tests hold for minutes."""
+    return STATE / "tests" / f"docker-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+
+
+@contextmanager
+def alone(folder: Path, seconds: float = BUILD_SECONDS) -> Iterator[None]:
+    """Wait for another run of this clone's tests to leave the folder; skip if it still builds after that time."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(folder / "session.lock", seconds=seconds))
+        except TimeoutError:
+            pytest.skip(f"another run of these tests has used {folder} for {seconds:.0f} s; run them again after it")
+        yield
 
 
 def _provide(tool: str, unless: tuple[str, ...]) -> None:

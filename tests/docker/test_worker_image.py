@@ -10,13 +10,10 @@ from local.demos.media import CLIPS, clip
 from local.environment import ROOT
 from local.stack import LocalStack
 from local.view import Job, View
-from tests.docker.conftest import IMAGES
+from tests.docker.conftest import BUILD_SECONDS, IMAGES
 
-BUILD_SECONDS = 900
 PATIENCE = 120.0
 BAD_INPUT = 65
-
-pytestmark = pytest.mark.timeout(BUILD_SECONDS)
 
 
 @pytest.fixture(scope="module", params=["analyze_video", "detect_objects", "record_stream", "seed_torrent"])
