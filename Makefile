@@ -51,7 +51,7 @@ demo-torrent: $(SYSTEM) ## A recorded stream as a torrent, downloaded by two cli
 	@$(LOCAL) demo-torrent $(ARGS)
 
 ##@ Operate the local system
-.PHONY: up send status logs down redrive drill
+.PHONY: up send status env logs down redrive drill
 up: $(SYSTEM) ## Start the system; again: deploy changes (WORKER=my_worker.py)
 	@$(LOCAL) up $(if $(WORKER),--worker "$(WORKER)") $(ARGS)
 
@@ -60,6 +60,10 @@ send: $(call ready,dev) ## Send work and follow its job: make send FILE=clip.mp4
 
 status: $(call ready,dev) ## Addresses, jobs, slots and queues
 	@$(LOCAL) status
+
+env: ## Point your shell at the local system: eval "$(make env)"
+	@[ -x $(DEV)/python ] || { echo "nothing is set up here yet: make up" >&2; exit 1; }
+	@$(LOCAL) env
 
 logs: $(call ready,dev) ## Functions' logs (ARGS: "-f", "compute", "emulator", "job ID")
 	@$(LOCAL) logs $(ARGS)
@@ -71,7 +75,7 @@ redrive: $(call ready,dev) ## Move dead letters back: QUEUE=video [APPLY=1] [STA
 	@$(PACKAGES) $(DEV)/python -m tools.redrive "$(QUEUE)" $(if $(filter 1 yes true,$(APPLY)),--apply) \
 	    $(if $(STACK_ON_AWS),--stack "$(STACK_ON_AWS)" $(if $(PROFILE),--profile "$(PROFILE)")) $(ARGS)
 
-drill: $(SYSTEM) ## Rehearse bad days from the runbook (DRILL=lost-events: that one)
+drill: $(SYSTEM) ## Rehearse bad days (DRILL=NAME: that one; ARGS=--list)
 	@$(DEV)/python -m pytest -q -s "tests/integration/drills.py$(if $(DRILL),::test_a_drill[$(DRILL)])" $(ARGS)
 
 ##@ Develop

@@ -1,53 +1,52 @@
 """The local system from the command line: `python -m local --help`, or `make help`."""
 
-import http.client
-import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
 
 import click
 import httpx
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
-from rich.table import Table
 
+from local import functions, pickup, places, samples
+from local import logs as logs_of
 from local.api import ApiError
 from local.demos import api as demo_api
 from local.demos import torrents as demo_torrent
 from local.demos import videos as scenario
 from local.demos.media import MediaError
 from local.demos.torrent_clients import DownloadError
-from local.environment import STATE, VENVS, seal_this_process
-from local.follow import FollowTimeoutError, follow
+from local.environment import STATE, VENVS, seal_this_process, shown
+from local.follow import Followed, FollowTimeoutError, follow
 from local.invoke import InvokeError, require_docker
 from local.invoke import api as api_in_docker
 from local.invoke import invoke as run_in_docker
 from local.processes import CommandFailedError, end_like_ctrl_c
 from local.sending import SendError
 from local.sending import send as send_work
-from local.stack import LocalStack, LogLine, NotRunningError
-from local.view import LANES, Job, View, cluster_of, console
+from local.stack import LocalStack, NotRunningError, Outcome
+from local.view import LANES, Job, Lane, View, console, print_rows
 from local.workers import own_worker
 
-_FUNCTIONS = {
-    "sqs_to_batch": "SqsToBatchFunction",
-    "dispatch_to_ecs": "DispatchToEcsFunction",
-    "track_job": "TrackJobFunction",
-    "reconcile_jobs": "ReconcileJobsFunction",
-    "presign_upload": "PresignUploadFunction",
-    "submit_job": "SubmitJobFunction",
-    "get_job": "GetJobFunction",
-    "cancel_job": "CancelJobFunction",
-    "s3_torrent_creator": "S3TorrentCreatorFunction",
-}
 _SHOWN = 10
 """How many jobs `status` lists."""
+
+
+class BrokenFunctionsError(Exception):
+    """Functions were deployed that can't be imported; the message has their errors."""
+
+    def __init__(self, errors: dict[str, str], advice: str = "") -> None:
+        told = [f"  {name}: {error}" for name, error in errors.items()]
+        super().__init__("\n".join(["these functions can't be imported:", *told, *([advice] if advice else [])]))
+        self.errors = errors
+
+
 _EXPECTED = (
     ApiError,
+    BrokenFunctionsError,
     CommandFailedError,
     DownloadError,
     FollowTimeoutError,
@@ -56,12 +55,13 @@ _EXPECTED = (
     NotRunningError,
     SendError,
     TimeoutError,
+    logs_of.UnknownLogError,
     scenario.DemoError,
     BotoCoreError,
     ClientError,
     httpx.HTTPError,
 )
-"""What may go wrong without a bug in this program: told in a sentence, not by a traceback."""
+"""Errors that are no bug of this program: reported in a sentence, without a traceback."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -92,18 +92,30 @@ def up(stack: LocalStack, *, worker: Path | None) -> None:
         stack = LocalStack(stack.folder, definitions=own_worker(worker))
     out = console()
     with _plainly():
-        started = _up(stack, out)
-    out.print("running" if started else "was running already, and is up to date", style="green")
-    _print_places(stack, out)
+        done = _up(stack, out)
+        try:
+            _check_imports(stack)
+        except BrokenFunctionsError as error:
+            raise BrokenFunctionsError(error.errors, "The rest runs. Mend them and run `make up` again.") from None
+    if done.started:
+        out.print("running", style="green")
+    else:
+        out.print("deployed the changes" if done.deployed else "already running and up to date", style="green")
+    print_rows(out, places.rows(stack))
 
 
 @main.command()
 @click.pass_obj
 def down(stack: LocalStack) -> None:
-    """End everything that `up` started."""
+    """End everything that `up` started, and forget its jobs, objects and messages; logs and results stay."""
     with _plainly():
         ran = stack.down()
-    console().print("ended" if ran else "nothing was running")
+    out = console()
+    if ran:
+        out.print("ended: its jobs, objects and messages are gone")
+        out.print(f"logs and results stay in {shown(stack.folder)}", markup=False)
+    else:
+        out.print("nothing was running")
 
 
 @main.command()
@@ -133,24 +145,35 @@ def demo_of_torrents(stack: LocalStack, *, keep: bool) -> None:
 @main.command()
 @click.pass_obj
 def status(stack: LocalStack) -> None:
-    """What runs where, and what it is doing."""
+    """Show addresses, the newest jobs, slots and queues."""
     out = console()
     with _plainly():
-        _print_places(stack, out)
+        print_rows(out, places.rows(stack))
+        out.print()
         view = View(stack)
         jobs = view.jobs()
         counts = Counter(job.status for job in jobs)
-        table = Table(box=None, pad_edge=False, show_header=False)
-        table.add_row("jobs", ", ".join(f"{count} {name}" for name, count in counts.items()) or "none yet")
+        rows = [("jobs", ", ".join(f"{count} {name}" for name, count in counts.items()) or "none yet")]
         for name, (parameter, default) in LANES.items():
             lane = view.lane(name)
             taken = f"{len(lane.holders)} of {stack.parameters.get(parameter, default)} slots taken"
-            table.add_row(f"lane {name}", f"{taken}, {lane.waiting} waiting")
+            rows.append((f"lane {name}", f"{taken}, {lane.waiting} waiting"))
         for name, (visible, handled) in view.queues().items():
-            table.add_row(name, f"{visible} waiting, {handled} in flight")
-        out.print(table)
+            rows.append((name, f"{visible} waiting, {handled} in flight"))
+        print_rows(out, rows)
         for job in jobs[-_SHOWN:]:
-            out.print(f"  {job.id}  {job.kind}  {job.status}  {job.name}  {job.error}".rstrip(), markup=False)
+            _print_job(out, job)
+
+
+@main.command()
+@click.pass_obj
+def env(stack: LocalStack) -> None:
+    """Print shell commands that point the AWS CLI and the examples in the docs at the system.
+
+    For your shell: eval "$(make env)". To undo it, open another shell.
+    """
+    with _plainly():
+        click.echo(places.exports(places.variables(stack)))
 
 
 @main.command()
@@ -161,12 +184,30 @@ def status(stack: LocalStack) -> None:
 def send(stack: LocalStack, what: str, key: str | None, timeout: float) -> None:
     """Send work and follow its job to the end: a video or a picture by its file, a stream to record by its URL."""
     out = console()
-    if "://" not in what and not Path(what).is_file():
-        raise click.UsageError(f"there is no file {what}")
+    if not what:
+        raise click.UsageError("give a file or an http(s) URL: make send FILE=clip.mp4")
+    if not what.startswith(("http://", "https://")) and not Path(what).is_file():
+        raise click.UsageError(f"{what} is neither a file nor an http(s) URL")
     with _plainly():
         view = View(stack)
         sent = send_work(stack, what, key)
-        [job] = follow(view, {sent.mark: sent.at}, out, seconds=timeout, lane=sent.lane)
+
+        def name_job(_lane: Lane, changed: Sequence[Followed]) -> None:
+            for each in changed:
+                if each.job is not None and len(each.seen) == 1:
+                    out.print(f"job {each.job.id}", markup=False)
+
+        if off := pickup.switched_off(stack, sent.lane):
+            out.print(f"sent, but it has to wait: {off}", style="yellow", markup=False)
+        [job] = follow(
+            view,
+            {sent.mark: sent.at},
+            out,
+            seconds=timeout,
+            lane=sent.lane,
+            look=name_job,
+            explain=lambda: pickup.explanation(stack, sent.lane),
+        )
         out.print(scenario.timeline(view, job, sent.at))
         if job.status != "COMPLETED":
             raise scenario.DemoError(f"{job.name} ended as {job.status}: {job.error or 'no reason given'}")
@@ -185,8 +226,7 @@ def logs(stack: LocalStack, what: str, job_id: str | None, *, following: bool) -
     job's id for what its worker printed.
     """
     with _plainly():
-        source = _log_source(stack, what, job_id)
-        for lines in source:
+        for lines in logs_of.lines(stack, what, job_id):
             for line in lines:
                 click.echo(line)
             if not following:
@@ -199,12 +239,20 @@ def logs(stack: LocalStack, what: str, job_id: str | None, *, following: bool) -
 @click.argument("event", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.pass_obj
 def invoke(stack: LocalStack, function: str, event: Path) -> None:
-    """Run FUNCTION (its name in template.yaml) in Docker with the event in the file EVENT."""
-    out = Console(stderr=True)
+    """Run FUNCTION (its name in template.yaml) in Docker with the event in the file EVENT.
+
+    Samples under events/ are filled in with the names of the running stack. What became of the work is printed last.
+    """
+    out = console(stderr=True)
     with _plainly():
         require_docker()
-        with _running(stack, out):
-            code = run_in_docker(stack, function, event)
+        with _running(stack, out), samples.filled(event, stack) as actual:
+            before = samples.scene(stack)
+            code = run_in_docker(stack, function, actual)
+            if not code:
+                out.print("\nWhat became of it:")
+                for line in samples.outcome(stack, before):
+                    out.print(f"  {line}", markup=False)
     if code:
         raise click.exceptions.Exit(code)
 
@@ -214,10 +262,15 @@ def invoke(stack: LocalStack, function: str, event: Path) -> None:
 @click.pass_obj
 def start_api(stack: LocalStack, *, port: int) -> None:
     """Serve the HTTP API in Docker until Ctrl-C; `sam local start-api` asks for no key."""
-    out = Console(stderr=True)
+    out = console(stderr=True)
     with _plainly():
         require_docker()
         with _running(stack, out), api_in_docker(stack, port) as server:
+            out.print(
+                f"The API will answer at http://127.0.0.1:{port}, for example at /openapi.json, and asks for no key.\n"
+                "`sam local start-api` knows no stages: leave the /v1 of other addresses out.",
+                markup=False,
+            )
             server.wait()
 
 
@@ -229,7 +282,7 @@ def _running(stack: LocalStack, out: Console) -> Iterator[None]:
     """The system for the length of a `with` block; ended after it only if it was started for it."""
     started = False
     try:
-        started = _up(stack, out)
+        started = _up(stack, out).started
         yield
     finally:
         if started:
@@ -243,9 +296,11 @@ def _play(stack: LocalStack, play: Callable[[LocalStack, Console], None], *, kee
     started = False
     with _plainly():
         try:
-            started = _up(stack, out)
+            started = _up(stack, out).started
             ready = time.monotonic() - began
-            play(stack, out)
+            with _pointing_to_logs(stack, out, ends=started and not keep):
+                _check_imports(stack)
+                play(stack, out)
         finally:
             # Also when the start itself was interrupted: up() has then cleaned up, and there is nothing to end.
             if started and not keep:
@@ -257,7 +312,25 @@ def _play(stack: LocalStack, play: Callable[[LocalStack, Console], None], *, kee
         out.print("the system still runs: `make status`, `make logs`, `make down`")
 
 
-def _up(stack: LocalStack, out: Console) -> bool:
+@contextmanager
+def _pointing_to_logs(stack: LocalStack, out: Console, *, ends: bool) -> Iterator[None]:
+    """After a failure, say where to look. Logs of functions and jobs end with the system, so they are copied first."""
+    try:
+        yield
+    except _EXPECTED:
+        if ends:
+            try:
+                folder = logs_of.keep(stack)
+            except _EXPECTED:  # perhaps the emulator itself has crashed
+                folder = stack.logs
+            out.print(f"logs are kept in {shown(folder)}", markup=False)
+            out.print("to look at the system itself, leave it running: add ARGS=--keep")
+        else:
+            out.print("the system still runs: `make status` and `make logs` show more")
+        raise
+
+
+def _up(stack: LocalStack, out: Console) -> Outcome:
     for name in ("sam", "emulator", "runtime", "analyze_video", "record_stream", "detect_objects", "seed_torrent"):
         if not (VENVS / name).exists():
             raise click.ClickException(f".venvs/{name} is missing: run `make setup`")
@@ -272,79 +345,17 @@ def _up(stack: LocalStack, out: Console) -> bool:
         return stack.up(say)
 
 
-def _print_places(stack: LocalStack, out: Console) -> None:
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_row("AWS emulator", stack.emulator.url, f"pid {stack.emulator.pid}")
-    table.add_row("compute stand-in", stack.compute.url, f"pid {stack.compute.pid}")
-    table.add_row("uploads go to", f"s3://{stack.resource('MediaBucket')}/uploads/", "")
-    table.add_row("logs", str(stack.logs), "")
-    out.print(table)
+def _check_imports(stack: LocalStack) -> None:
+    if errors := functions.broken(stack):
+        raise BrokenFunctionsError(errors)
 
 
-def _log_source(stack: LocalStack, what: str, job_id: str | None) -> Iterator[list[str]]:
-    if what in {"emulator", "compute"}:
-        return _file_log(stack.logs / f"{what}.log")
-    if what == "job":
-        return _job_log(stack, job_id)
-    if what == "functions":
-        return _function_logs(stack, list(_FUNCTIONS))
-    # SqsToBatchFunction and sqs-to-batch are as good as sqs_to_batch.
-    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", what).lower().replace("-", "_").removesuffix("_function")
-    if name not in _FUNCTIONS:
-        known = ", ".join(["functions", *_FUNCTIONS, "emulator", "compute", "job ID"])
-        raise click.UsageError(f"there is no log of {what!r}; there are {known}")
-    return _function_logs(stack, [name])
-
-
-def _function_logs(stack: LocalStack, names: list[str]) -> Iterator[list[str]]:
-    """What functions have logged, each time asked only what is new."""
-    seen: set[tuple[str, LogLine]] = set()
-    while True:
-        new = [
-            (name, line) for name in names for line in stack.function_log(_FUNCTIONS[name]) if (name, line) not in seen
-        ]
-        seen.update(new)
-        new.sort(key=lambda entry: entry[1].time)
-        yield [f"{name}: {line.text}" if len(names) > 1 else line.text for name, line in new]
-
-
-def _file_log(path: Path) -> Iterator[list[str]]:
-    if not path.exists():
-        raise NotRunningError(f"there is no {path}; `make up` starts the system")
-    with path.open(errors="replace") as log:
-        while True:
-            yield log.read().splitlines()
-
-
-def _job_log(stack: LocalStack, job_id: str | None) -> Iterator[list[str]]:
-    if not job_id:
-        raise click.UsageError("which job? `logs job ID`; `make status` lists the newest")
-    job = _job(stack, job_id)
-    offset = 0
-    while True:
-        connection = http.client.HTTPConnection("127.0.0.1", stack.compute.port, timeout=10)
-        connection.request("GET", f"{_log_of(job)}?offset={offset}")
-        response = connection.getresponse()
-        text = response.read().decode(errors="replace")
-        offset = int(response.headers.get("X-Next-Offset", offset))
-        connection.close()
-        yield text.splitlines()
-
-
-def _log_of(job: Job) -> str:
-    """Where the stand-in shows what a job's worker printed."""
-    target_id = job.target_id or ""
-    kind = "tasks" if cluster_of(target_id) else "jobs"
-    return f"/_compute/{kind}/{quote(target_id.rpartition('/')[2])}/log"
-
-
-def _job(stack: LocalStack, job_id: str) -> Job:
-    for job in View(stack).jobs():
-        if job.id == job_id:
-            if job.target_id is None:
-                raise NotRunningError(f"{job_id} is {job.status} and has no run yet, so no log")
-            return job
-    raise NotRunningError(f"there is no job {job_id!r}; `make status` lists the newest")
+def _print_job(out: Console, job: Job) -> None:
+    """A line for a job, cut on a terminal to its width; below it its error, whole."""
+    line = f"  {job.status:9}  {job.lane or 'torrent':10}  {job.id}  {job.name}"
+    out.print(line, markup=False, no_wrap=True, overflow="ellipsis" if out.is_terminal else "ignore")
+    if job.error:
+        out.print(f"    {job.error}", markup=False)
 
 
 @contextmanager

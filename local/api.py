@@ -72,7 +72,7 @@ def follow(http: httpx.Client, job_id: str, console: Console, *, until: frozense
                 console.print(f"[dim]{polls} polls, {unchanged} of them answered 304[/dim]")
                 return job
         if time.monotonic() > deadline:
-            raise ApiError(f"job {job_id} is still {status} after {_PATIENCE:.0f} s; `python -m local logs` shows why")
+            raise ApiError(f"job {job_id} is still {status} after {_PATIENCE:.0f} s")
         time.sleep(_EVERY)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from local.environment import ROOT, VENVS, bare
+from local.environment import REGION, ROOT, VENVS, bare
 from local.processes import Process, start
 
 HEALTH: Final = "/_ministack/health"
@@ -54,3 +54,16 @@ def start_emulator(
     if "HTTP_PROXY" in env:
         env |= dict.fromkeys(("NO_PROXY", "no_proxy"), f"127.0.0.1:{compute_port}")
     return start([_PYTHON, "-m", "mended_ministack"], env=env, cwd=state, log=log)
+
+
+def isolated(module: str) -> tuple[list[str], dict[str, str]]:
+    """The command and environment that run a module of `local/isolation` as the emulator runs functions.
+
+    The module sees the packages of the Lambda runtime and no others.
+    """
+    variables = {
+        "AWS_LAMBDA_FUNCTION_NAME": "import",
+        "SWITCHYARD_RUNTIME": str(_RUNTIME),
+        "PYTHONPATH": str(_ISOLATION),
+    }
+    return [str(_PYTHON), "-P", str(_ISOLATION / f"{module}.py")], bare() | {"AWS_DEFAULT_REGION": REGION} | variables

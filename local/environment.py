@@ -39,14 +39,24 @@ def sealed(environ: Mapping[str, str], endpoint: str | None = None) -> dict[str,
             real.
     """
     kept = {name: value for name, value in environ.items() if not name.startswith("AWS_")}
-    return kept | _AWS | {"AWS_ENDPOINT_URL": endpoint or "http://127.0.0.1:9", **_no_proxy()}
+    return kept | credentials(endpoint or "http://127.0.0.1:9") | _no_proxy()
 
 
 def bare(endpoint: str | None = None) -> dict[str, str]:
     """The least a process needs, and nothing of the user's: for the emulator and for the workers."""
     basics = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
-    aws = {**_AWS, "AWS_ENDPOINT_URL": endpoint} if endpoint else {}
+    aws = credentials(endpoint) if endpoint else {}
     return {"LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1", **basics, **aws, **_no_proxy()}
+
+
+def credentials(endpoint: str) -> dict[str, str]:
+    """The `AWS_*` variables that lead to the emulator at this address, and nowhere else."""
+    return {**_AWS, "AWS_ENDPOINT_URL": endpoint}
+
+
+def shown(path: Path) -> str:
+    """A path as people should read it: relative to the project if it lies inside."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
 def seal_this_process() -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,6 +16,10 @@ from local.view import VIDEO, Job, Lane
 
 _EVERY = 0.1
 """Seconds between two looks at the tables."""
+PICKUP_SECONDS = 10.0
+"""After so long, work that nothing has picked up is reported."""
+REMINDER_SECONDS = 30.0
+"""Between two reports of the same state."""
 _COLOURS = {"COMPLETED": "green", "FAILED": "red", "CANCELLED": "red", "RUNNING": "cyan", "WAITING": "yellow"}
 
 
@@ -54,6 +58,19 @@ class Followed:
         """The file's name, or what else tells people which job it is."""
         return self.job.name if self.job else self.mark.rpartition("/")[2]
 
+    @property
+    def picked_up(self) -> bool:
+        """Whether more than its record exists: PENDING is what the API accepted, and nothing has read yet."""
+        return self.job is not None and self.job.status != "PENDING"
+
+    @property
+    def standing(self) -> str:
+        """Where its job stands, in a few words."""
+        if self.job is None:
+            return f"{self.name} is not known yet"
+        percent = f", {self.job.percent:.0f} %" if self.job.percent else ""
+        return f"{self.name} is {self.job.status}{percent}"
+
     def update(self, job: Job | None, now: float) -> bool:
         """Take in the job as just read; whether its status is another than before."""
         # An object written anew keeps its job id: until the new upload's message is handled, its job is the old one.
@@ -73,7 +90,8 @@ def follow(
     *,
     seconds: float,
     lane: str = VIDEO,
-    sample: Callable[[Lane], None] = lambda _: None,
+    look: Callable[[Lane, Sequence[Followed]], None] = lambda _lane, _followed: None,
+    explain: Callable[[], str] = lambda: "",
 ) -> list[Job]:
     """Follow what was sent to the end of its jobs, whatever it is.
 
@@ -83,7 +101,8 @@ def follow(
         console: Where to show it: a live table on a terminal, else a line for every change.
         seconds: How long to wait for all of them.
         lane: The lane they take.
-        sample: Given the lane's slots at each look.
+        look: Given the lane's slots and the jobs whose status has changed, each time they are read.
+        explain: Why nothing may have picked up what was sent, as far as that can be told.
 
     Returns:
         The jobs, in the order of `sent`.
@@ -93,18 +112,41 @@ def follow(
     """
     followed = [Followed(mark, when) for mark, when in sent.items()]
     deadline = time.monotonic() + seconds
+    reports = _Reports(explain)
     with _screen(console, min(sent.values())) as screen:
         while True:
             jobs, slots = view.jobs_of(sent), view.lane(lane)
-            sample(slots)
             changed = [each for each in followed if each.update(jobs.get(each.mark), time.time())]
-            screen.show(followed, changed, slots)
+            look(slots, changed)
+            screen.show(followed, changed, slots, reports.due(followed, changed))
             ended = [each.job for each in followed if each.job is not None and each.job.over]
             if len(ended) == len(followed):
                 return ended
             if time.monotonic() > deadline:
                 raise FollowTimeoutError(_unfinished(followed, seconds))
             time.sleep(_EVERY)
+
+
+class _Reports:
+    """Says now and then what is being waited for, so that silence never means that nothing happens."""
+
+    def __init__(self, explain: Callable[[], str]) -> None:
+        self._explain = explain
+        self._next = time.monotonic() + PICKUP_SECONDS
+
+    def due(self, followed: Iterable[Followed], changed: Iterable[Followed]) -> str:
+        """A report, if it is time for one."""
+        now = time.monotonic()
+        if any(changed):
+            self._next = now + (PICKUP_SECONDS if any(not each.picked_up for each in followed) else REMINDER_SECONDS)
+        if now < self._next:
+            return ""
+        self._next = now + REMINDER_SECONDS
+        unseen = [each.name for each in followed if not each.picked_up]
+        if unseen:
+            why = self._explain()
+            return f"nothing has picked up {', '.join(unseen)} yet{f':\n  {why}' if why else ''}"
+        return "; ".join(each.standing for each in followed if each.job is not None and not each.job.over)
 
 
 class _Lines:
@@ -114,11 +156,13 @@ class _Lines:
         self._console = console
         self._start = start
 
-    def show(self, _followed: list[Followed], changed: list[Followed], _lane: Lane) -> None:
+    def show(self, _followed: list[Followed], changed: list[Followed], _lane: Lane, report: str) -> None:
         for each in changed:
             status, when = each.seen[-1]
             error = f"  {each.job.error}" if each.job and each.job.error else ""
             self._console.print(f"{when - self._start:8.2f} s  {each.name:34}  {status}{error}", markup=False)
+        if report:
+            self._console.print(f"{time.time() - self._start:8.2f} s  {report}", markup=False)
 
 
 class _LiveTable:
@@ -127,15 +171,17 @@ class _LiveTable:
     def __init__(self, live: Live, start: float) -> None:
         self._live = live
         self._start = start
+        self._report = ""
 
-    def show(self, followed: list[Followed], _changed: list[Followed], lane: Lane) -> None:
+    def show(self, followed: list[Followed], changed: list[Followed], lane: Lane, report: str) -> None:
         table = Table(box=None, pad_edge=False)
         for column in ("what", "status", "progress", "", "history"):
             table.add_column(column, header_style="dim", no_wrap=column != "history")
         for each in followed:
             table.add_row(*self._row(each))
         foot = f"slots taken: {len(lane.holders)}   waiting: {lane.waiting}   {time.time() - self._start:.1f} s"
-        self._live.update(Group(table, Text(foot, style="dim")))
+        self._report = "" if changed else report or self._report
+        self._live.update(Group(table, Text(foot, style="dim"), Text(self._report, style="yellow")))
 
     def _row(self, each: Followed) -> tuple[RenderableType, ...]:
         history = "  ".join(f"{status.lower()} {when - each.sent:.1f} s" for status, when in each.seen)
@@ -161,5 +207,4 @@ def _screen(console: Console, start: float) -> Iterator[_Lines | _LiveTable]:
 
 
 def _unfinished(followed: list[Followed], seconds: float) -> str:
-    stood = ", ".join(f"{each.name} is {each.job.status if each.job else 'not known yet'}" for each in followed)
-    return f"not all jobs ended within {seconds:.0f} s: {stood}; `python -m local logs` shows why"
+    return f"not all jobs ended within {seconds:.0f} s: {', '.join(each.standing for each in followed)}"

@@ -112,10 +112,10 @@ def require_docker() -> None:
         InvokeError: If it can't.
     """
     if not shutil.which("docker"):
-        raise InvokeError("`sam local` needs Docker, and there is no docker command; `make demo` needs none")
+        raise InvokeError("`sam local` needs Docker, but there is no docker command. `make demo` works without it.")
     asked = _docker("info")
     if asked.returncode:
-        raise InvokeError(f"`sam local` needs Docker, which doesn't answer: {asked.stderr.strip()}")
+        raise InvokeError(f"`sam local` needs Docker, but it does not answer: {asked.stderr.strip()}")
 
 
 def _template(stack: LocalStack, wanted: Sequence[str], endpoints: dict[str, str]) -> Path:

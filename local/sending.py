@@ -9,12 +9,13 @@ from typing import Any
 import httpx
 
 from local import api
+from local.pickup import refusal, video_rules
 from local.stack import LocalStack
 from local.view import VIDEO, View
 
 
 class SendError(Exception):
-    """The work wasn't accepted; the message says why."""
+    """The work was not accepted; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Sent:
 
 
 def send(stack: LocalStack, what: str, key: str | None = None) -> Sent:
-    """A URL is recorded, a picture is looked at, any other file is uploaded as a video is.
+    """Send a URL to be recorded, a picture to be looked at, or any other file as a video.
 
     Args:
         stack: Must be running.
@@ -41,7 +42,7 @@ def send(stack: LocalStack, what: str, key: str | None = None) -> Sent:
         key: Where a video goes in the media bucket.
 
     Raises:
-        SendError: If the API says no.
+        SendError: If the API refuses it, or S3 would not announce a video of that key.
     """
     if what.startswith(("http://", "https://")):
         return _through_the_api(stack, "recordings", "/jobs", {"url": what})
@@ -50,7 +51,9 @@ def send(stack: LocalStack, what: str, key: str | None = None) -> Sent:
     if media_type.startswith("image/"):
         images = {"imageUrls": [_uploaded(stack, file, media_type)], "userId": "local"}
         return _through_the_api(stack, "images", "/process", images)
-    key = key or f"uploads/{file.name}"
+    key = key or f"{stack.parameters.get('UploadPrefix', 'uploads/')}{file.name}"
+    if refused := refusal(key, video_rules(stack)):
+        raise SendError(refused)
     return Sent(key, View(stack).upload(file, key), VIDEO)
 
 

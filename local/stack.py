@@ -105,6 +105,19 @@ class LogLine:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What `up` did.
+
+    Attributes:
+        started: Whether it started the processes, rather than found them running.
+        deployed: Whether it deployed the template.
+    """
+
+    started: bool
+    deployed: bool
+
+
 class LocalStack:
     """The system on this machine, kept under one folder.
 
@@ -152,7 +165,7 @@ class LocalStack:
         Raises:
             NotRunningError: If there is none.
         """
-        return _running("the compute stand-in", self._state.compute)
+        return _running("the stand-in for Batch and ECS", self._state.compute)
 
     @property
     def resources(self) -> Mapping[str, str]:
@@ -230,11 +243,8 @@ class LocalStack:
         finally:
             self.down()
 
-    def up(self, say: Say = lambda _: None) -> bool:
+    def up(self, say: Say = lambda _: None) -> Outcome:
         """Start what doesn't run and deploy what isn't deployed; nothing is done twice.
-
-        Returns:
-            Whether the processes were started by this call, rather than found running.
 
         Raises:
             CommandFailedError: If `sam` fails; the message holds the end of its output.
@@ -248,15 +258,16 @@ class LocalStack:
                     self._stop()
                     self._start(say)
                 elif not (self._compute_answers() and workers.knows(self.folder / "compute", self._definitions)):
-                    say("starting the compute stand-in again, with the jobs it had")
+                    say("starting the stand-in for Batch and ECS again, with its jobs")
                     self.restart_compute()
-                if (digest, self._parameters()) != (self._state.built, self._state.parameters):
+                deployed = (digest, self._parameters()) != (self._state.built, self._state.parameters)
+                if deployed:
                     self._sam_deploy(digest, say)
             except BaseException:
                 if started:
                     self._stop()
                 raise
-            return started
+            return Outcome(started, deployed)
 
     def down(self) -> bool:
         """End every process, and forget what was deployed; logs and results stay.
@@ -297,7 +308,7 @@ class LocalStack:
         """
         server = self._state.compute
         if server is None:
-            raise NotRunningError("the compute stand-in was never started")
+            raise NotRunningError("the stand-in for Batch and ECS was never started")
         if crash:
             server.process.kill()
         else:
@@ -329,7 +340,7 @@ class LocalStack:
             (self.logs / f"{name}.log").unlink(missing_ok=True)
         for _ in range(3):
             port, compute_port = free_ports(2)
-            say(f"starting the AWS emulator on port {port} and the compute stand-in on port {compute_port}")
+            say(f"starting the AWS emulator on port {port}, and Batch and ECS on port {compute_port}")
             with uninterrupted():
                 process = emulator.start_emulator(
                     port=port,
@@ -344,7 +355,7 @@ class LocalStack:
             if wait_until_answering(process, port, emulator.HEALTH) and self._start_compute(compute_port):
                 return
             self._stop()
-        raise NotRunningError(f"the emulator or the stand-in won't start; see {self.logs}")
+        raise NotRunningError(f"the emulator or the stand-in for Batch and ECS did not start; see {self.logs}")
 
     def _start_compute(self, port: int, room: int = workers.ROOM) -> bool:
         with uninterrupted():

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +33,9 @@ QUEUES: Final = (
     "TrackQueue",
     "TrackDeadLetterQueue",
 )
+
+WIDTH: Final = 80
+"""Columns that output to a file or a pipe is laid out for."""
 
 _read = TypeDeserializer().deserialize
 
@@ -162,10 +165,19 @@ def cluster_of(target_id: str) -> str | None:
     return target_id.split("/")[1] if target_id.startswith("arn:") else None
 
 
-def console() -> Console:
-    """A console that draws for people, and writes plain whole lines where its output goes to a file or pipe."""
-    plain = Console(highlight=False)
-    return plain if plain.is_terminal else Console(highlight=False, soft_wrap=True, width=140, color_system=None)
+def console(*, stderr: bool = False) -> Console:
+    """A console that draws on a terminal. To a file or a pipe it writes plain text and never breaks a line."""
+    plain = Console(stderr=stderr, highlight=False)
+    if plain.is_terminal:
+        return plain
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, width=WIDTH, color_system=None)
+
+
+def print_rows(out: Console, rows: Sequence[tuple[str, str]]) -> None:
+    """Print labels and values in two columns. Long values are never broken, so that they can be copied."""
+    width = max(len(label) for label, _ in rows)
+    for label, value in rows:
+        out.print(f"{label:{width}}  {value}".rstrip(), markup=False, soft_wrap=True)
 
 
 def _job(raw: Mapping[str, Any]) -> Job:

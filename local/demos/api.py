@@ -18,7 +18,7 @@ from local import api
 from local.demos.live import live_stream
 from local.demos.media import PHOTOS, clip, photo
 from local.demos.videos import DemoError
-from local.environment import ROOT, VENVS
+from local.environment import VENVS, shown
 from local.stack import LocalStack
 from local.view import TERMINAL
 
@@ -69,7 +69,7 @@ def photographs(http: httpx.Client, stack: LocalStack, console: Console) -> None
         raise DemoError(f"the images ended as {job['status']}: {job.get('error')}")
     _show_detections(job, console)
     for file in api.fetch(job, stack.folder / "results" / job["jobId"]):
-        console.print(f"  {_shown(file)}  [dim]{file.stat().st_size / 1000:.1f} kB[/dim]")
+        console.print(f"  {shown(file)}  [dim]{file.stat().st_size / 1000:.1f} kB[/dim]")
 
 
 def live_recording(http: httpx.Client, stack: LocalStack, console: Console) -> None:
@@ -92,7 +92,7 @@ def live_recording(http: httpx.Client, stack: LocalStack, console: Console) -> N
         raise DemoError("the cancelled recording has left nothing")
     for file in files:
         seconds, frames = _played(file)
-        console.print(f"  {_shown(file)}  {file.stat().st_size / 1000:.0f} kB: {frames} frames, {seconds:.1f} s")
+        console.print(f"  {shown(file)}  {file.stat().st_size / 1000:.0f} kB: {frames} frames, {seconds:.1f} s")
         if not frames:
             raise DemoError(f"{file.name} can't be played")
 
@@ -139,7 +139,3 @@ def _played(file: Path) -> tuple[float, int]:
         raise DemoError(f"{file.name} can't be played: {done.stderr.strip().splitlines()[-1]}")
     frames, seconds = done.stdout.split()
     return float(seconds), int(frames)
-
-
-def _shown(path: Path) -> str:
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

@@ -15,7 +15,6 @@ from typing import Any, Final
 
 import httpx
 from rich.console import Console
-from rich.table import Table
 
 from local import api
 from local.demos.live import live_stream
@@ -24,7 +23,7 @@ from local.demos.mirror import mirror
 from local.demos.torrent_clients import by_aria2, by_libtorrent
 from local.demos.videos import DemoError
 from local.stack import LocalStack
-from local.view import TERMINAL
+from local.view import TERMINAL, print_rows
 
 _SHARED: Final = "recordings/"
 _SEGMENTS: Final = 30
@@ -92,13 +91,14 @@ def _torrent(http: httpx.Client, key: str, console: Console) -> _Json:
 
 def _show(job: Mapping[str, Any], torrent: Path, console: Console) -> None:
     result = job["result"]
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_row("infohash", result["infohash"])
-    table.add_row("magnet", result["magnet"])
-    table.add_row("pieces", f"{result['pieces']} of {result['pieceLength']:,} bytes, {result['size']:,} in all")
-    table.add_row("hashes by", result["way"])
-    table.add_row("torrent", str(torrent))
-    console.print(table)
+    rows = [
+        ("infohash", result["infohash"]),
+        ("magnet", result["magnet"]),
+        ("pieces", f"{result['pieces']} of {result['pieceLength']:,} bytes, {result['size']:,} in all"),
+        ("hashes by", result["way"]),
+        ("torrent", str(torrent)),
+    ]
+    print_rows(console, rows)
 
 
 def _download(stack: LocalStack, key: str, torrent: Path, console: Console) -> None:

@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from local.demos.media import CLIPS, clip
-from local.environment import ROOT
-from local.follow import follow
+from local.environment import shown
+from local.follow import Followed, follow
 from local.stack import LocalStack
 from local.view import Job, Lane, View, cluster_of
 
@@ -48,7 +48,7 @@ def one_video(view: View, console: Console, folder: str, results: Path) -> None:
     console.rule("One video", align="left")
     file = clip("bikes.mp4")  # the clip with cuts in it, so that there are scenes to find
     key = f"{folder}/{file.name}"
-    console.print(f"uploading {_shown(file)} ({file.stat().st_size / 1e6:.1f} MB) to {key}", markup=False)
+    console.print(f"uploading {shown(file)} ({file.stat().st_size / 1e6:.1f} MB) to {key}", markup=False)
     uploaded = view.upload(file, key)
     [job] = _completed(follow(view, {key: uploaded}, console, seconds=_PATIENCE))
     console.print(timeline(view, job, uploaded))
@@ -66,11 +66,11 @@ def one_at_a_time(view: View, console: Console, folder: str) -> None:
         time.sleep(_APART)
     most = 0
 
-    def sample(lane: Lane) -> None:
+    def count(lane: Lane, _changed: Sequence[Followed]) -> None:
         nonlocal most
         most = max(most, len(lane.holders))
 
-    jobs = _completed(follow(view, uploads, console, seconds=_PATIENCE * len(uploads), sample=sample))
+    jobs = _completed(follow(view, uploads, console, seconds=_PATIENCE * len(uploads), look=count))
     check_one_at_a_time(jobs, most)
     table = Table(box=None, pad_edge=False)
     for column, justify in (("video", "left"), ("waited", "right"), ("ran", "right"), ("pause before", "right")):
@@ -123,10 +123,10 @@ def show_results(view: View, job: Job, folder: Path, console: Console) -> None:
     missing = [name for name in named if name not in fetched or not fetched[name].stat().st_size]
     if missing or not named:
         raise DemoError(f"{job.id} is COMPLETED, but these results are missing: {', '.join(missing) or 'all'}")
-    console.print(f"\n{len(named)} result files under {view.location(job)}, fetched to:", markup=False)
+    console.print(f"\n{len(named)} result files under\n  {view.location(job)}\nfetched to", markup=False)
     for name in named:
         path = fetched[name]
-        link = f"[link={path.as_uri()}]{escape(_shown(path))}[/link]" if console.is_terminal else escape(_shown(path))
+        link = f"[link={path.as_uri()}]{escape(shown(path))}[/link]" if console.is_terminal else escape(shown(path))
         console.print(f"  {link}  [dim]{path.stat().st_size / 1000:,.1f} kB[/dim]")
 
 
@@ -159,8 +159,3 @@ def _completed(jobs: list[Job]) -> list[Job]:
         if job.status != "COMPLETED":
             raise DemoError(f"{job.name} ended as {job.status}: {job.error or 'no reason given'}")
     return jobs
-
-
-def _shown(path: Path) -> str:
-    """A path as short as it can be told."""
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

@@ -15,6 +15,7 @@ from local.environment import ROOT, STATE, VENVS, seal_this_process
 from local.processes import locked
 from local.stack import LocalStack
 from local.workers import TASKS, JobDefinition, TaskDefinition
+from tests.drills import DRILLS
 from tests.integration.roads import BATCH, Road
 from tests.integration.system import FUNCTIONS, System
 
@@ -48,6 +49,17 @@ JOB = JobDefinition(
 )
 IMAGES = TaskDefinition(JOB.command, JOB.environment, grace=2)
 """What runs in the place of image jobs. Recordings are real ones."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--list", action="store_true", help="Print the names of the drills and run nothing.")
+
+
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    if not config.getoption("--list"):
+        return None
+    print(*DRILLS, sep="\n")  # noqa: T201 - it is what was asked for
+    return 0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,12 +1,13 @@
 """What the demo takes for a broken promise, and how it shows what happens."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
+from local import follow as follow_module
 from local.demos.videos import DemoError, check_one_at_a_time, pauses_between
 from local.follow import Followed, FollowTimeoutError, follow
 from local.view import Job, Lane
@@ -110,3 +111,51 @@ def test_work_without_a_file_is_followed_by_its_id() -> None:
     follow(Script(images), {"a": 100.0}, Console(file=out), seconds=10, lane="images")
 
     assert "3 images" in out.getvalue()
+
+
+def test_what_nothing_picks_up_is_reported_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow_module, "PICKUP_SECONDS", 0.0)
+    out = io.StringIO()
+    scenes = [replace(JOB, status=status) for status in ("PENDING", "PENDING", "PENDING", "COMPLETED")]
+
+    follow(Script(*scenes), {JOB.key: 100.0}, Console(file=out), seconds=10, explain=lambda: "the queue isn't read")
+
+    told = [line for line in out.getvalue().splitlines() if "nothing has picked up" in line]
+    assert len(told) == 1  # and again only after REMINDER_SECONDS
+    assert told[0].endswith("nothing has picked up a.mp4 yet:")
+    assert "  the queue isn't read" in out.getvalue().splitlines()
+
+
+def test_a_terminal_shows_what_nothing_picks_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow_module, "PICKUP_SECONDS", 0.0)
+    out = io.StringIO()
+    terminal = Console(file=out, force_terminal=True, width=100)
+
+    with pytest.raises(FollowTimeoutError):
+        follow(Script(replace(JOB, sent=0)), {JOB.key: 100.0}, terminal, seconds=0.2, explain=lambda: "nobody reads")
+
+    assert "nothing has picked up a.mp4 yet" in out.getvalue()
+    assert "nobody reads" in out.getvalue()
+
+
+def test_a_job_that_takes_long_is_reported_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow_module, "REMINDER_SECONDS", 0.0)
+    out = io.StringIO()
+    running = replace(JOB, status="RUNNING", percent=40)
+
+    follow(Script(running, running, running, JOB), {JOB.key: 100.0}, Console(file=out), seconds=10)
+
+    assert "a.mp4 is RUNNING, 40 %" in out.getvalue()
+    assert "picked up" not in out.getvalue()
+
+
+def test_whoever_looks_is_given_each_change() -> None:
+    seen: list[str] = []
+    scenes = [replace(JOB, status=status) for status in ("SUBMITTED", "RUNNING", "RUNNING", "COMPLETED")]
+
+    def look(_lane: Lane, changed: Sequence[Followed]) -> None:
+        seen.extend(each.job.status for each in changed if each.job)
+
+    follow(Script(*scenes), {JOB.key: 100.0}, Console(file=io.StringIO()), seconds=10, look=look)
+
+    assert seen == ["SUBMITTED", "RUNNING", "COMPLETED"]

@@ -83,6 +83,13 @@ def test_every_local_command_exists(page: Path) -> None:
     assert {command for names in named for command in names.split(" | ")} <= set(local_command.commands)
 
 
+def test_a_shell_can_evaluate_what_the_env_target_prints() -> None:
+    """Nothing else may be printed: no environment is set up, and no command shown."""
+    [(needs, recipe)] = re.findall(r"^env:([^#\n]*)#.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
+    assert not needs.strip()
+    assert all(line.startswith("\t@") for line in recipe.splitlines())
+
+
 # ---- tables ----------------------------------------------------------------------------------------------------------
 
 _DELIMITER: Final = re.compile(r"\s*\|(\s*:?-+:?\s*\|)+\s*")
