@@ -12,12 +12,12 @@ from switchyard.torrents.jobs import (
     GIVEN_UP,
     MAX_BEGINS,
     SILENCE,
-    Run,
     Stopped,
     TorrentJob,
     TorrentJobs,
-    Verdict,
-    judge,
+    TorrentRun,
+    TorrentVerdict,
+    judge_torrent,
 )
 from switchyard.torrents.messages import request
 from tests.conftest import Aws
@@ -55,36 +55,36 @@ LATER, EARLIER = NOW + timedelta(seconds=1), NOW - timedelta(seconds=1)
 @pytest.mark.parametrize(
     ("found", "message", "again", "verdict"),
     [
-        (PENDING, "m2", False, Verdict.BEGIN),
-        (FOUND, "m2", False, Verdict.LEAVE),
-        (FOUND, "m2", True, Verdict.LEAVE),
-        (FOUND, "m1", False, Verdict.TAKE_OVER),
-        (SILENT, "m2", False, Verdict.TAKE_OVER),
-        (replace(FOUND, cancel_requested=True), "m2", False, Verdict.LEAVE),
-        (replace(SILENT, cancel_requested=True), "m2", False, Verdict.CANCEL),
-        (replace(FOUND, cancel_requested=True), "m1", False, Verdict.CANCEL),
-        (replace(SILENT, attempts=MAX_BEGINS), "m2", False, Verdict.GIVE_UP),
-        (COMPLETED, "m2", False, Verdict.LEAVE),
-        (COMPLETED, "m2", True, Verdict.BEGIN),
-        (COMPLETED, "m1", True, Verdict.LEAVE),
-        (CANCELLED, "m2", False, Verdict.LEAVE),
-        (CANCELLED, "m2", True, Verdict.BEGIN),
-        (FAILED, "m1", False, Verdict.LEAVE),
-        (FAILED, "m2", False, Verdict.BEGIN),
+        (PENDING, "m2", False, TorrentVerdict.BEGIN),
+        (FOUND, "m2", False, TorrentVerdict.LEAVE),
+        (FOUND, "m2", True, TorrentVerdict.LEAVE),
+        (FOUND, "m1", False, TorrentVerdict.TAKE_OVER),
+        (SILENT, "m2", False, TorrentVerdict.TAKE_OVER),
+        (replace(FOUND, cancel_requested=True), "m2", False, TorrentVerdict.LEAVE),
+        (replace(SILENT, cancel_requested=True), "m2", False, TorrentVerdict.CANCEL),
+        (replace(FOUND, cancel_requested=True), "m1", False, TorrentVerdict.CANCEL),
+        (replace(SILENT, attempts=MAX_BEGINS), "m2", False, TorrentVerdict.GIVE_UP),
+        (COMPLETED, "m2", False, TorrentVerdict.LEAVE),
+        (COMPLETED, "m2", True, TorrentVerdict.BEGIN),
+        (COMPLETED, "m1", True, TorrentVerdict.LEAVE),
+        (CANCELLED, "m2", False, TorrentVerdict.LEAVE),
+        (CANCELLED, "m2", True, TorrentVerdict.BEGIN),
+        (FAILED, "m1", False, TorrentVerdict.LEAVE),
+        (FAILED, "m2", False, TorrentVerdict.BEGIN),
     ],
 )
-def test_what_a_message_means_for_a_job(found: TorrentJob, message: str, again: bool, verdict: Verdict) -> None:  # noqa: FBT001
-    assert judge(found, message, NOW, again=again, now=NOW) is verdict
+def test_what_a_message_means_for_a_job(found: TorrentJob, message: str, again: bool, verdict: TorrentVerdict) -> None:  # noqa: FBT001
+    assert judge_torrent(found, message, NOW, again=again, now=NOW) is verdict
 
 
 @pytest.mark.parametrize("found", [FOUND, COMPLETED, FAILED, CANCELLED])
 def test_the_same_bytes_uploaded_once_more_are_new_work(found: TorrentJob) -> None:
-    assert judge(found, "m2", LATER, again=False, now=NOW) is Verdict.BEGIN
+    assert judge_torrent(found, "m2", LATER, again=False, now=NOW) is TorrentVerdict.BEGIN
 
 
 @pytest.mark.parametrize("found", [SILENT, COMPLETED, FAILED, CANCELLED])
 def test_who_looked_at_an_upload_before_that_is_late(found: TorrentJob) -> None:
-    assert judge(found, "m2", EARLIER, again=True, now=NOW) is Verdict.LEAVE
+    assert judge_torrent(found, "m2", EARLIER, again=True, now=NOW) is TorrentVerdict.LEAVE
 
 
 # ---- the row --------------------------------------------------------------------------------------------------------
@@ -95,10 +95,10 @@ def jobs(aws: Aws, time: Time) -> TorrentJobs:
     return TorrentJobs(aws.dynamodb, aws.jobs_table, keep_ended_jobs=timedelta(days=30))
 
 
-def begin(jobs: TorrentJobs, message: str = "m1", *, again: bool = False, thing: ObjectVersion = THING) -> Run:
+def begin(jobs: TorrentJobs, message: str = "m1", *, again: bool = False, thing: ObjectVersion = THING) -> TorrentRun:
     """Begins the job, which has to be possible."""
     begun = jobs.begin(request(thing, message_id=message, sent_at=NOW), thing, again=again)
-    assert isinstance(begun, Run)
+    assert isinstance(begun, TorrentRun)
     return begun
 
 
@@ -208,19 +208,19 @@ def test_progress_never_goes_back(jobs: TorrentJobs, aws: Aws) -> None:
 
 
 @pytest.fixture
-def given_up(jobs: TorrentJobs) -> Run:
+def given_up(jobs: TorrentJobs) -> TorrentRun:
     run = begin(jobs)
     assert jobs.fail(run, JobError(GIVEN_UP, "too often"))
     return run
 
 
-def test_other_segments_of_a_job_that_was_given_up_go_on(jobs: TorrentJobs, given_up: Run) -> None:
+def test_other_segments_of_a_job_that_was_given_up_go_on(jobs: TorrentJobs, given_up: TorrentRun) -> None:
     jobs.beat(given_up)
     assert jobs.add_chunk(given_up, "v1-1/0+1") == {"v1-1/0+1"}
     assert found(jobs).status is Status.FAILED
 
 
-def test_a_segment_that_comes_again_has_the_job_under_way_again(jobs: TorrentJobs, given_up: Run) -> None:
+def test_a_segment_that_comes_again_has_the_job_under_way_again(jobs: TorrentJobs, given_up: TorrentRun) -> None:
     jobs.join(given_up.job_id, given_up.fence)
     assert (found(jobs).status, found(jobs).error) == (Status.RUNNING, None)
 

@@ -37,7 +37,7 @@ from switchyard.torrents.format import segments
 from switchyard.torrents.format.layout import Extent, Format, Layout, ObjectVersion, Way
 from switchyard.torrents.format.metainfo import Sharing, Torrent, make
 from switchyard.torrents.hashing import Copy, NoChecksum, Stream, describe, part_digests
-from switchyard.torrents.jobs import GIVEN_UP, Run, Stopped, TorrentJob, TorrentJobs
+from switchyard.torrents.jobs import GIVEN_UP, Stopped, TorrentJob, TorrentJobs, TorrentRun
 from switchyard.torrents.messages import Segment, TorrentWork, Wanted, job_id, request
 from switchyard.torrents.publishing import is_absent, publish
 
@@ -55,7 +55,7 @@ _LEAST_RESERVE = 10.0
 class Unfinished(RetryableError):
     """The job was begun, and what kept it from being done may pass. `run` is who had begun it."""
 
-    def __init__(self, run: Run, error: SwitchyardError) -> None:
+    def __init__(self, run: TorrentRun, error: SwitchyardError) -> None:
         super().__init__(str(error), getattr(error, "retry_after", None))
         self.run = run
         self.code = error.code
@@ -115,7 +115,7 @@ class Outbox:
             if answer.get("Failed"):
                 raise Unavailable(f"SQS took {len(batch) - len(answer['Failed'])} messages of {len(batch)}")
 
-    def seed(self, run: Run, torrent: Torrent, torrent_key: str) -> str | None:
+    def seed(self, run: TorrentRun, torrent: Torrent, torrent_key: str) -> str | None:
         """Has a finished torrent seeded; the same one again is the same job. Gives that job's id."""
         if not self.seeding_queue_url:
             return None
@@ -134,7 +134,7 @@ class _Pulse:
     """Keeps a job alive while pieces are hashed, by any thread; what says that it isn't ours any more ends the work."""
 
     jobs: TorrentJobs
-    run: Run
+    run: TorrentRun
     total: int | None
     """Bytes of the whole object, where this is all of it."""
     _done: int = 0
@@ -226,7 +226,7 @@ class Creator:
         if size > _MAX_KEY_BYTES:
             raise CannotShare("KEY_TOO_LONG", f"the torrent's key would have {size} bytes; S3 allows {_MAX_KEY_BYTES}")
 
-    def _hash_whole(self, run: Run, thing: ObjectVersion, time: TimeLeft) -> None:
+    def _hash_whole(self, run: TorrentRun, thing: ObjectVersion, time: TimeLeft) -> None:
         """Hashes an object, or has it done where it is more than one invocation can be trusted with."""
         recipe = self.recipe
         copied = recipe.by_copy and recipe.form is Format.V1 and recipe.max_piece_length >= segments.COPIED_PIECE
@@ -266,7 +266,7 @@ class Creator:
             self._hash(run, segment, time)
         return segment.job_id
 
-    def _hash(self, run: Run, segment: Segment, time: TimeLeft) -> None:
+    def _hash(self, run: TorrentRun, segment: Segment, time: TimeLeft) -> None:
         """Hashes what is missing of a segment, and makes the torrent where nothing else is missing."""
         thing, layout, way = segment.thing, segment.layout, segment.way
         done = segments.chunks_of(layout, run.chunks)
@@ -290,7 +290,7 @@ class Creator:
         else:
             self._assemble(run, segment, way, done)
 
-    def _digests(self, run: Run, segment: Segment, extent: Extent, time: TimeLeft) -> tuple[Way, bytes]:
+    def _digests(self, run: TorrentRun, segment: Segment, extent: Extent, time: TimeLeft) -> tuple[Way, bytes]:
         whole = extent == segment.layout.whole
         pulse = _Pulse(self.jobs, run, segment.thing.size if whole else None)
         stream = Stream(self.s3, self.recipe.connections)
@@ -309,12 +309,12 @@ class Creator:
         finally:
             pulse.count()
 
-    def _scratch(self, run: Run) -> str:
+    def _scratch(self, run: TorrentRun) -> str:
         return f"{self.work.scratch_prefix}{run.job_id}/"
 
     # ---- chunks -----------------------------------------------------------------------------------------------------
 
-    def _note(self, run: Run, segment: Segment, hashed: Extent, digests: bytes) -> list[Extent]:
+    def _note(self, run: TorrentRun, segment: Segment, hashed: Extent, digests: bytes) -> list[Extent]:
         """Keeps what was hashed, then says so; gives all that has been hashed, by anybody."""
         name = segments.chunk_name(segment.layout, hashed)
         self.s3.put_object(Bucket=segment.thing.bucket, Key=self._scratch(run) + name, Body=digests)
@@ -322,7 +322,7 @@ class Creator:
         logger.info("chunk hashed", job_id=run.job_id, fence=run.fence, chunk=name)
         return segments.chunks_of(segment.layout, chunks)
 
-    def _assemble(self, run: Run, segment: Segment, way: Way, done: list[Extent]) -> None:
+    def _assemble(self, run: TorrentRun, segment: Segment, way: Way, done: list[Extent]) -> None:
         """Puts the chunks together. Two invocations that both came last make the same torrent."""
         layout = segment.layout
         cover = segments.cover(layout.whole, done)
@@ -340,7 +340,7 @@ class Creator:
         )
         self._finish(run, segment.thing, layout, way, digests)
 
-    def _chunk(self, run: Run, segment: Segment, chunk: Extent) -> bytes | None:
+    def _chunk(self, run: TorrentRun, segment: Segment, chunk: Extent) -> bytes | None:
         """A chunk's digests, or None where they are gone: what lies there too long is deleted."""
         key = self._scratch(run) + segments.chunk_name(segment.layout, chunk)
         try:
@@ -351,7 +351,7 @@ class Creator:
             raise
         return digests if len(digests) == chunk.count * segment.layout.format.digest_size else None
 
-    def _hash_lost(self, run: Run, segment: Segment, done: list[Extent], lost: list[Extent]) -> None:
+    def _hash_lost(self, run: TorrentRun, segment: Segment, done: list[Extent], lost: list[Extent]) -> None:
         """Has chunks hashed again. First sent, then struck off: a crash in between leads here again."""
         layout = segment.layout
         logger.warning("chunks are gone", job_id=run.job_id, fence=run.fence, chunks=len(lost))
@@ -360,7 +360,7 @@ class Creator:
 
     # ---- the end ----------------------------------------------------------------------------------------------------
 
-    def _finish(self, run: Run, thing: ObjectVersion, layout: Layout, way: Way, digests: bytes) -> None:
+    def _finish(self, run: TorrentRun, thing: ObjectVersion, layout: Layout, way: Way, digests: bytes) -> None:
         torrent, key = make(thing, layout, digests, self.recipe.sharing), self.work.torrent_key(thing.key)
         self.jobs.beat(run)  # the last moment to notice a cancel
         publish(self.s3, thing, torrent, key)
@@ -380,7 +380,7 @@ class Creator:
             observability.count(Metric.TORRENTS)
 
     @contextmanager
-    def _seeing_to_its_end(self, run: Run) -> Iterator[None]:
+    def _seeing_to_its_end(self, run: TorrentRun) -> Iterator[None]:
         """What can't be mended ends the job; what may pass is for its message to bring back."""
         try:
             yield

@@ -38,7 +38,7 @@ class Stopped(SwitchyardError):
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class TorrentRun:
     """The right to work on a job, until it is begun anew. `chunks` are the names of what was hashed when it was given.
 
     A segment's has the fence of whoever cut the object.
@@ -69,7 +69,7 @@ class TorrentJob:
     result: Mapping[str, str]
 
 
-class Verdict(Enum):
+class TorrentVerdict(Enum):
     """What a message means for the job found under its object's version."""
 
     BEGIN = auto()
@@ -84,24 +84,26 @@ class Verdict(Enum):
     """It was begun too often."""
 
 
-def judge(found: TorrentJob, message_id: str, modified: datetime, *, again: bool, now: datetime) -> Verdict:
+def judge_torrent(
+    found: TorrentJob, message_id: str, modified: datetime, *, again: bool, now: datetime
+) -> TorrentVerdict:
     """What to do about a torrent, given the job the table holds for that version of the object.
 
     Without versions, the same bytes uploaded once more are the same version: only `modified` tells the two apart.
     """
     if found.status is Status.PENDING:
-        return Verdict.BEGIN
+        return TorrentVerdict.BEGIN
     if found.modified is not None and found.modified != modified:
-        return Verdict.BEGIN if found.modified < modified else Verdict.LEAVE
+        return TorrentVerdict.BEGIN if found.modified < modified else TorrentVerdict.LEAVE
     if found.status in TERMINAL:
         wanted = found.begun_by != message_id and (again or found.status is Status.FAILED)
-        return Verdict.BEGIN if wanted else Verdict.LEAVE
+        return TorrentVerdict.BEGIN if wanted else TorrentVerdict.LEAVE
     # SQS delivers a message again only once the invocation before is over, but for rare doubles, whose fence gives way.
     if found.begun_by != message_id and found.alive_at is not None and now - found.alive_at < SILENCE:
-        return Verdict.LEAVE
+        return TorrentVerdict.LEAVE
     if found.cancel_requested:
-        return Verdict.CANCEL
-    return Verdict.GIVE_UP if found.attempts >= MAX_BEGINS else Verdict.TAKE_OVER
+        return TorrentVerdict.CANCEL
+    return TorrentVerdict.GIVE_UP if found.attempts >= MAX_BEGINS else TorrentVerdict.TAKE_OVER
 
 
 class TorrentJobs:
@@ -127,34 +129,34 @@ class TorrentJobs:
 
     # ---- beginning --------------------------------------------------------------------------------------------------
 
-    def begin(self, request: WorkRequest, thing: ObjectVersion, *, again: bool) -> Run | TorrentJob:
+    def begin(self, request: WorkRequest, thing: ObjectVersion, *, again: bool) -> TorrentRun | TorrentJob:
         """The right to make a torrent; or the job as it stands, where there is nothing to do about it."""
         seen: TorrentJob | None = None
         for _ in range(_RACES):
-            now, verdict = clock.now(), Verdict.BEGIN
+            now, verdict = clock.now(), TorrentVerdict.BEGIN
             if seen is not None:
-                verdict = judge(seen, request.source.message_id, _as_kept(thing.modified), again=again, now=now)
-                if verdict not in (Verdict.BEGIN, Verdict.TAKE_OVER):
+                verdict = judge_torrent(seen, request.source.message_id, _as_kept(thing.modified), again=again, now=now)
+                if verdict not in (TorrentVerdict.BEGIN, TorrentVerdict.TAKE_OVER):
                     return self._leave(seen, verdict)
-            begun = self._begin(request, thing, seen, now, is_new=verdict is Verdict.BEGIN)
-            if isinstance(begun, Run):
+            begun = self._begin(request, thing, seen, now, is_new=verdict is TorrentVerdict.BEGIN)
+            if isinstance(begun, TorrentRun):
                 return begun
             seen = begun
         raise Contended(f"job {request.job_id} changed {_RACES} times while it was being begun")
 
-    def _leave(self, seen: TorrentJob, verdict: Verdict) -> TorrentJob:
-        if verdict is Verdict.CANCEL:
+    def _leave(self, seen: TorrentJob, verdict: TorrentVerdict) -> TorrentJob:
+        if verdict is TorrentVerdict.CANCEL:
             self._cancel(seen.id, seen.fence)
-        elif verdict is Verdict.GIVE_UP:
+        elif verdict is TorrentVerdict.GIVE_UP:
             error = JobError(GIVEN_UP, f"it was begun {seen.attempts} times, and nothing came of it")
-            self.fail(Run(seen.id, seen.fence), error)
+            self.fail(TorrentRun(seen.id, seen.fence), error)
         else:
             return seen
         return self.get(seen.id) or seen
 
     def _begin(
         self, request: WorkRequest, thing: ObjectVersion, seen: TorrentJob | None, now: datetime, *, is_new: bool
-    ) -> Run | TorrentJob | None:
+    ) -> TorrentRun | TorrentJob | None:
         attributes = {
             **request_attributes(request),
             "status": _s(Status.RUNNING),
@@ -184,11 +186,11 @@ class TorrentJobs:
         )
         if isinstance(refused, _Refused):
             return refused.found
-        return Run(refused.id, refused.fence, refused.chunks, refused.user_id)
+        return TorrentRun(refused.id, refused.fence, refused.chunks, refused.user_id)
 
     # ---- keeping alive ----------------------------------------------------------------------------------------------
 
-    def join(self, job_id: str, fence: int) -> Run:
+    def join(self, job_id: str, fence: int) -> TorrentRun:
         """Sets to work on a segment of a job. One that was given up is under way again. Raises Stopped."""
         #   RUNNING, or FAILED as given up; fence = ours, no cancel ──▶ RUNNING
         found = self._go_on(
@@ -196,16 +198,16 @@ class TorrentJobs:
             fence,
             "SET #status = :running, heartbeatAt = :now, updatedAt = :now REMOVE #error, endedAt, #ttl",
         )
-        return Run(job_id, fence, found.chunks, found.user_id)
+        return TorrentRun(job_id, fence, found.chunks, found.user_id)
 
-    def beat(self, run: Run, percent: int | None = None) -> None:
+    def beat(self, run: TorrentRun, percent: int | None = None) -> None:
         """Says that somebody is at it, and how far. Raises Stopped where nobody should be any more."""
         progress = "" if percent is None else ", #progress = :progress"
         values = {} if percent is None else {":progress": _progress(percent)}
         #   RUNNING, or FAILED as given up; fence = ours, no cancel ──▶ as it is
         self._go_on(run.job_id, run.fence, f"SET heartbeatAt = :now, updatedAt = :now{progress}", values)
 
-    def add_chunk(self, run: Run, name: str) -> frozenset[str]:
+    def add_chunk(self, run: TorrentRun, name: str) -> frozenset[str]:
         """Notes what has been hashed; gives all that has, by anybody. Raises Stopped."""
         #   RUNNING, or FAILED as given up; fence = ours, no cancel ──▶ as it is, with one chunk more
         found = self._go_on(
@@ -216,7 +218,7 @@ class TorrentJobs:
         )
         return found.chunks
 
-    def lose_chunks(self, run: Run, names: list[str]) -> None:
+    def lose_chunks(self, run: TorrentRun, names: list[str]) -> None:
         """Notes that what has been hashed is gone."""
         #   fence = ours ──▶ as it is, without these chunks
         self._update(
@@ -226,7 +228,7 @@ class TorrentJobs:
             {":now": _s(clock.iso(clock.now())), ":fence": _n(run.fence), ":names": {"SS": names}},
         )
 
-    def advance(self, run: Run, percent: int) -> None:
+    def advance(self, run: TorrentRun, percent: int) -> None:
         """Says how far all segments together are; never less than was said before."""
         #   RUNNING, fence = ours, less done ──▶ as it is, with more done
         self._update(
@@ -258,7 +260,7 @@ class TorrentJobs:
 
     # ---- ending -----------------------------------------------------------------------------------------------------
 
-    def complete(self, run: Run, result: Mapping[str, str | int]) -> bool:
+    def complete(self, run: TorrentRun, result: Mapping[str, str | int]) -> bool:
         """The torrent is published. False where somebody else was quicker to say so. Raises Stopped."""
         now = clock.now()
         #   RUNNING, or FAILED as given up; fence = ours ──▶ COMPLETED
@@ -283,7 +285,7 @@ class TorrentJobs:
             return False
         raise Stopped(f"job {run.job_id} has ended otherwise, or was begun anew")
 
-    def fail(self, run: Run, error: JobError) -> bool:
+    def fail(self, run: TorrentRun, error: JobError) -> bool:
         """Ends a job without a torrent; as cancelled, where that was asked for. False where it changed meanwhile."""
         #   RUNNING, fence = ours, no cancel ──▶ FAILED
         changed = self._end(

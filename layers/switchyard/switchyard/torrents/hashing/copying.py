@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from switchyard.errors import SwitchyardError, Unavailable
 from switchyard.observability import logger
 from switchyard.torrents.format.layout import Extent, Layout, ObjectVersion
-from switchyard.torrents.hashing.ranges import OutOfTime, Progress, Run, in_order, of_object
+from switchyard.torrents.hashing.ranges import OutOfTime, Progress, StopSignal, in_order, of_object
 
 if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
     from mypy_boto3_s3 import S3Client
@@ -101,7 +101,7 @@ class _Copying:
     first: int
     progress: Progress
 
-    def piece(self, piece: Extent, _: Run) -> bytes:
+    def piece(self, piece: Extent, _: StopSignal) -> bytes:
         start, stop = self.layout.bytes_of(piece)
         source: CopySourceTypeDef = {"Bucket": self.thing.bucket, "Key": self.thing.key}
         if self.thing.version_id:

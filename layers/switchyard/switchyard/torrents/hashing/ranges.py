@@ -24,8 +24,8 @@ _LOOK = 1.0
 """Seconds between two looks at the time while every thread waits for S3."""
 
 
-class Run:
-    """What threads that work together know of each other: whether to go on."""
+class StopSignal:
+    """Tells threads that hash one object together when to stop: time is up, or one of them failed."""
 
     def __init__(self, out_of_time: OutOfTime) -> None:
         self._out_of_time = out_of_time
@@ -34,25 +34,25 @@ class Run:
         self._alarms: set[Callable[[], None]] = set()
 
     def goes_on(self) -> bool:
-        """Whether there is time and nothing has failed."""
+        """True while time is left and no thread has failed."""
         if not self._over.is_set() and self._out_of_time():
             self.stop()
         return not self._over.is_set()
 
     def stop(self) -> None:
-        """Ends it for every thread, and wakes those that wait."""
+        """Stops every thread, and wakes those that wait."""
         with self._lock:
             self._over.set()
             for wake in self._alarms:
                 wake()
 
     def pause(self, seconds: float) -> None:
-        """Waits, but not beyond the end."""
+        """Waits, at most until `stop` is called."""
         self._over.wait(seconds)
 
     @contextmanager
     def waking(self, wake: Callable[[], None]) -> Iterator[None]:
-        """Has `wake` called, which must not raise, if the run ends during the block."""
+        """Has `wake` called, which must not raise, if `stop` is called during the block."""
         with self._lock:
             self._alarms.add(wake)
         try:
@@ -64,7 +64,7 @@ class Run:
 
 def in_order(
     parts: Sequence[Extent],
-    work: Callable[[Extent, Run], bytes],
+    work: Callable[[Extent, StopSignal], bytes],
     *,
     threads: int,
     digest_size: int,
@@ -72,22 +72,22 @@ def in_order(
 ) -> bytes:
     """Has `work` done for each part, the first ones first, and gives the records of the first pieces.
 
-    `work` gives the records of its part, or of its first pieces once the run doesn't go on. What lies behind the first
-    gap is dropped. When this returns or raises, all threads have ended.
+    `work` gives the records of its part, or of its first pieces once it is told to stop. What lies behind the
+    first gap is dropped. When this returns or raises, all threads have ended.
     """
-    run = Run(out_of_time)
+    signal = StopSignal(out_of_time)
     records: dict[int, bytes] = {}
     indices = iter(range(len(parts)))
 
     def work_on() -> None:
         try:
-            while run.goes_on():
+            while signal.goes_on():
                 index = next(indices, None)  # one call into C: no two threads get the same
                 if index is None:
                     return
-                records[index] = work(parts[index], run)
+                records[index] = work(parts[index], signal)
         except BaseException:
-            run.stop()
+            signal.stop()
             raise
 
     with ThreadPoolExecutor(max(1, min(threads, len(parts)))) as pool:
@@ -97,9 +97,9 @@ def in_order(
                 ended, working = wait(working, _LOOK, FIRST_COMPLETED)
                 for each in ended:
                     each.result()
-                run.goes_on()
+                signal.goes_on()
         finally:
-            run.stop()
+            signal.stop()
     return b"".join(_unbroken(parts, records, digest_size))
 
 

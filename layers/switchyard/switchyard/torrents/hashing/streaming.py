@@ -20,7 +20,7 @@ from urllib3.exceptions import HTTPError
 from switchyard.errors import Unavailable
 from switchyard.torrents.format.layout import Extent, Layout, ObjectVersion
 from switchyard.torrents.format.trees import piece_hash
-from switchyard.torrents.hashing.ranges import OutOfTime, Progress, Run, in_order, of_object
+from switchyard.torrents.hashing.ranges import OutOfTime, Progress, StopSignal, in_order, of_object
 
 if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
     from http.client import HTTPConnection
@@ -58,9 +58,9 @@ class Stream:
         BotoCoreError pass.
         """
 
-        def read(part: Extent, run: Run) -> bytes:
+        def read(part: Extent, signal: StopSignal) -> bytes:
             records = bytearray()
-            with _Reader(self.client, thing, *layout.bytes_of(part), run) as reader:
+            with _Reader(self.client, thing, *layout.bytes_of(part), signal) as reader:
                 for index in range(part.first, part.end):
                     start, stop = layout.bytes_of(Extent(index, 1))
                     piece = piece_hash(layout)
@@ -94,12 +94,12 @@ def _ranges(layout: Layout, extent: Extent, connections: int) -> list[Extent]:
 class _Reader:
     """The bytes of a range, of exactly one version of an object. A body that breaks is resumed where it broke."""
 
-    def __init__(self, client: S3Client, thing: ObjectVersion, start: int, stop: int, run: Run) -> None:
+    def __init__(self, client: S3Client, thing: ObjectVersion, start: int, stop: int, signal: StopSignal) -> None:
         self._client = client
         self._thing = thing
         self._at = start
         self._stop = stop
-        self._run = run
+        self._signal = signal
         self._breaks = 0
         self._body: StreamingBody | None = None
         self._open = ExitStack()
@@ -111,15 +111,15 @@ class _Reader:
         self._open.close()
 
     def read(self, most: int) -> bytes:
-        """The next bytes, as many as there are up to `most`; none once the run doesn't go on."""
-        while self._run.goes_on():
+        """The next bytes, as many as there are up to `most`; none once it is told to stop."""
+        while self._signal.goes_on():
             body = self._body or self._request()
             try:
                 portion = body.read(most)
             except _BROKEN as error:
                 self._resume(error)
                 continue
-            if self._run.goes_on():  # or else the read may have been made to end
+            if self._signal.goes_on():  # or else the read may have been made to end
                 self._at += len(portion)
                 self._breaks = 0
                 return portion
@@ -146,7 +146,7 @@ class _Reader:
         # None where the connection ends with this answer: it has let go of its socket, which the body closes itself.
         if connection is not None and (sock := connection.sock) is not None:
             self._open.callback(self._leave, connection, sock)
-            self._open.enter_context(self._run.waking(partial(_wake, sock)))
+            self._open.enter_context(self._signal.waking(partial(_wake, sock)))
         self._body = body
         return body
 
@@ -164,10 +164,10 @@ class _Reader:
         self._open.close()
         self._body = None
         self._breaks += 1
-        if self._run.goes_on() and self._breaks > _PATIENCE:
+        if self._signal.goes_on() and self._breaks > _PATIENCE:
             raise Unavailable(f"S3's answer broke off {self._breaks} times at byte {self._at}: {error}") from error
         if self._breaks > 1:
-            self._run.pause(random.uniform(0, 0.1 * 2**self._breaks))  # noqa: S311 - jitter, not a secret
+            self._signal.pause(random.uniform(0, 0.1 * 2**self._breaks))  # noqa: S311 - jitter, not a secret
 
 
 def _wake(sock: socket.socket) -> None:
