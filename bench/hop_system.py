@@ -30,7 +30,8 @@ from local.workers import QUEUE, JobDefinition
 from switchyard import clock
 from switchyard.protocol.jobs import Source, TargetSpec, WorkRequest
 from switchyard.protocol.lanes import Lane
-from switchyard.tables.store import Claimed, Store
+from switchyard.protocol.ports import Claimed
+from switchyard.tables.store import Store
 from switchyard.targets.batch import BatchTarget
 
 _PATIENCE: Final = 60.0

@@ -36,8 +36,9 @@ from local.processes import free_ports, wait_until_answering
 from switchyard import clock
 from switchyard.protocol.jobs import JobError, Source, Status, TargetSpec, WorkRequest
 from switchyard.protocol.lanes import Lane
+from switchyard.protocol.ports import Claimed
 from switchyard.tables.records import Filters, Page, Record, Records
-from switchyard.tables.store import Claimed, Store
+from switchyard.tables.store import Store
 from tests.tables import create_tables
 
 if TYPE_CHECKING:

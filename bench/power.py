@@ -35,7 +35,8 @@ from bench.report import table
 from bench.subjects import image_jobs, uploads
 from switchyard.protocol.jobs import Status
 from switchyard.protocol.lanes import Lane
-from switchyard.tables.store import Claimed, Store
+from switchyard.protocol.ports import Claimed
+from switchyard.tables.store import Store
 from switchyard.targets.batch import run_of
 from tests.requests import request
 from tests.tables import create_tables

@@ -11,7 +11,6 @@ from switchyard.protocol.jobs import Job, Run, Status, WorkRequest
 from switchyard.protocol.lanes import Lane, Slots
 from switchyard.protocol.reconcile import Reconciler
 from switchyard.protocol.tracking import Tracker
-from switchyard.settings import AtCapacity
 from tests.fakes.dead_letters import FakeDeadLetters
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.target import FakeTarget
@@ -32,7 +31,7 @@ class World:
     dead_letters: FakeDeadLetters = field(default_factory=FakeDeadLetters)
     limit: int = 1
     shards: int = 1
-    at_capacity: AtCapacity = "wait"
+    waiting_room: bool = True
 
     @property
     def lanes(self) -> dict[str, Lane]:
@@ -51,7 +50,7 @@ class World:
             dead_letters=dict.fromkeys(self.lanes, self.dead_letters),
             grace=GRACE,
             max_refusals=3,
-            at_capacity=self.at_capacity,
+            waiting_room=self.waiting_room,
         )
 
     def dispatch(self, wanted: WorkRequest) -> Outcome:

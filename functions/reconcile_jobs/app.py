@@ -19,7 +19,7 @@ def reconciler() -> Reconciler:
         tracker=wiring.tracker(dispatcher),
         pending_grace=settings.pending_grace_seconds,
         stuck_after=settings.stuck_runnable_seconds,
-        torrents=wiring.torrent_repair(settings),
+        repairs=wiring.repairs(settings),
     )
 
 

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from switchyard import clients, cold_start, wiring
-from switchyard.errors import InvalidMessage, SwitchyardError
+from switchyard.errors import InvalidMessage, SwitchyardError, Unavailable
 from switchyard.messages.dead_letters import DeadLetterQueue
 from switchyard.messages.queues import Message, Queue
 from switchyard.observability import handler, logger
@@ -43,7 +43,12 @@ class TrackJob:
         self.tracker.apply(run)
 
     def exhausted(self, message: Message, error: SwitchyardError) -> bool:
-        """The reconciler sees to what this change could not: it asks the target, and starts waiting jobs."""
+        """The reconciler sees to what this change could not: it asks the target, and starts waiting jobs.
+
+        A message that only met a failing service comes back, in the end to the dead-letter queue.
+        """
+        if isinstance(error, Unavailable):
+            return False
         logger.warning("left to the reconciler", message_id=message.id, error_type=error.code)
         return True
 

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from switchyard import clock
 from switchyard.protocol.jobs import Job, JobError, Source, Status, TargetSpec, WorkRequest
 from switchyard.protocol.lanes import Lane
+from switchyard.protocol.ports import Claimed
 from switchyard.tables.records import BadToken, Filters, Known, Page, Record, Records
-from switchyard.tables.store import Claimed, Store
+from switchyard.tables.store import Store
 from tests.conftest import Aws
 from tests.fakes.crashing import Countdown, Crashing, Killed
 from tests.requests import SENT_AT

@@ -6,10 +6,10 @@ from datetime import timedelta
 import pytest
 
 from switchyard import clock
-from switchyard.protocol.dispatch import JobStore
 from switchyard.protocol.jobs import TERMINAL, TRANSITIONS, Job, JobError, Status
 from switchyard.protocol.lanes import Lane, Slots, WaitEntry
-from switchyard.tables.store import Claimed, EntryGone, Held, JobChanged, LaneFull, ObjectLocked, Store
+from switchyard.protocol.ports import Claimed, EntryGone, Held, JobChanged, JobStore, LaneFull, ObjectLocked
+from switchyard.tables.store import Store
 from tests.conftest import Aws
 from tests.fakes.memory_store import MemoryStore
 from tests.requests import request, source, task

@@ -9,8 +9,8 @@ from botocore.exceptions import ClientError
 
 from switchyard import clients
 from switchyard.errors import OutcomeUnknown, StartRefused, StartThrottled
-from switchyard.protocol.dispatch import Target
 from switchyard.protocol.jobs import Job, JobError, Run, Status, TargetSpec, WorkRequest
+from switchyard.protocol.ports import Target
 from switchyard.targets.batch import BatchTarget
 from switchyard.targets.ecs import EcsTarget, Placement
 from tests.contract.standin import CLUSTER, StandIn, client_of, until

@@ -1,15 +1,14 @@
 """A dead-letter queue in memory."""
 
-from dataclasses import dataclass, field
-
 from switchyard.errors import SwitchyardError
+from switchyard.messages.dead_letters import DeadLetterQueue
 
 
-@dataclass
-class FakeDeadLetters:
+class FakeDeadLetters(DeadLetterQueue):
     """Keeps what it is sent: body and error."""
 
-    sent: list[tuple[str, SwitchyardError]] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, SwitchyardError]] = []
 
-    def send(self, body: str, error: SwitchyardError, *, video_id: str | None = None) -> None:  # noqa: ARG002 - the real one's signature  # noqa: ARG002
+    def send(self, body: str, error: SwitchyardError, *, video_id: str | None = None) -> None:  # noqa: ARG002 - the real one's signature
         self.sent.append((body, error))

@@ -1,4 +1,4 @@
-"""The two tables as dictionaries, held to the contract of `switchyard.tables.store.Store` by tests/contract."""
+"""The two tables as dictionaries, held to the contract of `switchyard.protocol.ports.JobStore` by tests/contract."""
 
 import threading
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from switchyard.protocol.jobs import (
     past_versions_after,
 )
 from switchyard.protocol.lanes import Lane, ObjectLock, Slots, WaitEntry, object_key
-from switchyard.tables.store import (
+from switchyard.protocol.ports import (
     ActiveJob,
     Claimed,
     EntryGone,

@@ -5,9 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
-from botocore.exceptions import ClientError, ReadTimeoutError
-
-from switchyard.errors import OutcomeUnknown, StartRefused, StartThrottled
+from switchyard.errors import OutcomeUnknown, StartRefused, StartThrottled, Unavailable
 from switchyard.protocol.jobs import TERMINAL, Job, JobError, Run, Status
 
 STOPPED = JobError("STOPPED", "stopped by request")
@@ -70,16 +68,16 @@ class FakeTarget:
         mode = self.stop_modes.popleft() if self.stop_modes else Mode.ACCEPT
         match mode:
             case Mode.REFUSE | Mode.THROTTLE:
-                raise ClientError({"Error": {"Code": "TooManyRequestsException"}}, "Stop")
+                raise Unavailable("slow down")
             case Mode.TIME_OUT_BEFORE:
-                raise ReadTimeoutError(endpoint_url="")
+                raise Unavailable("read timeout")
         run = self.runs.get(target_id)
         if run is not None and run.status not in TERMINAL:
             self.stopped.append(target_id)
             if run.status is Status.SUBMITTED:
                 self.move(target_id, Status.FAILED, error=STOPPED)
         if mode is Mode.TIME_OUT_AFTER:
-            raise ReadTimeoutError(endpoint_url="")
+            raise Unavailable("read timeout")
 
     def move(self, target_id: str, status: Status, **changes: object) -> Run:
         """A run reaches a status; gives the run as an event would tell of it."""

@@ -12,7 +12,7 @@ from typing import Any
 import hypothesis.strategies as st
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from switchyard.errors import OutcomeUnknown, StartThrottled
+from switchyard.errors import OutcomeUnknown, StartThrottled, Unavailable
 from tests.fakes.crashing import Freeze, Killed
 
 
@@ -68,7 +68,7 @@ LIVES = st.builds(
 
 @dataclass(frozen=True)
 class Service:
-    """How a service's troubles look to our code, by the name of the call, once the SDK has given up.
+    """How a service's troubles look to the code that calls it, by the name of the call, once the SDK has given up.
 
     `repeated` are calls that have their effect, or are refused, a second time when the SDK makes them again.
     """
@@ -88,11 +88,11 @@ def _throttling(call: str) -> Exception:
 
 # Store's other methods are transactions, which have a token: made again, they only give their answer again.
 _UPDATES = frozenset({"record_start", "raise_fence", "give_up", "request_cancel", "advance", "recount_waiting"})
-TABLES = Service(_timeout, _throttling, _UPDATES)
+TABLES = Service(lambda _: Unavailable("read timeout"), lambda _: Unavailable("slow down"), _UPDATES)
 QUEUES = Service(_timeout, _throttling, frozenset({"send_message"}))
 TARGETS = Service(
-    lambda call: OutcomeUnknown("read timeout", 1) if call == "start" else _timeout(call),
-    lambda call: StartThrottled("slow down") if call == "start" else _throttling(call),
+    lambda call: OutcomeUnknown("read timeout", 1) if call == "start" else Unavailable("read timeout"),
+    lambda call: StartThrottled("slow down") if call == "start" else Unavailable("slow down"),
     frozenset({"start"}),  # the SDK must not, but a machine on the way might: the worker's check has to tell them apart
 )
 

@@ -184,7 +184,7 @@ class Protocol(RuleBasedStateMachine):
         self.tracker = Tracker(store, self.dispatcher)
         self.reconciler = Reconciler(store, self.dispatcher, self.tracker, PENDING_GRACE, STUCK_AFTER)
         self.functions = {
-            url: self._function(url, replace(self.dispatcher, at_capacity=at_capacity), given_up[lane])
+            url: self._function(url, replace(self.dispatcher, waiting_room=at_capacity == "wait"), given_up[lane])
             for url, lane in zip((VIDEOS, TASKS), LANES, strict=True)
         }
 

@@ -18,9 +18,9 @@ from moto.core.botocore_stubber import MockRawResponse
 from moto.core.models import botocore_stubber
 
 from switchyard import clients, clock
-from switchyard.protocol.dispatch import JobStore
 from switchyard.protocol.jobs import HOLDING_SLOT, Job, Run, Status, WorkRequest
 from switchyard.protocol.lanes import LOCK, SLOTS, WAIT_PREFIX, ObjectLock, Slots, WaitEntry
+from switchyard.protocol.ports import JobStore
 from switchyard.tables.records import Records
 from switchyard.tables.store import Store, _job, _object_lock
 from switchyard_worker import Record, Superseded, WorkerEnvironment

@@ -9,8 +9,8 @@ from switchyard.errors import Contended, OutcomeUnknown, StartRefused
 from switchyard.protocol.cancel import Cancellation, Canceller
 from switchyard.protocol.dispatch import Outcome
 from switchyard.protocol.jobs import TERMINAL, Job, Status
+from switchyard.protocol.ports import JobChanged
 from switchyard.protocol.tracking import Tracker
-from switchyard.tables.store import JobChanged
 from tests.fakes.crashing import Countdown, Crashing, Freeze, Killed
 from tests.fakes.target import Mode
 from tests.requests import SENT_AT, request, source, task

@@ -13,8 +13,9 @@ from functions.cancel_job import app
 from switchyard import clients
 from switchyard.protocol.jobs import Job, Source, Status, TargetSpec, WorkRequest
 from switchyard.protocol.lanes import Lane
+from switchyard.protocol.ports import Claimed
 from switchyard.tables.records import Records
-from switchyard.tables.store import Claimed, Store
+from switchyard.tables.store import Store
 from tests.conftest import Aws
 from tests.requests import SENT_AT
 from tests.rest import Answer, read
@@ -146,6 +147,6 @@ def test_a_user_cancels_nobody_elses_job(deployed: Deployed) -> None:
 def test_a_job_that_never_stands_still_can_be_cancelled_later(
     deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("switchyard.protocol.cancel._RACES", 0)
+    monkeypatch.setattr("switchyard.protocol.cancel.RACES", 0)
     answer = deployed.send("cancel")
     assert (answer.status, answer.body["error"]) == (503, "UNAVAILABLE")

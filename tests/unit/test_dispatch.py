@@ -186,7 +186,7 @@ def test_the_limit_holds_for_many(world: World) -> None:
 
 
 def test_with_return_a_full_lane_sends_the_message_back(world: World) -> None:
-    world.at_capacity = "return"
+    world.waiting_room = False
     world.dispatch(request("a"))
     with pytest.raises(LaneIsFull):
         world.dispatch(request("b"))

@@ -79,7 +79,7 @@ def test_what_is_given_up_is_dead_lettered_by_itself(world: World) -> None:
 
 def test_a_request_that_found_no_slot_is_not_lost_with_one_whose_outcome_is_unknown(world: World) -> None:
     """Both in one message, on its last receive, with AT_CAPACITY=return."""
-    world.at_capacity = "return"
+    world.waiting_room = False
     world.target.modes.append(Mode.TIME_OUT_AFTER)
     sent = message("a", "b")
     error = fail(world, sent)
@@ -88,7 +88,7 @@ def test_a_request_that_found_no_slot_is_not_lost_with_one_whose_outcome_is_unkn
 
 
 def test_a_throttle_after_many_full_lanes_is_not_the_end(world: World) -> None:
-    world.at_capacity = "return"
+    world.waiting_room = False
     world.target.modes.append(Mode.THROTTLE)
     sent = message("a", receive_count=9)
     assert not intake(world).exhausted(sent, fail(world, sent))

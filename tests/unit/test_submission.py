@@ -19,8 +19,9 @@ from switchyard.messages.tasks import TaskWork
 from switchyard.messages.videos import Envelope
 from switchyard.protocol.jobs import Status
 from switchyard.protocol.lanes import Lane
+from switchyard.protocol.ports import Claimed
 from switchyard.tables.records import Record, Records
-from switchyard.tables.store import Claimed, Store
+from switchyard.tables.store import Store
 from tests.conftest import Aws
 from tests.corpus.bodies import BAD_IMAGES, BAD_RECORDINGS, HOSTILE, IMAGES, RECORDING
 from tests.corpus.filenames import HOSTILE as HOSTILE_NAMES

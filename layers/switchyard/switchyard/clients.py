@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache, partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
@@ -13,12 +14,16 @@ import boto3
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
     ConnectionClosedError,
     ConnectTimeoutError,
     EndpointConnectionError,
     NoCredentialsError,
     ProxyConnectionError,
 )
+
+from switchyard.errors import Unavailable
 
 if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
     from botocore.credentials import ReadOnlyCredentials
@@ -143,6 +148,19 @@ def _client(service: str, config: Config) -> Any:  # noqa: ANN401 - the callers 
     most = client.meta.config.retries["total_max_attempts"]
     client.meta.events.register(events, partial(_retry_cut_off, most=most))
     return client
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Around a call of boto3, or as a decorator of what makes one: raises Unavailable where boto3 raises its own error.
+
+    Adapters of the protocol's ports use it, so that the protocol needs to know no AWS error. Inside a generator only
+    the block works: a decorator sees it made, not read.
+    """
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise Unavailable(f"{type(error).__name__}: {error}") from error
 
 
 _CONFLICT_ATTEMPTS = 8

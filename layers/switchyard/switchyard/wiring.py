@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from switchyard.messages.dead_letters import DeadLetterQueue
     from switchyard.messages.tasks import TaskWork
     from switchyard.protocol.cancel import Canceller
-    from switchyard.protocol.dispatch import DeadLetters, Dispatcher, Target
+    from switchyard.protocol.dispatch import Dispatcher
     from switchyard.protocol.lanes import Lane
+    from switchyard.protocol.ports import DeadLetters, Repair, Target
     from switchyard.protocol.tracking import Tracker
     from switchyard.settings import (
         AtCapacity,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from switchyard.targets.ecs import EcsTarget, Placement
     from switchyard.torrents.creator import Creator
     from switchyard.torrents.messages import TorrentWork
-    from switchyard.torrents.repair import Repair
 
 
 def dispatcher(settings: LaneSettings, *, at_capacity: AtCapacity = "wait") -> Dispatcher:
@@ -65,7 +65,7 @@ def dispatcher(settings: LaneSettings, *, at_capacity: AtCapacity = "wait") -> D
         dead_letters=dead_letters,
         grace=grace,
         max_refusals=settings.max_receive_count,
-        at_capacity=at_capacity,
+        waiting_room=at_capacity == "wait",
     )
 
 
@@ -141,15 +141,16 @@ def torrent_creator(settings: S3TorrentCreatorSettings) -> Creator:
     )
 
 
-def torrent_repair(settings: ReconcileJobsSettings) -> Repair | None:
-    """What asks once more for torrents. None where they have no queue, or rest."""
+def repairs(settings: ReconcileJobsSettings) -> dict[str, Repair]:
+    """What asks again for jobs that functions run, by lane. Empty if this deployment has no queue for them."""
     if not settings.torrent_queue_url:
-        return None
+        return {}
     from switchyard.torrents.jobs import TorrentJobs
-    from switchyard.torrents.repair import Repair
+    from switchyard.torrents.messages import LANE
+    from switchyard.torrents.repair import TorrentRepair
 
     jobs = TorrentJobs(clients.dynamodb(), settings.jobs_table, keep_ended_jobs=settings.ttl_days)
-    return Repair(jobs, clients.sqs(), settings.torrent_queue_url, settings.pending_grace_seconds)
+    return {LANE: TorrentRepair(jobs, clients.sqs(), settings.torrent_queue_url, settings.pending_grace_seconds)}
 
 
 def dead_letter_queue(url: str) -> DeadLetterQueue:

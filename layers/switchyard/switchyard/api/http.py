@@ -16,7 +16,7 @@ from typing import Any, NoReturn, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from switchyard.errors import RetryableError
+from switchyard.errors import RetryableError, Unavailable
 from switchyard.observability import logger
 
 MAX_BODY = 256 * 1024
@@ -234,11 +234,12 @@ def _unexpected(error: Exception, request_id: str) -> Problem:
 
 
 def _unavailable(error: ClientError | BotoCoreError | RetryableError, request_id: str) -> Problem:
-    kind, wait = type(error).__name__, None
-    if isinstance(error, ClientError):
-        kind = f"{error.operation_name} {error.response.get('Error', {}).get('Code', kind)}"
-    elif isinstance(error, RetryableError):
-        kind, wait = error.code, error.retry_after
+    cause = error.__cause__ if isinstance(error, Unavailable) and error.__cause__ else error
+    kind, wait = type(cause).__name__, None
+    if isinstance(cause, ClientError):
+        kind = f"{cause.operation_name} {cause.response.get('Error', {}).get('Code', kind)}"
+    elif isinstance(cause, RetryableError):
+        kind, wait = cause.code, cause.retry_after
     logger.warning("unavailable", error_type=kind, api_request_id=request_id)
     message = "Something that is needed for this is not available at the moment. Please try again."
     return Problem(503, "UNAVAILABLE", message, headers={"Retry-After": str(math.ceil(wait or _RETRY_AFTER))})

@@ -24,13 +24,13 @@ from switchyard.messages.videos import Envelope, redrive_body
 from switchyard.names import stable_hash
 from switchyard.observability import logger
 from switchyard.protocol.jobs import Status, WorkRequest
+from switchyard.protocol.ports import RACES
 from switchyard.tables.records import Known, Records
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 _KEY = re.compile(r"[!-~]{1,255}")
-_RACES = 5
 
 
 @dataclass(slots=True, eq=False)
@@ -91,7 +91,7 @@ def accept(
 
     With `repeatable` it isn't, as long as it is PENDING and was asked for by an equal request.
     """
-    for _ in range(_RACES):
+    for _ in range(RACES):
         try:
             known = records.announce(work, fingerprint=fingerprint)
             if known is None:
@@ -108,7 +108,7 @@ def accept(
         if records.announce_again(work):
             send()
             return None
-    raise Contended(f"job {work.job_id} was announced and withdrawn {_RACES} times")
+    raise Contended(f"job {work.job_id} was announced and withdrawn {RACES} times")
 
 
 def accepted(job_id: str) -> dict[str, Any]:

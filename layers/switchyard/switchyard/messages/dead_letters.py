@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, override
 
 from switchyard import observability
+from switchyard.clients import translated
+from switchyard.messages.videos import redrive_body
 from switchyard.observability import Metric, logger
+from switchyard.protocol.ports import DeadLetters
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
     from switchyard.errors import SwitchyardError
+    from switchyard.protocol.jobs import WorkRequest
 
 _MAX_ATTRIBUTE = 1000
 
 
 @dataclass(slots=True, eq=False)
-class DeadLetterQueue:
+class DeadLetterQueue(DeadLetters):
     """Where messages go that we give up on ourselves, with the reason."""
 
     client: SQSClient
     url: str
+
+    @override
+    @translated()
+    def send_request(self, request: WorkRequest, error: SwitchyardError) -> None:
+        self.send(redrive_body(request), error)
 
     def send(self, body: str, error: SwitchyardError, *, video_id: str | None = None) -> None:
         """Sends a message with `ErrorType` and `ErrorMessage` attributes; the caller then acknowledges the original.

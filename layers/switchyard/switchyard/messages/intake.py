@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from switchyard.errors import (
     ClaimInFlight,
     LaneIsFull,
@@ -13,12 +11,12 @@ from switchyard.errors import (
     StartFailed,
     StartRefused,
     SwitchyardError,
-    Unavailable,
 )
+from switchyard.messages.dead_letters import DeadLetterQueue
 from switchyard.messages.queues import Message
-from switchyard.messages.videos import Envelope, Parsed, redrive_body
+from switchyard.messages.videos import Envelope, Parsed
 from switchyard.observability import logger
-from switchyard.protocol.dispatch import DeadLetters, Dispatcher
+from switchyard.protocol.dispatch import Dispatcher
 from switchyard.protocol.jobs import WorkRequest
 
 
@@ -45,7 +43,7 @@ class Intake:
 
     dispatcher: Dispatcher
     work: Work
-    dead_letters: DeadLetters
+    dead_letters: DeadLetterQueue
 
     def handle(self, message: Message) -> None:
         """Gives every request of a message its turn; RequestsFailed names those that have to come back."""
@@ -56,8 +54,6 @@ class Intake:
                 self.dispatcher.dispatch(request)
             except (RetryableError, StartFailed) as error:
                 failures.append((request, error))
-            except (ClientError, BotoCoreError) as error:
-                failures.append((request, Unavailable(f"{type(error).__name__}: {error}")))
         if failures:
             raise RequestsFailed(failures)
         self._reject(message, parsed)  # last, so that a message that comes back is not rejected once a receive
@@ -71,7 +67,7 @@ class Intake:
             if isinstance(failure, OutcomeUnknown | ClaimInFlight):
                 logger.warning("left to the reconciler", job_id=request.job_id, error_type=failure.code)
                 continue
-            self.dead_letters.send(redrive_body(request), failure)
+            self.dead_letters.send_request(request, failure)
             self.dispatcher.give_up(request, failure)
         self._reject(message, self._parse(message))
         return True
@@ -81,7 +77,7 @@ class Intake:
 
         How often such a message comes back, the redrive policy of its queue decides.
         """
-        waits_in_queue = self.dispatcher.at_capacity == "return" and not isinstance(failure, StartRefused)
+        waits_in_queue = not self.dispatcher.waiting_room and not isinstance(failure, StartRefused)
         return isinstance(failure, LaneIsFull) or (
             waits_in_queue and not isinstance(failure, OutcomeUnknown | ClaimInFlight)
         )

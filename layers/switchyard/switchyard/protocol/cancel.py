@@ -4,15 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from switchyard.errors import Contended
+from switchyard.errors import Contended, Unavailable
 from switchyard.observability import logger
-from switchyard.protocol.dispatch import JobStore, Target
 from switchyard.protocol.jobs import HOLDING_SLOT, TERMINAL, Job, is_other_work
-
-_RACES = 5
-"""How often a cancel looks again when something else moves the job under it."""
+from switchyard.protocol.ports import RACES, JobStore, Target
 
 
 class Cancellation(Enum):
@@ -39,7 +34,7 @@ class Canceller:
         Newer work under the same id is left alone. Contended where the job never stood still.
         """
         found: Job | None = job
-        for _ in range(_RACES):
+        for _ in range(RACES):
             if found is None or found.status in TERMINAL or is_other_work(job, found.request):
                 return Cancellation.ENDED
             if found.status in HOLDING_SLOT:
@@ -54,7 +49,7 @@ class Canceller:
                     logger.info("cancelled", job_id=job.id, fence=job.fence)
                     return Cancellation.CANCELLED
                 found = changed.found
-        raise Contended(f"job {job.id} changed {_RACES} times while it was being cancelled")
+        raise Contended(f"job {job.id} changed {RACES} times while it was being cancelled")
 
     def _stop(self, job: Job) -> None:
         """Stops the run, if it is known. The cancel is written down, so what fails here, the reconciler does again."""
@@ -64,5 +59,5 @@ class Canceller:
             return
         try:
             target.stop(target_id)
-        except (ClientError, BotoCoreError) as error:
+        except Unavailable as error:
             logger.warning("not stopped: left to the reconciler", job_id=job.id, reason=str(error))

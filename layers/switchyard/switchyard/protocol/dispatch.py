@@ -9,13 +9,10 @@ docs/architecture.md tells the whole story.
 """
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import Enum
-from typing import Protocol
-
-from botocore.exceptions import BotoCoreError, ClientError
 
 from switchyard import clock, observability
 from switchyard.errors import (
@@ -26,27 +23,26 @@ from switchyard.errors import (
     StartFailed,
     StartRefused,
     SwitchyardError,
+    Unavailable,
 )
-from switchyard.messages.videos import redrive_body
 from switchyard.observability import Metric, logger
-from switchyard.protocol.jobs import Job, JobError, Run, Status, Verdict, WorkRequest, is_newer_work, judge
-from switchyard.protocol.lanes import Lane, ObjectLock, Slots, WaitEntry, find, lane_of
-from switchyard.settings import AtCapacity
-from switchyard.tables.store import (
-    ActiveJob,
+from switchyard.protocol.jobs import Job, JobError, Status, Verdict, WorkRequest, is_newer_work, judge
+from switchyard.protocol.lanes import Lane, ObjectLock, WaitEntry, find, lane_of
+from switchyard.protocol.ports import (
+    RACES,
     Claimed,
+    DeadLetters,
     EntryGone,
     Held,
     JobChanged,
+    JobStore,
     LaneFull,
     ObjectLocked,
+    Target,
 )
 
-_RACES = 5
-"""How often a request looks again when others change the same job under it."""
-
 _FULL_LANE_SECONDS = (20, 60)
-"""How long a message stays away with AT_CAPACITY=return: jittered, so that messages don't come back together."""
+"""How long a message stays away without a waiting room: jittered, so that messages don't come back together."""
 
 
 class Outcome(Enum):
@@ -60,68 +56,13 @@ class Outcome(Enum):
     WITHDRAWN = "withdrawn"
 
 
-class Target(Protocol):
-    """What runs jobs."""
-
-    def start(self, job: Job) -> str:
-        """Starts a claimed job and gives the target's id for it. StartRefused, StartThrottled, or OutcomeUnknown."""
-
-    def find(self, job: Job) -> str | None:
-        """The run that was started for exactly this claim, if the target knows one."""
-
-    def describe(self, target_ids: Iterable[str]) -> Iterator[Run]:
-        """How runs stand; forgotten ones are left out."""
-
-    def stop(self, target_id: str) -> None:
-        """Asks for the end of a run; nothing where it has ended. ClientError and BotoCoreError pass."""
-
-
-class JobStore(Protocol):
-    """The two tables; see `switchyard.tables.store.Store`, whose docstrings are the contract."""
-
-    def get(self, job_id: str) -> Job | None: ...  # noqa: D102
-    def slots(self, lane: Lane) -> Slots: ...  # noqa: D102
-    def waiting(self, lane: Lane, *, at_a_time: int = 25) -> Iterator[WaitEntry]: ...  # noqa: D102
-    def by_status(self, status: Status) -> Iterator[ActiveJob]: ...  # noqa: D102
-    def claim(  # noqa: D102
-        self, request: WorkRequest, seen: Job | None, lane: Lane, *, entry: WaitEntry | None = None, fifo: bool = True
-    ) -> Claimed | LaneFull | JobChanged | ObjectLocked | EntryGone: ...
-    def hold(  # noqa: D102
-        self, request: WorkRequest, seen: Job | None, *, lock_object: bool = True
-    ) -> Held | JobChanged | ObjectLocked: ...
-    def hold_behind(self, request: WorkRequest) -> None: ...  # noqa: D102
-    def drop(self, entry: WaitEntry) -> None: ...  # noqa: D102
-    def record_start(self, job: Job, target_id: str) -> JobChanged | None: ...  # noqa: D102
-    def raise_fence(self, job: Job) -> Claimed | JobChanged: ...  # noqa: D102
-    def undo_claim(  # noqa: D102
-        self, job: Job, error: JobError, *, entry: WaitEntry | None = None
-    ) -> JobChanged | None: ...
-    def give_up(self, job: Job, error: JobError) -> bool: ...  # noqa: D102
-    def cancel(self, job: Job) -> JobChanged | None: ...  # noqa: D102
-    def request_cancel(self, job: Job) -> Job | JobChanged: ...  # noqa: D102
-    def advance(self, job_id: str, fence: int, target_id: str, to: Status, *, attempts: int) -> bool: ...  # noqa: D102
-    def finish(  # noqa: D102
-        self, job: Job, to: Status, *, error: JobError | None, target_id: str | None, attempts: int
-    ) -> bool: ...
-    def free_leaked_slot(self, lane: Lane, job_id: str, seen: Job | None) -> bool: ...  # noqa: D102
-    def retake_slot(self, lane: Lane, job: Job) -> bool: ...  # noqa: D102
-    def recount_waiting(self, lane: Lane, seen: int, actual: int) -> bool: ...  # noqa: D102
-    def note_layouts(self, lane: Lane, layouts: frozenset[int]) -> None: ...  # noqa: D102
-
-
-class DeadLetters(Protocol):
-    """The dead-letter queue, for what we give up on ourselves."""
-
-    def send(self, body: str, error: SwitchyardError, *, video_id: str | None = None) -> None:
-        """Sends a message with its reason (`ErrorType`, `ErrorMessage`) and the `video_id` attribute it came with."""
-
-
 @dataclass(frozen=True, slots=True)
 class Dispatcher:
     """Starts jobs.
 
     `targets` by type, `lanes` and `dead_letters` by name of the whole lane. `max_refusals` bounds how often a job from
-    the waiting room is refused before it is given up.
+    the waiting room is refused before it is given up. Without `waiting_room`, a request that finds its lane full raises
+    LaneIsFull.
     """
 
     store: JobStore
@@ -130,7 +71,7 @@ class Dispatcher:
     dead_letters: Mapping[str, DeadLetters]
     grace: timedelta
     max_refusals: int
-    at_capacity: AtCapacity = "wait"
+    waiting_room: bool = True
     _noted: set[tuple[str, int]] = field(default_factory=set)
 
     def dispatch(self, request: WorkRequest) -> Outcome:
@@ -144,12 +85,12 @@ class Dispatcher:
         lane = whole.shard_for(request.job_id)
         request = replace(request, lane=lane.name)
         seen = _as_announced(request) if request.announced else None  # nearly always true, and it saves the read
-        for _ in range(_RACES):
+        for _ in range(RACES):
             step = self._without_claim(request, seen) or self._claim(request, seen, lane)
             if isinstance(step, Outcome):
                 return step
             seen = step.found
-        raise Contended(f"job {request.job_id} changed {_RACES} times while it was being claimed")
+        raise Contended(f"job {request.job_id} changed {RACES} times while it was being claimed")
 
     def start_waiting(self, lane_name: str) -> int:
         """Starts waiting jobs, oldest first, while the lane has slots free; gives their number.
@@ -227,7 +168,7 @@ class Dispatcher:
         return None
 
     def _claim(self, request: WorkRequest, seen: Job | None, lane: Lane) -> Outcome | JobChanged:
-        match self.store.claim(request, seen, lane, fifo=self.at_capacity == "wait"):
+        match self.store.claim(request, seen, lane, fifo=self.waiting_room):
             case Claimed(job):
                 return self._dispatched(job)
             case ObjectLocked(lock):
@@ -275,7 +216,7 @@ class Dispatcher:
         logger.info("stopping: cancelled while it was being started", job_id=job.id, target_id=target_id)
         try:
             self._target(job).stop(target_id)
-        except (ClientError, BotoCoreError) as error:
+        except Unavailable as error:
             logger.warning("not stopped: left to the reconciler", job_id=job.id, reason=str(error))
 
     def _undo(self, job: Job, entry: WaitEntry | None, error: StartFailed) -> Outcome | None:
@@ -283,13 +224,13 @@ class Dispatcher:
         logger.warning("start: refused", job_id=job.id, fence=job.fence, error_type=error.code, reason=str(error))
         back = None
         if entry is not None:
-            attempts = entry.attempts + (1 if error.code == "START_REFUSED" else 0)
+            attempts = entry.attempts + isinstance(error, StartRefused)
             back = WaitEntry(entry.request, attempts) if attempts < self.max_refusals else None
         if changed := self.store.undo_claim(job, _job_error(error), entry=back):
             return self._end_if_cancelled(job, changed.found)
         if entry is not None and back is None:
             # Its own message is long gone: write a new one, so that a redrive can bring the job back.
-            self.dead_letters[lane_of(job.request.lane)].send(redrive_body(job.request), error)
+            self.dead_letters[lane_of(job.request.lane)].send_request(job.request, error)
             self.give_up(job.request, error)
         return None
 
@@ -304,7 +245,7 @@ class Dispatcher:
         return Outcome.CANCELLED
 
     def _lane_full(self, request: WorkRequest, seen: Job | None) -> Outcome | JobChanged:
-        if self.at_capacity == "return":
+        if not self.waiting_room:
             pause = random.uniform(*_FULL_LANE_SECONDS)  # noqa: S311 - jitter, not a secret
             raise LaneIsFull(f"lane {request.lane} has no free slot", pause)
         match self.store.hold(request, seen):
@@ -350,7 +291,7 @@ class Dispatcher:
     def _claim_waiting(self, entry: WaitEntry, lane: Lane) -> Job | LaneFull | None:
         """Claims a job out of the waiting room; None where its turn has not come or has gone."""
         seen = self.store.get(entry.request.job_id)
-        for _ in range(_RACES):
+        for _ in range(RACES):
             if not self._may_leave_room(entry, seen):
                 return None
             match self.store.claim(entry.request, seen, lane, entry=entry):

@@ -3,24 +3,20 @@
 The status index is eventually consistent: it says where to look, never what is so.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
-
-from botocore.exceptions import BotoCoreError, ClientError
 
 from switchyard import clock, observability
 from switchyard.errors import RetryableError, StartFailed
 from switchyard.observability import Metric, logger
-from switchyard.protocol.dispatch import Dispatcher, JobStore, Target
+from switchyard.protocol.dispatch import Dispatcher
 from switchyard.protocol.jobs import HOLDING_SLOT, TERMINAL, Job, JobError, Run, Status, Verdict, judge
 from switchyard.protocol.lanes import Lane, find, lane_of, layout_of
+from switchyard.protocol.ports import ActiveJob, JobStore, Repair, Target
 from switchyard.protocol.tracking import Tracker
-from switchyard.tables.store import ActiveJob
-from switchyard.torrents.messages import LANE
-from switchyard.torrents.repair import Repair
 
 _LOST = JobError("TARGET_LOST", "the target no longer knows the run, and never said how it ended")
 
@@ -37,7 +33,7 @@ class _Pass:
     def __init__(self) -> None:
         self.active: list[ActiveJob] = []
         self.waiting: list[ActiveJob] = []
-        self.torrents: list[ActiveJob] = []
+        self.forgotten: list[ActiveJob] = []
         self.lanes: list[Lane] = []
         self.waits: list[timedelta] = []
         self._errors: list[Exception] = []
@@ -46,7 +42,7 @@ class _Pass:
     def noted(self, job_id: str | None = None) -> Iterator[None]:
         try:
             yield
-        except (RetryableError, StartFailed, ClientError, BotoCoreError) as error:
+        except (RetryableError, StartFailed) as error:
             logger.warning("a repair failed", job_id=job_id, error_type=type(error).__name__, reason=str(error))
             self._errors.append(error)
 
@@ -59,9 +55,10 @@ class _Pass:
 class Reconciler:
     """One pass over everything that can have gone astray, in every lane and on every target that there is.
 
-    Jobs of a lane or a target that this deployment doesn't have (any more) are left alone. `pending_grace` is how long
+    Jobs of a lane or a target that this deployment doesn't have (any more) are left alone. `repairs` are by lane, for
+    jobs that functions run themselves, without slots or a target. `pending_grace` is how long
     an accepted job may lie without its message having started it, `stuck_after` how long a run may wait for a machine
-    before people are told. Torrents, which have neither, are for `torrents`.
+    before people are told.
     """
 
     store: JobStore
@@ -69,7 +66,7 @@ class Reconciler:
     tracker: Tracker
     pending_grace: timedelta
     stuck_after: timedelta
-    torrents: Repair | None = None
+    repairs: Mapping[str, Repair] = field(default_factory=dict)
 
     def run(self) -> None:
         """Does every step. A failing job or step is logged and does not keep the others from their turn.
@@ -84,7 +81,7 @@ class Reconciler:
             lambda: self._retake_slots(this),
             lambda: self._catch_up(this),
             lambda: self._restart_pending(this),
-            lambda: self._ask_for_torrents(this),
+            lambda: self._ask_again(this),
             lambda: self._mend_lanes(this),
             lambda: _report(this.waits),
         ]
@@ -211,8 +208,8 @@ class Reconciler:
         for listed in self.store.by_status(Status.PENDING):
             if not self._older(listed.created_at, self.pending_grace):
                 break  # oldest first
-            if listed.lane == LANE:
-                this.torrents.append(listed)
+            if listed.lane in self.repairs:
+                this.forgotten.append(listed)
             if find(self.dispatcher.lanes, listed.lane) is None:
                 continue
             with this.noted(listed.id):
@@ -220,12 +217,11 @@ class Reconciler:
                 if job and job.status is Status.PENDING and not job.is_placeholder:
                     self.dispatcher.dispatch(job.request)
 
-    def _ask_for_torrents(self, this: _Pass) -> None:
-        if self.torrents is None:
-            return
-        for listed in (*this.torrents, *(job for job in this.active if job.lane == LANE)):
-            with this.noted(listed.id):
-                self.torrents.ask_again(listed.id)
+    def _ask_again(self, this: _Pass) -> None:
+        for listed in (*this.forgotten, *this.active):
+            if repair := self.repairs.get(listed.lane):
+                with this.noted(listed.id):
+                    repair.ask_again(listed.id)
 
     # ---- lanes -----------------------------------------------------------------------------------------------------
 

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from switchyard import observability
 from switchyard.errors import Contended
 from switchyard.observability import Metric, logger
-from switchyard.protocol.dispatch import Dispatcher, JobStore
+from switchyard.protocol.dispatch import Dispatcher
 from switchyard.protocol.jobs import HOLDING_SLOT, TERMINAL, Job, Run, Status
-
-_RACES = 5
-"""How often the end of a run is tried again when something else moves the job under it."""
+from switchyard.protocol.ports import RACES, JobStore
 
 
 @dataclass(slots=True, eq=False)
@@ -30,7 +28,7 @@ class Tracker:
         if run.status not in TERMINAL:
             return self.store.advance(run.job_id, run.fence, run.target_id, run.status, attempts=run.attempts)
         ended, job, to = False, None, run.status
-        for _ in range(_RACES):
+        for _ in range(RACES):
             job = self.store.get(run.job_id)
             if job is None or not _counts(run, job):
                 logger.info("ignored: not the run that counts", job_id=run.job_id, fence=run.fence)
@@ -41,7 +39,7 @@ class Tracker:
             if ended:
                 break
         if job is None or not ended:
-            raise Contended(f"job {run.job_id} changed {_RACES} times while its end was being noted")
+            raise Contended(f"job {run.job_id} changed {RACES} times while its end was being noted")
         if job.status not in TERMINAL:
             logger.info("ended", job_id=job.id, fence=run.fence, job_status=to, target_id=run.target_id)
             if to is Status.FAILED:

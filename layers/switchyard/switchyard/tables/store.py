@@ -1,17 +1,18 @@
 """Jobs and lanes in DynamoDB: every write conditional, every change of several items one transaction.
 
-Above each write stands the little picture of its condition. The in-memory twin in tests/fakes keeps the same contract,
-held by tests/contract.
+Above each write stands the little picture of its condition. The contract is `protocol.ports.JobStore`; the in-memory
+twin in tests/fakes keeps it too, held by tests/contract.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, override
 
 from switchyard import clock
+from switchyard.clients import translated
 from switchyard.protocol.jobs import (
     HOLDING_SLOT,
     TERMINAL,
@@ -37,6 +38,16 @@ from switchyard.protocol.lanes import (
     lane_key,
     object_key,
 )
+from switchyard.protocol.ports import (
+    ActiveJob,
+    Claimed,
+    EntryGone,
+    Held,
+    JobChanged,
+    JobStore,
+    LaneFull,
+    ObjectLocked,
+)
 from switchyard.tables.items import names_and_values, request_attributes
 
 if TYPE_CHECKING:
@@ -49,58 +60,7 @@ type _Reason = Mapping[str, Any]
 """Why a condition refused a write: an error or a cancellation reason, with the item as it was."""
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """The right to start the job, with the fence it must be started under."""
-
-    job: Job
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """The job is in the waiting room."""
-
-
-@dataclass(frozen=True, slots=True)
-class LaneFull:
-    """Every slot is taken, or others wait for the next one."""
-
-
-@dataclass(frozen=True, slots=True)
-class JobChanged:
-    """The job is not in the state the caller saw; `found` is the one it is in."""
-
-    found: Job | None
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectLocked:
-    """Another job works on the same object."""
-
-    lock: ObjectLock
-
-
-@dataclass(frozen=True, slots=True)
-class EntryGone:
-    """Somebody else took the entry out of the waiting room."""
-
-
-@dataclass(frozen=True, slots=True)
-class ActiveJob:
-    """What the status index holds of a job. Eventually consistent: look again before you act on it."""
-
-    id: str
-    status: Status
-    fence: int
-    lane: str
-    target: TargetSpec | None
-    target_id: str | None
-    claimed_at: datetime | None
-    created_at: datetime
-    cancel_requested: bool = False
-
-
-class Store:
+class Store(JobStore):
     """The two tables. Every method is one AWS call, but for the iterators, which make one a page."""
 
     def __init__(
@@ -113,14 +73,16 @@ class Store:
 
     # ---- reading ----------------------------------------------------------------------------------------------------
 
+    @override
+    @translated()
     def get(self, job_id: str) -> Job | None:
-        """The job as it is now (consistent read)."""
         answer = self._client.get_item(TableName=self._jobs, Key={"jobId": _s(job_id)}, ConsistentRead=True)
         item = answer.get("Item")
         return _job(item) if item else None
 
+    @override
+    @translated()
     def slots(self, lane: Lane) -> Slots:
-        """The lane's holders and the length of its waiting room (consistent read)."""
         answer = self._client.get_item(TableName=self._lanes, Key=_slots_key(lane.name), ConsistentRead=True)
         item = answer.get("Item", {})
         return Slots(
@@ -129,8 +91,8 @@ class Store:
             layouts=frozenset(int(number) for number in item.get("layouts", {}).get("NS", ())),
         )
 
+    @override
     def waiting(self, lane: Lane, *, at_a_time: int = 25) -> Iterator[WaitEntry]:
-        """The waiting room, oldest first, read so many at a time as it is consumed (consistent reads)."""
         pages = self._client.get_paginator("query").paginate(
             TableName=self._lanes,
             KeyConditionExpression="pk = :lane AND begins_with(sk, :wait)",
@@ -138,13 +100,14 @@ class Store:
             ConsistentRead=True,
             PaginationConfig={"PageSize": at_a_time},
         )
-        for page in pages:
-            for item in page["Items"]:
-                request = WorkRequest.from_json(item["request"]["S"])
-                yield WaitEntry(request, attempts=int(item["attempts"]["N"]))
+        with translated():
+            for page in pages:
+                for item in page["Items"]:
+                    request = WorkRequest.from_json(item["request"]["S"])
+                    yield WaitEntry(request, attempts=int(item["attempts"]["N"]))
 
+    @override
     def by_status(self, status: Status) -> Iterator[ActiveJob]:
-        """Every job of a status, oldest first, from the index (eventually consistent)."""
         pages = self._client.get_paginator("query").paginate(
             TableName=self._jobs,
             IndexName="byStatus",
@@ -152,12 +115,14 @@ class Store:
             ExpressionAttributeNames={"#status": "status"},
             ExpressionAttributeValues={":status": _s(status)},
         )
-        for page in pages:
-            for item in page["Items"]:
-                yield _active_job(item)
+        with translated():
+            for page in pages:
+                for item in page["Items"]:
+                    yield _active_job(item)
 
     # ---- accepting --------------------------------------------------------------------------------------------------
 
+    @override
     def claim(
         self,
         request: WorkRequest,
@@ -167,11 +132,6 @@ class Store:
         entry: WaitEntry | None = None,
         fifo: bool = True,
     ) -> Claimed | LaneFull | JobChanged | ObjectLocked | EntryGone:
-        """Wins the right to start a job, takes a slot and locks the object, or says why not: one transaction.
-
-        `seen` is the job as the caller believes it to be. With `entry` the job comes out of the waiting room; without,
-        and with `fifo`, it has no slot before those who wait.
-        """
         now = clock.now()
         fence = (seen.fence if seen else 0) + 1
         claimed = {"status": _s(Status.CLAIMED), "fence": _n(fence), "claimedAt": _s(clock.iso(now))}
@@ -187,13 +147,10 @@ class Store:
             return EntryGone()
         return _refusal(refused) or LaneFull()
 
+    @override
     def hold(
         self, request: WorkRequest, seen: Job | None, *, lock_object: bool = True
     ) -> Held | JobChanged | ObjectLocked:
-        """Puts a job into the waiting room and locks its object: one transaction. Doing it twice changes nothing.
-
-        Without `lock_object` the object is left to the job that works on it, and locked when this one's turn comes.
-        """
         waiting = {"status": _s(Status.WAITING), "fence": _n(seen.fence if seen else 0)}
         refused = self._transact(
             job=self._rewrite_job(request, seen, clock.now(), waiting),
@@ -202,19 +159,19 @@ class Store:
         )
         return _refusal(refused) or Held()  # ... also where the entry is there already
 
+    @override
     def hold_behind(self, request: WorkRequest) -> None:
-        """Puts new work into the waiting room behind older work on the same job or object, which it leaves alone."""
         self._transact(**self._enter_room(WaitEntry(request)))  # refused only where the entry is there already
 
+    @override
     def drop(self, entry: WaitEntry) -> None:
-        """Takes an entry out of the waiting room that turned out to be a duplicate."""
         #   LANE#…/WAIT#…   there ──▶ gone        LANE#…/SLOTS   waiting − 1
         self._transact(entry=self._leave_room(entry), waiting=self._count_waiting(entry.request.lane, -1))
 
     # ---- starting ---------------------------------------------------------------------------------------------------
 
+    @override
     def record_start(self, job: Job, target_id: str) -> JobChanged | None:
-        """Notes what the target calls the job. Refused where an event, another invocation or a cancel was first."""
         #   status CLAIMED and fence = ours, no cancel ──▶ SUBMITTED
         refused = self._update_job(
             job.id,
@@ -229,8 +186,8 @@ class Store:
         )
         return _changed(refused) if refused else None
 
+    @override
     def raise_fence(self, job: Job) -> Claimed | JobChanged:
-        """Claims a job again whose start came to nothing, under a higher fence. Refused where it is to be cancelled."""
         now = clock.now()
         #   status CLAIMED and fence = n, no cancel ──▶ CLAIMED, fence = n + 1; a run of fence n fails its check
         refused = self._update_job(
@@ -241,12 +198,8 @@ class Store:
         )
         return _changed(refused) if refused else Claimed(_claimed_job(job.request, job, now, job.fence + 1))
 
+    @override
     def undo_claim(self, job: Job, error: JobError, *, entry: WaitEntry | None = None) -> JobChanged | None:
-        """Takes back a claim whose start was refused: the slot goes free, the job is PENDING again or back in the room.
-
-        The fence stays raised. Changes nothing where the claim is no longer ours, or a cancel was asked for: then it
-        must not go back to where it would be started again.
-        """
         back_to = Status.WAITING if entry else Status.PENDING
         #   status CLAIMED and fence = ours, no cancel ──▶ PENDING | WAITING
         give_back = self._update_action(
@@ -268,8 +221,8 @@ class Store:
         )
         return _changed(refused["job"]) if "job" in refused else None
 
+    @override
     def give_up(self, job: Job, error: JobError) -> bool:
-        """Ends a job that could not be started and whose message goes to the dead-letter queue."""
         now = clock.now()
         #   PENDING and fence as seen ──▶ FAILED, neverStarted (a redrive may start it)
         condition, values = _still(replace(job, status=Status.PENDING))
@@ -290,11 +243,8 @@ class Store:
 
     # ---- cancelling -------------------------------------------------------------------------------------------------
 
+    @override
     def cancel(self, job: Job) -> JobChanged | None:
-        """Ends a PENDING or WAITING job, with its place in the room and its object's lock: one transaction.
-
-        The fence is raised: older work may have been cancelled under this one, and who saw that must not mistake it.
-        """
         assert job.status in {Status.PENDING, Status.WAITING}  # noqa: S101 - `request_cancel` is for those with a slot
         now = clock.now()
         waits = job.status is Status.WAITING
@@ -320,11 +270,9 @@ class Store:
             lock=self._unlock(job) if waits else None,
         )
 
+    @override
+    @translated()
     def request_cancel(self, job: Job) -> Job | JobChanged:
-        """Notes that a job that holds a slot is to be cancelled, and gives it as it then is: with its run, if known.
-
-        From now on nothing starts it, and no run of it passes the worker's fence check. Doing it twice changes nothing.
-        """
         active = {f":active{n}": _s(status) for n, status in enumerate(sorted(HOLDING_SLOT))}
         #   CLAIMED | SUBMITTED | RUNNING and fence as seen ──▶ as it is, to be cancelled
         note = self._update_action(
@@ -341,8 +289,8 @@ class Store:
 
     # ---- following --------------------------------------------------------------------------------------------------
 
+    @override
     def advance(self, job_id: str, fence: int, target_id: str, to: Status, *, attempts: int) -> bool:
-        """Moves a job forward by an event of its run. False where the event is late, doubled or another run's."""
         assert to not in TERMINAL  # noqa: S101 - `finish` is for those
         origins = {f":from{n}": _s(origin) for n, origin in enumerate(sorted(origins_of(to)))}
         started = ", startedAt = if_not_exists(startedAt, :now)" if to is Status.RUNNING else ""
@@ -363,12 +311,8 @@ class Store:
         )
         return refused is None
 
+    @override
     def finish(self, job: Job, to: Status, *, error: JobError | None, target_id: str | None, attempts: int) -> bool:
-        """Ends a job, frees its slot and unlocks its object: one transaction. False where it changed meanwhile.
-
-        `job` is as just read. Where a worker has already written a terminal status itself, only slot and lock go free.
-        A worker's own error message stands before ours. An end that can't follow the job's status changes nothing.
-        """
         if job.status not in TERMINAL and to not in TRANSITIONS[job.status] & TERMINAL:
             return False
         now = clock.now()
@@ -403,8 +347,8 @@ class Store:
 
     # ---- repairing --------------------------------------------------------------------------------------------------
 
+    @override
     def free_leaked_slot(self, lane: Lane, job_id: str, seen: Job | None) -> bool:
-        """Frees a slot whose holder does not run, if the job is still as `seen`; unlocks its object if it has ended."""
         free: _Action = {
             "Update": {
                 "TableName": self._lanes,
@@ -419,11 +363,8 @@ class Store:
             return self._end(seen, check, slot=free, lock=self._unlock(seen)) is None
         return not self._transact(job=check, slot=free)
 
+    @override
     def retake_slot(self, lane: Lane, job: Job) -> bool:
-        """Gives a job that has been started the slot that it had, and its object's lock, if it is still as just read.
-
-        Its lane's limit is not asked: it runs all the same. A lock that is another job's by now stays with that.
-        """
         take: _Action = {
             "Update": {
                 "TableName": self._lanes,
@@ -435,8 +376,9 @@ class Store:
         #   the job as seen ──▶ LANE#…/SLOTS with it, its object locked
         return self._end(job, self._check_job(job.id, job), slot=take, lock=self._lock(job.request)) is None
 
+    @override
+    @translated()
     def recount_waiting(self, lane: Lane, seen: int, actual: int) -> bool:
-        """Sets the length of the waiting room right after it was counted, if nobody changed it meanwhile."""
         #   waiting as seen ──▶ waiting as counted
         try:
             self._client.update_item(
@@ -450,8 +392,9 @@ class Store:
             return False
         return True
 
+    @override
+    @translated()
     def note_layouts(self, lane: Lane, layouts: frozenset[int]) -> None:
-        """Notes that a lane is, or was, divided into so many shards. Doing it twice changes nothing."""
         self._client.update_item(
             TableName=self._lanes,
             Key=_slots_key(lane.name),
@@ -613,6 +556,7 @@ class Store:
             }
         }
 
+    @translated()
     def _update_job(self, job_id: str, update: str, condition: str, values: dict[str, Any]) -> _Reason | None:
         """One UpdateItem. None where it was applied, else why its condition refused."""
         try:
@@ -632,6 +576,7 @@ class Store:
             return None
         return _changed(refused["job"]) if "job" in refused else JobChanged(job)
 
+    @translated()
     def _transact(self, **actions: _Action | None) -> Mapping[str, _Reason]:
         """One TransactWriteItems of the actions there are. Gives the reasons of those whose condition refused.
 

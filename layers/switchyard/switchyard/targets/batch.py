@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import batched
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, override
 
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from switchyard import clock
-from switchyard.clients import NEVER_SENT
+from switchyard.clients import NEVER_SENT, translated
 from switchyard.errors import OutcomeUnknown, StartRefused, StartThrottled
 from switchyard.names import legal_name, legal_tag
 from switchyard.protocol.jobs import Job, JobError, Run, Status
+from switchyard.protocol.ports import Target
 from switchyard.targets.runs import (
     OUT_OF_MEMORY,
     STOPPED,
@@ -46,7 +47,7 @@ _STATUSES: Mapping[str, Status] = {
 }
 
 
-class BatchTarget:
+class BatchTarget(Target):
     """Starts jobs on Batch. `submitter` must be a client that never repeats a request by itself."""
 
     def __init__(
@@ -58,8 +59,8 @@ class BatchTarget:
         self._environment = environment
         self._grace_seconds = grace_seconds
 
+    @override
     def start(self, job: Job) -> str:
-        """Submits the job and gives Batch's id for it. StartRefused, StartThrottled, or OutcomeUnknown."""
         with counted():
             return self._submit(job)
 
@@ -99,8 +100,9 @@ class BatchTarget:
             variables["S3_VERSION_ID"] = source.version_id
         return [{"name": name, "value": value} for name, value in variables.items()]
 
+    @override
+    @translated()
     def find(self, job: Job) -> str | None:
-        """The Batch job that was submitted for exactly this claim, if Batch knows one."""
         name = job_name(job)
         pages = self._reader.get_paginator("list_jobs").paginate(
             jobQueue=job.request.target.queue, filters=[{"name": "JOB_NAME", "values": [name]}]
@@ -114,15 +116,17 @@ class BatchTarget:
                 return run.target_id
         return None
 
+    @override
     def describe(self, target_ids: Iterable[str]) -> Iterator[Run]:
-        """How runs stand, asked for a hundred at a time. Ids that Batch has forgotten are left out."""
-        for ids in batched(target_ids, _DESCRIBE_LIMIT, strict=False):
-            for detail in self._reader.describe_jobs(jobs=list(ids))["jobs"]:
-                if run := run_of(detail):
-                    yield run
+        with translated():
+            for ids in batched(target_ids, _DESCRIBE_LIMIT, strict=False):
+                for detail in self._reader.describe_jobs(jobs=list(ids))["jobs"]:
+                    if run := run_of(detail):
+                        yield run
 
+    @override
+    @translated()
     def stop(self, target_id: str) -> None:
-        """Asks for the end of a run; nothing where it has ended or isn't known. ClientError and BotoCoreError pass."""
         try:
             self._reader.terminate_job(jobId=target_id, reason=STOPPED)
         except ClientError as error:

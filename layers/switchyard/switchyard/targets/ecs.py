@@ -14,16 +14,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import batched
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, override
 
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
 
 from switchyard import clock, observability
-from switchyard.clients import IN_DOUBT, is_without_room
+from switchyard.clients import IN_DOUBT, is_without_room, translated
 from switchyard.errors import OutcomeUnknown, StartFailed, StartRefused, StartThrottled
 from switchyard.names import legal_tag, stable_hash
 from switchyard.observability import Metric
 from switchyard.protocol.jobs import Job, JobError, Run, Status
+from switchyard.protocol.ports import Target
 from switchyard.targets.runs import (
     OUT_OF_MEMORY,
     STOPPED,
@@ -74,7 +75,7 @@ class Placement:
     spot: bool = False
 
 
-class EcsTarget:
+class EcsTarget(Target):
     """Starts jobs as ECS tasks. `client` must be one of `switchyard.clients`, which knows what may be repeated."""
 
     def __init__(
@@ -86,8 +87,8 @@ class EcsTarget:
         self._environment = environment
         self._grace_seconds = grace_seconds
 
+    @override
     def start(self, job: Job) -> str:
-        """Runs the job's task and gives its ARN. StartRefused, StartThrottled, or OutcomeUnknown."""
         with counted():
             return self._run(job)
 
@@ -177,8 +178,9 @@ class EcsTarget:
     def _unknown(self, reason: object) -> OutcomeUnknown:
         return OutcomeUnknown(f"RunTask: {reason}", self._grace_seconds)
 
+    @override
+    @translated()
     def find(self, job: Job) -> str | None:
-        """The task that was run for exactly this claim, if ECS lists one: it does while the task is not to stop."""
         # With startedBy no other filter is allowed, so that a task that has stopped is not listed. Starting again is
         # safe then too: a worker that got as far as its fence check has moved the job, and no other gets past its own.
         pages = self._client.get_paginator("list_tasks").paginate(
@@ -186,8 +188,8 @@ class EcsTarget:
         )
         return next((arn for page in pages for arn in page["taskArns"]), None)
 
+    @override
     def describe(self, target_ids: Iterable[str]) -> Iterator[Run]:
-        """How tasks stand, asked for a hundred at a time. What ECS has forgotten, clusters included, is left out."""
         clusters: dict[str, list[str]] = defaultdict(list)
         for arn in target_ids:
             if match := _CLUSTER.fullmatch(arn):
@@ -196,17 +198,19 @@ class EcsTarget:
             for some in batched(arns, _DESCRIBE_LIMIT, strict=False):
                 yield from self._described(cluster, list(some))
 
-    def _described(self, cluster: str, arns: list[str]) -> Iterator[Run]:
+    @translated()
+    def _described(self, cluster: str, arns: list[str]) -> list[Run]:
         try:
             tasks = self._client.describe_tasks(cluster=cluster, tasks=arns)["tasks"]
         except ClientError as error:
             if error.response["Error"]["Code"] != "ClusterNotFoundException":
                 raise
-            return
-        yield from filter(None, map(run_of, tasks))
+            return []  # ECS has forgotten the tasks with their cluster
+        return [run for task in tasks if (run := run_of(task))]
 
+    @override
+    @translated()
     def stop(self, target_id: str) -> None:
-        """Asks for the end of a task; nothing where it has ended or isn't known. ClientError and BotoCoreError pass."""
         match = _CLUSTER.fullmatch(target_id)
         if match is None:
             return
@@ -264,9 +268,9 @@ def run_of(detail: Mapping[str, Any]) -> Run | None:
 
 def _claimed(detail: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[str, int]] | None:
     """The container that was given a claim, as far as the task has got one, and that claim."""
-    for override in (detail.get("overrides") or {}).get("containerOverrides") or ():
-        if claim := claim_of(override.get("environment") or ()):
-            name = override.get("name")
+    for given in (detail.get("overrides") or {}).get("containerOverrides") or ():
+        if claim := claim_of(given.get("environment") or ()):
+            name = given.get("name")
             containers = detail.get("containers") or ()
             return next((container for container in containers if container.get("name") == name), {}), claim
     return None

@@ -22,7 +22,7 @@ from switchyard.torrents.messages import Parsed, Segment, Wanted
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-    from switchyard.protocol.dispatch import DeadLetters
+    from switchyard.messages.dead_letters import DeadLetterQueue
 
 _HIDDEN = 60
 """Seconds after which a message comes back whose invocation was killed."""
@@ -38,7 +38,7 @@ class Intake:
     client: SQSClient
     queue_url: str
     max_receive_count: int
-    dead_letters: DeadLetters
+    dead_letters: DeadLetterQueue
     time: TimeLeft
 
     # ---- by queue ---------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from switchyard import clock
 from switchyard.errors import Contended, SwitchyardError
 from switchyard.protocol.jobs import TERMINAL, JobError, Status, WorkRequest
+from switchyard.protocol.ports import RACES
 from switchyard.tables.items import names_and_values, request_attributes
 from switchyard.torrents.format.layout import ObjectVersion
 
@@ -27,8 +28,6 @@ MAX_BEGINS = 25
 """How often a job is begun without anything of it getting done in between."""
 SILENCE = timedelta(seconds=60)
 """After which an invocation that kept a job alive is taken for dead."""
-
-_RACES = 5
 
 
 class Stopped(SwitchyardError):
@@ -132,7 +131,7 @@ class TorrentJobs:
     def begin(self, request: WorkRequest, thing: ObjectVersion, *, again: bool) -> TorrentRun | TorrentJob:
         """The right to make a torrent; or the job as it stands, where there is nothing to do about it."""
         seen: TorrentJob | None = None
-        for _ in range(_RACES):
+        for _ in range(RACES):
             now, verdict = clock.now(), TorrentVerdict.BEGIN
             if seen is not None:
                 verdict = judge_torrent(seen, request.source.message_id, _as_kept(thing.modified), again=again, now=now)
@@ -142,7 +141,7 @@ class TorrentJobs:
             if isinstance(begun, TorrentRun):
                 return begun
             seen = begun
-        raise Contended(f"job {request.job_id} changed {_RACES} times while it was being begun")
+        raise Contended(f"job {request.job_id} changed {RACES} times while it was being begun")
 
     def _leave(self, seen: TorrentJob, verdict: TorrentVerdict) -> TorrentJob:
         if verdict is TorrentVerdict.CANCEL:

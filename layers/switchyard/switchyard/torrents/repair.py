@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, override
 
 from switchyard import clock
+from switchyard.clients import translated
 from switchyard.observability import logger
 from switchyard.protocol.jobs import Status
+from switchyard.protocol.ports import Repair
 from switchyard.torrents.jobs import TorrentJobs
 from switchyard.torrents.messages import message
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True, eq=False)
-class Repair:
+class TorrentRepair(Repair):
     """Sends requests to the queue of torrents. `grace` is how long a job may lie there without a sign of life."""
 
     jobs: TorrentJobs
@@ -25,8 +27,9 @@ class Repair:
     queue_url: str
     grace: timedelta
 
+    @override
+    @translated()
     def ask_again(self, job_id: str) -> None:
-        """Asks again for a torrent that has lain there too long. Asking too often does no harm."""
         job = self.jobs.get(job_id)
         if job is None or job.request is None or job.status not in (Status.PENDING, Status.RUNNING):
             return
