@@ -1,11 +1,13 @@
 """One suite over the real store on moto and over its in-memory twin: the twin is trusted because it passes."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from switchyard import clock
+from switchyard.errors import Unavailable
 from switchyard.protocol.jobs import TERMINAL, TRANSITIONS, Job, JobError, Status
 from switchyard.protocol.lanes import Lane, Slots, WaitEntry
 from switchyard.protocol.ports import Claimed, EntryGone, Held, JobChanged, JobStore, LaneFull, ObjectLocked
@@ -737,3 +739,39 @@ def test_a_leaked_slot_of_an_ended_job_is_freed_with_its_object(store: JobStore)
     store.give_up(known(store), ERROR)
     assert store.free_leaked_slot(ONE, "a", known(store))
     assert isinstance(store.claim(request("b", of=request().source), None, ONE), Claimed)
+
+
+# ---- DynamoDB in trouble --------------------------------------------------------------------------------------------
+
+JOB = Job(request(), Status.WAITING, fence=1, created_at=request().sent_at)
+CALLS: dict[str, Callable[[JobStore], object]] = {
+    "get": lambda store: store.get("a"),
+    "slots": lambda store: store.slots(ONE),
+    "waiting": lambda store: list(store.waiting(ONE)),
+    "by_status": lambda store: list(store.by_status(Status.RUNNING)),
+    "claim": lambda store: store.claim(request(), None, ONE),
+    "hold": lambda store: store.hold(request(), None),
+    "hold_behind": lambda store: store.hold_behind(request()),
+    "drop": lambda store: store.drop(WaitEntry(request())),
+    "record_start": lambda store: store.record_start(JOB, "batch-a"),
+    "raise_fence": lambda store: store.raise_fence(JOB),
+    "undo_claim": lambda store: store.undo_claim(JOB, ERROR),
+    "give_up": lambda store: store.give_up(JOB, ERROR),
+    "cancel": lambda store: store.cancel(JOB),
+    "request_cancel": lambda store: store.request_cancel(JOB),
+    "advance": lambda store: store.advance("a", 1, "batch-a", Status.RUNNING, attempts=1),
+    "finish": lambda store: store.finish(
+        replace(JOB, status=Status.RUNNING), Status.COMPLETED, error=None, target_id="batch-a", attempts=1
+    ),
+    "free_leaked_slot": lambda store: store.free_leaked_slot(ONE, "a", None),
+    "retake_slot": lambda store: store.retake_slot(ONE, JOB),
+    "recount_waiting": lambda store: store.recount_waiting(ONE, 0, 1),
+    "note_layouts": lambda store: store.note_layouts(ONE, frozenset({2})),
+}
+
+
+@pytest.mark.parametrize("method", sorted(name for name in vars(JobStore) if not name.startswith("_")))
+def test_what_dynamodb_can_not_do_is_unavailable(method: str, aws: Aws) -> None:
+    store = Store(aws.dynamodb, "no-such-table", "no-such-table", keep_ended_jobs=timedelta(days=30))
+    with pytest.raises(Unavailable, match=r"^ResourceNotFoundException: .*operation"):
+        CALLS[method](store)

@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from switchyard import clients
-from switchyard.errors import OutcomeUnknown, StartRefused, StartThrottled
+from switchyard.errors import OutcomeUnknown, StartRefused, StartThrottled, Unavailable
 from switchyard.protocol.jobs import Job, JobError, Run, Status, TargetSpec, WorkRequest
 from switchyard.protocol.ports import Target
 from switchyard.targets.batch import BatchTarget
@@ -189,7 +188,7 @@ def test_stopping_what_is_forgotten_is_nothing(case: Case) -> None:
 def test_a_stop_that_is_throttled_says_so(case: Case) -> None:
     target_id = case.target.start(claimed(case))
     case.stop_goes_wrong(Mode.THROTTLE)
-    with pytest.raises(ClientError):
+    with pytest.raises(Unavailable):
         case.target.stop(target_id)
 
 

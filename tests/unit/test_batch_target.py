@@ -12,7 +12,6 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
-    ClientError,
     ConnectionClosedError,
     ConnectTimeoutError,
     EndpointConnectionError,
@@ -24,7 +23,7 @@ from botocore.exceptions import (
 )
 
 from switchyard import clients, clock
-from switchyard.errors import OutcomeUnknown, StartFailed, StartRefused, StartThrottled, SwitchyardError
+from switchyard.errors import OutcomeUnknown, StartFailed, StartRefused, StartThrottled, SwitchyardError, Unavailable
 from switchyard.protocol.jobs import Job, Status
 from switchyard.targets.batch import BatchTarget, job_name, run_of
 from tests.fakes.endpoint import Answer, Endpoint, Reply, serving
@@ -342,8 +341,18 @@ def test_stopping_a_run_that_batch_does_not_know_does_nothing(batch: At) -> None
 
 @pytest.mark.parametrize("code", ["AccessDeniedException", "ServerException"])
 def test_a_stop_that_fails_says_so(code: str, batch: At) -> None:
-    with serving(error(403, code)) as endpoint, pytest.raises(ClientError, match=code):
+    with serving(error(403, code)) as endpoint, pytest.raises(Unavailable, match=code):
         batch(endpoint).stop("b1")
+
+
+def test_a_look_for_a_run_that_fails_says_so(batch: At) -> None:
+    with serving(error(403, "AccessDeniedException")) as endpoint, pytest.raises(Unavailable, match="ListJobs"):
+        batch(endpoint).find(job())
+
+
+def test_a_description_that_fails_says_so(batch: At) -> None:
+    with serving(error(403, "AccessDeniedException")) as endpoint, pytest.raises(Unavailable, match="DescribeJobs"):
+        list(batch(endpoint).describe(["b1"]))
 
 
 # ---- run_of ---------------------------------------------------------------------------------------------------------

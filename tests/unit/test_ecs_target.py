@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchyard import clients
-from switchyard.errors import OutcomeUnknown, StartRefused, StartThrottled, SwitchyardError
+from switchyard.errors import OutcomeUnknown, StartRefused, StartThrottled, SwitchyardError, Unavailable
 from switchyard.names import NAME_LIMIT
 from switchyard.observability import Metric
 from switchyard.protocol.jobs import Job, Source, Status, TargetSpec, WorkRequest
@@ -507,8 +507,18 @@ def test_stopping_what_is_no_task_asks_nothing(target: At) -> None:
 
 @pytest.mark.parametrize("code", ["AccessDeniedException", "InvalidParameterException", "ServerException"])
 def test_a_stop_that_fails_says_so(code: str, target: At) -> None:
-    with serving(error(400, code)) as endpoint, pytest.raises(Exception, match=code):
+    with serving(error(400, code)) as endpoint, pytest.raises(Unavailable, match=code):
         target(endpoint).stop(TASK)
+
+
+def test_a_look_for_a_task_that_fails_says_so(target: At) -> None:
+    with serving(error(400, "AccessDeniedException")) as endpoint, pytest.raises(Unavailable, match="ListTasks"):
+        target(endpoint).find(job())
+
+
+def test_a_description_that_fails_says_so(target: At) -> None:
+    with serving(error(400, "AccessDeniedException")) as endpoint, pytest.raises(Unavailable, match="DescribeTasks"):
+        list(target(endpoint).describe([TASK]))
 
 
 # ---- run_of ---------------------------------------------------------------------------------------------------------

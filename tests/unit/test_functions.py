@@ -718,6 +718,12 @@ def test_late_news_change_nothing(deployed: Deployment) -> None:
     assert deployed.job()["status"] == "COMPLETED"
 
 
+def test_a_state_change_that_meets_a_failing_table_is_never_acknowledged(deployed: Deployment) -> None:
+    deployed.set(JOBS_TABLE="no-such-table")
+    assert len(deployed.change("succeeded", **LAST)) == 1
+    assert deployed.dead_letters() == []
+
+
 def test_the_end_of_a_job_starts_the_next(deployed: Deployment) -> None:
     deployed.set(MAX_CONCURRENT_JOBS="1")
     deployed.video("s3_put")

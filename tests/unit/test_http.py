@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from switchyard.api import http
 from switchyard.api.http import MAX_BODY, MAX_DEPTH, Api, Problem, Request, Response
-from switchyard.errors import Contended, StartRefused
+from switchyard.clients import translated
+from switchyard.errors import Contended, StartRefused, Unavailable
 
 SECRET = "the text of an exception"
 ORIGIN = "https://app.example.com"
@@ -180,6 +181,13 @@ AWS_TROUBLE = [
 def test_trouble_with_aws_asks_for_patience(error: Exception) -> None:
     status, headers, body = call(raising(error), event())
     assert (status, body["error"], int(headers["Retry-After"]) > 0) == (503, "UNAVAILABLE", True)
+
+
+def test_the_log_names_the_call_that_failed_behind_a_port(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(Unavailable) as caught, translated():
+        raise AWS_TROUBLE[0]
+    call(raising(caught.value), event())
+    assert [record.__dict__["error_type"] for record in caplog.records] == ["PutItem ThrottlingException"]
 
 
 def test_patience_is_as_long_as_the_error_says() -> None:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from switchyard.errors import LaneIsFull, OutcomeUnknown, StartRefused, Unavailable
 from switchyard.messages.intake import Intake, RequestsFailed
@@ -103,7 +102,7 @@ def test_a_request_that_meets_a_failing_service_does_not_keep_its_siblings_from_
 
     def throttled(wanted: WorkRequest, *args: Any, **options: Any) -> object:  # noqa: ANN401 - as the real one's
         if wanted.job_id == "a":
-            raise ClientError({"Error": {"Code": "ThrottlingException"}}, "TransactWriteItems")
+            raise Unavailable("ThrottlingException")
         return claim(wanted, *args, **options)
 
     monkeypatch.setattr(world.store, "claim", throttled)

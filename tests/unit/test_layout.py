@@ -18,10 +18,6 @@ PURE: Final = frozenset({"clock", "errors", "names", "protocol.jobs", "protocol.
 
 NOT_YET: Final = frozenset(
     {
-        ("protocol", "messages"),
-        ("protocol", "settings"),
-        ("protocol", "tables"),
-        ("protocol", "torrents"),
         ("api", "torrents"),
     }
 )
@@ -109,6 +105,12 @@ def test_only_one_module_knows(library: str, module: str) -> None:
 @pytest.mark.parametrize("module", sorted(PURE & OURS.keys()))
 def test_a_pure_module_imports_only_the_standard_library(module: str) -> None:
     assert _libraries(module) <= sys.stdlib_module_names | {"switchyard"}
+
+
+def test_the_protocol_knows_no_aws() -> None:
+    protocol = {name for name in OURS if name.startswith("protocol.")}
+    assert protocol
+    assert {name for name in protocol if _libraries(name) & {"boto3", "botocore", "mypy_boto3_dynamodb"}} == set()
 
 
 LIBRARY: Final = (

@@ -25,10 +25,12 @@ from switchyard.errors import (
     StartRefused,
     StartThrottled,
     SwitchyardError,
+    Unavailable,
 )
 from switchyard.messages.dead_letters import DeadLetterQueue
 from switchyard.messages.queues import Message, Queue
 from tests.conftest import Aws
+from tests.requests import request
 
 NOT_NOW = ClientError({"Error": {"Code": "ServiceUnavailable", "Message": "busy"}}, "ChangeMessageVisibility")
 
@@ -354,6 +356,12 @@ def test_a_dead_letter_has_the_body_as_it_came(aws: Aws) -> None:
 def test_a_dead_letter_says_why(error: SwitchyardError, aws: Aws) -> None:
     message = dead_lettered(aws, "{}", error)
     assert attributes(message) == {"ErrorType": error.code, "ErrorMessage": "why"}
+
+
+def test_a_request_that_can_not_be_dead_lettered_is_for_later(aws: Aws) -> None:
+    queue = DeadLetterQueue(aws.sqs, f"{aws.dead_letter_queue_url}-gone")
+    with pytest.raises(Unavailable, match="SendMessage"):
+        queue.send_request(request(), StartRefused("why"))
 
 
 def test_a_dead_letter_keeps_the_video_id_of_its_message(aws: Aws) -> None:

@@ -4,10 +4,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from botocore.exceptions import ClientError
 
 from switchyard import observability
-from switchyard.errors import OutcomeUnknown, StartRefused
+from switchyard.errors import OutcomeUnknown, StartRefused, Unavailable
 from switchyard.observability import Metric
 from switchyard.protocol.jobs import TERMINAL, Job, Run, Status, TargetSpec
 from switchyard.protocol.lanes import Lane
@@ -212,7 +211,7 @@ def test_a_target_in_trouble_does_not_hold_up_the_others(
     world: World, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
     def unavailable(_: object) -> list[Run]:
-        raise ClientError({"Error": {"Code": "ServerException"}}, "Describe")
+        raise Unavailable("ServerException")
 
     for wanted in (request(), task()):
         world.dispatch(wanted)

@@ -7,6 +7,7 @@ JOB_ID and FENCE in its environment, never by its name alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import batched
 from typing import TYPE_CHECKING, Any, override
 
@@ -127,11 +128,8 @@ class BatchTarget(Target):
     @override
     @translated()
     def stop(self, target_id: str) -> None:
-        try:
+        with suppress(self._reader.exceptions.ClientException):  # TerminateJob: an id that is none
             self._reader.terminate_job(jobId=target_id, reason=STOPPED)
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ClientException":  # TerminateJob: an id that is none
-                raise
 
 
 def job_name(job: Job) -> str:

@@ -202,9 +202,7 @@ class EcsTarget(Target):
     def _described(self, cluster: str, arns: list[str]) -> list[Run]:
         try:
             tasks = self._client.describe_tasks(cluster=cluster, tasks=arns)["tasks"]
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ClusterNotFoundException":
-                raise
+        except self._client.exceptions.ClusterNotFoundException:
             return []  # ECS has forgotten the tasks with their cluster
         return [run for task in tasks if (run := run_of(task))]
 
@@ -216,8 +214,10 @@ class EcsTarget(Target):
             return
         try:
             self._client.stop_task(cluster=match[1], task=target_id, reason=STOPPED)
-        except ClientError as error:
-            if not _is_gone(error):
+        except self._client.exceptions.ClusterNotFoundException:
+            return
+        except self._client.exceptions.InvalidParameterException as error:
+            if "not found" not in error.response["Error"]["Message"]:
                 raise
 
 
@@ -232,11 +232,6 @@ def _conflicting_task(error: ClientError) -> str | None:
         return None
     ids: list[str] = error.response.get("resourceIds") or []  # type: ignore[assignment]
     return ids[0] if ids else None
-
-
-def _is_gone(error: ClientError) -> bool:
-    code, text = error.response["Error"]["Code"], error.response["Error"]["Message"]
-    return code == "ClusterNotFoundException" or (code == "InvalidParameterException" and "not found" in text)
 
 
 def _count_retries(answer: Mapping[str, Any]) -> None:

@@ -118,9 +118,7 @@ class _Copying:
                     CopySource=source,
                     CopySourceIfMatch=self.thing.etag,
                 )
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") != "NoSuchUpload":
-                raise
+        except self.client.exceptions.NoSuchUpload as error:
             raise Unavailable("somebody else ended the scratch upload") from error
         checksum = copied["CopyPartResult"].get("ChecksumSHA1")
         if not checksum:
