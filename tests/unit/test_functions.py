@@ -882,6 +882,14 @@ def test_a_repair_that_fails_fails_the_invocation_for_the_alarm(deployed: Deploy
         deployed.reconcile()
 
 
+def test_a_torrent_that_can_not_be_asked_for_does_not_end_the_pass(deployed: Deployment) -> None:
+    deployed.set(TORRENT_QUEUE_URL=f"{deployed.aws.queue_url}-gone")
+    lying_about(deployed, "PENDING")
+    later(deployed, timedelta(hours=1))
+    with pytest.raises(ExceptionGroup, match="some repairs failed"):
+        deployed.reconcile()
+
+
 def later(deployed: Deployment, by: timedelta) -> None:
     """Moves the clock."""
     now: datetime = clock.now() + by

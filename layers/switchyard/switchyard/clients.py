@@ -152,10 +152,10 @@ def _client(service: str, config: Config) -> Any:  # noqa: ANN401 - the callers 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Around a call of boto3, or as a decorator of what makes one: raises Unavailable where boto3 raises its own error.
+    """Raises Unavailable in place of boto3's errors; a context manager and a decorator.
 
-    Adapters of the protocol's ports use it, so that the protocol needs to know no AWS error. Inside a generator only
-    the block works: a decorator sees it made, not read.
+    Classes that implement a port of the protocol use it, so that the protocol knows no AWS error. A generator needs the
+    block: a decorator covers only the call that makes the generator.
     """
     try:
         yield

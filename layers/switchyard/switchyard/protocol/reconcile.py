@@ -56,9 +56,8 @@ class Reconciler:
     """One pass over everything that can have gone astray, in every lane and on every target that there is.
 
     Jobs of a lane or a target that this deployment doesn't have (any more) are left alone. `repairs` are by lane, for
-    jobs that functions run themselves, without slots or a target. `pending_grace` is how long
-    an accepted job may lie without its message having started it, `stuck_after` how long a run may wait for a machine
-    before people are told.
+    jobs that functions run themselves, without slots or a target. `pending_grace` is how long an accepted job may lie
+    without its message having started it, `stuck_after` how long a run may wait for a machine before people are told.
     """
 
     store: JobStore
