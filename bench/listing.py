@@ -37,7 +37,8 @@ from switchyard import clock
 from switchyard.protocol.jobs import JobError, Source, Status, TargetSpec, WorkRequest
 from switchyard.protocol.lanes import Lane
 from switchyard.protocol.ports import Claimed
-from switchyard.tables.records import Filters, Page, Record, Records
+from switchyard.tables.items import PlainItem
+from switchyard.tables.records import Filters, Page, Records
 from switchyard.tables.store import Store
 from tests.tables import create_tables
 
@@ -234,7 +235,7 @@ class _Walk:
 
         Fails unless every job is seen once, and in its place.
         """
-        seen: list[Record] = []
+        seen: list[PlainItem] = []
         token = None
         while token is not None or not seen:
             number = min(len(seen) * _TENTHS // len(self.jobs), _TENTHS - 1)

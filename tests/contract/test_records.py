@@ -17,7 +17,8 @@ from switchyard import clock
 from switchyard.protocol.jobs import Job, JobError, Source, Status, TargetSpec, WorkRequest
 from switchyard.protocol.lanes import Lane
 from switchyard.protocol.ports import Claimed
-from switchyard.tables.records import BadToken, Filters, Known, Page, Record, Records
+from switchyard.tables.items import PlainItem
+from switchyard.tables.records import BadToken, Filters, Known, Page, Records
 from switchyard.tables.store import Store
 from tests.conftest import Aws
 from tests.fakes.crashing import Countdown, Crashing, Killed
@@ -264,7 +265,7 @@ def at(second: int) -> str:
     return clock.iso(SENT_AT + timedelta(seconds=second))
 
 
-def populate(aws: Aws, count: int) -> list[Record]:
+def populate(aws: Aws, count: int) -> list[PlainItem]:
     """Jobs of every user, kind and status; several share a moment."""
     rows = [
         {
@@ -281,7 +282,7 @@ def populate(aws: Aws, count: int) -> list[Record]:
     return rows
 
 
-def matching(rows: list[Record], filters: Filters) -> list[Record]:
+def matching(rows: list[PlainItem], filters: Filters) -> list[PlainItem]:
     wanted = {"userId": filters.user_id, "kind": filters.kind, "status": filters.status}
     return [row for row in rows if all(value in (None, row[name]) for name, value in wanted.items())]
 
@@ -295,31 +296,35 @@ some_filters = st.builds(
 
 
 @pytest.fixture
-def populated(aws: Aws) -> list[Record]:
+def populated(aws: Aws) -> list[PlainItem]:
     return populate(aws, 48)
 
 
 @given(filters=some_filters, limit=st.integers(1, 60))
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_pages_hold_every_job_once(records: Records, populated: list[Record], filters: Filters, limit: int) -> None:
+def test_pages_hold_every_job_once(records: Records, populated: list[PlainItem], filters: Filters, limit: int) -> None:
     expected = sorted(row["jobId"] for row in matching(populated, filters))
     assert sorted(jobs(listed(records, filters, limit))) == expected
 
 
 @given(filters=some_filters, limit=st.integers(1, 60))
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_pages_hold_the_newest_first(records: Records, populated: list[Record], filters: Filters, limit: int) -> None:
+def test_pages_hold_the_newest_first(
+    records: Records, populated: list[PlainItem], filters: Filters, limit: int
+) -> None:
     times = [job["createdAt"] for page in listed(records, filters, limit) for job in page.jobs]
     assert times == sorted(times, reverse=True)
 
 
 @given(filters=some_filters, limit=st.integers(1, 60))
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_page_is_longer_than_asked(records: Records, populated: list[Record], filters: Filters, limit: int) -> None:
+def test_no_page_is_longer_than_asked(
+    records: Records, populated: list[PlainItem], filters: Filters, limit: int
+) -> None:
     assert all(len(page.jobs) <= limit for page in listed(records, filters, limit))
 
 
-def test_a_listed_job_says_whose_and_what_it_is(records: Records, populated: list[Record]) -> None:
+def test_a_listed_job_says_whose_and_what_it_is(records: Records, populated: list[PlainItem]) -> None:
     (job,) = records.page(Filters(user_id="ada"), 1).jobs
     assert job == {
         "jobId": "job-046",
@@ -330,7 +335,7 @@ def test_a_listed_job_says_whose_and_what_it_is(records: Records, populated: lis
     }
 
 
-def test_a_job_that_comes_while_one_pages_moves_nothing(records: Records, aws: Aws, populated: list[Record]) -> None:
+def test_a_job_that_comes_while_one_pages_moves_nothing(records: Records, aws: Aws, populated: list[PlainItem]) -> None:
     first = records.page(Filters(user_id="ada"), 5)
     put(aws, jobId="newer", userId="ada", kind=KINDS[0], status="PENDING", createdAt=at(1000))
     second = records.page(Filters(user_id="ada"), 5, first.next_token)
@@ -358,7 +363,7 @@ class Counting:
 
 @given(filters=some_filters, limit=st.integers(1, 100))
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_page_is_one_query_with_a_bound(aws: Aws, populated: list[Record], filters: Filters, limit: int) -> None:
+def test_a_page_is_one_query_with_a_bound(aws: Aws, populated: list[PlainItem], filters: Filters, limit: int) -> None:
     client: Any = Counting(aws.dynamodb)
     Records(client, aws.jobs_table).page(filters, limit)
     ((name, parameters),) = client.calls
@@ -394,7 +399,7 @@ def token(records: Records, filters: Filters) -> str:
     "others",
     [Filters(user_id="bob"), Filters(user_id="ada", kind=KINDS[0]), Filters(kind="ada"), Filters(status="ada")],
 )
-def test_a_token_is_of_its_list_alone(records: Records, populated: list[Record], others: Filters) -> None:
+def test_a_token_is_of_its_list_alone(records: Records, populated: list[PlainItem], others: Filters) -> None:
     foreign = token(records, Filters(user_id="ada"))
     with pytest.raises(BadToken):
         records.page(others, 1, foreign)
@@ -419,7 +424,7 @@ def test_no_text_breaks_a_list(records: Records, bad: str) -> None:
 @given(data=st.data())
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_token_that_was_tampered_with_is_refused_or_stays_in_its_list(
-    records: Records, populated: list[Record], data: st.DataObject
+    records: Records, populated: list[PlainItem], data: st.DataObject
 ) -> None:
     whole = token(records, Filters(user_id="ada"))
     position = data.draw(st.integers(0, len(whole) - 1))

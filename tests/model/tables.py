@@ -21,8 +21,9 @@ from switchyard import clients, clock
 from switchyard.protocol.jobs import HOLDING_SLOT, Job, Run, Status, WorkRequest
 from switchyard.protocol.lanes import LOCK, SLOTS, WAIT_PREFIX, ObjectLock, Slots, WaitEntry
 from switchyard.protocol.ports import JobStore
+from switchyard.tables import items, lane_items
 from switchyard.tables.records import Records
-from switchyard.tables.store import Store, _job, _object_lock
+from switchyard.tables.store import Store
 from switchyard_worker import Record, Superseded, WorkerEnvironment
 from tests.fakes.memory_store import MemoryStore
 from tests.model.invocations import TABLES, Fault, Kind, Shaky, current
@@ -126,19 +127,17 @@ class MotoTables:
             self._open = stack.pop_all()
 
     def picture(self) -> Picture:
-        jobs = (_job(item) for item in _items(self._jobs))
+        jobs = [items.job(item) for item in _items(self._jobs)]
         lanes = list(_items(self._lanes))
         rooms: dict[str, list[WaitEntry]] = {}
         slots: dict[str, Slots] = {}
         for item in lanes:
             lane = item["pk"]["S"].removeprefix("LANE#")
             if item["sk"]["S"].startswith(WAIT_PREFIX):
-                entry = WaitEntry(WorkRequest.from_json(item["request"]["S"]), int(item["attempts"]["N"]))
-                rooms.setdefault(lane, []).append(entry)
+                rooms.setdefault(lane, []).append(lane_items.entry(item))
             elif item["sk"]["S"] == SLOTS:
-                holders = frozenset(item.get("holders", {}).get("SS", ()))
-                slots[lane] = Slots(holders, int(item.get("waiting", {}).get("N", "0")))
-        locks = [_object_lock(item) for item in lanes if item["sk"]["S"] == LOCK]
+                slots[lane] = replace(lane_items.slots(item), layouts=frozenset())
+        locks = [lane_items.lock(item) for item in lanes if item["sk"]["S"] == LOCK]
         return Picture({job.id: job for job in jobs}, locks, slots, rooms)
 
     def announce(self, request: WorkRequest) -> None:

@@ -20,7 +20,8 @@ from switchyard.messages.videos import Envelope
 from switchyard.protocol.jobs import Status
 from switchyard.protocol.lanes import Lane
 from switchyard.protocol.ports import Claimed
-from switchyard.tables.records import Record, Records
+from switchyard.tables.items import PlainItem
+from switchyard.tables.records import Records
 from switchyard.tables.store import Store
 from tests.conftest import Aws
 from tests.corpus.bodies import BAD_IMAGES, BAD_RECORDINGS, HOSTILE, IMAGES, RECORDING
@@ -69,7 +70,7 @@ class Submitting:
             self.seen += [json.loads(message["Body"]) for message in found]
         return self.seen
 
-    def records(self) -> list[Record]:
+    def records(self) -> list[PlainItem]:
         items = self.aws.dynamodb.scan(TableName=self.aws.jobs_table)["Items"]
         found = [Records(self.aws.dynamodb, self.aws.jobs_table).read(item["jobId"]["S"]) for item in items]
         return [record for record in found if record is not None]

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from switchyard import clients, clock
 from switchyard.api.http import Api
 from switchyard.messages.videos import Envelope
-from switchyard.tables.records import Record, Records
+from switchyard.tables.items import PlainItem
+from switchyard.tables.records import Records
 from switchyard.torrents.messages import KIND, TorrentWork, Wanted, job_id
 from switchyard.torrents.submission import TorrentSubmission
 from tests.conftest import Aws
@@ -70,7 +71,7 @@ class Asking:
             self.seen += [json.loads(message["Body"]) for message in found]
         return self.seen
 
-    def jobs(self) -> list[Record]:
+    def jobs(self) -> list[PlainItem]:
         """The torrents' jobs."""
         items = self.aws.dynamodb.scan(TableName=self.aws.jobs_table)["Items"]
         found = [Records(self.aws.dynamodb, self.aws.jobs_table).read(item["jobId"]["S"]) for item in items]

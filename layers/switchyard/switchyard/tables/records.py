@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from switchyard import clock
 from switchyard.names import stable_hash
 from switchyard.protocol.jobs import Status, WorkRequest
-from switchyard.tables.items import request_attributes
+from switchyard.tables import items
+from switchyard.tables.items import Item, PlainItem, Value, job_key, names_and_values, text
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-
-type Record = dict[str, Any]
-"""A job's item as plain JSON values: DynamoDB's integers as int, its other numbers as float."""
 
 _LOOKED_AT = 500
 """How many index entries a filtered page looks at, at the most: about 20 read units. It may be short, and go on."""
@@ -32,23 +29,13 @@ _MAX_TIME_BYTES = 1024
 # What a job's view is made of (`presentation`), and what tells whose it is and which request it came from. A job that
 # ran for a hundred uploads has a hundred old versions, which nobody is to wait for.
 _SHOWN = (
-    "jobId",
-    "kind",
-    "status",
-    "progress",
-    "error",
-    "result",
-    "metadata",
-    "userId",
-    "request",
-    "createdAt",
-    "updatedAt",
-    "startedAt",
-    "endedAt",
-    "cancelRequestedAt",
+    f"{items.JOB_ID}, {items.KIND}, {items.STATUS}, {items.PROGRESS}, {items.ERROR}, {items.RESULT}, {items.METADATA}, "
+    f"{items.USER_ID}, {items.REQUEST}, {items.CREATED_AT}, {items.UPDATED_AT}, {items.STARTED_AT}, {items.ENDED_AT}, "
+    f"{items.CANCEL_REQUESTED_AT}"
 )
-_SHOWN_NAMES = {f"#{name}": name for name in _SHOWN}
-_LISTED = ("jobId", "kind", "status", "userId", "createdAt")
+_LISTED = f"{items.JOB_ID}, {items.KIND}, {items.STATUS}, {items.USER_ID}, {items.CREATED_AT}"
+_INDEXES = {items.USER_ID: "byUser", items.STATUS: "byStatus", items.KIND: "byKind"}
+"""By key. The most telling first: a user has few jobs, a kind and a status many."""
 
 
 class BadToken(ValueError):
@@ -81,7 +68,7 @@ class Filters:
 class Page:
     """Some jobs, newest first, and the token of what follows, if anything may."""
 
-    jobs: list[Record]
+    jobs: list[PlainItem]
     next_token: str | None
 
 
@@ -100,29 +87,22 @@ class Records:
 
         `fingerprint` tells what was asked for, and by whom.
         """
-        now = {"S": clock.iso(clock.now())}
         #   nothing there ──▶ PENDING, announced by us
+        condition = f"attribute_not_exists({items.JOB_ID})"
         try:
             self._client.put_item(
                 TableName=self._table,
-                Item={
-                    "jobId": {"S": request.job_id},
-                    "status": {"S": Status.PENDING},
-                    "createdAt": now,
-                    "updatedAt": now,
-                    "fingerprint": {"S": fingerprint},
-                    "announcedBy": {"S": request.source.message_id},
-                    **request_attributes(request),
-                },
-                ConditionExpression="attribute_not_exists(jobId)",
+                Item=items.announced(request, fingerprint, clock.now()),
+                ConditionExpression=condition,
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **names_and_values(condition, {}),
             )
         except self._client.exceptions.ConditionalCheckFailedException as error:
             item = _found(error)
             # The SDK repeats a call whose answer got lost: then it is our own record that we found.
-            if item.get("announcedBy") == {"S": request.source.message_id}:
+            if items.ANNOUNCED_BY.of(item) == request.source.message_id:
                 return None
-            return Known(item.get("fingerprint", {}).get("S"), item.get("status", {}).get("S", ""))
+            return Known(items.FINGERPRINT.of(item), items.STATUS.of(item) or "")
         return None
 
     def announce_again(self, request: WorkRequest) -> bool:
@@ -131,14 +111,14 @@ class Records:
         Whoever announced it before then can't withdraw it under us any more.
         """
         #   PENDING ──▶ PENDING, announced by us
+        update, condition = f"SET {items.ANNOUNCED_BY} = :us", f"{items.STATUS} = :pending"
         try:
             self._client.update_item(
                 TableName=self._table,
-                Key={"jobId": {"S": request.job_id}},
-                UpdateExpression="SET announcedBy = :us",
-                ConditionExpression="#status = :pending",
-                ExpressionAttributeNames={"#status": "status"},
-                ExpressionAttributeValues={":us": {"S": request.source.message_id}, ":pending": {"S": Status.PENDING}},
+                Key=job_key(request.job_id),
+                UpdateExpression=update,
+                ConditionExpression=condition,
+                **names_and_values(f"{update} {condition}", _us(request)),
             )
         except self._client.exceptions.ConditionalCheckFailedException:
             return False
@@ -150,34 +130,36 @@ class Records:
         What another request has announced since stays: that one may have been told that the job is accepted.
         """
         #   PENDING, never claimed, and announced by us, or not there ──▶ gone
+        condition = (
+            f"attribute_not_exists({items.JOB_ID}) OR ({items.STATUS} = :pending "
+            f"AND attribute_not_exists({items.FENCE}) AND {items.ANNOUNCED_BY} = :us)"
+        )
         try:
             self._client.delete_item(
                 TableName=self._table,
-                Key={"jobId": {"S": request.job_id}},
-                ConditionExpression="attribute_not_exists(jobId) OR "
-                "(#status = :pending AND attribute_not_exists(fence) AND announcedBy = :us)",
-                ExpressionAttributeNames={"#status": "status"},
-                ExpressionAttributeValues={":us": {"S": request.source.message_id}, ":pending": {"S": Status.PENDING}},
+                Key=job_key(request.job_id),
+                ConditionExpression=condition,
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **names_and_values(condition, _us(request)),
             )
         except self._client.exceptions.ConditionalCheckFailedException as error:
             item = _found(error)
-            return _is_pending(item) and "fence" not in item
+            return items.STATUS.of(item) == Status.PENDING and items.FENCE.name not in item
         return True
 
     # ---- reading ----------------------------------------------------------------------------------------------------
 
-    def read(self, job_id: str) -> Record | None:
+    def read(self, job_id: str) -> PlainItem | None:
         """What can be shown of a job, as it is now (consistent read: whoever was told of a job finds it)."""
         answer = self._client.get_item(
             TableName=self._table,
-            Key={"jobId": {"S": job_id}},
+            Key=job_key(job_id),
             ConsistentRead=True,
-            ProjectionExpression=", ".join(_SHOWN_NAMES),
-            ExpressionAttributeNames=_SHOWN_NAMES,
+            ProjectionExpression=_SHOWN,
+            **names_and_values(_SHOWN, {}),
         )
         item = answer.get("Item")
-        return {name: _plain(value) for name, value in item.items()} if item else None
+        return items.plain(item) if item else None
 
     def page(self, filters: Filters, limit: int, token: str | None = None) -> Page:
         """Up to `limit` jobs, newest first, after those of the page that gave `token`.
@@ -188,47 +170,50 @@ class Records:
         Raises:
             BadToken: the token isn't one of this list.
         """
-        wanted = {"userId": filters.user_id, "kind": filters.kind, "status": filters.status}
-        wanted = {name: value for name, value in wanted.items() if value is not None}
-        # A user has few jobs, a kind and a status many. There is no telling which of the two has fewer.
-        key = next(name for name in ("userId", "status", "kind") if name in wanted)
-        others = [f"#{name} = :{name}" for name in wanted if name != key]
-        names = {f"#{name}": name for name in (*_LISTED, *wanted)}
+        given = {items.USER_ID: filters.user_id, items.STATUS: filters.status, items.KIND: filters.kind}
+        wanted = {attribute: value for attribute, value in given.items() if value is not None}
+        key = next(iter(wanted))
+        is_key, *others_fit = (f"{attribute} = :{attribute.name}" for attribute in wanted)
+        values = {f":{attribute.name}": text(value) for attribute, value in wanted.items()}
         query: dict[str, Any] = {
             "TableName": self._table,
             "IndexName": _INDEXES[key],
-            "KeyConditionExpression": f"#{key} = :{key}",
-            "ProjectionExpression": ", ".join(f"#{name}" for name in _LISTED),
-            "ExpressionAttributeNames": names,
-            "ExpressionAttributeValues": {f":{name}": {"S": value} for name, value in wanted.items()},
+            "KeyConditionExpression": is_key,
+            "ProjectionExpression": _LISTED,
             "ScanIndexForward": False,
-            "Limit": _LOOKED_AT if others else limit,
+            "Limit": _LOOKED_AT if others_fit else limit,
+            **names_and_values(" ".join((_LISTED, is_key, *others_fit)), values),
         }
-        if others:
-            query["FilterExpression"] = " AND ".join(others)
+        if others_fit:
+            query["FilterExpression"] = " AND ".join(others_fit)
         if token is not None:
-            query["ExclusiveStartKey"] = {key: {"S": wanted[key]}, **_position(token, filters)}
+            query["ExclusiveStartKey"] = {key.name: text(wanted[key]), **_position(token, filters)}
         answer = self._client.query(**query)
         found = answer["Items"]
         # What lies beyond the page is read again by the next one, which begins after the last job of this one.
         last = found[limit - 1] if len(found) > limit else answer.get("LastEvaluatedKey")
-        jobs = [{name: _plain(value) for name, value in item.items()} for item in found[:limit]]
+        jobs = [items.plain(item) for item in found[:limit]]
         return Page(jobs, _token(last, filters) if last else None)
 
 
-_INDEXES = {"userId": "byUser", "status": "byStatus", "kind": "byKind"}
+def _us(request: WorkRequest) -> dict[str, Value]:
+    return {":us": text(request.source.message_id), ":pending": text(Status.PENDING)}
+
+
+def _found(error: Any) -> Item:  # noqa: ANN401 - made by botocore at run time
+    return cast("Item", error.response["Item"])
 
 
 # ---- tokens ---------------------------------------------------------------------------------------------------------
 
 
-def _token(key: Mapping[str, Any], filters: Filters) -> str:
+def _token(key: Item, filters: Filters) -> str:
     """Where a page ended. It holds no more than its reader has seen, and means nothing to another list."""
-    position = [key["createdAt"]["S"], key["jobId"]["S"], _digest(filters)]
+    position = [key[items.CREATED_AT.name]["S"], key[items.JOB_ID.name]["S"], _digest(filters)]
     return base64.urlsafe_b64encode(json.dumps(position, separators=(",", ":")).encode()).rstrip(b"=").decode()
 
 
-def _position(token: str, filters: Filters) -> dict[str, Any]:
+def _position(token: str, filters: Filters) -> dict[str, Value]:
     try:
         padded = token.encode("ascii") + b"=" * (-len(token) % 4)
         created_at, job_id, digest = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
@@ -236,7 +221,7 @@ def _position(token: str, filters: Filters) -> dict[str, Any]:
         raise BadToken from None
     if digest != _digest(filters) or not _fits(created_at, _MAX_TIME_BYTES) or not _fits(job_id, _MAX_ID_BYTES):
         raise BadToken
-    return {"createdAt": {"S": created_at}, "jobId": {"S": job_id}}
+    return {items.CREATED_AT.name: text(created_at), **job_key(job_id)}
 
 
 def _fits(value: object, limit: int) -> bool:
@@ -249,39 +234,3 @@ def _fits(value: object, limit: int) -> bool:
 def _digest(filters: Filters) -> str:
     # Each with what tells a filter that is absent from one that is empty.
     return stable_hash(*(json.dumps(value) for value in astuple(filters)), length=16)
-
-
-# ---- items ----------------------------------------------------------------------------------------------------------
-
-
-def _found(error: Any) -> Mapping[str, Any]:  # noqa: ANN401 - made by botocore at run time
-    return cast("Mapping[str, Any]", error.response["Item"])
-
-
-def _is_pending(item: Mapping[str, Any]) -> bool:
-    return item.get("status") == {"S": Status.PENDING}
-
-
-def _plain(value: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any JSON value
-    """An attribute value as JSON has it; what JSON can't hold (binary, in rows of other programs) becomes null."""
-    ((kind, content),) = value.items()
-    return _PLAIN.get(kind, _nothing)(content)
-
-
-def _number(digits: str) -> int | float:
-    return int(digits) if digits.removeprefix("-").isdigit() else float(digits)
-
-
-def _nothing(_: object) -> None:
-    return None
-
-
-_PLAIN: Mapping[str, Callable[[Any], Any]] = {
-    "S": str,
-    "BOOL": bool,
-    "N": _number,
-    "M": lambda fields: {name: _plain(each) for name, each in fields.items()},
-    "L": lambda items: [_plain(each) for each in items],
-    "SS": sorted,
-    "NS": lambda numbers: sorted(_number(each) for each in numbers),
-}

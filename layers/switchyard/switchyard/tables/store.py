@@ -19,25 +19,13 @@ from switchyard.protocol.jobs import (
     TRANSITIONS,
     Job,
     JobError,
-    Source,
     Status,
-    TargetSpec,
     WorkRequest,
     is_other_work,
     origins_of,
     past_versions_after,
 )
-from switchyard.protocol.lanes import (
-    LOCK,
-    SLOTS,
-    WAIT_PREFIX,
-    Lane,
-    ObjectLock,
-    Slots,
-    WaitEntry,
-    lane_key,
-    object_key,
-)
+from switchyard.protocol.lanes import WAIT_PREFIX, Lane, Slots, WaitEntry, lane_key
 from switchyard.protocol.ports import (
     ActiveJob,
     Claimed,
@@ -48,12 +36,56 @@ from switchyard.protocol.ports import (
     LaneFull,
     ObjectLocked,
 )
-from switchyard.tables.items import names_and_values, request_attributes
+from switchyard.tables import items, lane_items
+from switchyard.tables.items import (
+    ATTEMPTS,
+    CANCEL_REQUESTED_AT,
+    CLAIMED_AT,
+    CREATED_AT,
+    ENDED_AT,
+    ERROR,
+    FENCE,
+    HEARTBEAT_AT,
+    JOB_ID,
+    NEVER_STARTED,
+    PAST_VERSIONS,
+    PROGRESS,
+    RESULT,
+    RUN_ID,
+    STARTED_AT,
+    STATUS,
+    TARGET_ID,
+    TRUE,
+    TTL,
+    UPDATED_AT,
+    Value,
+    error_value,
+    job_key,
+    members,
+    moment,
+    names_and_values,
+    number,
+    numbers,
+    request_attributes,
+    text,
+    texts,
+)
+from switchyard.tables.lane_items import (
+    HOLDERS,
+    LAYOUTS,
+    PK,
+    SK,
+    WAITING,
+    entry_item,
+    entry_key,
+    lock_item,
+    lock_key,
+    slots_key,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-type _Item = Mapping[str, Any]
 type _Action = dict[str, dict[str, Any]]
 """One action of a TransactWriteItems call."""
 type _Reason = Mapping[str, Any]
@@ -76,49 +108,40 @@ class Store(JobStore):
     @override
     @translated()
     def get(self, job_id: str) -> Job | None:
-        answer = self._client.get_item(TableName=self._jobs, Key={"jobId": _s(job_id)}, ConsistentRead=True)
+        answer = self._client.get_item(TableName=self._jobs, Key=job_key(job_id), ConsistentRead=True)
         item = answer.get("Item")
-        return _job(item) if item else None
+        return items.job(item) if item else None
 
     @override
     @translated()
     def slots(self, lane: Lane) -> Slots:
-        answer = self._client.get_item(TableName=self._lanes, Key=_slots_key(lane.name), ConsistentRead=True)
-        item = answer.get("Item", {})
-        return Slots(
-            holders=frozenset(item.get("holders", {}).get("SS", ())),
-            waiting=int(item.get("waiting", {}).get("N", "0")),
-            layouts=frozenset(int(number) for number in item.get("layouts", {}).get("NS", ())),
-        )
+        answer = self._client.get_item(TableName=self._lanes, Key=slots_key(lane.name), ConsistentRead=True)
+        return lane_items.slots(answer.get("Item", {}))
 
     @override
     def waiting(self, lane: Lane, *, at_a_time: int = 25) -> Iterator[WaitEntry]:
         pages = self._client.get_paginator("query").paginate(
             TableName=self._lanes,
-            KeyConditionExpression="pk = :lane AND begins_with(sk, :wait)",
-            ExpressionAttributeValues={":lane": _s(lane_key(lane.name)), ":wait": _s(WAIT_PREFIX)},
+            KeyConditionExpression=_IN_THE_ROOM,
+            **names_and_values(_IN_THE_ROOM, {":lane": text(lane_key(lane.name)), ":wait": text(WAIT_PREFIX)}),
             ConsistentRead=True,
             PaginationConfig={"PageSize": at_a_time},
         )
         with translated():
             for page in pages:
-                for item in page["Items"]:
-                    request = WorkRequest.from_json(item["request"]["S"])
-                    yield WaitEntry(request, attempts=int(item["attempts"]["N"]))
+                yield from map(lane_items.entry, page["Items"])
 
     @override
     def by_status(self, status: Status) -> Iterator[ActiveJob]:
         pages = self._client.get_paginator("query").paginate(
             TableName=self._jobs,
             IndexName="byStatus",
-            KeyConditionExpression="#status = :status",
-            ExpressionAttributeNames={"#status": "status"},
-            ExpressionAttributeValues={":status": _s(status)},
+            KeyConditionExpression=f"{STATUS} = :status",
+            **names_and_values(f"{STATUS}", {":status": text(status)}),
         )
         with translated():
             for page in pages:
-                for item in page["Items"]:
-                    yield _active_job(item)
+                yield from map(lane_items.active_job, page["Items"])
 
     # ---- accepting --------------------------------------------------------------------------------------------------
 
@@ -134,7 +157,7 @@ class Store(JobStore):
     ) -> Claimed | LaneFull | JobChanged | ObjectLocked | EntryGone:
         now = clock.now()
         fence = (seen.fence if seen else 0) + 1
-        claimed = {"status": _s(Status.CLAIMED), "fence": _n(fence), "claimedAt": _s(clock.iso(now))}
+        claimed = {STATUS.name: text(Status.CLAIMED), FENCE.name: number(fence), CLAIMED_AT.name: moment(now)}
         refused = self._transact(
             job=self._rewrite_job(request, seen, now, claimed),
             lock=self._lock(request),
@@ -151,7 +174,7 @@ class Store(JobStore):
     def hold(
         self, request: WorkRequest, seen: Job | None, *, lock_object: bool = True
     ) -> Held | JobChanged | ObjectLocked:
-        waiting = {"status": _s(Status.WAITING), "fence": _n(seen.fence if seen else 0)}
+        waiting = {STATUS.name: text(Status.WAITING), FENCE.name: number(seen.fence if seen else 0)}
         refused = self._transact(
             job=self._rewrite_job(request, seen, clock.now(), waiting),
             lock=self._lock(request) if lock_object else None,
@@ -175,12 +198,12 @@ class Store(JobStore):
         #   status CLAIMED and fence = ours, no cancel ──▶ SUBMITTED
         refused = self._update_job(
             job.id,
-            "SET #status = :to, targetId = :target, updatedAt = :now",
+            f"SET {STATUS} = :to, {TARGET_ID} = :target, {UPDATED_AT} = :now",
             _OUR_CLAIM,
             {
-                ":to": _s(Status.SUBMITTED),
-                ":target": _s(target_id),
-                ":now": _s(clock.iso(clock.now())),
+                ":to": text(Status.SUBMITTED),
+                ":target": text(target_id),
+                ":now": moment(clock.now()),
                 **_our_claim(job),
             },
         )
@@ -192,9 +215,9 @@ class Store(JobStore):
         #   status CLAIMED and fence = n, no cancel ──▶ CLAIMED, fence = n + 1; a run of fence n fails its check
         refused = self._update_job(
             job.id,
-            "SET fence = :next, claimedAt = :now, updatedAt = :now REMOVE runId, targetId",
+            f"SET {FENCE} = :next, {CLAIMED_AT} = :now, {UPDATED_AT} = :now REMOVE {RUN_ID}, {TARGET_ID}",
             _OUR_CLAIM,
-            {":next": _n(job.fence + 1), ":now": _s(clock.iso(now)), **_our_claim(job)},
+            {":next": number(job.fence + 1), ":now": moment(now), **_our_claim(job)},
         )
         return _changed(refused) if refused else Claimed(_claimed_job(job.request, job, now, job.fence + 1))
 
@@ -204,12 +227,12 @@ class Store(JobStore):
         #   status CLAIMED and fence = ours, no cancel ──▶ PENDING | WAITING
         give_back = self._update_action(
             job.id,
-            "SET #status = :to, #error = :error, updatedAt = :now REMOVE claimedAt",
+            f"SET {STATUS} = :to, {ERROR} = :error, {UPDATED_AT} = :now REMOVE {CLAIMED_AT}",
             _OUR_CLAIM,
             {
-                ":to": _s(back_to),
-                ":error": _error(error),
-                ":now": _s(clock.iso(clock.now())),
+                ":to": text(back_to),
+                ":error": error_value(error),
+                ":now": moment(clock.now()),
                 **_our_claim(job),
             },
         )
@@ -228,13 +251,14 @@ class Store(JobStore):
         condition, values = _still(replace(job, status=Status.PENDING))
         refused = self._update_job(
             job.id,
-            "SET #status = :to, #error = :error, neverStarted = :true, endedAt = :now, updatedAt = :now, #ttl = :ttl",
+            f"SET {STATUS} = :to, {ERROR} = :error, {NEVER_STARTED} = :true, "
+            f"{ENDED_AT} = :now, {UPDATED_AT} = :now, {TTL} = :ttl",
             condition,
             {
-                ":to": _s(Status.FAILED),
-                ":error": _error(error),
-                ":true": {"BOOL": True},
-                ":now": _s(clock.iso(now)),
+                ":to": text(Status.FAILED),
+                ":error": error_value(error),
+                ":true": TRUE,
+                ":now": moment(now),
                 ":ttl": self._expiry(now),
                 **values,
             },
@@ -252,12 +276,12 @@ class Store(JobStore):
         #   PENDING | WAITING and fence = n, as seen ──▶ CANCELLED, fence = n + 1
         end = self._update_action(
             job.id,
-            "SET #status = :to, fence = :next, endedAt = :now, updatedAt = :now, #ttl = :ttl REMOVE #error",
+            f"SET {STATUS} = :to, {FENCE} = :next, {ENDED_AT} = :now, {UPDATED_AT} = :now, {TTL} = :ttl REMOVE {ERROR}",
             condition,
             {
-                ":to": _s(Status.CANCELLED),
-                ":next": _n(job.fence + 1),
-                ":now": _s(clock.iso(now)),
+                ":to": text(Status.CANCELLED),
+                ":next": number(job.fence + 1),
+                ":now": moment(now),
                 ":ttl": self._expiry(now),
                 **values,
             },
@@ -273,39 +297,39 @@ class Store(JobStore):
     @override
     @translated()
     def request_cancel(self, job: Job) -> Job | JobChanged:
-        active = {f":active{n}": _s(status) for n, status in enumerate(sorted(HOLDING_SLOT))}
+        active = {f":active{n}": text(status) for n, status in enumerate(sorted(HOLDING_SLOT))}
         #   CLAIMED | SUBMITTED | RUNNING and fence as seen ──▶ as it is, to be cancelled
         note = self._update_action(
             job.id,
-            "SET cancelRequestedAt = if_not_exists(cancelRequestedAt, :now), updatedAt = :now",
-            f"fence = :fence AND #status IN ({', '.join(active)})",
-            {":now": _s(clock.iso(clock.now())), ":fence": _n(job.fence), **active},
+            f"SET {CANCEL_REQUESTED_AT} = if_not_exists({CANCEL_REQUESTED_AT}, :now), {UPDATED_AT} = :now",
+            f"{FENCE} = :fence AND {STATUS} IN ({', '.join(active)})",
+            {":now": moment(clock.now()), ":fence": number(job.fence), **active},
         )
         try:
             answer = self._client.update_item(**note["Update"], ReturnValues="ALL_NEW")
         except self._client.exceptions.ConditionalCheckFailedException as error:
             return _changed(cast("_Reason", error.response))
-        return _job(answer["Attributes"])
+        return items.job(answer["Attributes"])
 
     # ---- following --------------------------------------------------------------------------------------------------
 
     @override
     def advance(self, job_id: str, fence: int, target_id: str, to: Status, *, attempts: int) -> bool:
         assert to not in TERMINAL  # noqa: S101 - `finish` is for those
-        origins = {f":from{n}": _s(origin) for n, origin in enumerate(sorted(origins_of(to)))}
-        started = ", startedAt = if_not_exists(startedAt, :now)" if to is Status.RUNNING else ""
+        origins = {f":from{n}": text(origin) for n, origin in enumerate(sorted(origins_of(to)))}
+        started = f", {STARTED_AT} = if_not_exists({STARTED_AT}, :now)" if to is Status.RUNNING else ""
         #   status in the legal origins, fence = the run's, no other run recorded ──▶ SUBMITTED | RUNNING
         refused = self._update_job(
             job_id,
-            f"SET #status = :to, targetId = :target, attempts = :attempts, updatedAt = :now{started}",
-            f"fence = :fence AND #status IN ({', '.join(origins)}) "
-            "AND (attribute_not_exists(targetId) OR targetId = :target)",
+            f"SET {STATUS} = :to, {TARGET_ID} = :target, {ATTEMPTS} = :attempts, {UPDATED_AT} = :now{started}",
+            f"{FENCE} = :fence AND {STATUS} IN ({', '.join(origins)}) "
+            f"AND (attribute_not_exists({TARGET_ID}) OR {TARGET_ID} = :target)",
             {
-                ":to": _s(to),
-                ":target": _s(target_id),
-                ":attempts": _n(attempts),
-                ":now": _s(clock.iso(clock.now())),
-                ":fence": _n(fence),
+                ":to": text(to),
+                ":target": text(target_id),
+                ":attempts": number(attempts),
+                ":now": moment(clock.now()),
+                ":fence": number(fence),
                 **origins,
             },
         )
@@ -316,31 +340,31 @@ class Store(JobStore):
         if job.status not in TERMINAL and to not in TRANSITIONS[job.status] & TERMINAL:
             return False
         now = clock.now()
-        values = {":fence": _n(job.fence), ":ttl": self._expiry(now), ":now": _s(clock.iso(now))}
+        values = {":fence": number(job.fence), ":ttl": self._expiry(now), ":now": moment(now)}
         if job.status in TERMINAL:
             #   status terminal and fence = ours ──▶ as it is, and it expires
             end = self._update_action(
                 job.id,
-                "SET #ttl = if_not_exists(#ttl, :ttl), endedAt = if_not_exists(endedAt, :now)",
-                "fence = :fence AND #status = :same",
-                {**values, ":same": _s(job.status)},
+                f"SET {TTL} = if_not_exists({TTL}, :ttl), {ENDED_AT} = if_not_exists({ENDED_AT}, :now)",
+                f"{FENCE} = :fence AND {STATUS} = :same",
+                {**values, ":same": text(job.status)},
             )
         else:
-            because = ", #error = if_not_exists(#error, :error)" if error else ""
-            run = ", targetId = :target" if target_id else ""
+            because = f", {ERROR} = if_not_exists({ERROR}, :error)" if error else ""
+            run = f", {TARGET_ID} = :target" if target_id else ""
             #   status as read and fence = ours ──▶ COMPLETED | FAILED | CANCELLED
             end = self._update_action(
                 job.id,
-                "SET #status = :to, attempts = :attempts, endedAt = :now, updatedAt = :now, "
-                f"#ttl = :ttl{run}{because}{'' if error else ' REMOVE #error'}",
-                "fence = :fence AND #status = :same",
+                f"SET {STATUS} = :to, {ATTEMPTS} = :attempts, {ENDED_AT} = :now, {UPDATED_AT} = :now, "
+                f"{TTL} = :ttl{run}{because}{'' if error else f' REMOVE {ERROR}'}",
+                f"{FENCE} = :fence AND {STATUS} = :same",
                 {
                     **values,
-                    ":same": _s(job.status),
-                    ":to": _s(to),
-                    ":attempts": _n(attempts),
-                    **({":target": _s(target_id)} if target_id else {}),
-                    **({":error": _error(error)} if error else {}),
+                    ":same": text(job.status),
+                    ":to": text(to),
+                    ":attempts": number(attempts),
+                    **({":target": text(target_id)} if target_id else {}),
+                    **({":error": error_value(error)} if error else {}),
                 },
             )
         return self._end(job, end, slot=self._free_slot(job), lock=self._unlock(job)) is None
@@ -349,14 +373,7 @@ class Store(JobStore):
 
     @override
     def free_leaked_slot(self, lane: Lane, job_id: str, seen: Job | None) -> bool:
-        free: _Action = {
-            "Update": {
-                "TableName": self._lanes,
-                "Key": _slots_key(lane.name),
-                "UpdateExpression": "DELETE holders :job",
-                "ExpressionAttributeValues": {":job": {"SS": [job_id]}},
-            }
-        }
+        free = self._update_slots(lane.name, f"DELETE {HOLDERS} :job", {":job": members(job_id)})
         #   the job as seen ──▶ LANE#…/SLOTS without it
         check = self._check_job(job_id, seen)
         if seen is not None and seen.status in TERMINAL:
@@ -365,14 +382,7 @@ class Store(JobStore):
 
     @override
     def retake_slot(self, lane: Lane, job: Job) -> bool:
-        take: _Action = {
-            "Update": {
-                "TableName": self._lanes,
-                "Key": _slots_key(lane.name),
-                "UpdateExpression": "ADD holders :job",
-                "ExpressionAttributeValues": {":job": {"SS": [job.id]}},
-            }
-        }
+        take = self._update_slots(lane.name, f"ADD {HOLDERS} :job", {":job": members(job.id)})
         #   the job as seen ──▶ LANE#…/SLOTS with it, its object locked
         return self._end(job, self._check_job(job.id, job), slot=take, lock=self._lock(job.request)) is None
 
@@ -380,14 +390,14 @@ class Store(JobStore):
     @translated()
     def recount_waiting(self, lane: Lane, seen: int, actual: int) -> bool:
         #   waiting as seen ──▶ waiting as counted
+        count = self._update_slots(
+            lane.name,
+            f"SET {WAITING} = :actual",
+            {":actual": number(actual), ":seen": number(seen)},
+            condition=f"attribute_not_exists({WAITING}) OR {WAITING} = :seen",
+        )
         try:
-            self._client.update_item(
-                TableName=self._lanes,
-                Key=_slots_key(lane.name),
-                UpdateExpression="SET waiting = :actual",
-                ConditionExpression="attribute_not_exists(waiting) OR waiting = :seen",
-                ExpressionAttributeValues={":actual": _n(actual), ":seen": _n(seen)},
-            )
+            self._client.update_item(**count["Update"])
         except self._client.exceptions.ConditionalCheckFailedException:
             return False
         return True
@@ -395,12 +405,8 @@ class Store(JobStore):
     @override
     @translated()
     def note_layouts(self, lane: Lane, layouts: frozenset[int]) -> None:
-        self._client.update_item(
-            TableName=self._lanes,
-            Key=_slots_key(lane.name),
-            UpdateExpression="ADD layouts :layouts",
-            ExpressionAttributeValues={":layouts": {"NS": [str(number) for number in sorted(layouts)]}},
-        )
+        note = self._update_slots(lane.name, f"ADD {LAYOUTS} :layouts", {":layouts": numbers(layouts)})
+        self._client.update_item(**note["Update"])
 
     # ---- the pieces of a transaction --------------------------------------------------------------------------------
 
@@ -409,7 +415,7 @@ class Store(JobStore):
         return {
             "ConditionCheck": {
                 "TableName": self._jobs,
-                "Key": {"jobId": _s(job_id)},
+                "Key": job_key(job_id),
                 "ConditionExpression": condition,
                 **names_and_values(condition, values),
             }
@@ -418,20 +424,20 @@ class Store(JobStore):
     def _rewrite_job(self, request: WorkRequest, seen: Job | None, now: datetime, changes: dict[str, Any]) -> _Action:
         """The job, as the caller saw it, becomes this request with `changes`; what an earlier run left is removed."""
         condition, values = _still(seen)
-        attributes = {**request_attributes(request), "updatedAt": _s(clock.iso(now)), **changes}
-        created = "if_not_exists(createdAt, :now)"
+        attributes = {**request_attributes(request), UPDATED_AT.name: moment(now), **changes}
+        created = f"if_not_exists({CREATED_AT}, :now)"
         if seen is not None and is_other_work(seen, request):
             created = ":now"
-            attributes["pastVersions"] = {"L": [_s(version) for version in past_versions_after(seen)]}
+            attributes[PAST_VERSIONS.name] = texts(past_versions_after(seen))
         #   nothing there, or status and fence as seen ──▶ CLAIMED | WAITING
         assignments = ", ".join(f"#{name} = :new_{name}" for name in attributes)
         return self._update_action(
             request.job_id,
-            f"SET createdAt = {created}, {assignments} REMOVE {_LEFT_BY_A_RUN}",
+            f"SET {CREATED_AT} = {created}, {assignments} REMOVE {_LEFT_BY_A_RUN}",
             condition,
             {
                 **values,
-                ":now": _s(clock.iso(now)),
+                ":now": moment(now),
                 **{f":new_{name}": value for name, value in attributes.items()},
             },
         )
@@ -443,13 +449,9 @@ class Store(JobStore):
         return {
             "Put": {
                 "TableName": self._lanes,
-                "Item": {
-                    **_lock_key(request.source),
-                    "jobId": _s(request.job_id),
-                    "version": _s(request.source.version),
-                },
-                "ConditionExpression": "attribute_not_exists(pk) OR jobId = :job",
-                "ExpressionAttributeValues": {":job": _s(request.job_id)},
+                "Item": lock_item(request),
+                "ConditionExpression": _OURS_OR_FREE,
+                **names_and_values(_OURS_OR_FREE, {":job": text(request.job_id)}),
                 "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
             }
         }
@@ -461,84 +463,67 @@ class Store(JobStore):
         return {
             "Delete": {
                 "TableName": self._lanes,
-                "Key": _lock_key(job.request.source),
-                "ConditionExpression": "attribute_not_exists(pk) OR jobId = :job",
-                "ExpressionAttributeValues": {":job": _s(job.id)},
+                "Key": lock_key(job.request.source),
+                "ConditionExpression": _OURS_OR_FREE,
+                **names_and_values(_OURS_OR_FREE, {":job": text(job.id)}),
             }
         }
 
     def _take_slot(self, request: WorkRequest, lane: Lane, entry: WaitEntry | None, *, fifo: bool) -> _Action:
         #   LANE#…/SLOTS holders fewer than the limit, and nobody waits or this one's turn came ──▶ this job among them
-        condition = "(attribute_not_exists(holders) OR size(holders) < :limit)"
-        values: dict[str, Any] = {":job": {"SS": [request.job_id]}, ":limit": _n(lane.limit)}
-        update = "ADD holders :job"
+        condition = f"(attribute_not_exists({HOLDERS}) OR size({HOLDERS}) < :limit)"
+        values: dict[str, Any] = {":job": members(request.job_id), ":limit": number(lane.limit)}
+        update = f"ADD {HOLDERS} :job"
         if entry is not None:
-            update += ", waiting :one_less"
-            values[":one_less"] = _n(-1)
+            update += f", {WAITING} :one_less"
+            values[":one_less"] = number(-1)
         elif fifo:
-            condition += " AND (attribute_not_exists(waiting) OR waiting <= :nobody)"
-            values[":nobody"] = _n(0)
-        return {
-            "Update": {
-                "TableName": self._lanes,
-                "Key": _slots_key(lane.name),
-                "UpdateExpression": update,
-                "ConditionExpression": condition,
-                "ExpressionAttributeValues": values,
-            }
-        }
+            condition += f" AND (attribute_not_exists({WAITING}) OR {WAITING} <= :nobody)"
+            values[":nobody"] = number(0)
+        return self._update_slots(lane.name, update, values, condition=condition)
 
     def _free_slot(self, job: Job, *, waiting: int = 0) -> _Action:
         #   LANE#…/SLOTS ──▶ without this job; taking out what isn't there changes nothing
-        values: dict[str, Any] = {":job": {"SS": [job.id]}}
-        update = "DELETE holders :job"
+        values: dict[str, Any] = {":job": members(job.id)}
+        update = f"DELETE {HOLDERS} :job"
         if waiting:
-            update += " ADD waiting :more"
-            values[":more"] = _n(waiting)
-        return {
-            "Update": {
-                "TableName": self._lanes,
-                "Key": _slots_key(job.request.lane),
-                "UpdateExpression": update,
-                "ExpressionAttributeValues": values,
-            }
-        }
+            update += f" ADD {WAITING} :more"
+            values[":more"] = number(waiting)
+        return self._update_slots(job.request.lane, update, values)
 
     def _enter_room(self, entry: WaitEntry) -> dict[str, _Action]:
         #   LANE#…/WAIT#… not there ──▶ there, and the lane counts one more that waits
         put = self._put_entry(entry)
-        put["Put"]["ConditionExpression"] = "attribute_not_exists(pk)"
+        put["Put"] |= {"ConditionExpression": f"attribute_not_exists({PK})", **names_and_values(f"{PK}", {})}
         return {"entry": put, "waiting": self._count_waiting(entry.request.lane, 1)}
 
     def _put_entry(self, entry: WaitEntry) -> _Action:
-        return {
-            "Put": {
-                "TableName": self._lanes,
-                "Item": {
-                    **_entry_key(entry),
-                    "request": _s(entry.request.to_json()),
-                    "attempts": _n(entry.attempts),
-                },
-            }
-        }
+        return {"Put": {"TableName": self._lanes, "Item": entry_item(entry)}}
 
     def _leave_room(self, entry: WaitEntry) -> _Action:
         #   LANE#…/WAIT#… there ──▶ gone
         return {
             "Delete": {
                 "TableName": self._lanes,
-                "Key": _entry_key(entry),
-                "ConditionExpression": "attribute_exists(pk)",
+                "Key": entry_key(entry),
+                "ConditionExpression": f"attribute_exists({PK})",
+                **names_and_values(f"{PK}", {}),
             }
         }
 
     def _count_waiting(self, lane: str, change: int) -> _Action:
+        return self._update_slots(lane, f"ADD {WAITING} :change", {":change": number(change)})
+
+    def _update_slots(
+        self, lane: str, update: str, values: dict[str, Value], *, condition: str | None = None
+    ) -> _Action:
         return {
             "Update": {
                 "TableName": self._lanes,
-                "Key": _slots_key(lane),
-                "UpdateExpression": "ADD waiting :change",
-                "ExpressionAttributeValues": {":change": _n(change)},
+                "Key": slots_key(lane),
+                "UpdateExpression": update,
+                **({"ConditionExpression": condition} if condition else {}),
+                **names_and_values(f"{update} {condition}", values),
             }
         }
 
@@ -548,7 +533,7 @@ class Store(JobStore):
         return {
             "Update": {
                 "TableName": self._jobs,
-                "Key": {"jobId": _s(job_id)},
+                "Key": job_key(job_id),
                 "UpdateExpression": update,
                 "ConditionExpression": condition,
                 "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
@@ -593,58 +578,45 @@ class Store(JobStore):
             return {name: reason for name, reason in named if reason.get("Code") == "ConditionalCheckFailed"}
         return {}
 
-    def _expiry(self, now: datetime) -> dict[str, str]:
+    def _expiry(self, now: datetime) -> Value:
         # Only an ended job expires: DynamoDB must never delete one that waits or runs.
-        return _n(int((now + self._keep).timestamp()))
+        return number(int((now + self._keep).timestamp()))
 
 
-_LEFT_BY_A_RUN = ", ".join(
-    f"#{name}"
-    for name in (
-        "targetId",
-        "runId",
-        "result",
-        "error",
-        "progress",
-        "attempts",
-        "startedAt",
-        "endedAt",
-        "heartbeatAt",
-        "neverStarted",
-        "cancelRequestedAt",
-        "ttl",
-    )
+_LEFT_BY_A_RUN = (
+    f"{TARGET_ID}, {RUN_ID}, {RESULT}, {ERROR}, {PROGRESS}, {ATTEMPTS}, {STARTED_AT}, {ENDED_AT}, {HEARTBEAT_AT}, "
+    f"{NEVER_STARTED}, {CANCEL_REQUESTED_AT}, {TTL}"
 )
-
-
-_OUR_CLAIM = "fence = :fence AND #status = :claimed AND attribute_not_exists(cancelRequestedAt)"
+_IN_THE_ROOM = f"{PK} = :lane AND begins_with({SK}, :wait)"
+_OURS_OR_FREE = f"attribute_not_exists({PK}) OR {JOB_ID} = :job"
+_OUR_CLAIM = f"{FENCE} = :fence AND {STATUS} = :claimed AND attribute_not_exists({CANCEL_REQUESTED_AT})"
 
 
 def _our_claim(job: Job) -> dict[str, Any]:
-    return {":fence": _n(job.fence), ":claimed": _s(Status.CLAIMED)}
+    return {":fence": number(job.fence), ":claimed": text(Status.CLAIMED)}
 
 
 def _still(seen: Job | None) -> tuple[str, dict[str, Any]]:
     """The condition that a job is still as it was seen: status and fence tell every state apart."""
     if seen is None:
-        return "attribute_not_exists(jobId)", {}
+        return f"attribute_not_exists({JOB_ID})", {}
     # Rows that other programs wrote have no fence.
-    fence = "fence = :seen_fence" if seen.fence else "(attribute_not_exists(fence) OR fence = :seen_fence)"
-    return f"#status = :seen_status AND {fence}", {
-        ":seen_status": _s(seen.status),
-        ":seen_fence": _n(seen.fence),
+    fence = f"{FENCE} = :seen_fence" if seen.fence else f"(attribute_not_exists({FENCE}) OR {FENCE} = :seen_fence)"
+    return f"{STATUS} = :seen_status AND {fence}", {
+        ":seen_status": text(seen.status),
+        ":seen_fence": number(seen.fence),
     }
 
 
 def _changed(reason: _Reason) -> JobChanged:
-    return JobChanged(_job(reason["Item"]) if "Item" in reason else None)
+    return JobChanged(items.job(reason["Item"]) if "Item" in reason else None)
 
 
 def _refusal(refused: Mapping[str, _Reason]) -> JobChanged | ObjectLocked | None:
     """Who else has the job or its object; a job by the same id tells more than a lock."""
     if "job" in refused:
         return _changed(refused["job"])
-    return ObjectLocked(_object_lock(refused["lock"]["Item"])) if "lock" in refused else None
+    return ObjectLocked(lane_items.lock(refused["lock"]["Item"])) if "lock" in refused else None
 
 
 def _claimed_job(request: WorkRequest, seen: Job | None, now: datetime, fence: int) -> Job:
@@ -655,98 +627,3 @@ def _claimed_job(request: WorkRequest, seen: Job | None, now: datetime, fence: i
         created_at=seen.created_at if seen else now,
         claimed_at=now,
     )
-
-
-# ---- DynamoDB's attribute values ------------------------------------------------------------------------------------
-
-
-def _s(text: str) -> dict[str, str]:
-    return {"S": text}
-
-
-def _n(number: int) -> dict[str, str]:
-    return {"N": str(number)}
-
-
-def _error(error: JobError) -> dict[str, Any]:
-    return {"M": {"code": _s(error.code), "message": _s(error.message)}}
-
-
-def _slots_key(lane: str) -> dict[str, Any]:
-    return {"pk": _s(lane_key(lane)), "sk": _s(SLOTS)}
-
-
-def _lock_key(source: Source) -> dict[str, Any]:
-    return {"pk": _s(object_key(source)), "sk": _s(LOCK)}
-
-
-def _entry_key(entry: WaitEntry) -> dict[str, Any]:
-    return {"pk": _s(lane_key(entry.request.lane)), "sk": _s(entry.sort_key)}
-
-
-def _text(item: _Item, name: str) -> str | None:
-    value = item.get(name, {}).get("S")
-    return value if isinstance(value, str) else None
-
-
-def _moment(item: _Item, name: str) -> datetime | None:
-    text = _text(item, name)
-    try:
-        return clock.parse(text) if text else None
-    except ValueError:
-        return None  # another program's row: a time we can't read is a time we don't know
-
-
-def _number(item: _Item, name: str) -> int:
-    return int(item.get(name, {}).get("N", "0"))
-
-
-def _job(item: _Item) -> Job:
-    """An item as a job. A row that another program wrote, without a request, names no version (`is_placeholder`)."""
-    request = _text(item, "request")
-    error = item.get("error", {}).get("M")
-    return Job(
-        request=WorkRequest.from_json(request) if request else _foreign_request(item["jobId"]["S"]),
-        status=Status(_text(item, "status") or Status.PENDING),
-        fence=_number(item, "fence"),
-        created_at=_moment(item, "createdAt") or clock.EPOCH,
-        target_id=_text(item, "targetId"),
-        run_id=_text(item, "runId"),
-        claimed_at=_moment(item, "claimedAt"),
-        past_versions=tuple(version["S"] for version in item.get("pastVersions", {}).get("L", ())),
-        never_started=item.get("neverStarted", {}).get("BOOL", False),
-        cancel_requested="cancelRequestedAt" in item,
-        ended_at=_moment(item, "endedAt"),
-        error=JobError(_text(error, "code") or "", _text(error, "message") or "") if error else None,
-    )
-
-
-def _foreign_request(job_id: str) -> WorkRequest:
-    return WorkRequest(
-        job_id=job_id,
-        kind="",
-        lane="",
-        target=TargetSpec("", "", ""),
-        source=Source(bucket="", key="", version="", message_id=""),
-        sent_at=clock.EPOCH,
-        video_id="",
-    )
-
-
-def _active_job(item: _Item) -> ActiveJob:
-    target = item.get("target", {}).get("M")
-    return ActiveJob(
-        id=item["jobId"]["S"],
-        status=Status(item["status"]["S"]),
-        fence=_number(item, "fence"),
-        lane=_text(item, "lane") or "",
-        target=TargetSpec(**{name: target[name]["S"] for name in ("type", "queue", "definition")}) if target else None,
-        target_id=_text(item, "targetId"),
-        claimed_at=_moment(item, "claimedAt"),
-        created_at=_moment(item, "createdAt") or clock.EPOCH,
-        cancel_requested="cancelRequestedAt" in item,
-    )
-
-
-def _object_lock(item: _Item) -> ObjectLock:
-    return ObjectLock(job_id=item["jobId"]["S"], version=item["version"]["S"])

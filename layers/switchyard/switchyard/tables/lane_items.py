@@ -1,0 +1,103 @@
+"""LanesTable's items both ways, with their keys, and what the status index of JobsTable holds of a job.
+
+Apart from `items`, since only functions that move jobs need them: others start faster without.
+"""
+
+from __future__ import annotations
+
+from switchyard import clock
+from switchyard.protocol.jobs import Source, Status, WorkRequest
+from switchyard.protocol.lanes import LOCK, SLOTS, ObjectLock, Slots, WaitEntry, lane_key, object_key
+from switchyard.protocol.ports import ActiveJob
+from switchyard.tables.items import (
+    ATTEMPTS,
+    CANCEL_REQUESTED_AT,
+    CLAIMED_AT,
+    CREATED_AT,
+    FENCE,
+    JOB_ID,
+    LANE,
+    REQUEST,
+    STATUS,
+    TARGET,
+    TARGET_ID,
+    Attribute,
+    Item,
+    Value,
+    number,
+    text,
+)
+
+PK = Attribute("pk", lambda value: value.get("S"))
+SK = Attribute("sk", lambda value: value.get("S"))
+HOLDERS = Attribute("holders", lambda value: frozenset[str](value.get("SS", ())))
+WAITING = Attribute("waiting", lambda value: int(value.get("N", "0")))
+LAYOUTS = Attribute("layouts", lambda value: frozenset(int(each) for each in value.get("NS", ())))
+VERSION = Attribute("version", lambda value: value.get("S"))
+
+
+def _key(pk: str, sk: str) -> dict[str, Value]:
+    return {PK.name: text(pk), SK.name: text(sk)}
+
+
+def slots_key(lane: str) -> dict[str, Value]:
+    """The key of a lane's slots."""
+    return _key(lane_key(lane), SLOTS)
+
+
+def slots(item: Item) -> Slots:
+    """A lane's slots. An empty item is a lane that nothing has entered yet."""
+    return Slots(HOLDERS.of(item) or frozenset(), WAITING.of(item) or 0, LAYOUTS.of(item) or frozenset())
+
+
+def entry_key(entry: WaitEntry) -> dict[str, Value]:
+    """The key of a place in the waiting room."""
+    return _key(lane_key(entry.request.lane), entry.sort_key)
+
+
+def entry_item(entry: WaitEntry) -> dict[str, Value]:
+    """A place in the waiting room as an item."""
+    return {
+        **entry_key(entry),
+        REQUEST.name: text(entry.request.to_json()),
+        ATTEMPTS.name: number(entry.attempts),
+    }
+
+
+def entry(item: Item) -> WaitEntry:
+    """An item as a place in the waiting room."""
+    return WaitEntry(WorkRequest.from_json(item[REQUEST.name]["S"]), attempts=int(item[ATTEMPTS.name]["N"]))
+
+
+def lock_key(source: Source) -> dict[str, Value]:
+    """The key of an object's lock."""
+    return _key(object_key(source), LOCK)
+
+
+def lock_item(request: WorkRequest) -> dict[str, Value]:
+    """The lock that a job has on its object, as an item."""
+    return {
+        **lock_key(request.source),
+        JOB_ID.name: text(request.job_id),
+        VERSION.name: text(request.source.version),
+    }
+
+
+def lock(item: Item) -> ObjectLock:
+    """An item as an object's lock."""
+    return ObjectLock(job_id=item[JOB_ID.name]["S"], version=item[VERSION.name]["S"])
+
+
+def active_job(item: Item) -> ActiveJob:
+    """An entry of the status index as an active job."""
+    return ActiveJob(
+        id=item[JOB_ID.name]["S"],
+        status=Status(item[STATUS.name]["S"]),
+        fence=FENCE.of(item) or 0,
+        lane=LANE.of(item) or "",
+        target=TARGET.of(item),
+        target_id=TARGET_ID.of(item),
+        claimed_at=CLAIMED_AT.of(item),
+        created_at=CREATED_AT.of(item) or clock.EPOCH,
+        cancel_requested=CANCEL_REQUESTED_AT.name in item,
+    )
