@@ -34,9 +34,13 @@ _BATCH = {"switchyard.targets.batch": "for what runs on Batch"}
 _ECS = {"switchyard.targets.ecs": "for what runs on ECS", "switchyard.messages.tasks": "as targets.ecs"}
 _MAKES_TORRENTS = {
     f"switchyard.torrents.{name}": "for s3_torrent_creator"
-    for name in ("bencode", "checksums", "copying", "creator", "metainfo", "ranges", "segments", "streaming", "trees")
+    for name in ("creator", "format.bencode", "format.metainfo", "format.segments", "format.trees", "hashing", "outbox")
 }
-_TORRENTS = {"switchyard.torrents.jobs": "for what makes or repairs torrents", **_MAKES_TORRENTS}
+_TORRENTS = {
+    "switchyard.torrents.jobs": "for what makes or repairs torrents",
+    "switchyard.torrents.table": "as jobs",
+    **_MAKES_TORRENTS,
+}
 _LAYOUT = {"switchyard.torrents.format.layout": "for what knows torrents; settings do without"}
 _MOVES_JOBS = {
     "switchyard.protocol.dispatch": "for what starts or ends jobs",

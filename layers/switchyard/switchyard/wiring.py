@@ -109,10 +109,11 @@ def torrent_work(settings: TorrentSettings) -> TorrentWork:
 
 def torrent_creator(settings: S3TorrentCreatorSettings) -> Creator:
     """What makes torrents. Also names the environment on the function's logs and metrics."""
-    from switchyard.torrents.creator import Creator, Outbox, Recipe
+    from switchyard.torrents.creator import Creator, Recipe
     from switchyard.torrents.format.layout import Format
     from switchyard.torrents.format.metainfo import Sharing
-    from switchyard.torrents.jobs import TorrentJobs
+    from switchyard.torrents.outbox import Outbox
+    from switchyard.torrents.table import TorrentJobs
 
     observability.configure(settings.environment)
     return Creator(
@@ -145,9 +146,9 @@ def repairs(settings: ReconcileJobsSettings) -> dict[str, Repair]:
     """What asks again for jobs that functions run, by lane. Empty if this deployment has no queue for them."""
     if not settings.torrent_queue_url:
         return {}
-    from switchyard.torrents.jobs import TorrentJobs
     from switchyard.torrents.messages import LANE
     from switchyard.torrents.repair import TorrentRepair
+    from switchyard.torrents.table import TorrentJobs
 
     jobs = TorrentJobs(clients.dynamodb(), settings.jobs_table, keep_ended_jobs=settings.ttl_days)
     return {LANE: TorrentRepair(jobs, clients.sqs(), settings.torrent_queue_url, settings.pending_grace_seconds)}

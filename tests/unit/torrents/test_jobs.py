@@ -14,12 +14,12 @@ from switchyard.torrents.jobs import (
     SILENCE,
     Stopped,
     TorrentJob,
-    TorrentJobs,
     TorrentRun,
     TorrentVerdict,
     judge_torrent,
 )
 from switchyard.torrents.messages import request
+from switchyard.torrents.table import TorrentJobs
 from tests.conftest import Aws
 from tests.world import Time
 

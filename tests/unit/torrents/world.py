@@ -20,13 +20,14 @@ from switchyard.messages.dead_letters import DeadLetterQueue
 from switchyard.protocol.cancel import Canceller
 from switchyard.protocol.jobs import Job
 from switchyard.tables.store import Store
-from switchyard.torrents.creator import Creator, Outbox, Recipe, TimeLeft
+from switchyard.torrents.creator import Creator, Recipe, TimeLeft
 from switchyard.torrents.format.bencode import decode
 from switchyard.torrents.format.layout import Format
 from switchyard.torrents.format.metainfo import Sharing
 from switchyard.torrents.intake import Intake
-from switchyard.torrents.jobs import TorrentJobs
 from switchyard.torrents.messages import TorrentWork, job_id, message
+from switchyard.torrents.outbox import Outbox
+from switchyard.torrents.table import TorrentJobs
 from tests.conftest import Aws
 from tests.fakes.crashing import Countdown, Crashing, Killed
 from tests.fakes.queues import FakeSqs, Queued

@@ -95,6 +95,11 @@ def _target_of(value: Value) -> TargetSpec | None:
     return TargetSpec(*(found[name]["S"] for name in ("type", "queue", "definition"))) if found else None
 
 
+def _texts_of(value: Value) -> dict[str, str]:
+    """The strings of a map."""
+    return {name: each["S"] for name, each in value.get("M", {}).items() if "S" in each}
+
+
 # ---- attributes -----------------------------------------------------------------------------------------------------
 
 
@@ -117,6 +122,13 @@ class Attribute[T]:
         """The attribute's value in an item; None if it isn't there, or can't be understood."""
         return self._read(item[self.name]) if self.name in item else None
 
+    def required(self, item: Item) -> T:
+        """The value of an attribute that every item has which the caller can meet; else KeyError."""
+        value = self.of(item)
+        if value is None:
+            raise KeyError(self.name)
+        return value
+
 
 JOB_ID = Attribute("jobId", _text_of)
 KIND = Attribute("kind", _text_of)
@@ -134,7 +146,7 @@ RUN_ID = Attribute("runId", _text_of)
 PAST_VERSIONS = Attribute("pastVersions", lambda value: tuple(version["S"] for version in value.get("L", ())))
 NEVER_STARTED = Attribute("neverStarted", lambda value: bool(value.get("BOOL")))
 PROGRESS = Attribute("progress", lambda value: value.get("M"))
-RESULT = Attribute("result", lambda value: value.get("M"))
+RESULT = Attribute("result", _texts_of)
 ERROR = Attribute("error", _error_of)
 CREATED_AT = Attribute("createdAt", _moment_of)
 UPDATED_AT = Attribute("updatedAt", _moment_of)
@@ -215,7 +227,7 @@ def announced(request: WorkRequest, fingerprint: str, now: datetime) -> dict[str
 def job(item: Item) -> Job:
     """An item as a job. A row that another program wrote, without a request, names no version (`is_placeholder`)."""
     return Job(
-        request=REQUEST.of(item) or _foreign_request(item[JOB_ID.name]["S"]),
+        request=REQUEST.of(item) or _foreign_request(JOB_ID.required(item)),
         status=Status(STATUS.of(item) or Status.PENDING),
         fence=FENCE.of(item) or 0,
         created_at=CREATED_AT.of(item) or clock.EPOCH,

@@ -66,7 +66,7 @@ def entry_item(entry: WaitEntry) -> dict[str, Value]:
 
 def entry(item: Item) -> WaitEntry:
     """An item as a place in the waiting room."""
-    return WaitEntry(WorkRequest.from_json(item[REQUEST.name]["S"]), attempts=int(item[ATTEMPTS.name]["N"]))
+    return WaitEntry(REQUEST.required(item), attempts=ATTEMPTS.required(item))
 
 
 def lock_key(source: Source) -> dict[str, Value]:
@@ -85,14 +85,14 @@ def lock_item(request: WorkRequest) -> dict[str, Value]:
 
 def lock(item: Item) -> ObjectLock:
     """An item as an object's lock."""
-    return ObjectLock(job_id=item[JOB_ID.name]["S"], version=item[VERSION.name]["S"])
+    return ObjectLock(job_id=JOB_ID.required(item), version=VERSION.required(item))
 
 
 def active_job(item: Item) -> ActiveJob:
     """An entry of the status index as an active job."""
     return ActiveJob(
-        id=item[JOB_ID.name]["S"],
-        status=Status(item[STATUS.name]["S"]),
+        id=JOB_ID.required(item),
+        status=Status(STATUS.required(item)),
         fence=FENCE.of(item) or 0,
         lane=LANE.of(item) or "",
         target=TARGET.of(item),

@@ -209,7 +209,7 @@ def _found(error: Any) -> Item:  # noqa: ANN401 - made by botocore at run time
 
 def _token(key: Item, filters: Filters) -> str:
     """Where a page ended. It holds no more than its reader has seen, and means nothing to another list."""
-    position = [key[items.CREATED_AT.name]["S"], key[items.JOB_ID.name]["S"], _digest(filters)]
+    position = [key[items.CREATED_AT.name]["S"], items.JOB_ID.required(key), _digest(filters)]
     return base64.urlsafe_b64encode(json.dumps(position, separators=(",", ":")).encode()).rstrip(b"=").decode()
 
 

@@ -9,7 +9,6 @@ another message for the same object, or by the reconciler's. docs/architecture.m
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -35,18 +34,18 @@ from switchyard.observability import Metric, logger
 from switchyard.protocol.jobs import JobError
 from switchyard.torrents.format import segments
 from switchyard.torrents.format.layout import Extent, Format, Layout, ObjectVersion, Way
-from switchyard.torrents.format.metainfo import Sharing, Torrent, make
+from switchyard.torrents.format.metainfo import Sharing, make
 from switchyard.torrents.hashing import Copy, NoChecksum, Stream, describe, part_digests
-from switchyard.torrents.jobs import GIVEN_UP, Stopped, TorrentJob, TorrentJobs, TorrentRun
+from switchyard.torrents.jobs import GIVEN_UP, Stopped, TorrentJob, TorrentRun
 from switchyard.torrents.messages import Segment, TorrentWork, Wanted, job_id, request
+from switchyard.torrents.outbox import Outbox
 from switchyard.torrents.publishing import is_absent, publish
+from switchyard.torrents.table import TorrentJobs
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_sqs import SQSClient
 
 _MAX_KEY_BYTES = 1024
-_MAX_BATCH = 10
 _BEAT_SECONDS = 2.0
 _LEAST_RESERVE = 10.0
 """Seconds of an invocation that are kept for what comes after hashing."""
@@ -94,39 +93,6 @@ class Recipe:
     by_copy: bool
     connections: int
     megabytes_per_second: int
-
-
-@dataclass(slots=True, eq=False)
-class Outbox:
-    """The queues that messages are sent to: ours, and that of seeding jobs, empty where nothing seeds."""
-
-    client: SQSClient
-    queue_url: str
-    seeding_queue_url: str = ""
-
-    def send(self, bodies: list[str]) -> None:
-        """Sends messages to our own queue, all of them or some: RetryableError then."""
-        for at in range(0, len(bodies), _MAX_BATCH):
-            batch = bodies[at : at + _MAX_BATCH]
-            answer = self.client.send_message_batch(
-                QueueUrl=self.queue_url,
-                Entries=[{"Id": str(number), "MessageBody": body} for number, body in enumerate(batch)],
-            )
-            if answer.get("Failed"):
-                raise Unavailable(f"SQS took {len(batch) - len(answer['Failed'])} messages of {len(batch)}")
-
-    def seed(self, run: TorrentRun, torrent: Torrent, torrent_key: str) -> str | None:
-        """Has a finished torrent seeded; the same one again is the same job. Gives that job's id."""
-        if not self.seeding_queue_url:
-            return None
-        told = {
-            "kind": "torrent-seeding",
-            "jobId": f"{run.job_id}-seed",
-            "version": torrent.infohash,
-            "torrentKey": torrent_key,
-        } | ({"userId": run.user_id} if run.user_id else {})
-        self.client.send_message(QueueUrl=self.seeding_queue_url, MessageBody=json.dumps(told))
-        return told["jobId"]
 
 
 @dataclass(slots=True)

@@ -11,8 +11,8 @@ from switchyard.clients import translated
 from switchyard.observability import logger
 from switchyard.protocol.jobs import Status
 from switchyard.protocol.ports import Repair
-from switchyard.torrents.jobs import TorrentJobs
 from switchyard.torrents.messages import message
+from switchyard.torrents.table import TorrentJobs
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
