@@ -12,10 +12,11 @@ from switchyard import settings
 from switchyard.api.uploads import EXTENSIONS, MAX_NAME, safe_name
 from switchyard.errors import SettingsError
 from switchyard.names import NAME_LIMIT, TAG_LIMIT, legal_name, legal_tag
+from switchyard.variables import Settings
 from switchyard_worker import BadEnvironment, PermanentFailure, WorkerEnvironment
 from tests.fuzz.harness import text
 
-_FUNCTIONS: Final[tuple[type[settings.Settings], ...]] = (
+_FUNCTIONS: Final[tuple[type[Settings], ...]] = (
     settings.SqsToBatchSettings,
     settings.DispatchToEcsSettings,
     settings.TrackJobSettings,

@@ -15,11 +15,11 @@ from switchyard.settings import (
     PresignUploadSettings,
     ReconcileJobsSettings,
     S3TorrentCreatorSettings,
-    Settings,
     SqsToBatchSettings,
     SubmitJobSettings,
     TrackJobSettings,
 )
+from switchyard.variables import Settings
 from tests.template.rendering import COMPUTE, ROOT, TEMPLATE, WATCH, load
 
 SETTINGS: Final[Mapping[str, type[Settings]]] = {

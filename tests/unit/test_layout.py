@@ -89,7 +89,7 @@ def test_no_imports_go_round_in_a_circle() -> None:
     ("library", "module"),
     [
         ("boto3", "clients"),
-        ("os", "settings"),
+        ("os", "variables"),
         ("aws_lambda_powertools", "observability"),
         ("aws_xray_sdk", "observability"),
     ],

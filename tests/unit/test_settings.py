@@ -14,12 +14,12 @@ from switchyard.settings import (
     PresignUploadSettings,
     ReconcileJobsSettings,
     S3TorrentCreatorSettings,
-    Settings,
     SqsToBatchSettings,
     SubmitJobSettings,
     TrackJobSettings,
 )
 from switchyard.torrents.format.layout import Format
+from switchyard.variables import Settings
 
 JOBS = {"JOBS_TABLE": "jobs"}
 TABLES = {**JOBS, "LANES_TABLE": "lanes"}

@@ -1,16 +1,16 @@
-"""A function's start. Lambda lends it a whole CPU, whatever the function's memory; its events get their share only."""
+"""A function's cold start. Lambda gives init a whole CPU, whatever the function's memory; events get their share."""
 
 from collections.abc import Callable
 from contextlib import suppress
 
-from switchyard import settings
+from switchyard import variables
 
 
 def prepare(make: Callable[[], object]) -> None:
-    """Has a function's parts made now, where this is Lambda; `make` keeps them for the first event.
+    """Builds a function's parts at init, if this is Lambda; `make` keeps them for the first event.
 
-    What goes wrong is left for that event to meet again, and to report: a start that fails Lambda only begins anew.
+    An error is left for that event, which meets it again and reports it: Lambda would only repeat an init that fails.
     """
-    if settings.is_starting():
+    if variables.is_lambda():
         with suppress(Exception):
             make()

@@ -1,0 +1,187 @@
+"""The only module that reads the environment: how a variable becomes a setting, and all that are wrong one error."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, Any, Never, NoReturn, Self
+
+from switchyard.errors import SettingsError
+
+if TYPE_CHECKING:
+    from switchyard.urls import Network
+
+
+def is_lambda() -> bool:
+    """Whether this process is an execution environment of Lambda's."""
+    return "AWS_LAMBDA_INITIALIZATION_TYPE" in os.environ
+
+
+# ---- parsers: each gives the value, or raises ValueError with what would be good -------------------------------------
+
+
+def text(raw: str) -> str:
+    """Any text."""
+    return raw
+
+
+def integer(minimum: int, maximum: int) -> Callable[[str], int]:
+    """A whole number within limits, both included."""
+
+    def parse(raw: str) -> int:
+        if not raw.isascii() or not raw.isdigit() or not minimum <= int(raw) <= maximum:
+            raise ValueError(f"must be a whole number from {minimum} to {maximum}")
+        return int(raw)
+
+    return parse
+
+
+def seconds(minimum: int, maximum: int) -> Callable[[str], timedelta]:
+    """A whole number of seconds within limits, as a duration."""
+    whole = integer(minimum, maximum)
+    return lambda raw: timedelta(seconds=whole(raw))
+
+
+def days(raw: str) -> timedelta:
+    """1 to 3,650 days, as a duration."""
+    return timedelta(days=integer(1, 3650)(raw))
+
+
+def one_of[T: str](first: T, second: T) -> Callable[[str], T]:
+    """One of two words."""
+    allowed = {first: first, second: second}
+
+    def parse(raw: str) -> T:
+        if raw not in allowed:
+            raise ValueError(f"must be {first} or {second}")
+        return allowed[raw]
+
+    return parse
+
+
+def flag(raw: str) -> bool:
+    """`true` or `false`."""
+    return one_of("true", "false")(raw) == "true"
+
+
+def id_pattern(raw: str) -> re.Pattern[str]:
+    """A regular expression with a group named `video_id`."""
+    try:
+        pattern = re.compile(raw)
+    except (re.error, OverflowError, RecursionError) as error:  # OverflowError: too many repetitions
+        raise ValueError(f"is not a regular expression: {error}") from None
+    if "video_id" not in pattern.groupindex:
+        raise ValueError("must have a group named video_id, as in (?P<video_id>...)")
+    return pattern
+
+
+def several(raw: str) -> tuple[str, ...]:
+    """At least one item, separated by commas."""
+    items = tuple(item.strip() for item in raw.split(",") if item.strip())
+    if not items:
+        raise ValueError("must name at least one")
+    return items
+
+
+def names(raw: str) -> frozenset[str]:
+    """A set of names, separated by commas."""
+    return frozenset(several(raw))
+
+
+def networks(raw: str) -> tuple[Network, ...]:
+    """Networks in CIDR notation, separated by commas."""
+    try:
+        return tuple(ip_network(item) for item in several(raw))
+    except ValueError as error:
+        raise ValueError(f"must be networks such as 10.0.0.0/8: {error}") from None
+
+
+def tiers(raw: str) -> tuple[tuple[str, ...], ...]:
+    """Trackers' URLs: tiers separated by semicolons, those of one tier by commas."""
+    tiers = tuple(several(tier) for tier in raw.split(";") if tier.strip())
+    if any(not re.fullmatch(r"(https?|udp|wss?)://[!-.0-~][!-~]*", tracker) for tier in tiers for tracker in tier):
+        raise ValueError("must be trackers' URLs: tiers separated by semicolons, those of one tier by commas")
+    return tiers
+
+
+def base_urls(raw: str) -> tuple[str, ...]:
+    """HTTP or HTTPS URLs without a query, separated by commas; a slash at the end is dropped."""
+    urls = several(raw)
+    if any(not re.fullmatch(r"https?://[!-.0-~][!-~]*", url) or {"?", "#"} & set(url) for url in urls):
+        raise ValueError("must be http or https URLs without a query, separated by commas")
+    return tuple(url.rstrip("/") for url in urls)
+
+
+def piece_length(raw: str) -> int:
+    """A power of two from 1 MiB to 64 MiB, in bytes."""
+    length = integer(2**20, 2**26)(raw)
+    if length & (length - 1):
+        raise ValueError("must be a power of two")
+    return length
+
+
+# ---- settings --------------------------------------------------------------------------------------------------------
+
+
+class Setting[T]:
+    """A variable as an attribute of a settings class: `parse` reads it, or raises ValueError with what would be good.
+
+    Data classes would say the same, but each of them compiles its methods anew at every start.
+    """
+
+    name: str
+
+    def __init__(self, parse: Callable[[str], T], default: T | None = None, *, alias: str = "") -> None:
+        self.parse = parse
+        self.default = default
+        self.alias = alias
+
+    def __set_name__(self, _owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, settings: Settings, _owner: type) -> T:
+        value: T = settings.values[self.name]
+        return value
+
+    def __set__(self, _settings: Settings, _value: Never) -> NoReturn:
+        raise AttributeError(f"{self.name} is not to be changed")
+
+    def read(self, environ: Mapping[str, str]) -> T:
+        """The value, an empty variable being an absent one. ValueError says what is wrong."""
+        raw = environ.get(self.name.upper()) or environ.get(self.alias)
+        if raw:
+            return self.parse(raw)
+        if self.default is None:
+            raise ValueError("is missing")
+        return self.default
+
+
+class Settings:
+    """What every function reads, and how."""
+
+    environment = Setting(text, "dev")
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.values = values
+
+    @classmethod
+    def variables(cls) -> dict[str, Setting[Any]]:
+        """The environment variables this class reads, aliases left out."""
+        attributes = (each for base in reversed(cls.__mro__) for each in vars(base).values())
+        return {each.name.upper(): each for each in attributes if isinstance(each, Setting)}
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Reads and checks every variable. SettingsError names all that are wrong."""
+        values, problems = {}, []
+        for variable, setting in cls.variables().items():
+            try:
+                values[setting.name] = setting.read(environ)
+            except ValueError as error:
+                problems.append(f"{variable} {error}")
+        if problems:
+            raise SettingsError(problems)
+        return cls(values)
