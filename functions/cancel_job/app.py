@@ -5,8 +5,8 @@ from functools import cache
 from typing import Any
 
 from switchyard import cold_start, wiring
+from switchyard.api.access import is_visible, job_id_of, not_found
 from switchyard.api.http import Api, Problem, Request, Response
-from switchyard.api.presentation import is_visible, job_id_of, not_found
 from switchyard.observability import handler
 from switchyard.protocol.cancel import Cancellation, Canceller
 from switchyard.protocol.jobs import Status
@@ -15,7 +15,7 @@ from switchyard.settings import CancelJobSettings
 
 @dataclass(slots=True, eq=False)
 class CancelJob:
-    """Cancels the jobs that who asks may see."""
+    """Cancels jobs the caller may see."""
 
     canceller: Canceller
 

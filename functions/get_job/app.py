@@ -7,6 +7,7 @@ from switchyard import clients, cold_start, observability
 from switchyard.api import presentation
 from switchyard.api.http import Api
 from switchyard.api.presentation import Presentation
+from switchyard.api.results import Results
 from switchyard.observability import handler
 from switchyard.settings import GetJobSettings
 from switchyard.tables.records import Records
@@ -17,13 +18,8 @@ def api() -> Api:
     """Made once an execution environment: at its start, or where that fails, by each event, with a clear error."""
     settings = GetJobSettings.from_env()
     observability.configure(settings.environment)
-    shown = Presentation(
-        records=Records(clients.dynamodb(), settings.jobs_table),
-        s3=clients.s3,
-        bucket=settings.s3_bucket,
-        torrent_prefix=settings.torrent_prefix,
-        link_lifetime=settings.result_url_seconds,
-    )
+    results = Results(clients.s3, settings.s3_bucket, settings.torrent_prefix, settings.result_url_seconds)
+    shown = Presentation(Records(clients.dynamodb(), settings.jobs_table), results)
     routes = {
         "GET /jobs/{jobId}": shown.job,
         "GET /jobs": shown.jobs,

@@ -26,6 +26,7 @@ from functions.submit_job import app as submit_job
 from switchyard import clients, observability
 from switchyard.api.http import MAX_DEPTH, Api, Problem, Request, document
 from switchyard.api.presentation import Presentation
+from switchyard.api.results import Results
 from switchyard.api.submission import idempotency_key
 from switchyard.api.uploads import Uploads
 from switchyard.tables.records import BadToken, Filters, Records, _position, _token
@@ -307,7 +308,7 @@ def row(data: bytes) -> None:
     if not isinstance(given, dict):
         return
     records = Records(cast("Any", _Table({**_attribute(given)["M"], "jobId": {"S": "job-1"}})), "jobs")
-    shown = Presentation(records, _signer, BUCKET, "torrents/", timedelta(minutes=15))
+    shown = Presentation(records, Results(_signer, BUCKET, "torrents/", timedelta(minutes=15)))
     event = {"httpMethod": "GET", "resource": "/jobs/{jobId}", "pathParameters": {"jobId": "job-1"}}
     with _silent():
         answer = Api({"GET /jobs/{jobId}": shown.job}).handle(event, Context())

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from switchyard import clients
 from switchyard.api.http import Api
 from switchyard.api.presentation import Presentation, document
+from switchyard.api.results import Results
 from switchyard.protocol.jobs import Status
 from switchyard.tables.records import Records
 from tests.conftest import Aws
@@ -57,7 +58,7 @@ class Showing:
 
     def ask(self, route: str, **more: Any) -> Answer:  # noqa: ANN401 - as `event`
         records = Records(self.aws.dynamodb, self.aws.jobs_table)
-        shown = Presentation(records, lambda: self.s3 or s3_client(), BUCKET, "torrents/", LIFETIME)
+        shown = Presentation(records, Results(lambda: self.s3 or s3_client(), BUCKET, "torrents/", LIFETIME))
         return ask(Api({GET: shown.job, LIST: shown.jobs, "GET /openapi.json": document}), route, **more)
 
     def get(self, job_id: str = "a", **more: Any) -> Answer:  # noqa: ANN401 - as `event`
@@ -528,6 +529,20 @@ def test_a_list_of_everything_is_refused(listing: Showing) -> None:
 def test_a_bad_parameter_is_refused(listing: Showing, query: dict[str, str]) -> None:
     answer = listing.ask(LIST, query={"kind": "image-processing"} | query)
     assert (answer.status, answer.body["error"]) == (400, "INVALID_REQUEST")
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("limit", "must be 1 to 100"),
+        ("kind", "must be 1 to 128 characters"),
+        ("userId", "must be 1 to 256 printable ASCII characters"),
+        ("nextToken", "must be that of the previous page, asked for with the same parameters"),
+    ],
+)
+def test_a_refusal_says_what_is_allowed(listing: Showing, name: str, rule: str) -> None:
+    answer = listing.ask(LIST, query={"status": "PENDING", name: ""})
+    assert (answer.status, answer.body["details"]) == (400, [f"{name} {rule}"])
 
 
 @given(

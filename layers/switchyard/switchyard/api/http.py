@@ -247,7 +247,7 @@ def _unavailable(error: ClientError | BotoCoreError | RetryableError, request_id
 
 def invalid(*details: str) -> Problem:
     """400 INVALID_REQUEST; `details` say what is wrong, without what the caller sent."""
-    return Problem(400, "INVALID_REQUEST", "The request is not as it should be.", details[:_MAX_DETAILS])
+    return Problem(400, "INVALID_REQUEST", "The request is invalid.", details[:_MAX_DETAILS])
 
 
 def _too_large(limit: int) -> Problem:

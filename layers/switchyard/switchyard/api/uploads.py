@@ -144,7 +144,7 @@ class Uploads:
         upload = self._named(request.query)
         marker = request.query.get("nextToken")
         if marker is not None and not _MARKER.fullmatch(marker):
-            raise invalid("nextToken is not one that was given")
+            raise invalid("nextToken must be that of the previous page")
         with _explained():
             page = self.client.list_parts(**upload, PartNumberMarker=int(marker or 0))
         answer: dict[str, Any] = {"parts": [_shown(part) for part in page.get("Parts", ())]}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 type Value = dict[str, Any]
 """One attribute value, as DynamoDB has it: `{"S": "text"}`."""
-type Item = Mapping[str, Value]
+type Item = Mapping[str, Any]
 type PlainItem = dict[str, Any]
 """An item as plain JSON values: DynamoDB's integers as int, its other numbers as float."""
 

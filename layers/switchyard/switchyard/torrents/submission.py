@@ -94,7 +94,7 @@ class TorrentSubmission:
         if not key.startswith(self.work.source_prefix):
             raise _not_found()
         if not {".", ".."}.isdisjoint(key.split("/")):
-            raise invalid("the key has what clients take for a step up")
+            raise invalid("the key must not have . or .. between slashes, which clients resolve")
         if reason := self.work.why_ignored(key):
             raise invalid(f"the object gets no torrent: it is {reason}")
 

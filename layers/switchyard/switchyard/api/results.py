@@ -1,0 +1,133 @@
+"""What callers see of a job's result, by kind: facts, detections and links to files.
+
+A worker reads what strangers send, so its result is a stranger's too: only what is as expected is shown.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from switchyard.api.signing import presigned_url
+from switchyard.observability import logger
+from switchyard.tables.items import JOB_ID, KIND, REQUEST, RESULT, PlainItem
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_IMAGES = "image-processing"
+_TORRENT = "torrent"
+
+_DETECTIONS = "detections.json"
+"""The file with everything found in the images, if that is too much for the job's record."""
+_MAX_DETECTIONS = 4 * 1024 * 1024
+_MAX_ANSWER = 5 * 1024 * 1024
+"""Lambda answers with at most 6 MB. The body is text inside JSON, where a character that isn't ASCII takes up to three
+times its bytes."""
+_MAX_LINKS = 100
+_INTERNAL = frozenset({"runId", "detections"})
+"""Of a result: what only workers need, and what is shown beside it."""
+_GONE = frozenset({"NoSuchKey", "NoSuchBucket", "AccessDenied"})  # denied: it isn't there, and we may not list
+
+
+@dataclass(slots=True, eq=False)
+class Results:
+    """The results in one bucket. `s3` gives the client that reads and signs, made when it is first needed."""
+
+    s3: Callable[[], S3Client]
+    bucket: str
+    torrent_prefix: str
+    link_lifetime: timedelta
+
+    def files(self, record: PlainItem) -> dict[str, str]:
+        """The files of a job's result that are linked: name to key, at most a hundred."""
+        return _files(record) or _torrent(record, self.torrent_prefix)
+
+    def shown(self, record: PlainItem, files: Mapping[str, str]) -> dict[str, Any]:
+        """The fields of a job's view that tell of its result; None where there is nothing to show."""
+        result = _result(record)
+        return {
+            "imageCount": _image_count(record, result),
+            "detections": self._detections(result, files),
+            "result": {name: value for name, value in result.items() if name not in _INTERNAL} or None,
+            "links": {name: self._link(key) for name, key in files.items()} or None,
+        }
+
+    def _detections(self, result: PlainItem, files: Mapping[str, str]) -> list[Any] | None:
+        """What was found in the images, from the record or from S3; None if it is too much for an answer."""
+        found = result.get("detections")
+        if found is None and _DETECTIONS in files:
+            found = self._read(files[_DETECTIONS]).get("images")
+        return found if isinstance(found, list) else None
+
+    def _read(self, key: str) -> dict[str, Any]:
+        """A JSON file of a result; empty if it can't be shown: its link is in the answer."""
+        try:
+            answer = self.s3().get_object(Bucket=self.bucket, Key=key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in _GONE:
+                raise
+            logger.warning("a file of a result is missing", key=key, error_type=error.response["Error"]["Code"])
+            return {}
+        with closing(answer["Body"]) as body:  # its own context manager gives the stream that counts nothing
+            data = body.read() if answer["ContentLength"] <= _MAX_DETECTIONS else b""
+        text = data.decode(errors="replace")
+        return (parsed(text) or {}) if len(json.dumps(text)) <= _MAX_ANSWER else {}
+
+    def _link(self, key: str) -> str:
+        return presigned_url(self.s3(), "GET", self.bucket, key, self.link_lifetime)
+
+
+def parsed(text: object) -> dict[str, Any] | None:
+    """A JSON object; None for anything else."""
+    try:
+        found = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _result(record: PlainItem) -> PlainItem:
+    result = record.get(RESULT.name)
+    return result if isinstance(result, dict) else {}
+
+
+def _files(record: PlainItem) -> dict[str, str]:
+    """The files a worker saved. Whatever its result says, only its job's folder is read."""
+    result = _result(record)
+    prefix, names = result.get("prefix"), result.get("files")
+    folder = [record[JOB_ID.name], ""]
+    if not isinstance(prefix, str) or not isinstance(names, list) or prefix.split("/")[-2:] != folder:
+        return {}
+    keys = {name: prefix + name for name in names if isinstance(name, str)}
+    inside = {name: key for name, key in keys.items() if _is_plain(key)}
+    return dict(list(inside.items())[:_MAX_LINKS])
+
+
+def _torrent(record: PlainItem, prefix: str) -> dict[str, str]:
+    """The file that a torrent's job made. Only a torrent's key counts, whoever wrote it there."""
+    key = _result(record).get("torrentKey") if record.get(KIND.name) == _TORRENT else None
+    if not isinstance(key, str) or not key.startswith(prefix) or not key.endswith(".torrent") or not _is_plain(key):
+        return {}
+    return {key.rpartition("/")[2]: key}
+
+
+def _is_plain(key: str) -> bool:
+    """Whether a client asks for this very key, and doesn't first resolve a `..` or an empty step in it."""
+    return {"", ".", ".."}.isdisjoint(key.split("/"))
+
+
+def _image_count(record: PlainItem, result: PlainItem) -> int | None:
+    match result.get("imageCount"):
+        case int(counted) if counted > 0 and counted is not True:
+            return counted
+    match parsed(record.get(REQUEST.name)) if record.get(KIND.name) == _IMAGES else None:
+        case {"input": {"imageUrls": [_, *_] as urls}}:
+            return len(urls)
+    return None
