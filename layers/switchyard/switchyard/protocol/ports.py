@@ -7,14 +7,18 @@ Every method but `Target.start` may raise `Unavailable`, an iterator while it is
 throttled. A write that raises it may have taken effect.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Protocol
+from __future__ import annotations
 
-from switchyard.errors import SwitchyardError
-from switchyard.protocol.jobs import Job, JobError, Run, Status, TargetSpec, WorkRequest
-from switchyard.protocol.lanes import Lane, ObjectLock, Slots, WaitEntry
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:  # functions that have no lane implement a port too, and start faster without `lanes`
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
+
+    from switchyard.errors import SwitchyardError
+    from switchyard.protocol.jobs import Job, JobError, Run, Status, TargetSpec, WorkRequest
+    from switchyard.protocol.lanes import Lane, ObjectLock, Slots, WaitEntry
 
 RACES = 5
 """How often a conditional write is tried on what the last refusal showed, before the caller raises Contended.
