@@ -21,6 +21,7 @@ from switchyard.errors import InvalidMessage
 from switchyard.messages.videos import location, version_id
 from switchyard.observability import logger
 from switchyard.protocol.jobs import TERMINAL, Status
+from switchyard.tables.items import USER_ID
 from switchyard.tables.records import Known, Records
 from switchyard.torrents import messages
 from switchyard.torrents.format.layout import ObjectVersion
@@ -102,7 +103,7 @@ class TorrentSubmission:
         """Whose job made the object, as far as is known."""
         job_id = self.work.owning_job(key)
         record = self.records.read(job_id) if job_id else None
-        owner = record.get("userId") if record else None
+        owner = record.get(USER_ID.name) if record else None
         return owner if isinstance(owner, str) else None
 
 
