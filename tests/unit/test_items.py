@@ -6,10 +6,10 @@ from typing import Any
 
 from switchyard.tables import items
 from switchyard.tables.items import Attribute
-from switchyard_worker import run as worker
+from switchyard_worker import Record, WorkerEnvironment
 from tests.requests import task
 
-ENVIRONMENT = worker.WorkerEnvironment.from_env(
+ENVIRONMENT = WorkerEnvironment.from_env(
     {"JOB_ID": "a", "JOBS_TABLE": "jobs", "FENCE": "3", "AWS_BATCH_JOB_ID": "run-1", "S3_BUCKET": "media"}
 )
 NAMES = {each.name for each in vars(items).values() if isinstance(each, Attribute)}
@@ -29,9 +29,9 @@ class Table:
         return {"Attributes": self.item}
 
 
-def record(table: Table) -> worker.Record:
+def record(table: Table) -> Record:
     client: Any = table
-    return worker.Record(client, ENVIRONMENT)
+    return Record(client, ENVIRONMENT)
 
 
 def test_a_worker_writes_attributes_of_the_layer_and_no_others() -> None:
