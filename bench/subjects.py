@@ -84,7 +84,7 @@ def image_jobs(invocations: int, messages: int) -> list[Event]:
 def announced_jobs(invocations: int, messages: int) -> list[Event]:
     """The same as the API sends them: written down before."""
     from switchyard import clients, wiring  # noqa: PLC0415 - the other subjects' processes have no layer
-    from switchyard.messages.videos import Envelope  # noqa: PLC0415
+    from switchyard.messages.envelope import Envelope  # noqa: PLC0415
     from switchyard.settings import SubmitJobSettings  # noqa: PLC0415
     from switchyard.tables.records import Records  # noqa: PLC0415
 

@@ -13,13 +13,12 @@ from boto3.dynamodb.types import TypeDeserializer
 from rich.console import Console
 
 from local.stack import LocalStack
+from switchyard.messages import kinds
+from switchyard.settings import TrackJobSettings
 
-VIDEO: Final = "video"
 LANES: Final[Mapping[str, tuple[str, str]]] = {
-    VIDEO: ("MaxConcurrentJobs", "1"),
-    "recordings": ("MaxConcurrentRecordings", "10"),
-    "images": ("MaxConcurrentImages", "5"),
-    "seeding": ("MaxConcurrentSeeders", "5"),
+    lane: (kind.limit.title().replace("_", ""), str(TrackJobSettings.variables()[kind.limit].default))
+    for lane, kind in kinds.LANES.items()
 }
 """The lanes, each with the template's parameter that limits it and its default."""
 TERMINAL: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})

@@ -11,13 +11,14 @@ from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from switchyard.errors import InvalidMessage
-from switchyard.messages.videos import Envelope, Notice, decode, notices, out_of_failure, out_of_sns
+from switchyard.messages.envelope import Envelope, decode, out_of_failure
+from switchyard.messages.kinds import TASKS, TORRENT, VIDEO
+from switchyard.messages.s3 import Notice, notices, out_of_sns
 
 type Queue = Literal["video", "ecs-jobs", "torrents", "track"]
 
 NO_TYPE: Final = "none"
 """What a letter is called that SQS or Lambda moved by themselves, so that nobody wrote down why."""
-_KINDS: Final = {"url": "stream-recording", "imageUrls": "image-processing", "torrentKey": "torrent-seeding"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +94,15 @@ def plain(text: str, limit: int) -> str:
 def _video(message: Mapping[str, Any], letter: Letter) -> About:
     message, told = _told(message)
     if told is not None:
-        return _uploads("video-analysis", told)
+        return _uploads(VIDEO.name, told)
     source, video = _mapping(message, "s3") or message, _mapping(message, "video")
     job = _first(message.get("job_id"), video.get("id"), message.get("video_id"), letter.attributes.get("video_id"))
     key = _first(source.get("key"), message.get("video_s3_key"))
-    return About("video-analysis", job, key, names_version=bool(source.get("versionId") or source.get("version")))
+    return About(VIDEO.name, job, key, names_version=bool(source.get("versionId") or source.get("version")))
 
 
 def _task(message: Mapping[str, Any], *, of_invocation: bool) -> About:
-    kinds = [kind for name, kind in _KINDS.items() if message.get(name) is not None]
+    kinds = [name for name, kind in TASKS.items() if message.get(kind.field) is not None]
     job = _first(message.get("jobId"))
     named = of_invocation or bool(job and message.get("version"))
     return About(_first(message.get("kind"), *kinds), job, _subject(message), names_version=named)
@@ -132,11 +133,11 @@ def _torrent(message: Mapping[str, Any]) -> About:
     # A torrent's job is named by its object: whoever asks, and however often, means the same.
     message, told = _told(message)
     if told is not None:
-        return About("torrent", subject=_uploads("torrent", told).subject)
+        return About(TORRENT.name, subject=_uploads(TORRENT.name, told).subject)
     match message:
         case {"segment": dict(segment)}:
             return About("a segment of a torrent", _first(segment.get("jobId")), _first(segment.get("key")))
-    return About("torrent", subject=_first(message.get("key")))
+    return About(TORRENT.name, subject=_first(message.get("key")))
 
 
 def _news(event: Mapping[str, Any]) -> About:
@@ -167,7 +168,7 @@ def _told(message: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[Notice] |
     """A message without the envelope of SNS, and what S3 tells in it; None where S3 didn't send it."""
     try:
         message = out_of_sns(message)
-        return message, notices(message, "")
+        return message, notices(message)
     except InvalidMessage:
         return message, None
 
@@ -180,7 +181,7 @@ def _uploads(kind: str, told: Iterable[Notice]) -> About:
         except InvalidMessage:
             continue
         keys.append(upload.key)
-        versioned &= bool(upload.version_id or (upload.etag and upload.sequencer))
+        versioned &= upload.version is not None
     return About(kind, subject=", ".join(keys), names_version=versioned)
 
 

@@ -1,15 +1,14 @@
 """SQS or direct invocation → ECS: each job message becomes exactly one task."""
 
-import json
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from switchyard import clients, clock, cold_start, wiring
+from switchyard.messages.envelope import Envelope, json_object
 from switchyard.messages.intake import Intake
 from switchyard.messages.queues import Queue
 from switchyard.messages.tasks import TaskWork
-from switchyard.messages.videos import Envelope
 from switchyard.observability import handler
 from switchyard.protocol.dispatch import Dispatcher
 from switchyard.settings import DispatchToEcsSettings
@@ -28,10 +27,7 @@ class DispatchToEcs:
 
         Lambda gives every retry of an asynchronous invocation the same request id: the same work, done once.
         """
-        parsed = self.work.parse(json.dumps(message), Envelope(request_id, clock.now()))
-        for rejected in parsed.rejected:
-            raise rejected.error
-        (request,) = parsed.requests
+        request = self.work.read(json_object(message), Envelope(request_id, clock.now()))
         outcome = self.dispatcher.dispatch(request)
         job = self.dispatcher.store.get(request.job_id)
         return {"jobId": request.job_id, "status": job.status if job else outcome.name}

@@ -9,8 +9,10 @@ from typing import Any, Final, Protocol, cast
 from functions.track_job import app as track_job
 from switchyard import clock
 from switchyard.errors import InvalidMessage, PermanentError
+from switchyard.messages.envelope import Envelope, Rejected, decode
+from switchyard.messages.redrive import redrive_body
 from switchyard.messages.tasks import MAX_REQUEST_BYTES, TaskWork
-from switchyard.messages.videos import Envelope, Rejected, VideoWork, decode, redrive_body
+from switchyard.messages.videos import VideoWork
 from switchyard.protocol.jobs import JobError, Run, Source, Status, TargetSpec, WorkRequest
 from switchyard.settings import SqsToBatchSettings
 from switchyard.targets.runs import MAX_REASON

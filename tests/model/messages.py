@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from switchyard import clock
+from switchyard.messages.envelope import Envelope
 from switchyard.messages.tasks import TaskWork
-from switchyard.messages.videos import Envelope, VideoWork
+from switchyard.messages.videos import VideoWork
 from switchyard.protocol.jobs import TargetSpec, WorkRequest
 from tests.model.sqs import RedrivePolicy
 

@@ -23,7 +23,7 @@ from switchyard.errors import RetryableError, StartFailed
 from switchyard.messages.dead_letters import DeadLetterQueue
 from switchyard.messages.intake import Intake
 from switchyard.messages.queues import Queue
-from switchyard.messages.videos import redrive_body
+from switchyard.messages.redrive import redrive_body
 from switchyard.protocol.cancel import Cancellation, Canceller
 from switchyard.protocol.dispatch import Dispatcher
 from switchyard.protocol.jobs import HOLDING_SLOT, TERMINAL, Job, Run, Status, WorkRequest

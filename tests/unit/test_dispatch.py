@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from switchyard.errors import ClaimInFlight, LaneIsFull, OutcomeUnknown, StartRefused, StartThrottled
-from switchyard.messages.videos import Envelope, VideoWork
+from switchyard.messages.envelope import Envelope
+from switchyard.messages.videos import VideoWork
 from switchyard.protocol.dispatch import Outcome
 from switchyard.protocol.jobs import Job, Status, WorkRequest
 from tests.fakes.crashing import Countdown, Crashing

@@ -19,15 +19,16 @@ from switchyard.errors import (
     StartThrottled,
     UrlRefused,
 )
+from switchyard.messages.envelope import Envelope
+from switchyard.messages.kinds import TASKS as TASK_KINDS
 from switchyard.messages.tasks import (
-    KINDS,
     MAX_FILENAME_LENGTH,
     MAX_IMAGES,
     MAX_METADATA_BYTES,
     MAX_REQUEST_BYTES,
     TaskWork,
 )
-from switchyard.messages.videos import Envelope, VideoWork
+from switchyard.messages.videos import VideoWork
 from switchyard.names import legal_name
 from switchyard.protocol.jobs import HOLDING_SLOT, TERMINAL, TRANSITIONS, Status, TargetSpec
 from switchyard.settings import SqsToBatchSettings
@@ -53,7 +54,7 @@ WORK = VideoWork(
 )
 
 
-TASK_WORK = TaskWork("switchyard-media", "cluster", dict.fromkeys(KINDS, "definition"))
+TASK_WORK = TaskWork("switchyard-media", "cluster", dict.fromkeys(TASK_KINDS, "definition"))
 ID = "the message"
 
 
@@ -126,7 +127,7 @@ def test_the_page_says_when_a_torrent_s_job_is_taken_over_and_given_up() -> None
 
 def test_the_table_of_kinds_is_that_of_the_code() -> None:
     told = re.findall(r"^\| `([a-z-]+)` \| `(\w+)` \| .* \| `([a-z]+)` \|$", TASKS, re.MULTILINE)
-    assert told == [(name, kind.field, kind.lane) for name, kind in KINDS.items()]
+    assert told == [(name, kind.field, kind.lane) for name, kind in TASK_KINDS.items()]
 
 
 def test_the_page_names_the_limits_of_job_messages() -> None:

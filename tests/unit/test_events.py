@@ -11,8 +11,10 @@ from typing import Any, cast
 import pytest
 
 from switchyard.errors import PermanentError
-from switchyard.messages.tasks import KINDS, TaskWork
-from switchyard.messages.videos import Envelope, VideoWork
+from switchyard.messages.envelope import Envelope
+from switchyard.messages.kinds import TASKS as TASK_KINDS
+from switchyard.messages.tasks import TaskWork
+from switchyard.messages.videos import VideoWork
 from switchyard.names import stable_hash
 from switchyard.protocol.jobs import Job, Run, Status, TargetSpec
 from switchyard.settings import SqsToBatchSettings
@@ -201,7 +203,7 @@ def test_an_event_is_rejected_where_its_name_says(name: str) -> None:
 
 # ---- dispatch_to_ecs ------------------------------------------------------------------------------------------------
 
-TASKS = TaskWork(BUCKET, "switchyard", dict.fromkeys(KINDS, "definition"))
+TASKS = TaskWork(BUCKET, "switchyard", dict.fromkeys(TASK_KINDS, "definition"))
 TALK = "talk-2026-11-22"
 JOBS: dict[str, list[tuple[str, str]]] = {
     "recording": [(TALK, "stream-recording")],

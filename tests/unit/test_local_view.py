@@ -7,7 +7,7 @@ import pytest
 from boto3.dynamodb.types import TypeSerializer
 
 from local.view import LANES, _job, cluster_of
-from switchyard.messages.tasks import KINDS
+from switchyard.messages import kinds
 from tests.template.rendering import TEMPLATE, load
 
 TASK = "arn:aws:ecs:us-east-1:000000000000:task/switchyard-local/0123"
@@ -54,7 +54,7 @@ def test_an_ecs_task_is_told_from_a_batch_job(target_id: str, cluster: str | Non
 
 
 def test_every_lane_is_shown() -> None:
-    assert LANES.keys() == {"video", *(kind.lane for kind in KINDS.values())}
+    assert LANES.keys() == kinds.LANES.keys()
 
 
 def test_limits_are_the_templates() -> None:

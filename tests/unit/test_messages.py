@@ -14,7 +14,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from switchyard.errors import InvalidMessage, SourceNotAllowed
-from switchyard.messages.videos import Envelope, Parsed, VideoWork, redrive_body
+from switchyard.messages.envelope import Envelope, Parsed
+from switchyard.messages.redrive import redrive_body
+from switchyard.messages.videos import VideoWork
 from switchyard.names import stable_hash
 from switchyard.protocol.jobs import Source, TargetSpec, WorkRequest, is_older
 from switchyard.settings import SqsToBatchSettings

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from switchyard import clock
 from switchyard.api.http import Api
 from switchyard.api.submission import Submission
+from switchyard.messages.envelope import Envelope
 from switchyard.messages.tasks import TaskWork
-from switchyard.messages.videos import Envelope
 from switchyard.protocol.jobs import Status
 from switchyard.protocol.lanes import Lane
 from switchyard.protocol.ports import Claimed

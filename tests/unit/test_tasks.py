@@ -13,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchyard.errors import InvalidMessage, KindNotConfigured, PermanentError, UrlRefused
-from switchyard.messages.tasks import KINDS, MAX_IMAGES, MAX_METADATA_BYTES, MAX_REQUEST_BYTES, TaskWork
-from switchyard.messages.videos import Envelope, Parsed, redrive_body
+from switchyard.messages.envelope import Envelope, Parsed
+from switchyard.messages.kinds import KINDS, LANES, TASKS, TORRENT, VIDEO
+from switchyard.messages.redrive import redrive_body
+from switchyard.messages.tasks import MAX_IMAGES, MAX_METADATA_BYTES, MAX_REQUEST_BYTES, TaskWork
 from switchyard.protocol.jobs import WorkRequest
-from switchyard.settings import DispatchToEcsSettings, ReconcileJobsSettings, TrackJobSettings
+from switchyard.settings import DispatchToEcsSettings, ReconcileJobsSettings, SqsToBatchSettings, TrackJobSettings
 from tests.fakes.resolver import resolving
 from tests.strategies import anything
 
@@ -79,7 +81,7 @@ def test_a_kind_need_not_be_said_where_the_fields_tell_it(message: dict[str, Any
 @every_kind
 def test_a_kind_has_its_own_lane_and_task_definition(message: dict[str, Any]) -> None:
     request = accepted(message)
-    assert request.lane == KINDS[request.kind].lane
+    assert request.lane == TASKS[request.kind].lane
     assert (request.target.type, request.target.queue) == ("ecs", "cluster")
     assert request.target.definition == DEFINITIONS[request.kind]
 
@@ -280,7 +282,7 @@ def test_a_kind_that_nothing_runs_is_rejected_with_the_setting(message: dict[str
     kind = message["kind"]
     error = refusal(message, replace(WORK, definitions={**DEFINITIONS, kind: ""}))
     assert isinstance(error, KindNotConfigured)
-    assert str(error) == f"nothing runs {kind} here: {KINDS[kind].definition} is not set"
+    assert str(error) == f"nothing runs {kind} here: {TASKS[kind].definition} is not set"
 
 
 def test_a_rejected_message_is_kept_as_it_came() -> None:
@@ -341,14 +343,26 @@ def test_whatever_is_accepted_and_redriven_is_the_same_work(body: str) -> None:
 
 
 def test_every_kind_s_task_definition_is_a_setting_of_the_function() -> None:
-    assert {kind.definition for kind in KINDS.values()} <= DispatchToEcsSettings.variables().keys()
+    assert {kind.definition for kind in TASKS.values()} <= DispatchToEcsSettings.variables().keys()
 
 
 @pytest.mark.parametrize("settings", [DispatchToEcsSettings, TrackJobSettings, ReconcileJobsSettings])
 def test_every_lane_s_limit_is_a_setting_of_whatever_starts_jobs(settings: type[DispatchToEcsSettings]) -> None:
     limits = {name for name in settings.variables() if name.startswith("MAX_CONCURRENT_")}
-    assert limits - {"MAX_CONCURRENT_JOBS"} == {kind.limit for kind in KINDS.values()}
+    assert limits - {VIDEO.limit} == {kind.limit for kind in TASKS.values()}
+
+
+def test_the_lane_of_videos_is_a_setting_s_default_and_its_limit_a_setting() -> None:
+    variables = TrackJobSettings.variables()
+    assert variables["LANE"].default == VIDEO.lane
+    assert VIDEO.limit in variables
+    assert VIDEO.definition in SqsToBatchSettings.variables()
 
 
 def test_no_two_kinds_share_a_lane_or_a_field() -> None:
-    assert len({kind.lane for kind in KINDS.values()}) == len({kind.field for kind in KINDS.values()}) == len(KINDS)
+    assert len({kind.lane for kind in KINDS.values()}) == len(KINDS)
+    assert len({kind.field for kind in TASKS.values()}) == len(TASKS)
+
+
+def test_every_kind_but_torrents_has_a_lane_with_a_limit() -> None:
+    assert list(LANES) == [kind.lane for kind in KINDS.values() if kind != TORRENT]

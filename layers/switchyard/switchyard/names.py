@@ -15,6 +15,8 @@ _HASH_LENGTH = 10
 
 NAME_LIMIT = 128
 TAG_LIMIT = 256
+MAX_KEY_BYTES = 1024
+"""The longest key of an S3 object, as UTF-8 (S3 user guide, "Naming Amazon S3 objects")."""
 
 
 def stable_hash(*parts: str, length: int = 32) -> str:

@@ -17,6 +17,7 @@ type SocketAddress = tuple[socket.AddressFamily, tuple[Any, ...]]
 
 MAX_URL_LENGTH = 2048
 _MAX_KEY_BYTES = 1024
+"""`names.MAX_KEY_BYTES`, written out: worker images hold this module and not that one."""
 
 _NAME = re.compile(r"(?!.{254})[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*")
 _S3_ENDPOINT = re.compile(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from switchyard import clients, observability
 from switchyard.errors import SettingsError
+from switchyard.messages.kinds import TASKS, VIDEO
 from switchyard.settings import BatchLaneSettings, EcsLaneSettings
 
 if TYPE_CHECKING:
@@ -48,14 +49,12 @@ def dispatcher(settings: LaneSettings, *, at_capacity: AtCapacity = "wait") -> D
     dead_letters: dict[str, DeadLetters] = {}
     if isinstance(settings, BatchLaneSettings):
         targets["batch"] = _batch(settings, grace.total_seconds())
-        lanes.append(_lane(settings, settings.lane, "MAX_CONCURRENT_JOBS"))
+        lanes.append(_lane(settings, settings.lane, VIDEO.limit))
         dead_letters[settings.lane] = dead_letter_queue(settings.dead_letter_queue_url)
     if isinstance(settings, EcsLaneSettings) and settings.ecs_cluster:
-        from switchyard.messages.tasks import KINDS
-
         targets["ecs"] = _ecs(settings, _placement(settings), grace.total_seconds())
         given_up = dead_letter_queue(settings.ecs_dead_letter_queue_url)
-        for kind in KINDS.values():
+        for kind in TASKS.values():
             lanes.append(_lane(settings, kind.lane, kind.limit))
             dead_letters[kind.lane] = given_up
     return Dispatcher(
@@ -87,9 +86,9 @@ def canceller(settings: CancelJobSettings) -> Canceller:
 
 def task_work(settings: TaskSettings) -> TaskWork:
     """How job messages become requests. A kind has a task definition where there is a cluster to run it."""
-    from switchyard.messages.tasks import KINDS, TaskWork
+    from switchyard.messages.tasks import TaskWork
 
-    definitions = {name: getattr(settings, kind.definition.lower(), "") for name, kind in KINDS.items()}
+    definitions = {name: getattr(settings, kind.definition.lower(), "") for name, kind in TASKS.items()}
     return TaskWork(
         bucket=settings.s3_bucket,
         cluster=settings.ecs_cluster,

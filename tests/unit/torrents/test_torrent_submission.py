@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from switchyard import clients, clock
 from switchyard.api.http import Api
-from switchyard.messages.videos import Envelope
+from switchyard.messages import kinds
+from switchyard.messages.envelope import Envelope
 from switchyard.tables.items import PlainItem
 from switchyard.tables.records import Records
-from switchyard.torrents.messages import KIND, TorrentWork, Wanted, job_id
+from switchyard.torrents.messages import TorrentWork, Wanted, job_id
 from switchyard.torrents.submission import TorrentSubmission
 from tests.conftest import Aws
 from tests.corpus.bodies import BAD_TORRENTS, HOSTILE, TORRENT
@@ -75,7 +76,7 @@ class Asking:
         """The torrents' jobs."""
         items = self.aws.dynamodb.scan(TableName=self.aws.jobs_table)["Items"]
         found = [Records(self.aws.dynamodb, self.aws.jobs_table).read(item["jobId"]["S"]) for item in items]
-        return [record for record in found if record is not None and record["kind"] == KIND]
+        return [record for record in found if record is not None and record["kind"] == kinds.TORRENT.name]
 
     def put(self, row: dict[str, str]) -> None:
         item: Any = {name: {"S": value} for name, value in row.items()}
@@ -83,7 +84,7 @@ class Asking:
 
     def stands(self, status: str) -> Answer:
         """What is answered of an object's torrent whose job stands so, as the function has written it."""
-        self.put({"jobId": job_id(BUCKET, KEY, self.upload()), "kind": KIND, "status": status})
+        self.put({"jobId": job_id(BUCKET, KEY, self.upload()), "kind": kinds.TORRENT.name, "status": status})
         return self.ask()
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchyard.errors import InvalidMessage, SourceNotAllowed
-from switchyard.messages.videos import Envelope
+from switchyard.messages.envelope import Envelope
 from switchyard.torrents.format.layout import Extent, Format, Layout, ObjectVersion, Way
 from switchyard.torrents.messages import Parsed, Segment, TorrentWork, Wanted, job_id, message, request
 from tests.strategies import anything, unicode_text

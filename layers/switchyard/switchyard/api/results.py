@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from switchyard.api.signing import presigned_url
+from switchyard.messages.kinds import IMAGES, TORRENT
 from switchyard.observability import logger
 from switchyard.tables.items import JOB_ID, KIND, REQUEST, RESULT, PlainItem
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_IMAGES = "image-processing"
-_TORRENT = "torrent"
 
 _DETECTIONS = "detections.json"
 """The file with everything found in the images, if that is too much for the job's record."""
@@ -112,7 +111,7 @@ def _files(record: PlainItem) -> dict[str, str]:
 
 def _torrent(record: PlainItem, prefix: str) -> dict[str, str]:
     """The file that a torrent's job made. Only a torrent's key counts, whoever wrote it there."""
-    key = _result(record).get("torrentKey") if record.get(KIND.name) == _TORRENT else None
+    key = _result(record).get("torrentKey") if record.get(KIND.name) == TORRENT.name else None
     if not isinstance(key, str) or not key.startswith(prefix) or not key.endswith(".torrent") or not _is_plain(key):
         return {}
     return {key.rpartition("/")[2]: key}
@@ -127,7 +126,7 @@ def _image_count(record: PlainItem, result: PlainItem) -> int | None:
     match result.get("imageCount"):
         case int(counted) if counted > 0 and counted is not True:
             return counted
-    match parsed(record.get(REQUEST.name)) if record.get(KIND.name) == _IMAGES else None:
+    match parsed(record.get(REQUEST.name)) if record.get(KIND.name) == IMAGES.name else None:
         case {"input": {"imageUrls": [_, *_] as urls}}:
             return len(urls)
     return None

@@ -19,8 +19,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from switchyard import clock
 from switchyard.api.http import Problem, Request, Response, invalid
 from switchyard.errors import Contended, KindNotConfigured, PermanentError, UrlRefused
+from switchyard.messages.envelope import Envelope
+from switchyard.messages.kinds import IMAGES, RECORDING
+from switchyard.messages.redrive import redrive_body
 from switchyard.messages.tasks import TaskWork
-from switchyard.messages.videos import Envelope, redrive_body
 from switchyard.names import stable_hash
 from switchyard.observability import logger
 from switchyard.protocol.jobs import Status, WorkRequest
@@ -45,12 +47,12 @@ class Submission:
     def process(self, request: Request) -> Response:
         """`POST /process`: objects are to be found in images."""
         body = request.json("ProcessRequest")
-        job_id = self._submit(request, "image-processing", body)
+        job_id = self._submit(request, IMAGES.name, body)
         return Response(202, accepted(job_id) | {"imageCount": len(body["imageUrls"])})
 
     def record(self, request: Request) -> Response:
         """`POST /jobs`: a stream is to be recorded."""
-        job_id = self._submit(request, "stream-recording", request.json("JobRequest"))
+        job_id = self._submit(request, RECORDING.name, request.json("JobRequest"))
         # Relative to /jobs, since nothing here knows under which host and stage the API is reached.
         return Response(201, accepted(job_id), {"Location": f"jobs/{job_id}"})
 
@@ -75,10 +77,10 @@ class Submission:
 
     def _read(self, message: Mapping[str, Any]) -> WorkRequest:
         """The work that the message, once it is queued, will ask for."""
-        parsed = self.work.parse(json.dumps(message), Envelope(str(uuid.uuid4()), clock.now()))
-        for rejected in parsed.rejected:
-            raise _refusal(rejected.error)
-        return parsed.requests[0]
+        try:
+            return self.work.read(message, Envelope(str(uuid.uuid4()), clock.now()))
+        except PermanentError as error:
+            raise _refusal(error) from None
 
     def _send(self, work: WorkRequest) -> None:
         self.sqs.send_message(QueueUrl=self.queue_url, MessageBody=redrive_body(work))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, override
 
 from switchyard import observability
 from switchyard.clients import translated
-from switchyard.messages.videos import redrive_body
+from switchyard.messages.redrive import redrive_body
 from switchyard.observability import Metric, logger
 from switchyard.protocol.ports import DeadLetters
 

@@ -13,8 +13,8 @@ from switchyard.errors import (
     SwitchyardError,
 )
 from switchyard.messages.dead_letters import DeadLetterQueue
+from switchyard.messages.envelope import Envelope, Parsed
 from switchyard.messages.queues import Message
-from switchyard.messages.videos import Envelope, Parsed
 from switchyard.observability import logger
 from switchyard.protocol.dispatch import Dispatcher
 from switchyard.protocol.jobs import WorkRequest

@@ -10,17 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from switchyard.errors import InvalidMessage, KindNotConfigured, PermanentError, UrlRefused
-from switchyard.messages.videos import (
-    MAX_VERSION_LENGTH,
-    Envelope,
-    Parsed,
-    Rejected,
-    decode,
-    identifier,
-    optional_text,
-    out_of_failure,
-)
-from switchyard.names import legal_name
+from switchyard.messages.envelope import Envelope, Parsed, Rejected, decode, identifier, named_version, out_of_failure
+from switchyard.messages.kinds import IMAGES, RECORDING, SEEDING, TASKS, Kind
+from switchyard.names import MAX_KEY_BYTES, legal_name
 from switchyard.protocol.jobs import Source, TargetSpec, WorkRequest
 from switchyard.urls import MAX_URL_LENGTH, Network, UrlNotAllowed, check_public, s3_location
 
@@ -30,7 +22,6 @@ MAX_METADATA_BYTES = 32 * 1024
 MAX_REQUEST_BYTES = 200 * 1024
 """A request, its metadata a second time and what a job comes to hold stay below the 400 KB of an item."""
 
-_MAX_KEY_BYTES = 1024
 _MAX_DEPTH = 32
 
 
@@ -50,30 +41,31 @@ class TaskWork:
     def parse(self, body: str, envelope: Envelope) -> Parsed:
         """Reads a job message, and looks up the host of a URL to record from. Never raises for what the body holds."""
         try:
-            return Parsed(requests=[self._request(*out_of_failure(decode(body), envelope))])
+            return Parsed(requests=[self.read(decode(body), envelope)])
         except PermanentError as error:
             return Parsed(rejected=[Rejected(error, body)])
 
-    def _request(self, message: Mapping[str, Any], envelope: Envelope) -> WorkRequest:
-        name = _kind_of(message)
-        kind = KINDS[name]
-        definition = self.definitions.get(name)
+    def read(self, message: Mapping[str, Any], envelope: Envelope) -> WorkRequest:
+        """Reads a decoded job message, as `parse` does. PermanentError for what can't be processed."""
+        message, envelope = out_of_failure(message, envelope)
+        kind = _kind_of(message)
+        definition = self.definitions.get(kind.name)
         if not definition:
-            raise KindNotConfigured(f"nothing runs {name} here: {kind.definition} is not set")
+            raise KindNotConfigured(f"nothing runs {kind.name} here: {kind.definition} is not set")
         request = WorkRequest(
             job_id=legal_name(identifier(message, "jobId") or envelope.message_id),
-            kind=name,
+            kind=kind.name,
             lane=kind.lane,
-            target=TargetSpec("ecs", self.cluster, definition),
+            target=TargetSpec(kind.target, self.cluster, definition),
             source=Source(
                 bucket=self.bucket,
                 key="",
-                version=optional_text(message.get("version"), MAX_VERSION_LENGTH) or envelope.message_id,
+                version=named_version(message) or envelope.message_id,
                 message_id=envelope.message_id,
             ),
             sent_at=envelope.sent_at,
             user_id=identifier(message, "userId"),
-            input=kind.read(message, self),
+            input=_READERS[kind.name](message, self),
             metadata=_metadata(message.get("metadata")),
             announced=message.get("announced") is True,
         )
@@ -83,27 +75,16 @@ class TaskWork:
         return request
 
 
-@dataclass(frozen=True, slots=True)
-class TaskKind:
-    """A kind of job that runs as a task: its lane, the field that tells it, and which settings are about it."""
-
-    lane: str
-    field: str
-    definition: str
-    limit: str
-    read: Callable[[Mapping[str, Any], TaskWork], Mapping[str, Any]]
-
-
-def _kind_of(message: Mapping[str, Any]) -> str:
+def _kind_of(message: Mapping[str, Any]) -> Kind:
     name = message.get("kind")
     if name is None:
-        told = [name for name, kind in KINDS.items() if message.get(kind.field) is not None]
+        told = [kind for kind in TASKS.values() if message.get(kind.field) is not None]
         if len(told) != 1:
             raise InvalidMessage("kind is missing, and not told by exactly one of url, imageUrls and torrentKey")
         return told[0]
-    if not isinstance(name, str) or name not in KINDS:
-        raise InvalidMessage(f"kind must be one of {', '.join(KINDS)}")
-    return name
+    if not isinstance(name, str) or name not in TASKS:
+        raise InvalidMessage(f"kind must be one of {', '.join(TASKS)}")
+    return TASKS[name]
 
 
 def _recording(message: Mapping[str, Any], work: TaskWork) -> Mapping[str, Any]:
@@ -132,20 +113,20 @@ def _images(message: Mapping[str, Any], work: TaskWork) -> Mapping[str, Any]:
 
 
 def _seeding(message: Mapping[str, Any], _: TaskWork) -> Mapping[str, Any]:
-    key = _text(message, "torrentKey", _MAX_KEY_BYTES)
-    if len(key.encode()) > _MAX_KEY_BYTES:
-        raise InvalidMessage(f"torrentKey has more than {_MAX_KEY_BYTES} bytes")
+    key = _text(message, "torrentKey", MAX_KEY_BYTES)
+    if len(key.encode()) > MAX_KEY_BYTES:
+        raise InvalidMessage(f"torrentKey has more than {MAX_KEY_BYTES} bytes")
     if not key.endswith(".torrent") or not {"", ".", ".."}.isdisjoint(key.split("/")):
         raise InvalidMessage("torrentKey is not a path of plain names that ends in .torrent")
     return {"torrentKey": key}
 
 
-KINDS: Mapping[str, TaskKind] = {
-    "stream-recording": TaskKind("recordings", "url", "ECS_TASK_DEF", "MAX_CONCURRENT_RECORDINGS", _recording),
-    "image-processing": TaskKind("images", "imageUrls", "IMAGE_TASK_DEF", "MAX_CONCURRENT_IMAGES", _images),
-    "torrent-seeding": TaskKind("seeding", "torrentKey", "TRANSMISSION_TASK_DEF", "MAX_CONCURRENT_SEEDERS", _seeding),
+_READERS: Mapping[str, Callable[[Mapping[str, Any], TaskWork], Mapping[str, Any]]] = {
+    RECORDING.name: _recording,
+    IMAGES.name: _images,
+    SEEDING.name: _seeding,
 }
-"""Every kind of job that runs as a task, and the one place that says so."""
+"""What reads a task's input from its message, by kind."""
 
 
 def _text(message: Mapping[str, Any], name: str, limit: int) -> str:

@@ -29,7 +29,8 @@ from switchyard.errors import (
     SwitchyardError,
     Unavailable,
 )
-from switchyard.messages.videos import Envelope
+from switchyard.messages.envelope import Envelope
+from switchyard.names import MAX_KEY_BYTES
 from switchyard.observability import Metric, logger
 from switchyard.protocol.jobs import JobError
 from switchyard.torrents.format import segments
@@ -45,7 +46,6 @@ from switchyard.torrents.table import TorrentJobs
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_MAX_KEY_BYTES = 1024
 _BEAT_SECONDS = 2.0
 _LEAST_RESERVE = 10.0
 """Seconds of an invocation that are kept for what comes after hashing."""
@@ -189,8 +189,8 @@ class Creator:
         if thing.size == 0:
             raise CannotShare("EMPTY_OBJECT", "the object is empty: a torrent has at least one byte")
         size = len(self.work.torrent_key(thing.key).encode())
-        if size > _MAX_KEY_BYTES:
-            raise CannotShare("KEY_TOO_LONG", f"the torrent's key would have {size} bytes; S3 allows {_MAX_KEY_BYTES}")
+        if size > MAX_KEY_BYTES:
+            raise CannotShare("KEY_TOO_LONG", f"the torrent's key would have {size} bytes; S3 allows {MAX_KEY_BYTES}")
 
     def _hash_whole(self, run: TorrentRun, thing: ObjectVersion, time: TimeLeft) -> None:
         """Hashes an object, or has it done where it is more than one invocation can be trusted with."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +12,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from switchyard import clock, observability
 from switchyard.errors import ObjectGone, SwitchyardError, Unavailable
+from switchyard.messages.envelope import Envelope, json_object
 from switchyard.messages.queues import Message, Queue
-from switchyard.messages.videos import Envelope
 from switchyard.observability import logger
 from switchyard.torrents.creator import Creator, TimeLeft, Unfinished
 from switchyard.torrents.messages import Parsed, Segment, Wanted
@@ -54,7 +53,8 @@ class Intake:
             self._handle(message)
 
     def _handle(self, message: Message) -> None:
-        parsed = self._parse(message.body, Envelope(message.id, message.sent_at))
+        envelope = Envelope(message.id, message.sent_at)
+        parsed = self._noted(self.creator.work.parse(message.body, envelope), envelope)
         if len(parsed.work) > 1:
             self.creator.outbox.send([each.body for each in parsed.work])
         else:
@@ -117,7 +117,7 @@ class Intake:
         is the job as it then stands; of several torrents, as only S3 asks for them in one event, a list of such.
         """
         envelope = Envelope(request_id, clock.now())
-        parsed = self._parse(json.dumps(event), envelope)
+        parsed = self._noted(self.creator.work.read(json_object(event), envelope), envelope)
         for rejected in parsed.rejected:
             raise rejected.error
         envelope = replace(envelope, message_id=parsed.message_id)
@@ -135,8 +135,7 @@ class Intake:
 
     # ---- both -------------------------------------------------------------------------------------------------------
 
-    def _parse(self, body: str, envelope: Envelope) -> Parsed:
-        parsed = self.creator.work.parse(body, envelope)
+    def _noted(self, parsed: Parsed, envelope: Envelope) -> Parsed:
         for ignored in parsed.ignored:
             logger.info("ignored", message_id=envelope.message_id, key=ignored.key, reason=ignored.reason)
         return parsed

@@ -13,26 +13,14 @@ from typing import Any
 
 from switchyard import clock
 from switchyard.errors import InvalidMessage, PermanentError, SourceNotAllowed
-from switchyard.messages.videos import (
-    MAX_VERSION_LENGTH,
-    Envelope,
-    Notice,
-    Rejected,
-    decode,
-    location,
-    notices,
-    optional_text,
-    out_of_failure,
-    out_of_sns,
-    version_id,
-)
+from switchyard.messages.envelope import MAX_VERSION_LENGTH, Envelope, Rejected, decode, optional_text, out_of_failure
+from switchyard.messages.kinds import TORRENT
+from switchyard.messages.s3 import Notice, location, notices, out_of_sns, version_id
 from switchyard.names import stable_hash
 from switchyard.protocol.jobs import Source, TargetSpec, WorkRequest
-from switchyard.torrents.format.layout import Extent, Format, Layout, ObjectVersion, Way
+from switchyard.torrents.format.layout import Extent, Format, Layout, ObjectVersion, Way, version_of
 
-KIND = "torrent"
-LANE = "torrents"
-TARGET = TargetSpec("function", queue="", definition="s3_torrent_creator")
+TARGET = TargetSpec(TORRENT.target, queue="", definition="s3_torrent_creator")
 """The function that makes torrents does so itself: there are no slots, no locks and nothing to dispatch to."""
 
 _MAX_NUMBER = 2**53
@@ -59,8 +47,8 @@ def request(thing: ObjectVersion, *, message_id: str, sent_at: datetime, user_id
     """The job of an object's torrent, as it is written down. `message_id` tells who asked."""
     return WorkRequest(
         job_id=job_id(thing.bucket, thing.key, thing.version),
-        kind=KIND,
-        lane=LANE,
+        kind=TORRENT.name,
+        lane=TORRENT.lane,
         target=TARGET,
         source=Source(thing.bucket, thing.key, thing.version, message_id, version_id=thing.version_id),
         sent_at=sent_at,
@@ -151,17 +139,22 @@ class TorrentWork:
     def parse(self, body: str, envelope: Envelope) -> Parsed:
         """Reads a message body in any of the accepted shapes. Never raises for what the body holds."""
         try:
-            told, envelope = out_of_failure(decode(body), envelope)
+            message = decode(body)
+        except InvalidMessage as error:
+            return Parsed(envelope.message_id, rejected=[Rejected(error, body)])
+        return self.read(message, envelope, body)
+
+    def read(self, message: Mapping[str, Any], envelope: Envelope, body: str = "") -> Parsed:
+        """Reads a decoded message, as `parse` does. What is rejected of it is told in terms of `body`."""
+        try:
+            told, envelope = out_of_failure(message, envelope)
             told = out_of_sns(told)
-            by_s3 = notices(told, body)
+            by_s3 = notices(told)
         except PermanentError as error:
             return Parsed(envelope.message_id, rejected=[Rejected(error, body)])
         parsed = Parsed(envelope.message_id)
-        if by_s3 is None:
-            self._read(told, body, parsed)
-        else:
-            for notice in by_s3:
-                self._read(notice, notice.body, parsed)
+        for each in [told] if by_s3 is None else by_s3:
+            self._read(each, body, parsed)
         return parsed
 
     def _read(self, told: Notice | Mapping[str, Any], body: str, parsed: Parsed) -> None:
@@ -171,7 +164,7 @@ class TorrentWork:
             if bucket != self.bucket:
                 raise SourceNotAllowed(f"the bucket {bucket!r} is not S3_BUCKET")
         except PermanentError as error:
-            parsed.rejected.append(Rejected(error, body))
+            parsed.rejected.append(Rejected(error, told.body(body) if isinstance(told, Notice) else body))
             return
         reason = self.why_ignored(key)
         if reason:
@@ -208,7 +201,7 @@ def _wanted(told: Notice | Mapping[str, Any]) -> Wanted | Segment:
     match told:
         case Notice():
             upload = told.upload()
-            return Wanted(upload.bucket, upload.key, upload.version_id or upload.etag)
+            return Wanted(upload.bucket, upload.key, version_of(upload.version_id, upload.etag))
         case {"segment": dict(segment)}:
             return _segment(segment)
         case {"bucket": _} | {"key": _}:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from switchyard.errors import Unavailable
+from switchyard.messages.kinds import SEEDING
+from switchyard.messages.redrive import task_body
 from switchyard.torrents.format.metainfo import Torrent
 from switchyard.torrents.jobs import TorrentRun
 
@@ -39,11 +40,7 @@ class Outbox:
         """Has a finished torrent seeded; the same one again is the same job. Gives that job's id."""
         if not self.seeding_queue_url:
             return None
-        told = {
-            "kind": "torrent-seeding",
-            "jobId": f"{run.job_id}-seed",
-            "version": torrent.infohash,
-            "torrentKey": torrent_key,
-        } | ({"userId": run.user_id} if run.user_id else {})
-        self.client.send_message(QueueUrl=self.seeding_queue_url, MessageBody=json.dumps(told))
-        return told["jobId"]
+        name, given = f"{run.job_id}-seed", {SEEDING.field: torrent_key}
+        body = task_body(SEEDING.name, name, torrent.infohash, given, user_id=run.user_id or None)
+        self.client.send_message(QueueUrl=self.seeding_queue_url, MessageBody=body)
+        return name

@@ -66,13 +66,9 @@ def demand_current(client: S3Client, thing: ObjectVersion) -> None:
             raise ObjectGone(f"{thing.key!r} is no longer there") from None
         raise
     # Of the same bytes uploaded once more, the later upload makes its own torrent.
-    if (_version(head), head["LastModified"]) != (thing.version, thing.modified):
+    found = ObjectVersion.of_answer(thing.bucket, thing.key, head["ContentLength"], head)
+    if (found.version, found.modified) != (thing.version, thing.modified):
         raise ObjectChanged(f"{thing.key!r} has been replaced meanwhile")
-
-
-def _version(head: Any) -> str:  # noqa: ANN401 - S3's answer
-    version_id = head.get("VersionId")
-    return str(version_id if version_id not in (None, "null") else head["ETag"].strip('"'))
 
 
 def _put(client: S3Client, arguments: dict[str, Any]) -> bool:

@@ -18,7 +18,7 @@ from switchyard import clock
 from switchyard.api.http import Problem, Request, Response, invalid
 from switchyard.api.submission import accept, accepted, idempotency_key
 from switchyard.errors import InvalidMessage
-from switchyard.messages.videos import location, version_id
+from switchyard.messages.s3 import location
 from switchyard.observability import logger
 from switchyard.protocol.jobs import TERMINAL, Status
 from switchyard.tables.items import USER_ID
@@ -81,8 +81,7 @@ class TorrentSubmission:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] not in _GONE:
                 raise
             raise _not_found() from None
-        etag, version = found["ETag"].strip('"'), version_id(found.get("VersionId"))
-        return ObjectVersion(bucket, key, found["ContentLength"], etag, version, found["LastModified"]), owner
+        return ObjectVersion.of_answer(bucket, key, found["ContentLength"], found), owner
 
     def _check(self, bucket: str, key: str) -> None:
         """Refuses what no torrent is made of, before anything is looked at."""

@@ -1,8 +1,10 @@
 """How an object is cut into pieces, and which of them are meant. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any, Self
 
 LEAF = 16 * 1024
 """Bytes of a leaf of a version 2 hash tree (BEP 52), and so the least piece length of a hybrid torrent."""
@@ -31,6 +33,11 @@ class Way(StrEnum):
     """The object was read."""
 
 
+def version_of[T: (str, str | None)](version_id: str | None, etag: T) -> T:
+    """What tells one state of an object from others of the same key: S3's versionId, else the ETag."""
+    return version_id or etag
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectVersion:
     """One state of one object. `etag` is without quotes; `version_id` is None where the bucket keeps no versions."""
@@ -42,10 +49,19 @@ class ObjectVersion:
     version_id: str | None
     modified: datetime
 
+    @classmethod
+    def of_answer(cls, bucket: str, key: str, size: int, answer: Mapping[str, Any]) -> Self:
+        """The state that S3 describes, in its answer to HeadObject or GetObjectAttributes."""
+        # "null" is every object's in a bucket whose versioning is suspended.
+        known = answer.get("VersionId")
+        return cls(
+            bucket, key, size, answer["ETag"].strip('"'), None if known == "null" else known, answer["LastModified"]
+        )
+
     @property
     def version(self) -> str:
         """What tells this state from others of the same key."""
-        return self.version_id or self.etag
+        return version_of(self.version_id, self.etag)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,18 +49,10 @@ def describe(client: S3Client, bucket: str, key: str) -> Description:
     """The current version of an object, by one call. Raises ObjectGone."""
     with of_object(bucket, key):
         found = _attributes(client, bucket, key)
-    version_id = found.get("VersionId")
     checksum = found.get("Checksum", {})
     sha1 = checksum.get("ChecksumSHA1") if checksum.get("ChecksumType") == "COMPOSITE" else None
     return Description(
-        thing=ObjectVersion(
-            bucket=bucket,
-            key=key,
-            size=found["ObjectSize"],
-            etag=found["ETag"].strip('"'),
-            version_id=None if version_id == "null" else version_id,
-            modified=found["LastModified"],
-        ),
+        thing=ObjectVersion.of_answer(bucket, key, found["ObjectSize"], found),
         composite=sha1.partition("-")[0] if sha1 else None,  # HeadObject appends the count of parts
         parts=found.get("ObjectParts", {}),
     )

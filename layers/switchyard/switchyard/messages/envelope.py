@@ -1,0 +1,105 @@
+"""What all messages have in common: their envelope, how a body is decoded, and which text is taken from it. Pure."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, TypeGuard
+
+from switchyard.errors import InvalidMessage, PermanentError
+from switchyard.protocol.jobs import WorkRequest
+
+_MAX_ID_LENGTH = 256
+MAX_VERSION_LENGTH = 1024
+_JSON_TYPE_NAMES = {list: "a list", str: "a string", int: "a number", float: "a number", bool: "a boolean"}
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What SQS says about a message: its id, when it was sent, and the `video_id` message attribute if any."""
+
+    message_id: str
+    sent_at: datetime
+    video_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A part of a message that can never be processed: why, and the part itself as a message of its own."""
+
+    error: PermanentError
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a message asks for. Both are empty for `s3:TestEvent`, which S3 sends when notifications are set up."""
+
+    requests: list[WorkRequest] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+def decode(body: str) -> Mapping[str, Any]:
+    """A message body as a JSON object; InvalidMessage for anything else."""
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError):
+        raise InvalidMessage("the body is not JSON") from None
+    return json_object(message)
+
+
+def json_object(message: object) -> Mapping[str, Any]:
+    """Decoded JSON that has to be an object; InvalidMessage for anything else."""
+    if not isinstance(message, dict):
+        kind = _JSON_TYPE_NAMES.get(type(message), "null")
+        raise InvalidMessage(f"the body is {kind}, not a JSON object")
+    return message
+
+
+def out_of_failure(message: Mapping[str, Any], envelope: Envelope) -> tuple[Mapping[str, Any], Envelope]:
+    """The event of an asynchronous invocation, taken from the record that Lambda writes when all retries failed."""
+    match message:
+        case {"requestPayload": dict(payload), "requestContext": {"requestId": request_id}} if _is_printable(
+            request_id, _MAX_ID_LENGTH
+        ):
+            return payload, replace(envelope, message_id=request_id)
+    return message, envelope
+
+
+def mapping(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A member that has to be an object; InvalidMessage for anything else."""
+    value = parent.get(name)
+    if not isinstance(value, dict):
+        raise InvalidMessage(f"{name} is missing or not an object")
+    return value
+
+
+def identifier(parent: Mapping[str, Any], name: str) -> str | None:
+    """An optional id: a string or an integer. InvalidMessage for anything else."""
+    value = parent.get(name)
+    if value is None or value == "":
+        return None
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not is_identifier(value):
+        raise InvalidMessage(f"{name} must be printable text of at most {_MAX_ID_LENGTH} characters")
+    return value
+
+
+def is_identifier(value: object) -> TypeGuard[str]:
+    """Whether a message may carry this as an id."""
+    return _is_printable(value, _MAX_ID_LENGTH)
+
+
+def optional_text(value: object, limit: int) -> str | None:
+    """Printable text of at most `limit` characters; None for any other value."""
+    return value if _is_printable(value, limit) else None
+
+
+def named_version(message: Mapping[str, Any]) -> str | None:
+    """The version that a message itself names, as a redrive's does; None where it names none."""
+    return optional_text(message.get("version"), MAX_VERSION_LENGTH)
+
+
+def _is_printable(value: object, limit: int) -> TypeGuard[str]:
+    return isinstance(value, str) and 0 < len(value) <= limit and value.isprintable()

@@ -1,0 +1,151 @@
+"""Reads what S3 says of uploads: notifications and EventBridge's Object Created, also wrapped by SNS. Pure."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import unquote_plus
+
+from switchyard import clock
+from switchyard.errors import InvalidMessage
+from switchyard.messages.envelope import MAX_VERSION_LENGTH, decode, mapping, optional_text
+from switchyard.names import MAX_KEY_BYTES
+
+_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_MAX_VERSION_PART_LENGTH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An object that was uploaded, and what S3 says of the state it had then."""
+
+    bucket: str
+    key: str
+    etag: str | None
+    version_id: str | None
+    sequencer: str | None
+    written_at: datetime | None
+
+    @property
+    def version(self) -> str | None:
+        """What tells this upload from others to the same key: versionId, else ETag and sequencer; None without both."""
+        return self.version_id or (f"{self.etag}-{self.sequencer}" if self.etag and self.sequencer else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What S3 says of one upload, not yet read. `alone` says it as a message of its own; None if nothing else does."""
+
+    told: Mapping[str, Any]
+    alone: Mapping[str, Any] | None = None
+
+    def upload(self) -> Upload:
+        """The uploaded object. InvalidMessage where this is about no upload, or names no object."""
+        return _upload_of_event(self.told) if "detail-type" in self.told else _upload_of_record(self.told)
+
+    def body(self, whole: str) -> str:
+        """A message body that holds this notice and no other, given the body that it came in."""
+        return whole if self.alone is None else json.dumps(self.alone)
+
+
+def out_of_sns(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The message in SNS's envelope, where SNS is between S3 and SQS without raw delivery; any other as it is."""
+    match message:
+        case {"Type": "Notification", "Message": str(inner)}:
+            return out_of_sns(decode(inner))
+    return message
+
+
+def notices(message: Mapping[str, Any]) -> list[Notice] | None:
+    """The uploads a message of S3 is about: none for its `s3:TestEvent`. None where S3 didn't send it."""
+    match message:
+        case {"Event": "s3:TestEvent"}:
+            return []
+        case {"Records": list(records)}:
+            if not records:
+                raise InvalidMessage("Records is empty")
+            return [
+                Notice(record if isinstance(record, dict) else {"record": record}, {"Records": [record]})
+                for record in records
+            ]
+        case {"detail-type": "Object Created", "detail": dict()}:
+            return [Notice(message)]
+    return None
+
+
+def location(bucket: object, key: object) -> tuple[str, str]:
+    """A bucket's name and a key, as far as S3 itself would have them. InvalidMessage for anything else."""
+    if not isinstance(bucket, str) or not _BUCKET_NAME.fullmatch(bucket):
+        raise InvalidMessage("the bucket is missing or not a bucket name")
+    if not isinstance(key, str) or not key:
+        raise InvalidMessage("the key is missing or empty")
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError:
+        raise InvalidMessage("the key is not valid Unicode") from None
+    if size > MAX_KEY_BYTES:
+        raise InvalidMessage(f"the key is {size} bytes long; S3 allows {MAX_KEY_BYTES}")
+    if "\0" in key:
+        raise InvalidMessage("the key has a NUL character, which no environment variable can hold")
+    return bucket, key
+
+
+def version_id(value: object) -> str | None:
+    """An S3 versionId; "null" is every object's in a bucket whose versioning is suspended, and tells nothing apart."""
+    return None if value == "null" else optional_text(value, MAX_VERSION_LENGTH)
+
+
+def moment(value: object) -> datetime | None:
+    """A time as ISO 8601; None for any other value."""
+    try:
+        return clock.parse(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def _upload_of_record(record: Mapping[str, Any]) -> Upload:
+    name = record.get("eventName")
+    if record.get("eventSource") != "aws:s3" or not isinstance(name, str):
+        raise InvalidMessage("the record is not an S3 event (eventSource is not aws:s3)")
+    if not name.removeprefix("s3:").startswith("ObjectCreated:"):
+        raise InvalidMessage(f"the S3 event {name[:64]!r} is not an upload (ObjectCreated)")
+    s3 = mapping(record, "s3")
+    thing = mapping(s3, "object")
+    bucket, key = location(mapping(s3, "bucket").get("name"), _url_decoded(thing.get("key")))
+    return Upload(
+        bucket,
+        key,
+        etag=optional_text(thing.get("eTag"), _MAX_VERSION_PART_LENGTH),
+        version_id=version_id(thing.get("versionId")),
+        sequencer=optional_text(thing.get("sequencer"), _MAX_VERSION_PART_LENGTH),
+        written_at=moment(record.get("eventTime")),
+    )
+
+
+def _url_decoded(key: object) -> object:
+    """A key as S3 notifications spell it, decoded; anything but text is left for `location` to refuse."""
+    if not isinstance(key, str):
+        return key
+    try:
+        return unquote_plus(key, errors="strict")
+    except UnicodeDecodeError:
+        raise InvalidMessage("the key is not URL-encoded UTF-8") from None
+
+
+def _upload_of_event(event: Mapping[str, Any]) -> Upload:
+    if event.get("source") != "aws.s3":
+        raise InvalidMessage("the event's source is not aws.s3")
+    detail = mapping(event, "detail")
+    thing = mapping(detail, "object")
+    # The key is raw: EventBridge, unlike S3 notifications, does not URL-encode it.
+    bucket, key = location(mapping(detail, "bucket").get("name"), thing.get("key"))
+    return Upload(
+        bucket,
+        key,
+        etag=optional_text(thing.get("etag"), _MAX_VERSION_PART_LENGTH),
+        version_id=version_id(thing.get("version-id")),
+        sequencer=optional_text(thing.get("sequencer"), _MAX_VERSION_PART_LENGTH),
+        written_at=moment(event.get("time")),
+    )
