@@ -8,9 +8,9 @@ UV := $(VENVS)/uv/bin/uv
 DEV := $(VENVS)/dev/bin
 STYLE := $(VENVS)/style/bin
 SAM := $(VENVS)/sam/bin/sam
-LOCAL := $(DEV)/python -m local
 # For modules that import the packages of functions and workers.
 PACKAGES := PYTHONPATH=layers/switchyard:workers/library
+LOCAL := $(PACKAGES) $(DEV)/python -m local
 export SAM_CLI_TELEMETRY := 0
 export __SAM_CLI_APP_DIR := $(CURDIR)/$(VENVS)/cache/sam
 # Bytecode is always written, whatever the user's environment says: thousands of processes import the same modules.

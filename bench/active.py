@@ -28,10 +28,10 @@ from bench.environment import LANE_LIMIT, LANE_SHARDS
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest
 
+    from switchyard.messages.kinds import Kind
+
 type Item = dict[str, Any]
 
-LANES: Mapping[str, str] = {"batch": "video", "ecs": "images"}
-"""The lane that a target's jobs are in."""
 MOST_DESCRIBED = 100
 PAGE_BYTES = 1_000_000
 _TARGET_IDS: Mapping[str, str] = {
@@ -97,11 +97,19 @@ class Active(Aws):
         return raw_answer(body % b",".join(self._details[each] for each in ids), kind=kind)
 
 
+def _kinds() -> Mapping[str, Kind]:
+    """The kind of job that each target runs here."""
+    from switchyard.messages.kinds import IMAGES, VIDEO  # noqa: PLC0415 - as in `index_item`
+
+    return {kind.target: kind for kind in (VIDEO, IMAGES)}
+
+
 def index_item(target: str, number: int, now: datetime) -> Item:
     """A job as the index byStatus has it, with everything that it projects."""
     from switchyard.protocol.lanes import divided  # noqa: PLC0415 - where nobody asks for such a job, there may be no layer
 
-    lane = divided(LANES[target], LANE_LIMIT, LANE_SHARDS).shard_for(ID.format(number))
+    kind = _kinds()[target]
+    lane = divided(kind.lane, LANE_LIMIT, LANE_SHARDS).shard_for(ID.format(number))
     status = _status(number)
     queue, definition = ("video", "analyze-video") if target == "batch" else ("switchyard", "detect-objects")
     moment = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -110,7 +118,7 @@ def index_item(target: str, number: int, now: datetime) -> Item:
         "jobId": {"S": ID.format(number)},
         "status": {"S": status if status == "RUNNING" else "SUBMITTED"},
         "createdAt": {"S": moment},
-        "kind": {"S": "video-analysis" if target == "batch" else "image-processing"},
+        "kind": {"S": kind.name},
         "lane": {"S": lane.name},
         "target": {"M": runs_on},
         "targetId": {"S": _TARGET_IDS[target].format(number)},
@@ -172,7 +180,9 @@ def _items(items: list[Item], last: Item | None) -> Answer:
 
 def _slots(items: Iterable[Item]) -> dict[str, Answer]:
     """The answers to a GetItem for SLOTS, by key: of lanes, how they are divided; of their shards, who holds slots."""
-    found: dict[str, Item] = {f"LANE#{lane}": {"layouts": {"NS": [str(LANE_SHARDS)]}} for lane in LANES.values()}
+    found: dict[str, Item] = {
+        f"LANE#{lane}": {"layouts": {"NS": [str(LANE_SHARDS)]}} for lane in (kind.lane for kind in _kinds().values())
+    }
     for item in items:
         slots = found.setdefault(f"LANE#{item['lane']['S']}", {"holders": {"SS": []}})
         slots["holders"]["SS"].append(item["jobId"]["S"])

@@ -294,10 +294,11 @@ def _steps(road: Road, options: Options) -> Iterator[Step]:
                 usual(recorder, client, options, thorough=road == "thorough")
             case _:
                 from switchyard import clients  # noqa: PLC0415 - as above
+                from switchyard.messages.kinds import IMAGES, VIDEO  # noqa: PLC0415 - as above
 
                 for each in (clients.dynamodb, clients.sqs, clients.batch, clients.batch_submit, clients.ecs):
                     recorder.watch(each())
-                _fill(client, tables[1], "video" if road == "batch" else "images", options)
+                _fill(client, tables[1], (VIDEO if road == "batch" else IMAGES).lane, options)
                 (batch if road == "batch" else ecs)(recorder, client, options)
         yield from recorder.steps
 

@@ -13,7 +13,7 @@ from bench.environment import Layer
 from bench.hop_system import Bare, Nothing, System, Way, deployed
 from bench.measure import Samples
 from bench.report import table, verdict
-from local.view import VIDEO
+from switchyard.messages.kinds import VIDEO
 
 _UPLOADS, _ENDS = 6, 4
 """A round: with five rounds 30 uploads and 20 ends."""
@@ -158,7 +158,7 @@ class Ends:
         told = self.system.told_at(self.witness, run["jobId"])
         self.ours.append(Way({**way.moments, "sent": told}))
         self.system.settle(free=False)
-        if len(self.system.view.lane(VIDEO).holders) != 1:
+        if len(self.system.view.lane(VIDEO.lane).holders) != 1:
             raise RuntimeError("one slot is not one job")
 
     def _hop(self) -> None:

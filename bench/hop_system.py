@@ -25,9 +25,10 @@ from urllib.request import Request, urlopen
 from local.environment import ACCOUNT, REGION, STATE, seal_this_process
 from local.processes import end_like_ctrl_c, locked
 from local.stack import LocalStack
-from local.view import VIDEO, Job, View
+from local.view import Job, View
 from local.workers import QUEUE, JobDefinition
 from switchyard import clock
+from switchyard.messages.kinds import VIDEO
 from switchyard.protocol.jobs import Source, TargetSpec, WorkRequest
 from switchyard.protocol.lanes import Lane
 from switchyard.protocol.ports import Claimed
@@ -266,7 +267,7 @@ class System:
             found = (sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"] for url in queues)
             empty = not any(int(each[name]) for each in found for name in names)
             told = not self._compute("/_compute/health")["eventsWaiting"]
-            return empty and told and not (free and self.view.lane(VIDEO).holders)
+            return empty and told and not (free and self.view.lane(VIDEO.lane).holders)
 
         _until(still, "the system to come to rest")
         time.sleep(3 * _STEP)
@@ -346,7 +347,7 @@ class Bare:
         self._room = {
             "TableName": stack.resource("LanesTable"),
             "KeyConditionExpression": "pk = :lane AND begins_with(sk, :wait)",
-            "ExpressionAttributeValues": {":lane": {"S": f"LANE#{VIDEO}"}, ":wait": {"S": "WAIT#"}},
+            "ExpressionAttributeValues": {":lane": {"S": f"LANE#{VIDEO.lane}"}, ":wait": {"S": "WAIT#"}},
             "ConsistentRead": True,
         }
         self.first_run = self._record(stack)
@@ -363,14 +364,14 @@ class Bare:
         key = f"uploads/{self._known}/clip.mp4"
         request = WorkRequest(
             job_id=self._known,
-            kind="video-analysis",
-            lane=VIDEO,
+            kind=VIDEO.name,
+            lane=VIDEO.lane,
             target=TargetSpec("batch", QUEUE, "analyze-video"),
             source=Source(stack.resource("MediaBucket"), key, version="1", message_id=self._known),
             sent_at=clock.now(),
             video_id=self._known,
         )
-        claimed = store.claim(request, None, Lane(VIDEO, 1))
+        claimed = store.claim(request, None, Lane(VIDEO.lane, 1))
         if not isinstance(claimed, Claimed):
             raise RuntimeError(f"the lane isn't free: {claimed}")  # noqa: TRY004 - not a wrong type, a wrong moment
         run = target.start(claimed.job)

@@ -34,6 +34,7 @@ from bench.report import table
 from local.emulator import HEALTH, start_emulator
 from local.processes import free_ports, wait_until_answering
 from switchyard import clock
+from switchyard.messages.kinds import IMAGES, LANES, VIDEO
 from switchyard.protocol.jobs import JobError, Source, Status, TargetSpec, WorkRequest
 from switchyard.protocol.lanes import Lane
 from switchyard.protocol.ports import Claimed
@@ -49,7 +50,7 @@ type _Item = dict[str, Any]
 
 _JOBS = 50_000
 _PAGE = 100
-_KINDS = ("video-analysis", "image-processing", "stream-recording", "torrent-seeding")
+_KINDS = tuple(kind.name for kind in LANES.values())
 _STATUSES = {Status.COMPLETED: 90, Status.FAILED: 5, Status.CANCELLED: 2, Status.RUNNING: 2, Status.PENDING: 1}
 _BUSY_USER = "user-0000"
 _BUSY_SHARE = 0.05
@@ -98,11 +99,11 @@ def _request(kind: str) -> WorkRequest:
         source=Source("switchyard-media", "", version=uuid.uuid4().hex, message_id=str(uuid.uuid4())),
         sent_at=clock.now(),
         user_id=_BUSY_USER,
-        input={"imageUrls": images} if kind == "image-processing" else {"url": "https://example.com/live/1/index.m3u8"},
+        input={"imageUrls": images} if kind == IMAGES.name else {"url": "https://example.com/live/1/index.m3u8"},
         metadata={"camera": "yard", "threshold": 0.5},
         announced=True,
     )
-    if kind != "video-analysis":
+    if kind != VIDEO.name:
         return request
     key = f"uploads/2026/11/22/{request.job_id}-yard.mp4"
     return replace(request, input=None, video_id=request.job_id, source=replace(request.source, key=key))

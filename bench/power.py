@@ -33,6 +33,7 @@ from bench.environment import ROOT, RUNTIME, Layer, python, variables
 from bench.first_event import SAMPLES
 from bench.report import table
 from bench.subjects import image_jobs, uploads
+from switchyard.messages.kinds import VIDEO
 from switchyard.protocol.jobs import Status
 from switchyard.protocol.lanes import Lane
 from switchyard.protocol.ports import Claimed
@@ -359,7 +360,7 @@ def _job_item(status: Status) -> dict[str, Any]:
         client = boto3.client("dynamodb", region_name="us-east-1")
         jobs, lanes = create_tables(client)
         store = Store(client, jobs, lanes, keep_ended_jobs=timedelta(days=30))
-        claimed = store.claim(request(run_.job_id), None, Lane("video", 10))
+        claimed = store.claim(request(run_.job_id), None, Lane(VIDEO.lane, 10))
         assert isinstance(claimed, Claimed)  # noqa: S101 - a free lane
         store.record_start(claimed.job, run_.target_id)
         if status is Status.RUNNING:

@@ -344,6 +344,7 @@ def real_conditions(active: int) -> Iterator[None]:
     """The template's tables on moto, with as many slots taken as jobs are active: claims are decided, not canned."""
     from moto import mock_aws  # noqa: PLC0415 - only where the tables are asked for
 
+    from switchyard.messages.kinds import IMAGES, VIDEO  # noqa: PLC0415 - as in `announced_jobs`
     from switchyard.protocol.lanes import divided, lane_key  # noqa: PLC0415 - as in `announced_jobs`
     from tests.tables import create_tables  # noqa: PLC0415 - as moto
 
@@ -353,7 +354,7 @@ def real_conditions(active: int) -> Iterator[None]:
         # Only the slots: a claim reads nothing of other jobs' records, and moto copies a table at each transaction.
         # Each shard has its share to the last slot: by chance, one would be full now and then, and its messages wait.
         share = min(active, LANE_LIMIT - _KEPT_FREE) // LANE_SHARDS
-        for lane in (divided(name, LANE_LIMIT, LANE_SHARDS) for name in ("video", "images")):
+        for lane in (divided(kind.lane, LANE_LIMIT, LANE_SHARDS) for kind in (VIDEO, IMAGES)):
             taken: dict[str, list[str]] = {lane.shard(number, LANE_SHARDS).name: [] for number in range(LANE_SHARDS)}
             while any(len(holders) < share for holders in taken.values()):
                 job_id = str(uuid.uuid4())

@@ -12,7 +12,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from local.view import VIDEO, Job, Lane
+from local.view import Job, Lane
+from switchyard.messages.kinds import VIDEO
 
 _EVERY = 0.1
 """Seconds between two looks at the tables."""
@@ -89,7 +90,7 @@ def follow(
     console: Console,
     *,
     seconds: float,
-    lane: str = VIDEO,
+    lane: str = VIDEO.lane,
     look: Callable[[Lane, Sequence[Followed]], None] = lambda _lane, _followed: None,
     explain: Callable[[], str] = lambda: "",
 ) -> list[Job]:

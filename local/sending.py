@@ -11,7 +11,8 @@ import httpx
 from local import api
 from local.pickup import refusal, video_rules
 from local.stack import LocalStack
-from local.view import VIDEO, View
+from local.view import View
+from switchyard.messages.kinds import IMAGES, RECORDING, VIDEO
 
 
 class SendError(Exception):
@@ -45,16 +46,16 @@ def send(stack: LocalStack, what: str, key: str | None = None) -> Sent:
         SendError: If the API refuses it, or S3 would not announce a video of that key.
     """
     if what.startswith(("http://", "https://")):
-        return _through_the_api(stack, "recordings", "/jobs", {"url": what})
+        return _through_the_api(stack, RECORDING.lane, "/jobs", {"url": what})
     file = Path(what)
     media_type = mimetypes.guess_type(file.name)[0] or ""
     if media_type.startswith("image/"):
         images = {"imageUrls": [_uploaded(stack, file, media_type)], "userId": "local"}
-        return _through_the_api(stack, "images", "/process", images)
+        return _through_the_api(stack, IMAGES.lane, "/process", images)
     key = key or f"{stack.parameters.get('UploadPrefix', 'uploads/')}{file.name}"
     if refused := refusal(key, video_rules(stack)):
         raise SendError(refused)
-    return Sent(key, View(stack).upload(file, key), VIDEO)
+    return Sent(key, View(stack).upload(file, key), VIDEO.lane)
 
 
 def _through_the_api(stack: LocalStack, lane: str, path: str, body: dict[str, Any]) -> Sent:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+from switchyard.messages.kinds import IMAGES, VIDEO
 from switchyard.protocol.jobs import Source, TargetSpec, WorkRequest
 
 SENT_AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -20,11 +21,11 @@ def source(
     return Source(bucket, key, version, message_id, sequencer=sequencer, written_at=written_at)
 
 
-def request(job_id: str = "a", *, of: Source | None = None, sent: int = 0, lane: str = "video") -> WorkRequest:
+def request(job_id: str = "a", *, of: Source | None = None, sent: int = 0, lane: str = VIDEO.lane) -> WorkRequest:
     """A request for job `job_id` on an object of its own, sent `sent` seconds after SENT_AT."""
     return WorkRequest(
         job_id=job_id,
-        kind="video-analysis",
+        kind=VIDEO.name,
         lane=lane,
         target=TargetSpec("batch", "queue", "definition"),
         source=of or source(key=f"uploads/{job_id}.mp4"),
@@ -37,8 +38,8 @@ def task(job_id: str = "t", *, announced: bool = False, sent: int = 0, message_i
     """A request for images to be looked at: no object of its own, another lane, another target."""
     return WorkRequest(
         job_id=job_id,
-        kind="image-processing",
-        lane="images",
+        kind=IMAGES.name,
+        lane=IMAGES.lane,
         target=TargetSpec("ecs", "cluster", "detector"),
         source=Source("media", "", version=message_id, message_id=message_id),
         sent_at=SENT_AT + timedelta(seconds=sent),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, cast
 
+from switchyard.messages.kinds import IMAGES, VIDEO
 from switchyard.protocol.cancel import Cancellation, Canceller
 from switchyard.protocol.dispatch import Dispatcher, Outcome
 from switchyard.protocol.jobs import Job, Run, Status, WorkRequest
@@ -35,7 +36,7 @@ class World:
 
     @property
     def lanes(self) -> dict[str, Lane]:
-        return {name: Lane(name, self.limit, self.shards) for name in ("video", "images")}
+        return {name: Lane(name, self.limit, self.shards) for name in (VIDEO.lane, IMAGES.lane)}
 
     @property
     def targets(self) -> dict[str, FakeTarget]:
@@ -88,7 +89,7 @@ class World:
 
     @property
     def slots(self) -> Slots:
-        return self.slots_of("video")
+        return self.slots_of(VIDEO.lane)
 
     def slots_of(self, lane: str) -> Slots:
         return self.store.slots(self.lanes[lane])

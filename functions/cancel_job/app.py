@@ -1,7 +1,6 @@
 """DELETE /jobs/{jobId}: what has not started ends at once, what runs is stopped."""
 
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from switchyard import cold_start, wiring
@@ -13,31 +12,25 @@ from switchyard.protocol.jobs import Status
 from switchyard.settings import CancelJobSettings
 
 
-@dataclass(slots=True, eq=False)
-class CancelJob:
-    """Cancels jobs the caller may see."""
-
-    canceller: Canceller
-
-    def __call__(self, request: Request) -> Response:
-        """`DELETE /jobs/{jobId}`."""
-        job = self.canceller.store.get(job_id_of(request))
-        if job is None or not is_visible(request, job.request.user_id):
-            raise not_found()
-        match self.canceller.cancel(job):
-            case Cancellation.CANCELLED:
-                return Response(200, {"jobId": job.id, "status": Status.CANCELLED})
-            case Cancellation.REQUESTED:
-                return Response(202, {"jobId": job.id, "status": job.status, "cancelRequested": True})
-            case Cancellation.ENDED:
-                raise Problem(409, "ALREADY_ENDED", "The job has ended.")
+def cancel(canceller: Canceller, request: Request) -> Response:
+    """`DELETE /jobs/{jobId}`: cancels a job that the caller may see."""
+    job = canceller.store.get(job_id_of(request))
+    if job is None or not is_visible(request, job.request.user_id):
+        raise not_found()
+    match canceller.cancel(job):
+        case Cancellation.CANCELLED:
+            return Response(200, {"jobId": job.id, "status": Status.CANCELLED})
+        case Cancellation.REQUESTED:
+            return Response(202, {"jobId": job.id, "status": job.status, "cancelRequested": True})
+        case Cancellation.ENDED:
+            raise Problem(409, "ALREADY_ENDED", "The job has ended.")
 
 
 @cache
 def api() -> Api:
-    """Made once an execution environment: at its start, or where that fails, by each event, with a clear error."""
+    """Built once per execution environment, at init. If that fails, each event retries and reports it."""
     settings = CancelJobSettings.from_env()
-    return Api({"DELETE /jobs/{jobId}": CancelJob(wiring.canceller(settings))}, settings.cors_origins)
+    return Api({"DELETE /jobs/{jobId}": partial(cancel, wiring.canceller(settings))}, settings.cors_origins)
 
 
 @handler

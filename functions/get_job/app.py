@@ -15,7 +15,7 @@ from switchyard.tables.records import Records
 
 @cache
 def api() -> Api:
-    """Made once an execution environment: at its start, or where that fails, by each event, with a clear error."""
+    """Built once per execution environment, at init. If that fails, each event retries and reports it."""
     settings = GetJobSettings.from_env()
     observability.configure(settings.environment)
     results = Results(clients.s3, settings.s3_bucket, settings.torrent_prefix, settings.result_url_seconds)

@@ -12,7 +12,7 @@ from switchyard.settings import PresignUploadSettings
 
 @cache
 def api() -> Api:
-    """Made once an execution environment: at its start, or where that fails, by each event, with a clear error."""
+    """Built once per execution environment, at init. If that fails, each event retries and reports it."""
     settings = PresignUploadSettings.from_env()
     observability.configure(settings.environment)
     uploads = Uploads(

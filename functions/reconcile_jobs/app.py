@@ -10,7 +10,7 @@ from switchyard.settings import ReconcileJobsSettings
 
 @cache
 def reconciler() -> Reconciler:
-    """Made once an execution environment: at its start, or where that fails, by each event, with a clear error."""
+    """Built once per execution environment, at init. If that fails, each event retries and reports it."""
     settings = ReconcileJobsSettings.from_env()
     dispatcher = wiring.dispatcher(settings)
     return Reconciler(

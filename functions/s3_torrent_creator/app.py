@@ -1,7 +1,6 @@
 """SQS (uploads, requests, segments of huge objects) or direct invocation → a torrent of each object."""
 
-from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 from switchyard import clients, cold_start, wiring
@@ -12,11 +11,10 @@ from switchyard.torrents.intake import Intake
 
 
 @cache
-def function() -> Callable[[TimeLeft], Intake]:
-    """Made once an execution environment: at its start, or where that fails, by each event, with a clear error."""
+def function() -> Intake:
+    """Built once per execution environment, at init. If that fails, each event retries and reports it."""
     settings = S3TorrentCreatorSettings.from_env()
-    return partial(
-        Intake,
+    return Intake(
         wiring.torrent_creator(settings),
         clients.sqs(),
         settings.queue_url,
@@ -28,11 +26,11 @@ def function() -> Callable[[TimeLeft], Intake]:
 @handler
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's own
     """Handles SQS messages and gives the partial batch response, or does what the event itself asks for."""
-    intake = function()(TimeLeft(context.get_remaining_time_in_millis))
+    time = TimeLeft(context.get_remaining_time_in_millis)
     match event:
         case {"Records": [{"eventSource": "aws:sqs"}, *_]}:
-            return intake.consume(event)
-    return intake.invoked(event, context.aws_request_id)
+            return function().consume(event, time)
+    return function().invoked(event, context.aws_request_id, time)
 
 
 cold_start.prepare(function)

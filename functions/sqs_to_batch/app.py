@@ -14,7 +14,7 @@ from switchyard.settings import SqsToBatchSettings
 
 @cache
 def function() -> Queue:
-    """Made once an execution environment: at its start, or where that fails, by each event, with a clear error."""
+    """Built once per execution environment, at init. If that fails, each event retries and reports it."""
     settings = SqsToBatchSettings.from_env()
     intake = Intake(
         dispatcher=wiring.dispatcher(settings, at_capacity=settings.at_capacity),

@@ -14,7 +14,7 @@ from switchyard.torrents.submission import TorrentSubmission
 
 @cache
 def api() -> Api:
-    """Made once an execution environment: at its start, or where that fails, by each event, with a clear error."""
+    """Built once per execution environment, at init. If that fails, each event retries and reports it."""
     settings = SubmitJobSettings.from_env()
     observability.configure(settings.environment)
     records = Records(clients.dynamodb(), settings.jobs_table)

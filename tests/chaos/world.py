@@ -18,13 +18,14 @@ from local.processes import Process, free_ports, locked, start
 from local.stack import LocalStack, Say
 from local.view import QUEUES, View
 from local.workers import TASKS, JobDefinition, TaskDefinition
+from switchyard.messages.kinds import IMAGES, VIDEO
 from tests.chaos import ledger
 from tests.chaos.ledger import Attempt
 
 type Item = dict[str, Any]
 """A DynamoDB item or a JSON object."""
 
-LANES: Final = ("video", "images")
+LANES: Final = (VIDEO.lane, IMAGES.lane)
 """The lanes that work is sent to."""
 GRACE_SECONDS: Final = 60
 """The least that the template allows."""
@@ -157,7 +158,7 @@ class World:
             for each in self.ask_compute("GET", f"/_compute/tasks?limit=1000&status={status}")["tasks"]
             for override in each["overrides"]["containerOverrides"]
         )
-        return {"video": set(map(_job_id, batch)), "images": set(map(_job_id, ecs))}
+        return {VIDEO.lane: set(map(_job_id, batch)), IMAGES.lane: set(map(_job_id, ecs))}
 
     def holders(self) -> dict[str, set[str]]:
         """The jobs that hold slots, by lane."""

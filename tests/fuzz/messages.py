@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final, Protocol, cast
 
-from functions.track_job import app as track_job
 from switchyard import clock
 from switchyard.errors import InvalidMessage, PermanentError
+from switchyard.messages import changes
 from switchyard.messages.envelope import Envelope, Rejected, decode
+from switchyard.messages.kinds import TASKS as TASK_KINDS
+from switchyard.messages.kinds import VIDEO
 from switchyard.messages.redrive import redrive_body
 from switchyard.messages.tasks import MAX_REQUEST_BYTES, TaskWork
 from switchyard.messages.videos import VideoWork
@@ -32,15 +34,15 @@ AGAIN: Final = Envelope("6b1d8c0e-0000-4000-8000-000000000002", SENT_AT)
 """The message of a redrive."""
 
 VIDEOS: Final = VideoWork(
-    "video",
-    TargetSpec("batch", "queue", "definition"),
+    VIDEO.lane,
+    TargetSpec(VIDEO.target, "queue", "definition"),
     cast("re.Pattern[str]", SqsToBatchSettings.variables()["VIDEO_ID_PATTERN"].default),
     frozenset({BUCKET}),
 )
 TASKS: Final = TaskWork(
     BUCKET,
     "cluster",
-    {"stream-recording": "recorder", "image-processing": "detector", "torrent-seeding": "seeder"},
+    dict.fromkeys(TASK_KINDS, "definition"),
 )
 TORRENTS: Final = TorrentWork(BUCKET, "recordings/", "torrents/", "torrent-scratch/")
 
@@ -113,9 +115,9 @@ def _as_sent(work: Wanted | Segment) -> Wanted | Segment:
 
 
 def state_change(data: bytes) -> None:
-    """track_job's reader of EventBridge: a run, or None for what isn't ours, or InvalidMessage."""
+    """`changes.read`: a run, or None for what isn't ours, or InvalidMessage."""
     try:
-        run = track_job._run(text(data))
+        run = changes.read(text(data))
     except InvalidMessage:
         return
     if run is None:

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from switchyard import clock
 from switchyard.messages.envelope import Envelope
+from switchyard.messages.kinds import IMAGES, VIDEO
 from switchyard.messages.tasks import TaskWork
 from switchyard.messages.videos import VideoWork
 from switchyard.protocol.jobs import TargetSpec, WorkRequest
@@ -17,12 +18,12 @@ TASKS, TASKS_DEAD = "tasks", "tasks-dead"
 DEAD_LETTERS = {VIDEOS: VIDEOS_DEAD, TASKS: TASKS_DEAD}
 
 VIDEO_WORK = VideoWork(
-    lane="video",
+    lane=VIDEO.lane,
     target=TargetSpec("batch", "queue", "definition"),
     id_pattern=re.compile(r"uploads/(?P<video_id>\w+)"),
     allowed_buckets=frozenset({"media"}),
 )
-TASK_WORK = TaskWork(bucket="media", cluster="cluster", definitions={"image-processing": "detector"})
+TASK_WORK = TaskWork(bucket="media", cluster="cluster", definitions={IMAGES.name: "detector"})
 WORK: dict[str, VideoWork | TaskWork] = {VIDEOS: VIDEO_WORK, TASKS: TASK_WORK}
 
 POISON = (

@@ -22,6 +22,7 @@ from switchyard import clock
 from switchyard.errors import RetryableError, StartFailed
 from switchyard.messages.dead_letters import DeadLetterQueue
 from switchyard.messages.intake import Intake
+from switchyard.messages.kinds import IMAGES, VIDEO
 from switchyard.messages.queues import Queue
 from switchyard.messages.redrive import redrive_body
 from switchyard.protocol.cancel import Cancellation, Canceller
@@ -59,7 +60,7 @@ from tools.redrive import Redrive
 
 JOBS = ("a", "b", "c", "d")
 WITHOUT_SEQUENCER = frozenset({"c", "d"})
-LANES = ("video", "images")
+LANES = (VIDEO.lane, IMAGES.lane)
 MAX_RECEIVES = 2  # the fewer, the more come to their last one
 RETURNED_AT_CAPACITY = 1000  # the template's redrive policy with AT_CAPACITY=return
 EXPECTED = (RetryableError, StartFailed, ClientError, BotoCoreError)

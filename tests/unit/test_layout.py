@@ -91,11 +91,8 @@ def test_no_imports_go_round_in_a_circle() -> None:
     ],
 )
 def test_only_one_module_knows(library: str, module: str) -> None:
-    """Types don't count, nor does what `messages.queues` takes from Powertools: its reading of SQS batches."""
-    allowed = {module} | ({"messages.queues"} if library == "aws_lambda_powertools" else set())
-    known = {name for name in OURS if library in _libraries(name)}
-    assert module in known
-    assert known <= allowed
+    """Types don't count."""
+    assert {name for name in OURS if library in _libraries(name)} == {module}
 
 
 @pytest.mark.parametrize("module", sorted(PURE & OURS.keys()))

@@ -1,14 +1,17 @@
 """SQS messages of one invocation: side by side, each on its own; retries that wait; the dead-letter queue."""
 
 import importlib
+import json
 import pkgutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
+from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_xray_sdk import global_sdk_config
 from aws_xray_sdk.core import AWSXRayRecorder
 from botocore.exceptions import BotoCoreError, ClientError
@@ -189,6 +192,42 @@ def test_the_text_attributes_of_a_message_are_read_and_binary_ones_are_not(sqs: 
     }
     consume(sqs, handler, record(attributes=attributes))
     assert handler.handled[0].attributes == {"video_id": "v"}
+
+
+# ---- the answer -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("records", "failing"),
+    [
+        ([0], []),
+        ([0], [0]),
+        ([0, 1, 2], []),
+        ([0, 1, 2], [1]),
+        ([2, 0, 1], [1, 2]),
+        ([0, 1, 2], [0, 1, 2]),
+        (range(10), [9, 3]),
+        ([0, 0, 1], [0]),
+        ([0, 0], [0]),
+        ([0, 1, 0, 1], [0, 1]),
+    ],
+)
+def test_the_answer_is_that_of_powertools(sqs: FakeSqs, records: Sequence[int], failing: Sequence[int]) -> None:
+    """To the byte, also where all messages fail or SQS delivers one twice in a batch."""
+    event: dict[str, Any] = {"Records": [record(number) for number in records]}
+    failures = {f"message-{number}" for number in failing}
+
+    def handle(message: Message) -> None:
+        if message.id in failures:
+            raise KeyError(message.id)
+
+    def handle_record(given: SQSRecord) -> None:
+        handle(Message.of(given.raw_event))
+
+    processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
+    expected = process_partial_response(event, handle_record, processor)
+    answer = Queue(cast("Any", sqs), "url", 5, handle, Handler().exhausted).consume(event)
+    assert json.dumps(answer) == json.dumps(expected)
 
 
 # ---- coming back ----------------------------------------------------------------------------------------------------

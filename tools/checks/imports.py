@@ -18,6 +18,7 @@ from tests.fakes.endpoint import Reply, serving  # noqa: E402 - as above
 
 _NOBODY = {
     "aws_lambda_powertools.event_handler": "switchyard.api.http does what is needed",
+    "aws_lambda_powertools.utilities.batch": "it brings data classes of forty services; messages.queues answers itself",
     "aws_lambda_powertools.utilities.parser": "pydantic is large",
     "aws_xray_sdk.core.sampling.connector": "a client of X-Ray's: in Lambda, Lambda samples",
     "requests": "urllib3 is there already",
@@ -49,7 +50,6 @@ _MOVES_JOBS = {
 }
 _READS_NO_QUEUE = {
     "switchyard.messages.queues": "for what is fed by a queue; dead letters have a module of their own",
-    "aws_lambda_powertools.utilities.batch": "for what is fed by a queue; it brings data classes of forty services",
 }
 _S3_ALONE = {"switchyard.tables.items": "it has no tables", "switchyard.tables.records": "as items"}
 _RECONCILES = {"switchyard.protocol.reconcile": "for reconcile_jobs", "switchyard.protocol.cancel": "for cancel_job"}

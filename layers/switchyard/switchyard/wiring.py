@@ -145,12 +145,12 @@ def repairs(settings: ReconcileJobsSettings) -> dict[str, Repair]:
     """What asks again for jobs that functions run, by lane. Empty if this deployment has no queue for them."""
     if not settings.torrent_queue_url:
         return {}
-    from switchyard.torrents.messages import LANE
+    from switchyard.messages.kinds import TORRENT
     from switchyard.torrents.repair import TorrentRepair
     from switchyard.torrents.table import TorrentJobs
 
     jobs = TorrentJobs(clients.dynamodb(), settings.jobs_table, keep_ended_jobs=settings.ttl_days)
-    return {LANE: TorrentRepair(jobs, clients.sqs(), settings.torrent_queue_url, settings.pending_grace_seconds)}
+    return {TORRENT.lane: TorrentRepair(jobs, clients.sqs(), settings.torrent_queue_url, settings.pending_grace_seconds)}
 
 
 def dead_letter_queue(url: str) -> DeadLetterQueue:

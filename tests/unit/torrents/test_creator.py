@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from switchyard.errors import InvalidMessage, ObjectGone
 from switchyard.torrents import creator, intake
+from switchyard.torrents.creator import TimeLeft
 from switchyard.torrents.format.layout import Format
 from switchyard.torrents.format.metainfo import Sharing
 from switchyard.torrents.hashing import Copy, NoChecksum, Stream
@@ -24,6 +25,7 @@ from tests.unit.torrents.world import (
     Invocation,
     TorrentWorld,
     content,
+    lambda_event,
     torrent_key,
 )
 
@@ -606,6 +608,32 @@ def test_that_a_message_could_not_be_hidden_is_no_harm(torrents: TorrentWorld, m
     version = torrents.upload(SMALL)
     torrents.deliver_all()
     assert torrents.outcome(version) == ("COMPLETED", None)
+
+
+class NotesThreads:
+    """A client that notes which threads of a pool call it."""
+
+    def __init__(self, client: object, names: set[str]) -> None:
+        self._client, self._names = client, names
+
+    def __getattr__(self, name: str) -> object:
+        thread = threading.current_thread().name
+        if thread.startswith("ThreadPoolExecutor"):
+            self._names.add(thread.rpartition("_")[0])
+        return getattr(self._client, name)
+
+
+def test_the_queue_keeps_its_pool_from_one_invocation_to_the_next(torrents: TorrentWorld) -> None:
+    pools: set[str] = set()
+    function = torrents.intake(lambda client: NotesThreads(client, pools))
+    for _ in range(3):
+        torrents.send('{"Event": "s3:TestEvent"}')
+        torrents.send('{"Event": "s3:TestEvent"}')
+        records = [record for queued in torrents.messages for record in lambda_event(queued)["Records"]]
+        torrents.messages.clear()
+        answer = function.consume({"Records": records}, TimeLeft(Invocation().remaining))
+        assert answer == {"batchItemFailures": []}
+    assert len(pools) == 1
 
 
 # ---- directly -------------------------------------------------------------------------------------------------------

@@ -115,8 +115,8 @@ class TorrentWorld:
 
     # ---- the function -----------------------------------------------------------------------------------------------
 
-    def intake(self, invocation: Invocation | None = None, wrap: Callable[[object], object] = lambda it: it) -> Intake:
-        """One invocation, with something around all it calls."""
+    def intake(self, wrap: Callable[[object], object] = lambda it: it) -> Intake:
+        """A function of its own, with something around all it calls."""
         sqs, s3, dynamodb = (cast("Any", wrap(client)) for client in (self.sqs, self.s3, self.aws.dynamodb))
         creator = Creator(
             TorrentJobs(dynamodb, self.aws.jobs_table, keep_ended_jobs=KEEP),
@@ -125,12 +125,11 @@ class TorrentWorld:
             Outbox(sqs, QUEUE, self.seeding_queue),
             self.recipe,
         )
-        time = TimeLeft((invocation or Invocation()).remaining)
-        return Intake(creator, sqs, QUEUE, MAX_RECEIVES, DeadLetterQueue(sqs, DEAD), time)
+        return Intake(creator, sqs, QUEUE, MAX_RECEIVES, DeadLetterQueue(sqs, DEAD))
 
-    def invoke(self, event: object, request_id: str = "request-1", **options: Any) -> dict[str, Any]:  # noqa: ANN401
+    def invoke(self, event: object, request_id: str = "request-1") -> dict[str, Any]:
         """Invokes the function directly."""
-        return self.intake(**options).invoked(event, request_id)
+        return self.intake().invoked(event, request_id, TimeLeft(Invocation().remaining))
 
     def deliver(self, invocation: Invocation | None = None, kill: Countdown | None = None) -> bool:
         """Gives the oldest message to an invocation, which may be killed. False where there is none."""
@@ -139,8 +138,9 @@ class TorrentWorld:
         queued = self.messages.popleft()
         queued.receives += 1
         try:
-            intake = self.intake(invocation, lambda client: Crashing(client, kill) if kill else client)
-            failed = intake.consume(lambda_event(queued))["batchItemFailures"]
+            intake = self.intake(lambda client: Crashing(client, kill) if kill else client)
+            time = TimeLeft((invocation or Invocation()).remaining)
+            failed = intake.consume(lambda_event(queued), time)["batchItemFailures"]
         except Killed:
             failed = [queued]
         if failed and queued.receives >= MAX_RECEIVES:

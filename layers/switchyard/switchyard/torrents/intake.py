@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -31,28 +31,33 @@ _RENEWED = 20
 
 @dataclass(slots=True, eq=False)
 class Intake:
-    """What one invocation does, with messages of the queue or with its own event."""
+    """What the function does with messages of its queue, or with an event of its own."""
 
     creator: Creator
     client: SQSClient
     queue_url: str
     max_receive_count: int
     dead_letters: DeadLetterQueue
-    time: TimeLeft
+    _queue: Queue = field(init=False)
+    _time: TimeLeft = field(init=False)
+    """Of the invocation that is under way: an execution environment has one at a time."""
+
+    def __post_init__(self) -> None:
+        self._queue = Queue(self.client, self.queue_url, self.max_receive_count, self._handle, self._exhausted)
 
     # ---- by queue ---------------------------------------------------------------------------------------------------
 
-    def consume(self, event: dict[str, Any]) -> dict[str, Any]:
+    def consume(self, event: dict[str, Any], time: TimeLeft) -> dict[str, Any]:
         """Handles the messages of an event; the answer names those that are to come back."""
-        queue = Queue(self.client, self.queue_url, self.max_receive_count, self.handle, self.exhausted)
-        return queue.consume(event)
-
-    def handle(self, message: Message) -> None:
-        """Does what a message asks for. One that asks for several torrents becomes a message for each of them."""
-        with self._hidden(message):
-            self._handle(message)
+        self._time = time
+        return self._queue.consume(event)
 
     def _handle(self, message: Message) -> None:
+        """Does what a message asks for. One that asks for several torrents becomes a message for each of them."""
+        with self._hidden(message):
+            self._handle_hidden(message)
+
+    def _handle_hidden(self, message: Message) -> None:
         envelope = Envelope(message.id, message.sent_at)
         parsed = self._noted(self.creator.work.parse(message.body, envelope), envelope)
         if len(parsed.work) > 1:
@@ -101,7 +106,7 @@ class Intake:
         except (ClientError, BotoCoreError) as error:
             raise Unavailable(f"{type(error).__name__}: {error}") from error
 
-    def exhausted(self, message: Message, error: SwitchyardError) -> bool:
+    def _exhausted(self, message: Message, error: SwitchyardError) -> bool:
         """The last receive failed too: to the dead-letter queue, from where it can be sent once more."""
         self.dead_letters.send(message.body, error)
         if isinstance(error, Unfinished):
@@ -110,12 +115,13 @@ class Intake:
 
     # ---- by invocation ----------------------------------------------------------------------------------------------
 
-    def invoked(self, event: object, request_id: str) -> dict[str, Any]:
+    def invoked(self, event: object, request_id: str, time: TimeLeft) -> dict[str, Any]:
         """Does what an event asks for that came without a queue; raises what keeps it from being done.
 
         Lambda gives every retry of an asynchronous invocation the same request id: the same work, done once. The answer
         is the job as it then stands; of several torrents, as only S3 asks for them in one event, a list of such.
         """
+        self._time = time
         envelope = Envelope(request_id, clock.now())
         parsed = self._noted(self.creator.work.read(json_object(event), envelope), envelope)
         for rejected in parsed.rejected:
@@ -142,5 +148,5 @@ class Intake:
 
     def _do(self, work: Wanted | Segment, envelope: Envelope) -> str:
         if isinstance(work, Segment):
-            return self.creator.hash_segment(work, self.time)
-        return self.creator.make(work, envelope, self.time)
+            return self.creator.hash_segment(work, self._time)
+        return self.creator.make(work, envelope, self._time)
