@@ -181,7 +181,7 @@ def _items(items: list[Item], last: Item | None) -> Answer:
 def _slots(items: Iterable[Item]) -> dict[str, Answer]:
     """The answers to a GetItem for SLOTS, by key: of lanes, how they are divided; of their shards, who holds slots."""
     found: dict[str, Item] = {
-        f"LANE#{lane}": {"layouts": {"NS": [str(LANE_SHARDS)]}} for lane in (kind.lane for kind in _kinds().values())
+        f"LANE#{kind.lane}": {"layouts": {"NS": [str(LANE_SHARDS)]}} for kind in _kinds().values()
     }
     for item in items:
         slots = found.setdefault(f"LANE#{item['lane']['S']}", {"holders": {"SS": []}})

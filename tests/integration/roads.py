@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import pytest
 
+from switchyard.messages.kinds import IMAGES, VIDEO
+
 type Item = Mapping[str, Any]
 
 

@@ -221,8 +221,8 @@ def test_the_answer_is_that_of_powertools(sqs: FakeSqs, records: Sequence[int], 
         if message.id in failures:
             raise KeyError(message.id)
 
-    def handle_record(given: SQSRecord) -> None:
-        handle(Message.of(given.raw_event))
+    def handle_record(record: SQSRecord) -> None:  # Powertools gives it by this name
+        handle(Message.of(record.raw_event))
 
     processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
     expected = process_partial_response(event, handle_record, processor)
