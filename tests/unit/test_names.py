@@ -7,7 +7,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from switchyard.names import NAME_LIMIT, TAG_LIMIT, legal_name, legal_tag, stable_hash
+from switchyard import urls
+from switchyard.names import MAX_KEY_BYTES, NAME_LIMIT, TAG_LIMIT, legal_name, legal_tag, stable_hash
 from tests.strategies import anything
 
 # Written out again from the AWS Batch API reference, not taken from the code under test.
@@ -146,3 +147,7 @@ def test_different_parts_hash_differently(one: list[str], other: list[str]) -> N
 @given(texts, st.integers(1, 64))
 def test_a_hash_has_the_length_asked_for(part: str, length: int) -> None:
     assert len(stable_hash(part, length=length)) == length
+
+
+def test_urls_has_the_same_limit_for_keys() -> None:
+    assert urls._MAX_KEY_BYTES == MAX_KEY_BYTES

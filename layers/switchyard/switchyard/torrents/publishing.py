@@ -66,7 +66,7 @@ def demand_current(client: S3Client, thing: ObjectVersion) -> None:
             raise ObjectGone(f"{thing.key!r} is no longer there") from None
         raise
     # Of the same bytes uploaded once more, the later upload makes its own torrent.
-    found = ObjectVersion.of_answer(thing.bucket, thing.key, head["ContentLength"], head)
+    found = ObjectVersion.of_answer(thing.bucket, thing.key, thing.size, head)
     if (found.version, found.modified) != (thing.version, thing.modified):
         raise ObjectChanged(f"{thing.key!r} has been replaced meanwhile")
 
