@@ -6,7 +6,8 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from local.stack import LocalStack
-from local.view import VIDEO, View
+from local.view import View
+from switchyard.messages.kinds import VIDEO
 
 _READING: Final = frozenset({"Creating", "Enabling", "Enabled", "Updating"})
 
@@ -63,7 +64,7 @@ def refusal(key: str, rules: Sequence[Rule]) -> str:
 
 def switched_off(stack: LocalStack, lane: str) -> str:
     """Why nothing reads the queue of a lane's work; empty while something does."""
-    reader = _VIDEO if lane == VIDEO else _ECS
+    reader = _VIDEO if lane == VIDEO.lane else _ECS
     found = stack.client("lambda").list_event_source_mappings(FunctionName=stack.resource(reader.function))
     mappings = found["EventSourceMappings"]
     if any(each["State"] in _READING for each in mappings):
@@ -77,7 +78,7 @@ def explanation(stack: LocalStack, lane: str) -> str:
     """Why work sent to a lane has not been picked up, as far as that can be told."""
     if off := switched_off(stack, lane):
         return off
-    reader = _VIDEO if lane == VIDEO else _ECS
+    reader = _VIDEO if lane == VIDEO.lane else _ECS
     queues = View(stack).queues()
     dead, (waiting, in_flight) = sum(queues[reader.queue.replace("Queue", "DeadLetterQueue")]), queues[reader.queue]
     if dead:

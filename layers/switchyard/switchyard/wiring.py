@@ -150,7 +150,9 @@ def repairs(settings: ReconcileJobsSettings) -> dict[str, Repair]:
     from switchyard.torrents.table import TorrentJobs
 
     jobs = TorrentJobs(clients.dynamodb(), settings.jobs_table, keep_ended_jobs=settings.ttl_days)
-    return {TORRENT.lane: TorrentRepair(jobs, clients.sqs(), settings.torrent_queue_url, settings.pending_grace_seconds)}
+    return {
+        TORRENT.lane: TorrentRepair(jobs, clients.sqs(), settings.torrent_queue_url, settings.pending_grace_seconds)
+    }
 
 
 def dead_letter_queue(url: str) -> DeadLetterQueue:
