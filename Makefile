@@ -10,7 +10,7 @@ STYLE := $(VENVS)/style/bin
 SAM := $(VENVS)/sam/bin/sam
 # For modules that import the packages of functions and workers.
 PACKAGES := PYTHONPATH=layers/switchyard:workers/library
-LOCAL := $(PACKAGES) $(DEV)/python -m local
+LOCAL := $(DEV)/python -m local
 export SAM_CLI_TELEMETRY := 0
 export __SAM_CLI_APP_DIR := $(CURDIR)/$(VENVS)/cache/sam
 # Bytecode is always written, whatever the user's environment says: thousands of processes import the same modules.
