@@ -10,20 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from bench.environment import ROOT, variables
-
-SAMPLES: Final = {
-    "sqs_to_batch": "s3_put",
-    "dispatch_to_ecs": "images",
-    "track_job": "succeeded",
-    "reconcile_jobs": "schedule",
-    "presign_upload": "presign_put",
-    "submit_job": "process",
-    "get_job": "job",
-    "cancel_job": "cancel",
-    "s3_torrent_creator": "s3_test_event",
-}
-"""One of `events/` for every function: what it mostly gets, or for the last one what needs no object."""
+from bench.environment import variables
+from tools.functions import FUNCTIONS
 
 ANSWER: Final[Mapping[str, Any]] = {
     "jobId": "b1",
@@ -61,10 +49,11 @@ def after_first_event(function: str, tell: str, *, url: str, path: Sequence[Path
         bare: without the packages of this process's own environment.
     """
     command = [sys.executable, *(["-S"] if bare else []), "-c", _CODE.format(tell)]
-    sample = ROOT / "events" / function / f"{SAMPLES[function]}.json"
     environment = {
-        **variables(traced=True, path=[ROOT / "functions" / function, *path]),
+        **variables(traced=True, path=[FUNCTIONS[function].folder, *path]),
         "AWS_ENDPOINT_URL": url,
     }
-    done = subprocess.run([*command, os.fspath(sample)], env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [*command, os.fspath(FUNCTIONS[function].event)], env=environment, stdout=subprocess.PIPE, text=True, check=True
+    )
     return done.stdout.splitlines()[-1]

@@ -13,6 +13,7 @@ from rich.table import Table
 from bench.environment import ROOT, RUNTIME, Layer, python, variables
 from bench.measure import Samples, interleaved
 from bench.report import table, verdict
+from tools.functions import for_every_function
 
 _BUDGET = 1.3
 _TIMED = "import time; start = time.process_time(); {}; print(time.process_time() - start)"
@@ -31,17 +32,19 @@ class Start:
     code: str
 
 
-STARTS: Mapping[str, Start] = {
-    "sqs_to_batch": Start(("dynamodb", "sqs", "batch"), "app.function()"),
-    "dispatch_to_ecs": Start(("dynamodb", "sqs", "ecs"), "app.function()"),
-    "track_job": Start(("dynamodb", "sqs", "batch", "ecs"), "app.function()"),
-    "reconcile_jobs": Start(("dynamodb", "sqs", "batch", "ecs"), "app.reconciler()"),
-    "presign_upload": Start(("s3",), f"app.api(); from switchyard.api import http; {_PRESIGN}"),
-    "submit_job": Start(("dynamodb", "sqs"), f"app.api(); from switchyard.api import http; {_PROCESS}"),
-    "get_job": Start(("dynamodb",), "app.api()"),
-    "cancel_job": Start(("dynamodb", "batch", "ecs"), "app.api()"),
-    "s3_torrent_creator": Start(("dynamodb", "sqs", "s3"), "app.function()"),
-}
+STARTS: Mapping[str, Start] = for_every_function(
+    {
+        "sqs_to_batch": Start(("dynamodb", "sqs", "batch"), "app.function()"),
+        "dispatch_to_ecs": Start(("dynamodb", "sqs", "ecs"), "app.function()"),
+        "track_job": Start(("dynamodb", "sqs", "batch", "ecs"), "app.function()"),
+        "reconcile_jobs": Start(("dynamodb", "sqs", "batch", "ecs"), "app.reconciler()"),
+        "presign_upload": Start(("s3",), f"app.api(); from switchyard.api import http; {_PRESIGN}"),
+        "submit_job": Start(("dynamodb", "sqs"), f"app.api(); from switchyard.api import http; {_PROCESS}"),
+        "get_job": Start(("dynamodb",), "app.api()"),
+        "cancel_job": Start(("dynamodb", "batch", "ecs"), "app.api()"),
+        "s3_torrent_creator": Start(("dynamodb", "sqs", "s3"), "app.function()"),
+    }
+)
 _COMPILED_EACH_TIME = ("sqs_to_batch", "submit_job")
 """Those that are started without bytecode too."""
 

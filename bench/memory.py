@@ -7,11 +7,12 @@ from functools import partial
 from rich.table import Table
 
 from bench.environment import RUNTIME, Layer, python, variables
-from bench.first_event import ANSWER, SAMPLES, after_first_event
+from bench.first_event import ANSWER, after_first_event
 from bench.init import FLOOR, STARTS
 from bench.measure import interleaved
 from bench.report import table, verdict
 from tests.fakes.endpoint import Reply, serving
+from tools.functions import FUNCTIONS
 
 _BUDGET = 1.2
 # Not the highest ever: what was needed for a moment is free for the next event.
@@ -22,7 +23,7 @@ def run(layer: Layer, rounds: int) -> list[Table]:
     """Every function in turn, X-Ray on, with the layer as it is deployed."""
     with serving(Reply(body=ANSWER)) as endpoint:
         measures: dict[str | tuple[str, ...], Callable[[], float]] = {}
-        for name in SAMPLES:
+        for name in FUNCTIONS:
             measures[name] = partial(_ours, name, endpoint.url, layer)
             measures[STARTS[name].clients] = partial(_floor, STARTS[name].clients)
         found = interleaved(measures, rounds)
@@ -31,7 +32,7 @@ def run(layer: Layer, rounds: int) -> list[Table]:
         *("", "MB: median, lowest-highest", "floor, MB", "÷ floor", "budget: ÷ floor"),
         caption="Resident set (VmRSS). Floor: import boto3, and a client for each service the function uses.",
     )
-    for name in SAMPLES:
+    for name in FUNCTIONS:
         samples, floor = found[name], found[STARTS[name].clients]
         ratio = samples.over(floor)
         shown.add_row(name, samples.show(1), floor.show(1), ratio.show(), verdict(round(ratio.median, 2), _BUDGET))

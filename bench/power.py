@@ -30,7 +30,6 @@ from bench import confined, prices
 from bench.answering import Answering, answering
 from bench.deployed import Deployed
 from bench.environment import ROOT, RUNTIME, Layer, python, variables
-from bench.first_event import SAMPLES
 from bench.report import table
 from bench.subjects import image_jobs, uploads
 from switchyard.messages.kinds import VIDEO
@@ -41,6 +40,7 @@ from switchyard.tables.store import Store
 from switchyard.targets.batch import run_of
 from tests.requests import request
 from tests.tables import create_tables
+from tools.functions import FUNCTIONS, Trigger, invoked_by
 
 type Event = dict[str, Any]
 
@@ -61,8 +61,9 @@ _API_WARM: Final = 2.0
 _OF_TIMEOUT: Final = 0.1
 """How much of its timeout an invocation of ten messages may take."""
 
-_API: Final = ("presign_upload", "submit_job", "get_job", "cancel_job")
-_QUEUES: Final = ("sqs_to_batch", "dispatch_to_ecs", "track_job")
+_API: Final = {function.name for function in invoked_by(Trigger.API)}
+_QUEUES: Final = {function.name for function in invoked_by(Trigger.QUEUE)} - {"s3_torrent_creator"}
+"""Those that are measured with several messages. The sample of s3_torrent_creator asks for no work."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Taken:
 def run(layer: Layer, rounds: int) -> list[Table]:
     """Every function at every size, in turn; then how long calls can take, for the timeouts."""
     why_not = confined.unavailable()
-    found: dict[tuple[str, int], list[Taken | None]] = {(name, size): [] for name in SAMPLES for size in SIZES}
+    found: dict[tuple[str, int], list[Taken | None]] = {(name, size): [] for name in FUNCTIONS for size in SIZES}
     calls: dict[str, dict[str, float]] = {}
     with (
         tempfile.TemporaryDirectory(prefix="switchyard-power-") as folder,
@@ -114,7 +115,7 @@ def run(layer: Layer, rounds: int) -> list[Table]:
                 calls[function] = {name: count / messages_of(function) for name, count in aws.calls.items()}
     how = f"by arithmetic, as no control group could be made ({why_not})" if why_not else "in control groups"
     tables = []
-    for name in SAMPLES:
+    for name in FUNCTIONS:
         kept = {size: median(found[name, size]) for size in SIZES}
         tables.append(_table(name, kept, how))
     return [*tables, _longest(layer, calls)]
@@ -331,7 +332,7 @@ def event_of(function: str, messages: int) -> Event:
             return uploads(1, messages)[0]
         case "dispatch_to_ecs":
             return image_jobs(1, messages)[0]
-    event: Event = json.loads((ROOT / "events" / function / f"{SAMPLES[function]}.json").read_text())
+    event: Event = json.loads(FUNCTIONS[function].event.read_text())
     if function in _QUEUES:
         (record,) = event["Records"]
         event["Records"] = [{**deepcopy(record), "messageId": str(uuid.uuid4())} for _ in range(messages)]

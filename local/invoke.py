@@ -25,10 +25,10 @@ import yaml
 from local.environment import ROOT, VENVS, sealed
 from local.processes import Process
 from local.stack import LocalStack
+from tools.functions import Trigger, invoked_by
 
 _BUILD: Final = ROOT / ".aws-sam" / "build"
 _REMOVAL_SECONDS: Final = 15
-_API_FUNCTIONS: Final = ("PresignUploadFunction", "SubmitJobFunction", "GetJobFunction", "CancelJobFunction")
 IMAGE: Final = "public.ecr.aws/lambda/python:3.13-x86_64"
 
 
@@ -67,7 +67,7 @@ def api(stack: LocalStack, port: int) -> Iterator[subprocess.Popen[bytes]]:
     Raises:
         InvokeError: If Docker is missing.
     """
-    with _local(stack, _API_FUNCTIONS) as sam:
+    with _local(stack, [function.logical_id for function in invoked_by(Trigger.API)]) as sam:
         command = [*sam.command("start-api"), "--host", "127.0.0.1", "--port", str(port)]
         # A session of its own: what ends it must be able to end its children too.
         server = subprocess.Popen(command, cwd=ROOT, env=sam.environment, start_new_session=True)

@@ -15,17 +15,10 @@ from switchyard.names import NAME_LIMIT, TAG_LIMIT, legal_name, legal_tag
 from switchyard.variables import Settings
 from switchyard_worker import BadEnvironment, PermanentFailure, WorkerEnvironment
 from tests.fuzz.harness import text
+from tools.functions import FUNCTIONS
 
-_FUNCTIONS: Final[tuple[type[Settings], ...]] = (
-    settings.SqsToBatchSettings,
-    settings.DispatchToEcsSettings,
-    settings.TrackJobSettings,
-    settings.ReconcileJobsSettings,
-    settings.PresignUploadSettings,
-    settings.SubmitJobSettings,
-    settings.GetJobSettings,
-    settings.CancelJobSettings,
-    settings.S3TorrentCreatorSettings,
+_FUNCTIONS: Final[tuple[type[Settings], ...]] = tuple(
+    getattr(settings, function.settings) for function in FUNCTIONS.values()
 )
 _NEEDED: Final = {
     name: "given"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tests.iam.permissions import Permission
+from tools.functions import FUNCTIONS, Function
 
 
 @dataclass(frozen=True)
@@ -53,33 +54,26 @@ PARTS: Final = Excuse(
 )
 
 
-def _of(name: str, *, reads: str | None = None, more: Mapping[str, Excuse] | None = None) -> Mapping[str, Excuse]:
-    """What Lambda does in the name of the function whose resources are called that, and which queue it reads for it."""
-    polled = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes") if reads else ()
+def _of(function: Function) -> Mapping[str, Excuse]:
+    """What Lambda does in a function's name."""
+    polled = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes") if function.queue else ()
     return {
-        **{f"sqs:{action} on {reads}": POLLER for action in polled},
-        f"logs:CreateLogStream on {name}LogGroup": LOGS,
-        f"logs:PutLogEvents on {name}LogGroup": LOGS,
+        **{f"sqs:{action} on {function.queue}": POLLER for action in polled},
+        f"logs:CreateLogStream on {function.log_group}": LOGS,
+        f"logs:PutLogEvents on {function.log_group}": LOGS,
         "xray:PutTraceSegments on *": TRACES,
         "xray:PutTelemetryRecords on *": TRACES,
-        **(more or {}),
     }
 
 
+_MORE: Final[Mapping[str, Mapping[str, Excuse]]] = {
+    "s3_torrent_creator": {"s3:ListBucket on MediaBucket": GONE, "s3:GetObjectVersionAttributes on MediaBucket": PARTS},
+    "reconcile_jobs": {"sqs:SendMessage on ReconcileDeadLetterQueue": FAILED_RUNS},
+}
+"""Beyond what Lambda does in every function's name."""
+
 EXCUSES: Final[Mapping[str, Mapping[str, Excuse]]] = {
-    "sqs_to_batch": _of("SqsToBatch", reads="VideoQueue"),
-    "dispatch_to_ecs": _of("DispatchToEcs", reads="EcsQueue"),
-    "s3_torrent_creator": _of(
-        "S3TorrentCreator",
-        reads="TorrentQueue",
-        more={"s3:ListBucket on MediaBucket": GONE, "s3:GetObjectVersionAttributes on MediaBucket": PARTS},
-    ),
-    "track_job": _of("TrackJob", reads="TrackQueue"),
-    "reconcile_jobs": _of("ReconcileJobs", more={"sqs:SendMessage on ReconcileDeadLetterQueue": FAILED_RUNS}),
-    "presign_upload": _of("PresignUpload"),
-    "submit_job": _of("SubmitJob"),
-    "get_job": _of("GetJob"),
-    "cancel_job": _of("CancelJob"),
+    name: {**_of(function), **_MORE.get(name, {})} for name, function in FUNCTIONS.items()
 }
 
 

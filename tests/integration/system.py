@@ -25,17 +25,12 @@ from local.view import TERMINAL, Lane, View
 from local.workers import QUEUE
 from tests.integration.job import boot_barrier, gate
 from tests.integration.roads import BATCH, ROADS, Road, Start, of_batch, of_ecs
+from tools.functions import Trigger, invoked_by
 
 type Item = dict[str, Any]
 """A DynamoDB item or a JSON object."""
 
-FUNCTIONS = (
-    "SqsToBatchFunction",
-    "DispatchToEcsFunction",
-    "TrackJobFunction",
-    "ReconcileJobsFunction",
-    "S3TorrentCreatorFunction",
-)
+FUNCTIONS = tuple(function.logical_id for function in invoked_by(Trigger.QUEUE, Trigger.SCHEDULE))
 """Those that start jobs, or do them."""
 PATIENCE = 150.0
 """Seconds that anything may take on a busy machine, where a second is usual."""

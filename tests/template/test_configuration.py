@@ -8,30 +8,13 @@ from typing import Any, Final
 
 import pytest
 
-from switchyard.settings import (
-    CancelJobSettings,
-    DispatchToEcsSettings,
-    GetJobSettings,
-    PresignUploadSettings,
-    ReconcileJobsSettings,
-    S3TorrentCreatorSettings,
-    SqsToBatchSettings,
-    SubmitJobSettings,
-    TrackJobSettings,
-)
+from switchyard import settings
 from switchyard.variables import Settings
 from tests.template.rendering import COMPUTE, ROOT, TEMPLATE, WATCH, load
+from tools.functions import FUNCTIONS, Trigger, for_every_function
 
 SETTINGS: Final[Mapping[str, type[Settings]]] = {
-    "sqs_to_batch": SqsToBatchSettings,
-    "dispatch_to_ecs": DispatchToEcsSettings,
-    "track_job": TrackJobSettings,
-    "reconcile_jobs": ReconcileJobsSettings,
-    "presign_upload": PresignUploadSettings,
-    "submit_job": SubmitJobSettings,
-    "get_job": GetJobSettings,
-    "cancel_job": CancelJobSettings,
-    "s3_torrent_creator": S3TorrentCreatorSettings,
+    name: getattr(settings, function.settings) for name, function in FUNCTIONS.items()
 }
 EMPTY: Final = "*(empty)*"
 REQUIRED: Final = "*required*"
@@ -59,17 +42,46 @@ def _variables(logical_id: str) -> dict[str, Any]:
     return {name: value for name, value in variables.items() if not name.startswith("POWERTOOLS_")}
 
 
-def _function(name: str) -> str:
-    return "".join(word.title() for word in name.split("_")) + "Function"
+def _triggers(function: Mapping[str, Any]) -> tuple[Trigger, str]:
+    """What invokes a function of the template, and the queue that it reads: one without events has routes."""
+    match list(function["Properties"].get("Events", {}).values()):
+        case [{"Type": "SQS", "Properties": {"Queue": {"Fn::GetAtt": [str(queue), "Arn"]}}}]:
+            return Trigger.QUEUE, queue
+        case [{"Type": kind}]:
+            return Trigger(kind), ""
+    return Trigger.API, ""
 
 
-def test_every_function_has_its_settings() -> None:
-    assert {_function(name) for name in SETTINGS} == set(load(TEMPLATE).of_type("AWS::Lambda::Function"))
+def test_the_list_of_functions_is_that_of_the_template() -> None:
+    resources = load(TEMPLATE).written["Resources"].items()
+    written = {name: each for name, each in resources if each["Type"] == "AWS::Serverless::Function"}
+    listed = {each.logical_id: (each.trigger, each.queue, each.folder, each.log_group) for each in FUNCTIONS.values()}
+    assert listed == {
+        name: (
+            *_triggers(each),
+            ROOT / each["Properties"]["CodeUri"],
+            each["Properties"]["LoggingConfig"]["LogGroup"]["Ref"],
+        )
+        for name, each in written.items()
+    }
+
+
+def test_the_list_of_functions_is_that_of_the_code() -> None:
+    assert {each.folder / "app.py" for each in FUNCTIONS.values()} == set(ROOT.glob("functions/*/app.py"))
+    assert {each.folder.name for each in FUNCTIONS.values() if each.event.exists()} == set(FUNCTIONS)
+
+
+def test_a_table_for_every_function_tells_of_what_it_lacks() -> None:
+    table = dict.fromkeys(FUNCTIONS, "")
+    assert for_every_function(table) is table
+    for wrong in (table | {"one_too_many": ""}, {name: "" for name in table if name != "get_job"}):
+        with pytest.raises(ValueError, match=r"one_too_many$|get_job$"):
+            for_every_function(wrong)
 
 
 @pytest.mark.parametrize("function", SETTINGS)
 def test_the_template_sets_exactly_what_the_function_reads(function: str) -> None:
-    assert set(_variables(_function(function))) == set(SETTINGS[function].variables())
+    assert set(_variables(FUNCTIONS[function].logical_id)) == set(SETTINGS[function].variables())
 
 
 @pytest.mark.parametrize("function", SETTINGS)
@@ -105,7 +117,9 @@ def test_the_page_names_the_limits_of_the_code() -> None:
 def test_powertools_knows_the_function_by_its_name() -> None:
     """The alarms on gauges count on the dimension `service`."""
     for name in SETTINGS:
-        variables = load(TEMPLATE).of_type("AWS::Lambda::Function")[_function(name)]["Environment"]["Variables"]
+        variables = load(TEMPLATE).of_type("AWS::Lambda::Function")[FUNCTIONS[name].logical_id]["Environment"][
+            "Variables"
+        ]
         assert variables["POWERTOOLS_SERVICE_NAME"] == name
         assert variables["POWERTOOLS_METRICS_NAMESPACE"] == "Switchyard"
 
@@ -227,7 +241,7 @@ def test_who_may_call_changes_with_the_parameter_alone() -> None:
 def test_a_limit_in_the_template_is_one_the_code_accepts() -> None:
     """A value that CloudFormation lets pass must not stop the function at its start."""
     for function in SETTINGS:
-        for name, value in _variables(_function(function)).items():
+        for name, value in _variables(FUNCTIONS[function].logical_id).items():
             parameter = PARAMETERS.get(value.get("Ref", "")) if isinstance(value, dict) else None
             if parameter is None:
                 continue

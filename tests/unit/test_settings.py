@@ -20,6 +20,7 @@ from switchyard.settings import (
 )
 from switchyard.torrents.format.layout import Format
 from switchyard.variables import Settings
+from tools import functions
 
 JOBS = {"JOBS_TABLE": "jobs"}
 TABLES = {**JOBS, "LANES_TABLE": "lanes"}
@@ -54,6 +55,12 @@ REQUIRED: dict[type[Settings], dict[str, str]] = {
     },
 }
 FUNCTIONS = pytest.mark.parametrize("function", REQUIRED, ids=lambda function: function.__name__)
+
+
+def test_every_function_has_its_settings_here() -> None:
+    assert {settings.__name__ for settings in REQUIRED} == {
+        function.settings for function in functions.FUNCTIONS.values()
+    }
 
 
 def sqs_to_batch(**changed: str) -> SqsToBatchSettings:
