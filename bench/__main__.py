@@ -1,5 +1,6 @@
 """`python -m bench`, behind `make bench`: every benchmark, or those that are named."""
 
+import io
 import os
 import subprocess
 import tempfile
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from bench import api, calls, contention, cost, cpu, hop, init, listing, memory, power, reconcile, size, torrent, wall
 from bench.environment import ROOT, Layer
+from bench.measure import Effort
 
 _BENCHES: dict[str, ModuleType] = {
     "calls": calls,
@@ -35,22 +37,27 @@ _POLITE = 10
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("benches", nargs=-1, type=click.Choice(list(_BENCHES)))
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(min=1), help="How often all take turns.")
-def main(benches: tuple[str, ...], rounds: int) -> None:
+@click.option("--smoke", is_flag=True, help="Only show that benches work: one round, the smallest sizes, no figures.")
+def main(benches: tuple[str, ...], rounds: int, *, smoke: bool) -> None:
     """Measure Switchyard beside the floor and the usual way; docs/performance.md says what each figure means.
 
     BENCHES are those to run; without any, all of them.
     """
     os.nice(_POLITE)  # others work on this machine too
+    effort = Effort(1, smoke=True) if smoke else Effort(rounds)
     console = Console(width=None if Console().is_terminal else 140)
+    figures = Console(file=io.StringIO()) if smoke else console  # drawn all the same: that can fail too
     start = time.monotonic()
-    console.print(
-        f"commit {_commit()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, medians of {rounds} rounds\n"
-    )
+    told = "smoke run" if smoke else f"medians of {rounds} rounds"
+    console.print(f"commit {_commit()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {told}\n")
     with tempfile.TemporaryDirectory(prefix="switchyard-bench-") as folder:
         layer = Layer(Path(folder))
         for name in benches or _BENCHES:
-            for each in _BENCHES[name].run(layer, rounds):
-                console.print(each, "")
+            begun = time.monotonic()
+            for each in _BENCHES[name].run(layer, effort):
+                figures.print(each, "")
+            if smoke:
+                console.print(f"{name} works: {time.monotonic() - begun:.0f} s")
     console.print(f"{time.monotonic() - start:.0f} s, load now {os.getloadavg()[0]:.1f}")
 
 

@@ -11,6 +11,7 @@ formula for as many queues as there are shards, jobs coming at random and taking
 import heapq
 import random
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Final
@@ -18,6 +19,7 @@ from typing import Final
 from rich.table import Table
 
 from bench.environment import Layer
+from bench.measure import Effort
 from bench.report import table
 from switchyard import clients
 
@@ -100,9 +102,10 @@ def waiting(slots: int, load: float) -> tuple[float, float]:
     return waits, waits / (slots - offered)
 
 
-def run(_layer: Layer, rounds: int) -> list[Table]:
+def run(_layer: Layer, effort: Effort) -> list[Table]:
     """Every size, on one item and on several; then the price of several."""
-    return [*(_table(active, rounds) for active in (0, 1000)), _price()]
+    claims, sizes = effort.of(_CLAIMS, _CLAIMS[:1]), effort.of((0, 1000), (0,))
+    return [*(_table(active, claims, effort.rounds) for active in sizes), _price()]
 
 
 def _price() -> Table:
@@ -117,13 +120,13 @@ def _price() -> Table:
     return shown
 
 
-def _table(active: int, rounds: int) -> Table:
+def _table(active: int, sizes: Sequence[int], rounds: int) -> Table:
     shown = table(
         f"Claims of one lane at one moment, {active:,} jobs active before (simulated)",
         *("claims", "SLOTS items", "item kept, ms", "calls a claim", "came back", "half done, s", "all done, s"),
         caption="One item is a lane that is whole; several are its shards.",
     )
-    for claims in _CLAIMS:
+    for claims in sizes:
         for items in _ITEMS:
             for hold in _HELD:
                 courses = [simulate(claims, items, hold, active, seed) for seed in range(rounds)]

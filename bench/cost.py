@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from bench.answering import answering
 from bench.course import Options, Road, Step
 from bench.deployed import Deployed, template
 from bench.environment import ROOT, RUNTIME, Layer, python, variables
-from bench.measure import Probe
+from bench.measure import Effort, Probe
 from bench.power import CALL_SECONDS, Taken, measure, messages_of
 from bench.report import table
 
@@ -42,7 +42,9 @@ _POLL_SECONDS: Final = 20
 _MANY: Final = 9500
 """Active jobs at the most here: with 10,000, the highest limit there is, no slot would be free."""
 
-_FUNCTIONS: Final = ("sqs_to_batch", "dispatch_to_ecs", "track_job", "submit_job", "get_job", "reconcile_jobs")
+_RECONCILER: Final = "reconcile_jobs"
+_FEW: Final = 10
+"""Active jobs in a smoke run."""
 _DEVELOPMENT: Final = Path(site.getsitepackages()[0])
 _OURS: Final[dict[str, tuple[Road, Options]]] = {
     "upload, 0 active": ("batch", Options()),
@@ -80,11 +82,20 @@ class Sum:
         return sum(self.parts.values())
 
 
-def run(layer: Layer, rounds: int) -> list[Table]:
+def run(layer: Layer, effort: Effort) -> list[Table]:
     """Our job's course in every situation, then the usual way's; units are units: those need no rounds."""
-    paces, reconciler = _paces(layer, rounds)
-    courses = {name: _course(layer, *situation) for name, situation in _OURS.items()}
-    usual = [_usual(layer, road, active, rounds) for road in ("usual", "thorough") for active in (0, 1000, _MANY)]
+    most = effort.of(_MANY, _FEW)
+    courses = {
+        name: _course(layer, road, replace(options, active=min(options.active, most)))
+        for name, (road, options) in _OURS.items()
+    }
+    invoked = {step.function for steps in courses.values() for step in steps if step.function}
+    paces, reconciler = _paces(layer, sorted(invoked | {_RECONCILER}), effort.rounds)
+    usual = [
+        _usual(layer, road, active, min(active, most), effort.rounds)
+        for road in ("usual", "thorough")
+        for active in (0, 1000, _MANY)
+    ]
     return [
         _by_service(courses, paces),
         _by_step(courses),
@@ -106,7 +117,7 @@ def _course(layer: Layer, road: Road, options: Options) -> list[Step]:
     return [Step(**step) for step in json.loads(done.stdout)]
 
 
-def _paces(layer: Layer, rounds: int) -> tuple[dict[str, Pace], float]:
+def _paces(layer: Layer, functions: Sequence[str], rounds: int) -> tuple[dict[str, Pace], float]:
     """The pace of each function, and what one pass of the reconciler costs."""
     limited = confined.unavailable() is None
     paces: dict[str, Pace] = {}
@@ -115,7 +126,7 @@ def _paces(layer: Layer, rounds: int) -> tuple[dict[str, Pace], float]:
         tempfile.TemporaryDirectory(prefix="switchyard-cost-") as folder,
         answering(Path(folder), CALL_SECONDS) as aws,
     ):
-        for function in _FUNCTIONS:
+        for function in functions:
             memory, found = Deployed.of(function).memory, []
             for _ in range(rounds):
                 aws.calls.clear()
@@ -126,9 +137,9 @@ def _paces(layer: Layer, rounds: int) -> tuple[dict[str, Pace], float]:
                 found.append(Pace.of(taken, calls[function]))
             one, ten = (statistics.median(getattr(each, name) for each in found) for name in ("one", "ten"))
             paces[function] = Pace(one, ten)
-    asked = calls["reconcile_jobs"]
-    lasted = paces["reconcile_jobs"].one * asked
-    passed = prices.invocation(lasted, Deployed.of("reconcile_jobs").memory) + asked * prices.DYNAMODB_READ
+    asked = calls[_RECONCILER]
+    lasted = paces[_RECONCILER].one * asked
+    passed = prices.invocation(lasted, Deployed.of(_RECONCILER).memory) + asked * prices.DYNAMODB_READ
     return paces, passed
 
 
@@ -142,13 +153,14 @@ class Usual:
     step: Step
 
 
-def _usual(layer: Layer, road: Road, active: int, rounds: int) -> Usual:
+def _usual(layer: Layer, road: Road, active: int, present: int, rounds: int) -> Usual:
+    """Told as `active`, measured with so many `present`."""
     memory = Deployed.of("sqs_to_batch").memory
     slower = 1 / min(1.0, prices.share(memory)) - 1
-    with Probe(road, layer, {"active": active, "latency": CALL_SECONDS}) as probe:
+    with Probe(road, layer, {"active": present, "latency": CALL_SECONDS}) as probe:
         probe.sample(invocations=1, messages=1)
         took = [probe.sample(invocations=1, messages=1) for _ in range(min(rounds, 2))]
-    (step,) = _course(layer, road, Options(active))
+    (step,) = _course(layer, road, Options(present))
     return Usual(road, active, statistics.median(each["wall"] + each["cpu"] * slower for each in took), step)
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from rich.table import Table
 
 from bench.environment import Layer
-from bench.measure import Probe, interleaved
+from bench.measure import Effort, Probe, interleaved
 from bench.report import table, verdict
 
 _BUDGET = 1.5 / 2.7
@@ -47,11 +47,11 @@ _OTHERS = (
 )
 
 
-def run(layer: Layer, rounds: int) -> list[Table]:
+def run(layer: Layer, effort: Effort) -> list[Table]:
     """Every subject in a process of its own, all taking turns."""
     with ExitStack() as stack:
         measures = {subject: _measure(stack, subject, layer) for subject in (*_OURS, *_OTHERS)}
-        found = interleaved(measures, rounds)
+        found = interleaved(measures, effort)
     shown = table(
         "Own CPU per dispatched message",
         *("", "ms: median, lowest-highest", "÷ floor", "÷ usual way at 0", "budget: ÷ usual way at 0"),

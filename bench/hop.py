@@ -11,7 +11,7 @@ from rich.table import Table
 
 from bench.environment import Layer
 from bench.hop_system import Bare, Nothing, System, Way, deployed
-from bench.measure import Samples
+from bench.measure import Effort, Samples
 from bench.report import table, verdict
 from switchyard.messages.kinds import VIDEO
 
@@ -25,12 +25,13 @@ _CALLS = ("TransactWriteItems", "SubmitJob", "UpdateItem")
 _FIGURES = "ms: median, lowest-highest"
 
 
-def run(_layer: Layer, rounds: int) -> list[Table]:
+def run(_layer: Layer, effort: Effort) -> list[Table]:
     """One deployed system for all, ended afterwards."""
     with deployed() as system:
         uploads = Uploads(system, system.nothing("bench-uploads"), Bare(system.stack))
         ends = Ends(system, system.nothing("bench-events"), system.witness("bench-witness"))
-        return [*uploads.measured(rounds * _UPLOADS), *ends.measured(rounds * _ENDS, uploads.calls)]
+        many_uploads, many_ends = effort.of((effort.rounds * _UPLOADS, effort.rounds * _ENDS), (1, 1))
+        return [*uploads.measured(many_uploads), *ends.measured(many_ends, uploads.calls)]
 
 
 def in_turns(turns: Sequence[Callable[[], None]], times: int) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 from rich.table import Table
 
 from bench.environment import ROOT, RUNTIME, Layer, python, variables
-from bench.measure import Samples, interleaved
+from bench.measure import Effort, Samples, interleaved
 from bench.report import table, verdict
 from tools.functions import for_every_function
 
@@ -61,7 +61,7 @@ _STEPS: Mapping[str, str] = {
 """What a start is made of, in turn: each step finds imported what the steps before it needed."""
 
 
-def run(layer: Layer, rounds: int) -> list[Table]:
+def run(layer: Layer, effort: Effort) -> list[Table]:
     """Every start in turn, X-Ray on, with the layer as it is deployed; some also without the bytecode in it."""
     measures: dict[tuple[str, ...], Callable[[], float]] = {}
     for name, start in STARTS.items():
@@ -71,7 +71,7 @@ def run(layer: Layer, rounds: int) -> list[Table]:
             if packages is layer.deployed or name in _COMPILED_EACH_TIME:
                 path = [ROOT / "functions" / name, packages, RUNTIME]
                 measures[name, kind] = partial(_milliseconds, f"import app; {start.code}", path)
-    found = interleaved(measures, rounds)
+    found = interleaved(measures, effort)
     shown = table(
         "CPU of a function's start",
         *("", "layer", "ms: median, lowest-highest", "floor, ms", "÷ floor", "budget: ÷ floor"),
@@ -85,7 +85,7 @@ def run(layer: Layer, rounds: int) -> list[Table]:
                 ratio = samples.over(floor)
                 budget = verdict(round(ratio.median, 2), _BUDGET) if kind == "as deployed" else ""
                 shown.add_row(name, kind, samples.show(0), floor.show(0), ratio.show(), budget)
-    return [shown, _taken_apart(layer, rounds)]
+    return [shown, _taken_apart(layer, effort.rounds)]
 
 
 def _taken_apart(layer: Layer, rounds: int) -> Table:

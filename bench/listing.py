@@ -30,6 +30,7 @@ from rich.table import Table
 from bench.aws import size_of
 from bench.baseline import scan_and_sort
 from bench.environment import Layer
+from bench.measure import Effort
 from bench.report import table
 from local.emulator import HEALTH, start_emulator
 from local.processes import free_ports, wait_until_answering
@@ -48,8 +49,8 @@ if TYPE_CHECKING:
 
 type _Item = dict[str, Any]
 
-_JOBS = 50_000
-_PAGE = 100
+_JOBS, _FEW = 50_000, 2000
+_PAGE, _SHORT = 100, 5
 _KINDS = tuple(kind.name for kind in LANES.values())
 _STATUSES = {Status.COMPLETED: 90, Status.FAILED: 5, Status.CANCELLED: 2, Status.RUNNING: 2, Status.PENDING: 1}
 _BUSY_USER = "user-0000"
@@ -109,10 +110,10 @@ def _request(kind: str) -> WorkRequest:
     return replace(request, input=None, video_id=request.job_id, source=replace(request.source, key=key))
 
 
-def _jobs(samples: Mapping[tuple[str, Status], _Item]) -> list[_Item]:
+def _jobs(samples: Mapping[tuple[str, Status], _Item], many: int) -> list[_Item]:
     chance = random.Random(0)  # noqa: S311 - the same jobs in every run
-    kinds = chance.choices(_KINDS, k=_JOBS)
-    statuses = chance.choices(list(_STATUSES), list(_STATUSES.values()), k=_JOBS)
+    kinds = chance.choices(_KINDS, k=many)
+    statuses = chance.choices(list(_STATUSES), list(_STATUSES.values()), k=many)
     start = datetime(2026, 11, 1, tzinfo=UTC)
     made = []
     for number, (kind, status) in enumerate(zip(kinds, statuses, strict=True)):
@@ -229,6 +230,7 @@ class _Walk:
     meter: _Meter
     filters: Filters
     jobs: list[_Item]
+    page: int
     tenths: list[list[_Cost]] = field(default_factory=lambda: [[] for _ in range(_TENTHS)])
 
     def go(self, at_most: int) -> Self:
@@ -242,7 +244,7 @@ class _Walk:
             number = min(len(seen) * _TENTHS // len(self.jobs), _TENTHS - 1)
             tenth = self.tenths[number]
             if len(tenth) < at_most:
-                page, cost = self._page(_PAGE, token)
+                page, cost = self._page(self.page, token)
                 tenth.append(cost)
             else:
                 left = len(self.jobs) * (number + 1) // _TENTHS - len(seen)
@@ -265,18 +267,19 @@ class _Walk:
         return _Cost.median([cost for tenth in self.tenths for cost in tenth])
 
 
-def run(_layer: Layer, _rounds: int) -> list[Table]:
+def run(_layer: Layer, effort: Effort) -> list[Table]:
     """One round: the tenths of the way are compared with each other."""
     with _emulator() as client:
         jobs_table, lanes_table = create_tables(client)
-        jobs = _jobs(_samples(client, jobs_table, lanes_table))
+        jobs = _jobs(_samples(client, jobs_table, lanes_table), effort.of(_JOBS, _FEW))
+        page = effort.of(_PAGE, _SHORT)
         took = _load(client, jobs_table, jobs)
         records, meter = Records(client, jobs_table), _Meter(client, jobs_table, jobs)
 
         def walk(at_most: int, **wanted: str) -> _Walk:
             names = {"user_id": "userId"}
             listed = [job for job in jobs if all(job[names.get(n, n)]["S"] == value for n, value in wanted.items())]
-            return _Walk(records, meter, Filters(**wanted), listed).go(at_most)
+            return _Walk(records, meter, Filters(**wanted), listed, page).go(at_most)
 
         first, *others = _KINDS
         walks = {
@@ -288,14 +291,14 @@ def run(_layer: Layer, _rounds: int) -> list[Table]:
         for kind in others:  # so that all jobs have been seen, each under its kind
             walk(0, kind=kind)
         meter.looked_at = 0
-        part = _Cost.of(meter, lambda: scan_and_sort(client, jobs_table, first, 0, _PAGE, most=_SCANNED))
-        scan = part.times(_JOBS / meter.looked_at)
-    return [_way(walks), _summary(walks, scan, took)]
+        part = _Cost.of(meter, lambda: scan_and_sort(client, jobs_table, first, 0, page, most=_SCANNED))
+        scan = part.times(len(jobs) / meter.looked_at)
+    return [_way(walks, len(jobs), page), _summary(walks, scan, took)]
 
 
-def _way(walks: Mapping[str, _Walk]) -> Table:
+def _way(walks: Mapping[str, _Walk], jobs: int, page: int) -> Table:
     shown = table(
-        f"Listing {_JOBS:,} jobs, {_PAGE} a page, by tenths of the way: AWS calls · read units · ms of the median page",
+        f"Listing {jobs:,} jobs, {page} a page, by tenths of the way: AWS calls · read units · ms of the median page",
         "",
         *(f"{name}: {len(walk.jobs):,}" for name, walk in walks.items()),
         caption="By kind: one page of each tenth. Milliseconds hold the emulator's own work: it sorts a whole list for "

@@ -17,6 +17,24 @@ from bench.environment import ROOT, RUNTIME, Layer, python, variables
 
 
 @dataclass(frozen=True)
+class Effort:
+    """How much a run measures.
+
+    Attributes:
+        rounds: How often all subjects take turns.
+        smoke: Whether a bench is only to show that it works: one round, no warm-up, the smallest sizes. Its figures
+            mean nothing.
+    """
+
+    rounds: int
+    smoke: bool = False
+
+    def of[Size](self, full: Size, small: Size) -> Size:
+        """The size that is measured; the small one in a smoke run."""
+        return small if self.smoke else full
+
+
+@dataclass(frozen=True)
 class Samples:
     """One figure, measured several times."""
 
@@ -36,14 +54,14 @@ class Samples:
         return Samples(tuple(mine / its for mine, its in zip(self.values, other.values, strict=True)))
 
 
-def interleaved[Name](measures: Mapping[Name, Callable[[], float]], rounds: int) -> dict[Name, Samples]:
+def interleaved[Name](measures: Mapping[Name, Callable[[], float]], effort: Effort) -> dict[Name, Samples]:
     """Every measure once a round, in an order that shifts from round to round.
 
     One round before the first counts for nothing: it fills caches, as of service models.
     """
     names = list(measures)
     values: dict[Name, list[float]] = {name: [] for name in names}
-    for turn in range(-1, rounds):
+    for turn in range(effort.of(-1, 0), effort.rounds):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
             value = measures[name]()

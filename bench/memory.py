@@ -9,7 +9,7 @@ from rich.table import Table
 from bench.environment import RUNTIME, Layer, python, variables
 from bench.first_event import ANSWER, after_first_event
 from bench.init import FLOOR, STARTS
-from bench.measure import interleaved
+from bench.measure import Effort, interleaved
 from bench.report import table, verdict
 from tests.fakes.endpoint import Reply, serving
 from tools.functions import FUNCTIONS
@@ -19,14 +19,14 @@ _BUDGET = 1.2
 _TELL = """print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmRSS:")))"""
 
 
-def run(layer: Layer, rounds: int) -> list[Table]:
+def run(layer: Layer, effort: Effort) -> list[Table]:
     """Every function in turn, X-Ray on, with the layer as it is deployed."""
     with serving(Reply(body=ANSWER)) as endpoint:
         measures: dict[str | tuple[str, ...], Callable[[], float]] = {}
         for name in FUNCTIONS:
             measures[name] = partial(_ours, name, endpoint.url, layer)
             measures[STARTS[name].clients] = partial(_floor, STARTS[name].clients)
-        found = interleaved(measures, rounds)
+        found = interleaved(measures, effort)
     shown = table(
         "Memory after one request",
         *("", "MB: median, lowest-highest", "floor, MB", "÷ floor", "budget: ÷ floor"),

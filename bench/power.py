@@ -30,6 +30,7 @@ from bench import confined, prices
 from bench.answering import Answering, answering
 from bench.deployed import Deployed
 from bench.environment import ROOT, RUNTIME, Layer, python, variables
+from bench.measure import Effort
 from bench.report import table
 from bench.subjects import image_jobs, uploads
 from switchyard.messages.kinds import VIDEO
@@ -99,16 +100,16 @@ class Taken:
         return replace(self, **{name: getattr(self, name) + more for name, more in held.items()})
 
 
-def run(layer: Layer, rounds: int) -> list[Table]:
+def run(layer: Layer, effort: Effort) -> list[Table]:
     """Every function at every size, in turn; then how long calls can take, for the timeouts."""
-    why_not = confined.unavailable()
-    found: dict[tuple[str, int], list[Taken | None]] = {(name, size): [] for name in FUNCTIONS for size in SIZES}
+    why_not, sizes = confined.unavailable(), effort.of(SIZES, SIZES[-1:])
+    found: dict[tuple[str, int], list[Taken | None]] = {(name, size): [] for name in FUNCTIONS for size in sizes}
     calls: dict[str, dict[str, float]] = {}
     with (
         tempfile.TemporaryDirectory(prefix="switchyard-power-") as folder,
         answering(Path(folder), CALL_SECONDS) as aws,
     ):
-        for _ in range(min(rounds, _MOST_ROUNDS)):
+        for _ in range(min(effort.rounds, _MOST_ROUNDS)):
             for (function, size), taken in found.items():
                 aws.calls.clear()
                 taken.append(measure(function, size, layer, aws, limited=why_not is None))
@@ -116,7 +117,7 @@ def run(layer: Layer, rounds: int) -> list[Table]:
     how = f"by arithmetic, as no control group could be made ({why_not})" if why_not else "in control groups"
     tables = []
     for name in FUNCTIONS:
-        kept = {size: median(found[name, size]) for size in SIZES}
+        kept = {size: median(found[name, size]) for size in sizes}
         tables.append(_table(name, kept, how))
     return [*tables, _longest(layer, calls)]
 

@@ -12,10 +12,10 @@ from rich.table import Table
 
 from bench.active import MOST_DESCRIBED
 from bench.environment import Layer
-from bench.measure import Probe, Samples, interleaved
+from bench.measure import Effort, Probe, Samples, interleaved
 from bench.report import table, verdict
 
-_ACTIVE = (0, 1000, 10_000)
+_ACTIVE, _FEW = (0, 1000, 10_000), (0, 10, 200)
 _MORE_CALLS = 1.1
 _SECONDS = 30
 _SMALLEST, _WHOLE_CPU = 128, 1769
@@ -46,19 +46,29 @@ class _Subject:
         return max(float(answer["memory"]) for answer in self.answers) / _MIB
 
 
-_OURS = tuple(_Subject(f"ours, {n:,} on Batch", "reconciler", n) for n in _ACTIVE)
-_TRACED = _Subject("ours, 10,000 on Batch, X-Ray on", "reconciler", _ACTIVE[-1], traced=True)
-_ON_ECS = _Subject("ours, 10,000 on ECS", "reconciler", _ACTIVE[-1], target="ecs")
-_FLOORS = tuple(_Subject(f"floor, {n:,}", "bare-pass", n) for n in _ACTIVE)
-_USUAL = _Subject("usual way, 1,000", "usual-check", _ACTIVE[1])
+class _Subjects:
+    """Every row, with so many jobs active: none, some, many."""
+
+    def __init__(self, active: tuple[int, int, int]) -> None:
+        _, some, many = active
+        self.ours = tuple(_Subject(f"ours, {n:,} on Batch", "reconciler", n) for n in active)
+        self.traced = _Subject(f"ours, {many:,} on Batch, X-Ray on", "reconciler", many, traced=True)
+        self.on_ecs = _Subject(f"ours, {many:,} on ECS", "reconciler", many, target="ecs")
+        self.floors = tuple(_Subject(f"floor, {n:,}", "bare-pass", n) for n in active)
+        self.usual = _Subject(f"usual way, {some:,}", "usual-check", some)
+
+    @property
+    def all(self) -> tuple[_Subject, ...]:
+        """In the order of the table."""
+        return (*self.ours, self.traced, self.on_ecs, *self.floors, self.usual)
 
 
-def run(layer: Layer, rounds: int) -> list[Table]:
+def run(layer: Layer, effort: Effort) -> list[Table]:
     """Everyone in a process of its own, all taking turns."""
+    subjects = _Subjects(effort.of(_ACTIVE, _FEW))
     with ExitStack() as stack:
-        subjects = (*_OURS, _TRACED, _ON_ECS, *_FLOORS, _USUAL)
-        found = interleaved({subject: _measure(stack, subject, layer) for subject in subjects}, rounds)
-    return [_calls(), _cost(found)]
+        found = interleaved({subject: _measure(stack, subject, layer) for subject in subjects.all}, effort)
+    return [_calls(subjects), _cost(subjects, found)]
 
 
 def _measure(stack: ExitStack, subject: _Subject, layer: Layer) -> Callable[[], float]:
@@ -73,33 +83,33 @@ def _seconds(probe: Probe, subject: _Subject) -> float:
     return float(answer["cpu"])
 
 
-def _calls() -> Table:
+def _calls(subjects: _Subjects) -> Table:
     """A count is a count: one pass will do."""
     shown = table(
         "AWS calls of one pass of the reconciler",
         *("", "describes", "÷ least", "budget", "Query", "GetItem", "all", "usual way: all"),
         caption="Least: a hundred ids a call. The usual way looks each job up by itself, and repairs nothing else.",
     )
-    queries = _USUAL.calls["Query"]
-    for subject in (*_OURS, _ON_ECS):
+    queries = subjects.usual.calls["Query"]
+    for subject in (*subjects.ours, subjects.on_ecs):
         calls = subject.calls
         describes, least = calls[_DESCRIBE[subject.target]], ceil(subject.active / MOST_DESCRIBED)
         ratio = describes / least if least else 1.0
-        usual = f"{subject.active + max(queries, calls['Query'] - _OURS[0].calls['Query'] + queries):,}"
+        usual = f"{subject.active + max(queries, calls['Query'] - subjects.ours[0].calls['Query'] + queries):,}"
         figures = (f"{describes:,}", f"{ratio:.2f}", verdict(ratio, _MORE_CALLS))
         others = (f"{calls['Query']}", f"{calls['GetItem']}", f"{calls.total():,}")
         shown.add_row(subject.name, *figures, *others, usual)
     return shown
 
 
-def _cost(found: dict[_Subject, Samples]) -> Table:
+def _cost(subjects: _Subjects, found: dict[_Subject, Samples]) -> Table:
     shown = table(
         "CPU and memory of one pass of the reconciler",
         *("", "CPU, s: median, lowest-highest", "÷ floor", "s with 128 MB", "budget", "most MiB above before"),
         caption="Floor: the same calls with the same parameters by boto3's default clients. With 128 MB: CPU seconds × "
         f"{_WHOLE_CPU} ÷ {_SMALLEST}, as Lambda gives a whole core at {_WHOLE_CPU:,} MB; the budget is for that.",
     )
-    floors = {floor.active: found[floor] for floor in _FLOORS}
+    floors = {floor.active: found[floor] for floor in subjects.floors}
     for subject, cpu in found.items():
         ours = subject.subject == "reconciler"
         like = ours and subject.target == "batch"

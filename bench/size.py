@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.table import Table
 
 from bench.environment import RUNTIME, Layer
+from bench.measure import Effort
 from bench.report import table, verdict
 
 _BUDGET = 15
@@ -14,7 +15,7 @@ _OF_THE_RUNTIME = ("botocore", "jmespath", "dateutil", "six", "urllib3")
 """What aws-xray-sdk asks for, and what the Lambda runtime holds already."""
 
 
-def run(layer: Layer, _rounds: int) -> list[Table]:
+def run(layer: Layer, _effort: Effort) -> list[Table]:
     """Sizes don't vary: one round will do."""
     packages = _sizes(layer.deployed)
     sources = _sizes(layer.sources).total()

@@ -24,7 +24,7 @@ from botocore.config import Config
 from rich.table import Table
 
 from bench.environment import Layer
-from bench.measure import Probe, Samples, interleaved
+from bench.measure import Effort, Probe, Samples, interleaved
 from bench.ranges import BUCKET, KEY, serving
 from bench.report import at_least, table, verdict
 from bench.torrent_subjects import CONNECTIONS, TRANSMISSION
@@ -33,7 +33,7 @@ from switchyard.torrents.hashing import describe, part_digests
 from tests.fakes import object_store
 
 _MIB = 2**20
-_SIZE = 512 * _MIB
+_SIZE, _SMALL = 512 * _MIB, 64 * _MIB
 _BLOCK = 16 * _MIB
 _DEVELOPMENT = Path(site.getsitepackages()[0])
 _OF_HASH, _OF_USUAL, _MEMORY = 0.7, 3, 64
@@ -68,38 +68,38 @@ _OURS = (
 )
 
 
-def run(layer: Layer, rounds: int) -> list[Table]:
+def run(layer: Layer, effort: Effort) -> list[Table]:
     """Everyone in turn, each in a process of its own; then the calls, and what huge objects are planned to take."""
-    return [*_reading(layer, rounds), _asking(), _planned()]
+    return [*_reading(layer, effort, effort.of(_SIZE, _SMALL)), _asking(), _planned()]
 
 
-def _reading(layer: Layer, rounds: int) -> tuple[Table, Table]:
+def _reading(layer: Layer, effort: Effort, size: int) -> tuple[Table, Table]:
     answers: dict[_Subject, list[dict[str, Any]]] = defaultdict(list)
 
     def speed(subject: _Subject, probe: Probe) -> float:
         answer = probe.sample()
         answers[subject].append(answer)
-        return _SIZE / float(answer["wall"]) / 1e6
+        return size / float(answer["wall"]) / 1e6
 
     with ExitStack() as stack:
         file = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="switchyard-torrent-"))) / "film.bin"
-        _fill(file)
-        shared = {"url": stack.enter_context(serving(file)), "file": os.fspath(file), "size": _SIZE}
+        _fill(file, size)
+        shared = {"url": stack.enter_context(serving(file)), "file": os.fspath(file), "size": size}
         measures = {}
         for subject in (_FLOOR, _HYBRID_FLOOR, _USUAL, *_OURS):
             options = {**shared, "piece_length": subject.mib * _MIB, "form": subject.form}
             probe = Probe(subject.subject, layer, options, module="bench.torrent_subjects", also=_DEVELOPMENT)
             measures[subject] = partial(speed, subject, stack.enter_context(probe))
-        found = interleaved(measures, rounds)
+        found = interleaved(measures, effort)
     hashes = {(subject.mib, answer["pieces"]) for subject in answers for answer in answers[subject]}
     if len(hashes) != len({subject.mib for subject in answers}):
         raise RuntimeError("not all have found the same hashes")
-    return _speed(found), _cost({subject: answers[subject][-rounds:] for subject in found})
+    return _speed(found, size), _cost({subject: answers[subject][-effort.rounds :] for subject in found}, size)
 
 
-def _speed(found: Mapping[_Subject, Samples]) -> Table:
+def _speed(found: Mapping[_Subject, Samples], size: int) -> Table:
     shown = table(
-        f"Hashing an object of {_SIZE // _MIB} MiB, read from a server on loopback by {CONNECTIONS} connections",
+        f"Hashing an object of {size // _MIB} MiB, read from a server on loopback by {CONNECTIONS} connections",
         *("", "MB/s: median, lowest-highest", "÷ hashlib", "target", "÷ usual way", "target"),
         caption=f"hashlib: over memory, by one thread. Usual way: download_file to disk, then {_MAKER} for v1.",
     )
@@ -113,7 +113,7 @@ def _speed(found: Mapping[_Subject, Samples]) -> Table:
     return shown
 
 
-def _cost(answers: Mapping[_Subject, list[dict[str, Any]]]) -> Table:
+def _cost(answers: Mapping[_Subject, list[dict[str, Any]]], size: int) -> Table:
     shown = table(
         "What that takes",
         *("", "CPU, ms per 100 MB: median, lowest-highest", "÷ hashlib", "most MiB of memory", "budget"),
@@ -121,7 +121,7 @@ def _cost(answers: Mapping[_Subject, list[dict[str, Any]]]) -> Table:
         "way, its download's.",
     )
     spent = {
-        subject: Samples(tuple(answer["cpu"] * 1000 / (_SIZE / 1e8) for answer in each))
+        subject: Samples(tuple(answer["cpu"] * 1000 / (size / 1e8) for answer in each))
         for subject, each in answers.items()
     }
     for subject, cpu in spent.items():
@@ -133,10 +133,10 @@ def _cost(answers: Mapping[_Subject, list[dict[str, Any]]]) -> Table:
     return shown
 
 
-def _fill(file: Path) -> None:
+def _fill(file: Path, size: int) -> None:
     """Real bytes: a hole would be read as a page that stays in the cache."""
     with file.open("wb") as filled:
-        for _ in range(_SIZE // _BLOCK):
+        for _ in range(size // _BLOCK):
             filled.write(os.urandom(_BLOCK))
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from rich.table import Table
 
 from bench.environment import Layer
-from bench.measure import Probe, interleaved
+from bench.measure import Effort, Probe, interleaved
 from bench.report import table, verdict
 
 _LATENCY = 0.020
@@ -22,7 +22,7 @@ _SUBJECTS: dict[str, tuple[str, dict[str, float]]] = {
 }
 
 
-def run(layer: Layer, rounds: int) -> list[Table]:
+def run(layer: Layer, effort: Effort) -> list[Table]:
     """One and ten messages take turns, and so do the subjects."""
     seen: dict[str, list[tuple[int, int]]] = {name: [] for name in _SUBJECTS}
     with ExitStack() as stack:
@@ -31,7 +31,7 @@ def run(layer: Layer, rounds: int) -> list[Table]:
             probe = stack.enter_context(Probe(subject, layer, {"latency": _LATENCY, **options}))
             for messages in (1, 10):
                 measures[name, messages] = partial(_milliseconds, probe, messages, seen[name])
-        found = interleaved(measures, rounds)
+        found = interleaved(measures, effort)
     shown = table(
         "Wall time of one invocation, 20 ms per AWS call",
         *("", "1 message, ms", "10 messages, ms", "10 ÷ 1", "budget", "calls of 10", "came back of 10"),
