@@ -22,7 +22,7 @@ from local import environment, functions, logs, places, samples
 from local.demos import videos
 from local.demos.videos import DemoError
 from local.stack import LocalStack, NotRunningError, Outcome
-from tests.unit.test_local_demo import JOB
+from tests.unit.local.test_demo import JOB
 
 BROKEN = {"sqs_to_batch": "ModuleNotFoundError: No module named 'x' (app.py, line 1)"}
 

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-import pytest
-
 from local.compute.retries import retried
+from tests.cases import cases
 
 RULES = [
     {"onStatusReason": "Host EC2*", "action": "RETRY"},
@@ -15,7 +14,7 @@ RULES = [
 ]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("failure", "expected"),
     [
         ({"exit_code": 1}, True),
@@ -34,7 +33,7 @@ def test_the_first_rule_that_holds_decides(failure: dict[str, Any], *, expected:
     assert retried({"attempts": 2, "evaluateOnExit": RULES}, attempts=1, **known) is expected
 
 
-@pytest.mark.parametrize(
+@cases(
     ("strategy", "attempts", "expected"),
     [
         ({}, 1, False),
