@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.cases import cases
 from tests.fuzz.harness import CORPUS, LONGEST, ROOT, Harness, counting
 from tests.fuzz.harnesses import HARNESSES
 from tests.fuzz.mutation import mutated
@@ -30,9 +31,10 @@ def by_name(harnesses: list[Harness]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("harness", harnesses, ids=lambda harness: harness.name)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("harness", "path"),
-    [pytest.param(harness, path, id=f"{harness.name}/{path.name}") for harness in HERE for path in harness.seeds],
+    [(harness, path) for harness in HERE for path in harness.seeds],
+    ids=lambda case: f"{case[0].name}/{case[1].name}",
 )
 def test_a_file_of_the_corpus_is_no_finding(harness: Harness, path: Path) -> None:
     harness.run(path.read_bytes())

@@ -4,8 +4,7 @@ import json
 import re
 from typing import Any, Final
 
-import pytest
-
+from tests.cases import cases
 from tests.template.rendering import ROOT, TEMPLATE, load
 
 DOCUMENT: Final = json.loads((ROOT / "layers" / "switchyard" / "switchyard" / "api" / "openapi.json").read_text())
@@ -35,7 +34,7 @@ def test_the_document_asks_for_credentials_where_the_gateway_does() -> None:
     assert asks == {route for route, operation in DEPLOYED.items() if "security" in operation}
 
 
-@pytest.mark.parametrize("route", DEPLOYED)
+@cases("route", DEPLOYED)
 def test_the_function_answers_the_route(route: str) -> None:
     uri = DEPLOYED[route]["x-amazon-apigateway-integration"]["uri"]["Fn::Sub"]
     match = re.search(r"\$\{(\w+)\.Arn\}", uri)
@@ -44,7 +43,7 @@ def test_the_function_answers_the_route(route: str) -> None:
     assert f'"{route}": ' in (ROOT / folder / "app.py").read_text()
 
 
-@pytest.mark.parametrize("route", DEPLOYED)
+@cases("route", DEPLOYED)
 def test_what_the_gateway_refuses_is_documented(route: str) -> None:
     if "security" in DEPLOYED[route]:
         assert {"401", "403", "429"} <= set(DOCUMENTED[route]["responses"])

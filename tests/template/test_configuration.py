@@ -10,6 +10,7 @@ import pytest
 
 from switchyard import settings
 from switchyard.variables import Settings
+from tests.cases import cases
 from tests.template.rendering import COMPUTE, ROOT, TEMPLATE, WATCH, load
 from tools.functions import FUNCTIONS, Trigger, for_every_function
 
@@ -79,12 +80,12 @@ def test_a_table_for_every_function_tells_of_what_it_lacks() -> None:
             for_every_function(wrong)
 
 
-@pytest.mark.parametrize("function", SETTINGS)
+@cases("function", SETTINGS)
 def test_the_template_sets_exactly_what_the_function_reads(function: str) -> None:
     assert set(_variables(FUNCTIONS[function].logical_id)) == set(SETTINGS[function].variables())
 
 
-@pytest.mark.parametrize("function", SETTINGS)
+@cases("function", SETTINGS)
 def test_the_page_names_exactly_what_the_function_reads(function: str) -> None:
     rows = DOCS["Variables of the functions"]
     named = {name for name, functions, *_ in rows if functions == "all" or f"`{function}`" in functions}

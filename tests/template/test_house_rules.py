@@ -6,8 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
+from tests.cases import cases
 from tests.template import house_rules
 from tests.template.house_rules import RULES, Rule
 from tests.template.rendering import COMPUTE, Template, load, load_watched
@@ -15,8 +14,8 @@ from tests.template.rendering import COMPUTE, Template, load, load_watched
 type Break = Callable[[dict[str, Any]], object]
 
 
-@pytest.mark.parametrize("template", [load_watched(), load(COMPUTE)], ids=["template and watch", "compute"])
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+@cases("template", [load_watched(), load(COMPUTE)], ids=["template and watch", "compute"])
+@cases("rule", RULES, ids=lambda rule: rule.__name__)
 def test_the_rule_is_kept(rule: Rule, template: Template) -> None:
     assert list(rule(template)) == []
 
@@ -306,9 +305,7 @@ BROKEN_COMPUTE: list[tuple[Rule, Break, str]] = [
 EVERY_BREAK = [(load_watched(), *case) for case in BROKEN] + [(load(COMPUTE), *case) for case in BROKEN_COMPUTE]
 
 
-@pytest.mark.parametrize(
-    ("template", "rule", "break_it", "complaint"), EVERY_BREAK, ids=[each[-1] for each in EVERY_BREAK]
-)
+@cases(("template", "rule", "break_it", "complaint"), EVERY_BREAK, ids=[each[-1] for each in EVERY_BREAK])
 def test_the_rule_notices(template: Template, rule: Rule, break_it: Break, complaint: str) -> None:
     broken = dataclasses.replace(template, rendered=copy.deepcopy(template.rendered))
     break_it(broken.rendered["Resources"])

@@ -5,9 +5,9 @@ import json
 from collections.abc import Iterable
 from typing import Final
 
-import pytest
 from moto.iam.aws_managed_policies import aws_managed_policies_data
 
+from tests.cases import cases
 from tests.iam.excuses import EXCUSES, excuse
 from tests.iam.permissions import Permission, permissions, without
 from tests.iam.probes import PROBES
@@ -22,7 +22,7 @@ def names(found: Iterable[Permission]) -> list[tuple[str, str, str]]:
     return [(permission.function, permission.policy, permission.what) for permission in found]
 
 
-@pytest.mark.parametrize("permission", PERMISSIONS, ids=str)
+@cases("permission", PERMISSIONS, ids=str)
 def test_every_permission_has_a_probe_or_an_excuse(permission: Permission) -> None:
     """Then `make check-iam` knows where to look; whoever grants something more is told here, and soon."""
     assert any(probe.claimed(permission) for probe in PROBES) or excuse(permission)
@@ -44,7 +44,7 @@ def test_aws_itself_grants_what_is_excused() -> None:
             assert what.partition(" ")[0] in {action for statement in statements for action in statement["Action"]}
 
 
-@pytest.mark.parametrize("permission", PERMISSIONS, ids=str)
+@cases("permission", PERMISSIONS, ids=str)
 def test_a_permission_is_taken_from_its_function_and_from_no_other(permission: Permission) -> None:
     before = copy.deepcopy(TEMPLATE_AS_WRITTEN)
 

@@ -26,6 +26,7 @@ from switchyard import clients, clock
 from switchyard.errors import OutcomeUnknown, StartFailed, StartRefused, StartThrottled, SwitchyardError, Unavailable
 from switchyard.protocol.jobs import Job, Status
 from switchyard.targets.batch import BatchTarget, job_name, run_of
+from tests.cases import cases
 from tests.fakes.endpoint import Answer, Endpoint, Reply, serving
 from tests.requests import SENT_AT, request, source
 
@@ -210,7 +211,7 @@ class Raising:
         raise self._failure
 
 
-@pytest.mark.parametrize(
+@cases(
     ("failure", "verdict"),
     [
         (ConnectTimeoutError(endpoint_url="url"), StartThrottled),
@@ -391,7 +392,7 @@ def test_a_run_is_told_by_its_environment() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@cases(
     ("state", "status"),
     [
         ("SUBMITTED", Status.SUBMITTED),
@@ -413,7 +414,7 @@ def with_environment(**variables: str) -> dict[str, Any]:
     return detail(container={"environment": [{"name": name, "value": value} for name, value in variables.items()]})
 
 
-@pytest.mark.parametrize(
+@cases(
     "description",
     [
         {},
@@ -454,21 +455,21 @@ def test_a_runnable_run_says_since_when_it_waits() -> None:
     assert run.queued_since == clock.EPOCH + timedelta(milliseconds=1795372620000)
 
 
-@pytest.mark.parametrize("description", [detail(), detail("succeeded"), detail("runnable", createdAt=None)])
+@cases("description", [detail(), detail("succeeded"), detail("runnable", createdAt=None)])
 def test_any_other_run_does_not_wait(description: Mapping[str, Any]) -> None:
     run = run_of(description)
     assert run is not None
     assert run.queued_since is None
 
 
-@pytest.mark.parametrize("name", ["runnable", "running", "succeeded"])
+@cases("name", ["runnable", "running", "succeeded"])
 def test_a_run_that_has_not_failed_has_no_error(name: str) -> None:
     run = run_of(detail(name))
     assert run is not None
     assert run.error is None
 
 
-@pytest.mark.parametrize(
+@cases(
     ("description", "expected"),
     [
         (detail("failed_permanent"), "PERMANENT_FAILURE"),

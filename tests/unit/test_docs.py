@@ -6,8 +6,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
-import pytest
-
 from switchyard.errors import (
     Contended,
     InvalidMessage,
@@ -36,6 +34,7 @@ from switchyard.torrents.format.segments import MAX_SEGMENTS
 from switchyard.torrents.jobs import GIVEN_UP, MAX_BEGINS, SILENCE
 from switchyard.torrents.messages import Segment, TorrentWork, job_id
 from switchyard.urls import MAX_URL_LENGTH
+from tests.cases import cases
 from tests.fakes.resolver import resolving
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -83,13 +82,13 @@ def test_every_json_block_is_followed_by_what_it_means() -> None:
     assert len(examples(MESSAGES)) == MESSAGES.count("```json")
 
 
-@pytest.mark.parametrize(("body", "meaning"), examples(VIDEO), ids=[meaning[:40] for _, meaning in examples(VIDEO)])
+@cases(("body", "meaning"), examples(VIDEO), ids=[meaning[:40] for _, meaning in examples(VIDEO)])
 def test_a_message_means_what_the_page_says(body: str, meaning: str) -> None:
     # A reason that lists alternatives is cut short on the page.
     assert described(body, WORK).split("; expected")[0] == meaning
 
 
-@pytest.mark.parametrize(("body", "meaning"), examples(TASKS), ids=[meaning[:40] for _, meaning in examples(TASKS)])
+@cases(("body", "meaning"), examples(TASKS), ids=[meaning[:40] for _, meaning in examples(TASKS)])
 def test_a_job_message_means_what_the_page_says(body: str, meaning: str) -> None:
     assert described(body, TASK_WORK) == meaning
 
@@ -114,7 +113,7 @@ def described_torrent(body: str) -> str:
     return f"torrent of `{work.key}` · {version}{' · again' if work.again else ''}"
 
 
-@pytest.mark.parametrize(("body", "meaning"), examples(TORRENTS), ids=[told[:40] for _, told in examples(TORRENTS)])
+@cases(("body", "meaning"), examples(TORRENTS), ids=[told[:40] for _, told in examples(TORRENTS)])
 def test_a_torrent_message_means_what_the_page_says(body: str, meaning: str) -> None:
     assert described_torrent(body) == meaning
 

@@ -22,6 +22,7 @@ from switchyard.observability import Metric
 from switchyard.protocol.jobs import Job, Source, Status, TargetSpec, WorkRequest
 from switchyard.targets import ecs, runs
 from switchyard.targets.ecs import EcsTarget, Placement, run_of, token_of
+from tests.cases import cases
 from tests.fakes.endpoint import Answer, Endpoint, Reply, serving
 from tests.requests import SENT_AT
 
@@ -175,7 +176,7 @@ def test_what_is_sent_is_a_call_that_the_sdk_knows(target: At) -> None:
     assert body["clientToken"] == body["startedBy"] == token_of(job())
 
 
-@pytest.mark.parametrize("other", [job(fence=4), job(job_id="other")])
+@cases("other", [job(fence=4), job(job_id="other")])
 def test_no_two_claims_have_the_same_token(other: Job) -> None:
     assert token_of(other) != token_of(job())
 
@@ -554,7 +555,7 @@ def test_a_run_is_told_by_the_claim_it_was_given() -> None:
     assert run.target_id == "arn:aws:ecs:us-east-1:123456789012:task/switchyard/0cd0b1d23ac94e06b5a2e5f7c4d81a96"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("state", "status"),
     [
         ("PROVISIONING", Status.SUBMITTED),
@@ -606,8 +607,8 @@ def test_every_stop_code_that_the_sdk_knows_is_tested() -> None:
     assert set(MEANINGS) == set(shape.enum)
 
 
-@pytest.mark.parametrize("stop_code", MEANINGS)
-@pytest.mark.parametrize("exit_code", BY_EXIT_CODE)
+@cases("stop_code", MEANINGS)
+@cases("exit_code", BY_EXIT_CODE)
 def test_every_end_has_its_meaning(stop_code: str, exit_code: int | None) -> None:
     assert outcome(ended(exit_code, stop_code)) == MEANINGS[stop_code][exit_code]
 
@@ -651,7 +652,7 @@ def with_environment(**variables: str) -> dict[str, Any]:
     return detail(overrides={"containerOverrides": [{"name": "worker", "environment": environment}]})
 
 
-@pytest.mark.parametrize(
+@cases(
     "description",
     [
         {},

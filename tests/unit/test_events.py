@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-import pytest
-
 from switchyard.errors import PermanentError
 from switchyard.messages.envelope import Envelope
 from switchyard.messages.kinds import TASKS as TASK_KINDS
@@ -20,6 +18,7 @@ from switchyard.protocol.jobs import Job, Run, Status, TargetSpec
 from switchyard.settings import SqsToBatchSettings
 from switchyard.targets import batch, ecs
 from switchyard.torrents.messages import Parsed, Segment, TorrentWork
+from tests.cases import cases
 from tests.fakes.resolver import resolving
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +49,7 @@ WORK = VideoWork(
 # ---- every event ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", EVENTS)
+@cases("name", EVENTS)
 def test_every_event_is_for_a_function(name: str) -> None:
     assert (ROOT / "functions" / Path(name).parent / "app.py").exists()
 
@@ -59,7 +58,7 @@ def test_every_function_has_events() -> None:
     assert {path.parent.name for path in ROOT.glob("functions/*/app.py")} == {str(Path(name).parent) for name in EVENTS}
 
 
-@pytest.mark.parametrize("name", FROM_SQS)
+@cases("name", FROM_SQS)
 def test_every_record_is_as_lambda_gets_it_from_sqs(name: str) -> None:
     for record in records(name):
         assert set(record) - {"md5OfMessageAttributes"} == {
@@ -82,13 +81,13 @@ def test_every_record_is_as_lambda_gets_it_from_sqs(name: str) -> None:
         }
 
 
-@pytest.mark.parametrize("name", FROM_SQS)
+@cases("name", FROM_SQS)
 def test_every_body_has_its_digest(name: str) -> None:
     for record in records(name):
         assert record["md5OfBody"] == hashlib.md5(record["body"].encode(), usedforsecurity=False).hexdigest()
 
 
-@pytest.mark.parametrize("name", FROM_SQS)
+@cases("name", FROM_SQS)
 def test_every_attribute_has_its_digest(name: str) -> None:
     for record in records(name):
         expected = digest_of(record["messageAttributes"]) if record["messageAttributes"] else None
@@ -111,7 +110,7 @@ def test_no_two_messages_have_the_same_id() -> None:
     assert len(ids) == len(set(ids))
 
 
-@pytest.mark.parametrize("name", EVENTS)
+@cases("name", EVENTS)
 def test_no_event_holds_a_real_account(name: str) -> None:
     assert set(re.findall(r"\b\d{12}\b", EVENTS[name].read_text())) <= {"123456789012"}
 
@@ -171,7 +170,7 @@ REJECTED = {
 }
 """Per event why something in it is rejected."""
 
-every_video_event = pytest.mark.parametrize("name", ACCEPTED)
+every_video_event = cases("name", ACCEPTED)
 
 
 def parsed(name: str) -> tuple[list[tuple[str, str]], list[PermanentError]]:
@@ -255,12 +254,12 @@ def test_every_event_of_jobs_is_tested() -> None:
     }
 
 
-@pytest.mark.parametrize("name", JOBS)
+@cases("name", JOBS)
 def test_an_event_asks_for_the_jobs_its_name_says(name: str) -> None:
     assert asked_for(name)[0] == JOBS[name]
 
 
-@pytest.mark.parametrize("name", JOBS)
+@cases("name", JOBS)
 def test_an_event_of_jobs_is_rejected_where_its_name_says(name: str) -> None:
     reasons, expected = asked_for(name)[1], REFUSED.get(name, [])
     assert len(reasons) == len(expected)
@@ -300,7 +299,7 @@ def test_every_state_change_is_tested() -> None:
     assert {f"track_job/{name}" for name in RUNS} == {name for name in EVENTS if name.startswith("track_job")}
 
 
-@pytest.mark.parametrize("name", RUNS)
+@cases("name", RUNS)
 def test_a_state_change_is_of_what_its_name_says(name: str) -> None:
     (record,) = records(f"track_job/{name}")
     body = json.loads(record["body"])
@@ -310,13 +309,13 @@ def test_a_state_change_is_of_what_its_name_says(name: str) -> None:
     assert (body["source"], body["detail-type"]) == expected
 
 
-@pytest.mark.parametrize("name", RUNS)
+@cases("name", RUNS)
 def test_a_state_change_says_what_its_name_says(name: str) -> None:
     found = run(name)
     assert (found and (found.status, found.error.code if found.error else None)) == RUNS[name]
 
 
-@pytest.mark.parametrize("name", [name for name, told in RUNS.items() if told])
+@cases("name", [name for name, told in RUNS.items() if told])
 def test_a_state_change_is_of_the_job_that_another_event_asks_for(name: str) -> None:
     found = run(name)
     assert found is not None
@@ -392,18 +391,18 @@ def test_every_event_of_torrents_is_tested() -> None:
     }
 
 
-@pytest.mark.parametrize("name", OBJECTS)
+@cases("name", OBJECTS)
 def test_an_event_is_about_the_objects_its_name_says(name: str) -> None:
     work = [each for parsed in torrents_of(name) for each in parsed.work]
     assert [each.thing.key if isinstance(each, Segment) else each.key for each in work] == OBJECTS[name]
 
 
-@pytest.mark.parametrize("name", OBJECTS)
+@cases("name", OBJECTS)
 def test_an_event_is_ignored_where_its_name_says(name: str) -> None:
     assert [each.reason for parsed in torrents_of(name) for each in parsed.ignored] == NO_TORRENT.get(name, [])
 
 
-@pytest.mark.parametrize("name", OBJECTS)
+@cases("name", OBJECTS)
 def test_an_event_of_torrents_is_rejected_where_its_name_says(name: str) -> None:
     reasons = [str(each.error) for parsed in torrents_of(name) for each in parsed.rejected]
     expected = NO_REQUEST.get(name, [])

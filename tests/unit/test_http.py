@@ -14,6 +14,7 @@ from switchyard.api import http
 from switchyard.api.http import MAX_BODY, MAX_DEPTH, Api, Problem, Request, Response
 from switchyard.clients import translated
 from switchyard.errors import Contended, StartRefused, Unavailable
+from tests.cases import cases
 
 SECRET = "the text of an exception"
 ORIGIN = "https://app.example.com"
@@ -96,7 +97,7 @@ def test_a_user_is_who_cognito_says() -> None:
     assert seen_of(event(requestContext=context)).user_id == "user-42"
 
 
-@pytest.mark.parametrize("authorizer", [None, {}, {"claims": None}, {"principalId": "role"}])
+@cases("authorizer", [None, {}, {"claims": None}, {"principalId": "role"}])
 def test_a_key_or_a_role_is_no_user(authorizer: object) -> None:
     assert seen_of(event(requestContext={"requestId": "r", "authorizer": authorizer})).user_id is None
 
@@ -129,13 +130,13 @@ def has(condition: str | None, tag: str) -> bool:
     return seen_of(event("GET", "/jobs/{jobId}", headers=headers)).has(tag)
 
 
-@pytest.mark.parametrize("condition", ['"abc"', 'W/"abc"', '"x", "abc"', '"x",W/"abc"', "*", " * "])
-@pytest.mark.parametrize("tag", ['"abc"', 'W/"abc"'])
+@cases("condition", ['"abc"', 'W/"abc"', '"x", "abc"', '"x",W/"abc"', "*", " * "])
+@cases("tag", ['"abc"', 'W/"abc"'])
 def test_a_caller_has_what_it_names(condition: str, tag: str) -> None:
     assert has(condition, tag)
 
 
-@pytest.mark.parametrize("condition", [None, "", '"x"', "abc", '"abc', "**"])
+@cases("condition", [None, "", '"x"', "abc", '"abc', "**"])
 def test_a_caller_does_not_have_anything_else(condition: str | None) -> None:
     assert not has(condition, '"abc"')
 
@@ -177,7 +178,7 @@ AWS_TROUBLE = [
 ]
 
 
-@pytest.mark.parametrize("error", AWS_TROUBLE, ids=lambda error: type(error).__name__)
+@cases("error", AWS_TROUBLE, ids=lambda error: type(error).__name__)
 def test_trouble_with_aws_asks_for_patience(error: Exception) -> None:
     status, headers, body = call(raising(error), event())
     assert (status, body["error"], int(headers["Retry-After"]) > 0) == (503, "UNAVAILABLE", True)
@@ -194,7 +195,7 @@ def test_patience_is_as_long_as_the_error_says() -> None:
     assert call(raising(Contended("", retry_after=6.2)), event())[1]["Retry-After"] == "7"
 
 
-@pytest.mark.parametrize("error", [*AWS_TROUBLE, KeyError(SECRET), StartRefused(SECRET), RecursionError(SECRET)])
+@cases("error", [*AWS_TROUBLE, KeyError(SECRET), StartRefused(SECRET), RecursionError(SECRET)])
 def test_no_exception_is_quoted(error: Exception) -> None:
     assert SECRET not in raising(error).handle(event(), None)["body"]
 
@@ -235,7 +236,7 @@ def test_a_listed_origin_may_read() -> None:
     assert (headers["Access-Control-Allow-Origin"], headers["Vary"]) == (ORIGIN, "Origin")
 
 
-@pytest.mark.parametrize("origin", [None, "null", "https://evil.example.com", ORIGIN + ".evil.example.com", "*"])
+@cases("origin", [None, "null", "https://evil.example.com", ORIGIN + ".evil.example.com", "*"])
 def test_another_origin_may_not_read(origin: str | None) -> None:
     _, headers = cross(LISTED, origin)
     assert not [name for name in headers if name.startswith("Access-Control")]
@@ -254,7 +255,7 @@ def test_a_page_may_read_what_it_needs_of_the_headers() -> None:
     assert cross(LISTED)[1]["Access-Control-Expose-Headers"] == "ETag, Location, Retry-After"
 
 
-@pytest.mark.parametrize("error", [Problem(400, "NO", "no"), KeyError()], ids=["a problem", "a fault"])
+@cases("error", [Problem(400, "NO", "no"), KeyError()], ids=["a problem", "a fault"])
 def test_errors_may_be_read_too(error: Exception) -> None:
     api = Api(raising(error).routes, LISTED)
     assert call(api, event(headers={"Origin": ORIGIN}))[1]["Access-Control-Allow-Origin"] == ORIGIN
@@ -317,12 +318,12 @@ def test_a_body_is_what_was_sent_and_the_defaults() -> None:
     }
 
 
-@pytest.mark.parametrize("content_type", [None, "application/json", "Application/JSON; charset=utf-8"])
+@cases("content_type", [None, "application/json", "Application/JSON; charset=utf-8"])
 def test_json_may_be_named_in_these_ways(content_type: str | None) -> None:
     assert reading('{"name": "a"}', content_type).json("Thing")["name"] == "a"
 
 
-@pytest.mark.parametrize("content_type", ["", "text/plain", "application/jsonx", "application/x-www-form-urlencoded"])
+@cases("content_type", ["", "text/plain", "application/jsonx", "application/x-www-form-urlencoded"])
 def test_another_content_type_is_refused(content_type: str) -> None:
     assert refusal(reading('{"name": "a"}', content_type)).status == 415
 
@@ -371,13 +372,13 @@ HOSTILE_BODIES = {
 }
 
 
-@pytest.mark.parametrize("body", HOSTILE_BODIES.values(), ids=HOSTILE_BODIES)
+@cases("body", HOSTILE_BODIES.values(), ids=HOSTILE_BODIES)
 def test_a_hostile_body_is_refused(body: str | None) -> None:
     problem = refusal(reading(body))
     assert (problem.status, problem.error, bool(problem.details)) == (400, "INVALID_REQUEST", True)
 
 
-@pytest.mark.parametrize("body", ["=", "e30", "{}", "e3 0=", base64.b64encode(b"\xff\xfe").decode(), "ü"])
+@cases("body", ["=", "e30", "{}", "e3 0=", base64.b64encode(b"\xff\xfe").decode(), "ü"])
 def test_a_hostile_base64_body_is_refused(body: str) -> None:
     assert refusal(reading(body, is_base64=True)).status == 400
 
@@ -390,8 +391,8 @@ def test_the_largest_body_is_read() -> None:
     assert reading(padded(MAX_BODY)).json("Thing")
 
 
-@pytest.mark.parametrize("size", [MAX_BODY + 1, 2**20, 6 * 2**20])
-@pytest.mark.parametrize("is_base64", [False, True])
+@cases("size", [MAX_BODY + 1, 2**20, 6 * 2**20])
+@cases("is_base64", [False, True])
 def test_a_larger_body_is_refused(size: int, *, is_base64: bool) -> None:
     body = padded(size)
     problem = refusal(reading(base64.b64encode(body.encode()).decode() if is_base64 else body, is_base64=is_base64))

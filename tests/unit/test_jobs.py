@@ -4,7 +4,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise, product
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +22,7 @@ from switchyard.protocol.jobs import (
     judge,
     origins_of,
 )
+from tests.cases import cases
 from tests.requests import SENT_AT, request, source, task
 from tests.strategies import unicode_text
 
@@ -60,12 +60,12 @@ def test_the_same_work_is_started_while_it_is_pending() -> None:
     assert verdict(found(Status.PENDING)) is Verdict.START
 
 
-@pytest.mark.parametrize("status", [Status.WAITING, Status.SUBMITTED, Status.RUNNING, *ENDED])
+@cases("status", [Status.WAITING, Status.SUBMITTED, Status.RUNNING, *ENDED])
 def test_the_same_work_is_a_duplicate_once_it_was_accepted(status: Status) -> None:
     assert verdict(found(status)) is Verdict.DUPLICATE
 
 
-@pytest.mark.parametrize("status", [Status.WAITING, Status.SUBMITTED, Status.RUNNING, *ENDED])
+@cases("status", [Status.WAITING, Status.SUBMITTED, Status.RUNNING, *ENDED])
 def test_an_old_claim_time_makes_no_accepted_work_adoptable(status: Status) -> None:
     assert verdict(found(status, claimed_at=STALE)) is Verdict.DUPLICATE
 
@@ -82,8 +82,8 @@ def test_a_young_claim_of_another_message_for_the_same_work_makes_a_duplicate() 
     assert verdict(found(Status.CLAIMED), source(message_id="m2")) is Verdict.DUPLICATE
 
 
-@pytest.mark.parametrize("message_id", ["m1", "m2"])
-@pytest.mark.parametrize("age", [GRACE, GRACE * 2, timedelta(days=400)])
+@cases("message_id", ["m1", "m2"])
+@cases("age", [GRACE, GRACE * 2, timedelta(days=400)])
 def test_a_stale_claim_is_adopted_by_whichever_message_comes(message_id: str, age: timedelta) -> None:
     assert verdict(found(Status.CLAIMED, claimed_at=NOW - age), source(message_id=message_id)) is Verdict.ADOPT
 
@@ -113,55 +113,55 @@ V2_UNORDERED = source(version="v2", sequencer=None, message_id="m2")
 PLAIN = source(version="m3", message_id="m3", written_at=None)
 
 
-@pytest.mark.parametrize("status", BUSY)
+@cases("status", BUSY)
 def test_a_newer_upload_waits_behind_the_work_on_an_older_one(status: Status) -> None:
     assert verdict(found(status, V1), V2) is Verdict.WAIT_BEHIND
 
 
-@pytest.mark.parametrize("status", ENDED)
+@cases("status", ENDED)
 def test_a_newer_upload_runs_once_the_older_one_has_ended(status: Status) -> None:
     assert verdict(found(status, V1), V2) is Verdict.START
 
 
-@pytest.mark.parametrize("status", [*BUSY, *ENDED])
+@cases("status", [*BUSY, *ENDED])
 def test_an_older_upload_is_a_duplicate_of_a_newer_one(status: Status) -> None:
     assert verdict(found(status, V2), V1) is Verdict.DUPLICATE
 
 
-@pytest.mark.parametrize("status", BUSY)
+@cases("status", BUSY)
 def test_an_upload_that_can_not_be_ordered_waits_behind(status: Status) -> None:
     assert verdict(found(status, V1), V2_UNORDERED) is Verdict.WAIT_BEHIND
 
 
-@pytest.mark.parametrize("status", ENDED)
+@cases("status", ENDED)
 def test_an_upload_that_can_not_be_ordered_runs_once_the_other_has_ended(status: Status) -> None:
     assert verdict(found(status, V1), V2_UNORDERED) is Verdict.START
 
 
-@pytest.mark.parametrize("status", [*BUSY, *ENDED])
+@cases("status", [*BUSY, *ENDED])
 def test_a_version_that_has_had_its_run_is_a_duplicate(status: Status) -> None:
     job = replace(found(status, V1), past_versions=("v0", "v2"))
     assert verdict(job, V2_UNORDERED) is Verdict.DUPLICATE
 
 
-@pytest.mark.parametrize("busy_with", [V1, source(version="m2", message_id="m2", written_at=None)])
-@pytest.mark.parametrize("status", BUSY)
+@cases("busy_with", [V1, source(version="m2", message_id="m2", written_at=None)])
+@cases("status", BUSY)
 def test_a_plain_message_for_a_busy_job_is_a_duplicate(status: Status, busy_with: Source) -> None:
     assert verdict(found(status, busy_with), PLAIN) is Verdict.DUPLICATE
 
 
-@pytest.mark.parametrize("status", ENDED)
+@cases("status", ENDED)
 def test_a_plain_message_for_an_ended_job_runs_it_again(status: Status) -> None:
     assert verdict(found(status, V1), PLAIN) is Verdict.START
 
 
-@pytest.mark.parametrize("status", BUSY)
+@cases("status", BUSY)
 def test_an_upload_from_before_a_plain_message_was_accepted_is_what_it_meant(status: Status) -> None:
     upload = source(version="v1", written_at=YOUNG - timedelta(seconds=1))
     assert verdict(found(status, PLAIN), upload) is Verdict.DUPLICATE
 
 
-@pytest.mark.parametrize("status", BUSY)
+@cases("status", BUSY)
 def test_an_upload_from_after_a_plain_message_was_accepted_waits_behind(status: Status) -> None:
     upload = source(version="v1", written_at=YOUNG + timedelta(seconds=1))
     assert verdict(found(status, PLAIN), upload) is Verdict.WAIT_BEHIND
@@ -172,13 +172,13 @@ def test_what_was_never_claimed_was_accepted_when_it_was_made() -> None:
     assert verdict(found(Status.PENDING, PLAIN, claimed_at=None), upload) is Verdict.WAIT_BEHIND
 
 
-@pytest.mark.parametrize("status", ENDED)
+@cases("status", ENDED)
 def test_an_upload_from_after_a_plain_message_runs_once_that_has_ended(status: Status) -> None:
     upload = source(version="v1", written_at=YOUNG + timedelta(seconds=1))
     assert verdict(found(status, PLAIN), upload) is Verdict.START
 
 
-@pytest.mark.parametrize("status", ENDED)
+@cases("status", ENDED)
 def test_an_upload_that_an_ended_run_of_a_plain_message_has_read_is_a_duplicate(status: Status) -> None:
     upload = source(version="v1", written_at=YOUNG - timedelta(seconds=1))
     assert verdict(found(status, PLAIN), upload) is Verdict.DUPLICATE
@@ -193,10 +193,8 @@ def cancelled(of: Source) -> Job:
     return replace(found(Status.CANCELLED, of, claimed_at=None), ended_at=NOW)
 
 
-@pytest.mark.parametrize(
-    ("sent_at", "expected"), [(NOW, Verdict.DUPLICATE), (NOW + timedelta(milliseconds=1), Verdict.START)]
-)
-@pytest.mark.parametrize("of", [V1, source(version="m1", written_at=None), source(version="", written_at=None)])
+@cases(("sent_at", "expected"), [(NOW, Verdict.DUPLICATE), (NOW + timedelta(milliseconds=1), Verdict.START)])
+@cases("of", [V1, source(version="m1", written_at=None), source(version="", written_at=None)])
 def test_a_plain_message_runs_a_cancelled_job_again_only_if_it_was_sent_after_the_cancel(
     of: Source, sent_at: datetime, expected: Verdict
 ) -> None:
@@ -208,9 +206,7 @@ def test_a_newer_upload_runs_though_the_older_one_was_cancelled_after_it() -> No
     assert verdict(cancelled(V1), replace(V2, written_at=SENT_AT)) is Verdict.START
 
 
-@pytest.mark.parametrize(
-    ("written_at", "expected"), [(NOW, Verdict.DUPLICATE), (NOW + timedelta(milliseconds=1), Verdict.START)]
-)
+@cases(("written_at", "expected"), [(NOW, Verdict.DUPLICATE), (NOW + timedelta(milliseconds=1), Verdict.START)])
 def test_the_cancel_of_a_row_written_ahead_covers_what_was_uploaded_by_then(
     written_at: datetime, expected: Verdict
 ) -> None:
@@ -220,7 +216,7 @@ def test_the_cancel_of_a_row_written_ahead_covers_what_was_uploaded_by_then(
 
 # ---- judge: whatever the case ---------------------------------------------------------------------------------------
 
-every_case = pytest.mark.parametrize(
+every_case = cases(
     ("status", "of", "claimed_at"),
     list(product(Status, [V1, replace(V1, message_id="m9"), V2, V2_UNORDERED, PLAIN], [None, YOUNG, STALE])),
 )
@@ -286,17 +282,17 @@ def test_zeros_at_the_end_make_no_difference(sequencer: str, zeros: int) -> None
     assert not is_older(padded, upload(sequencer))
 
 
-@pytest.mark.parametrize(("one", "other"), [(None, "0B"), ("0A", None), (None, None)])
+@cases(("one", "other"), [(None, "0B"), ("0A", None), (None, None)])
 def test_without_both_sequencers_nothing_is_older(one: str | None, other: str | None) -> None:
     assert not is_older(upload(one), upload(other))
 
 
-@pytest.mark.parametrize("other", [source(bucket="other", sequencer="0B"), source(key="other.mp4", sequencer="0B")])
+@cases("other", [source(bucket="other", sequencer="0B"), source(key="other.mp4", sequencer="0B")])
 def test_sequencers_of_different_keys_say_nothing(other: Source) -> None:
     assert not is_older(upload("0A"), other)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("of", "busy_with", "newer"),
     [
         (source(written_at=NOW), source(written_at=SENT_AT), True),
@@ -319,7 +315,7 @@ def test_every_status_has_its_transitions() -> None:
     assert set(TRANSITIONS) == set(Status)
 
 
-@pytest.mark.parametrize("status", ENDED)
+@cases("status", ENDED)
 def test_nothing_follows_an_end(status: Status) -> None:
     assert not TRANSITIONS[status]
 
@@ -328,12 +324,12 @@ def test_what_has_no_way_on_is_an_end() -> None:
     assert {status for status, following in TRANSITIONS.items() if not following} == TERMINAL
 
 
-@pytest.mark.parametrize("status", sorted(set(Status) - TERMINAL))
+@cases("status", sorted(set(Status) - TERMINAL))
 def test_every_job_can_still_be_cancelled(status: Status) -> None:
     assert Status.CANCELLED in TRANSITIONS[status]
 
 
-@pytest.mark.parametrize("status", sorted(set(Status) - {Status.PENDING}))
+@cases("status", sorted(set(Status) - {Status.PENDING}))
 def test_every_status_can_be_reached(status: Status) -> None:
     assert origins_of(status)
 
@@ -419,7 +415,7 @@ def test_the_json_of_announced_work_says_so_and_holds_its_input() -> None:
 # ---- a job ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@cases(
     ("run_id", "target_id", "counts"), [(None, None, None), (None, "b1", "b1"), ("b2", "b1", "b2"), ("b2", None, "b2")]
 )
 def test_the_run_that_passed_the_fence_check_counts_before_the_recorded_one(
@@ -428,6 +424,6 @@ def test_the_run_that_passed_the_fence_check_counts_before_the_recorded_one(
     assert replace(found(Status.RUNNING), run_id=run_id, target_id=target_id).authoritative_target_id == counts
 
 
-@pytest.mark.parametrize("status", sorted(set(Status) - {Status.PENDING}))
+@cases("status", sorted(set(Status) - {Status.PENDING}))
 def test_only_a_pending_row_is_a_placeholder(status: Status) -> None:
     assert not found(status, source(version="")).is_placeholder

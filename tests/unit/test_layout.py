@@ -7,7 +7,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Final
 
-import pytest
+from tests.cases import cases
 
 ROOT: Final = Path(__file__).parents[2]
 LAYER: Final = ROOT / "layers" / "switchyard"
@@ -64,7 +64,7 @@ def test_the_picture_names_every_room() -> None:
     assert set(_rooms()) == {"functions", *(name.partition(".")[0] for name in OURS)}
 
 
-@pytest.mark.parametrize("module", sorted(OURS))
+@cases("module", sorted(OURS))
 def test_imports_point_downwards(module: str) -> None:
     room, rooms = module.partition(".")[0], _rooms()
     imported = {name.split(".")[1] for name in _imports(MODULES[OURS[module]]) if name.startswith("switchyard.")}
@@ -81,7 +81,7 @@ def test_no_imports_go_round_in_a_circle() -> None:
     TopologicalSorter(graph).prepare()
 
 
-@pytest.mark.parametrize(
+@cases(
     ("library", "module"),
     [
         ("boto3", "clients"),
@@ -95,7 +95,7 @@ def test_only_one_module_knows(library: str, module: str) -> None:
     assert {name for name in OURS if library in _libraries(name)} == {module}
 
 
-@pytest.mark.parametrize("module", sorted(PURE & OURS.keys()))
+@cases("module", sorted(PURE & OURS.keys()))
 def test_a_pure_module_imports_only_the_standard_library(module: str) -> None:
     assert _libraries(module) <= sys.stdlib_module_names | {"switchyard"}
 

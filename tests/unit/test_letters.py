@@ -4,10 +4,10 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import cases
 from tests.strategies import anything
 from tools.letters import NO_TYPE, About, Letter, Queue, about, plain
 
@@ -63,19 +63,19 @@ def test_an_url_is_shown_without_what_may_be_a_password() -> None:
     assert about("ecs-jobs", letter(body)) == About("stream-recording", "r", "live.example.com/a.m3u8")
 
 
-@pytest.mark.parametrize("named", [{"jobId": "a"}, {"version": "1"}, {}])
+@cases("named", [{"jobId": "a"}, {"version": "1"}, {}])
 def test_a_job_message_without_id_and_version_is_another_wish_when_it_is_sent_again(named: dict[str, str]) -> None:
     assert not about("ecs-jobs", letter({"imageUrls": ["s3://media/a.jpg"], **named})).names_version
 
 
-@pytest.mark.parametrize("queue", ["ecs-jobs", "torrents"])
+@cases("queue", ["ecs-jobs", "torrents"])
 def test_lambdas_record_of_an_invocation_is_moved_where_it_is_read(queue: Queue) -> None:
     body = {"requestContext": {"requestId": "1"}, "requestPayload": {"url": "https://a.example.com/", "key": "k"}}
     found = about(queue, letter(body))
     assert (found.refused, found.names_version) == ("", True)
 
 
-@pytest.mark.parametrize("queue", ["video", "track"])
+@cases("queue", ["video", "track"])
 def test_lambdas_record_of_an_invocation_is_refused_where_it_is_not_read(queue: Queue) -> None:
     assert about(queue, letter({"requestContext": {"requestId": "1"}, "requestPayload": {}})).refused
 
@@ -85,7 +85,7 @@ def test_a_segment_is_known_by_its_job() -> None:
     assert found == About("a segment of a torrent", "torrent-1", "big.mkv")
 
 
-@pytest.mark.parametrize(
+@cases(
     "detail",
     [
         {"status": "RUNNABLE", "container": {"environment": [{"name": "JOB_ID", "value": "a"}]}},
@@ -110,7 +110,7 @@ def test_whatever_lies_there_something_is_shown(queue: Queue, body: object) -> N
     assert about(queue, letter(body)).kind is not None
 
 
-@pytest.mark.parametrize("path", sorted(EVENTS.glob("*/*.json")), ids=lambda path: path.stem)
+@cases("path", sorted(EVENTS.glob("*/*.json")), ids=lambda path: path.stem)
 def test_every_sample_can_be_shown(path: Path) -> None:
     for queue in ("video", "ecs-jobs", "torrents", "track"):
         about(queue, letter(path.read_text()))

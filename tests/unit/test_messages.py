@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any, cast
 from urllib.parse import quote, quote_plus
 
-import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -20,6 +19,7 @@ from switchyard.messages.videos import VideoWork
 from switchyard.names import stable_hash
 from switchyard.protocol.jobs import Source, TargetSpec, WorkRequest, is_older
 from switchyard.settings import SqsToBatchSettings
+from tests.cases import cases
 from tests.strategies import anything, unicode_text
 
 UUID = "6f1c2a34-5b6d-4e7f-8a90-b1c2d3e4f506"
@@ -120,9 +120,9 @@ SHAPES = {
     "plain": plain(),
     "job message": job_message(),
 }
-every_shape = pytest.mark.parametrize("message", SHAPES.values(), ids=SHAPES)
+every_shape = cases("message", SHAPES.values(), ids=SHAPES)
 PLAIN_SHAPES = {"backend": backend(), "plain": plain(), "job message": job_message()}
-every_plain_shape = pytest.mark.parametrize("message", PLAIN_SHAPES.values(), ids=PLAIN_SHAPES)
+every_plain_shape = cases("message", PLAIN_SHAPES.values(), ids=PLAIN_SHAPES)
 
 
 # ---- every shape ----------------------------------------------------------------------------------------------------
@@ -167,7 +167,7 @@ def test_no_shape_says_yes_to_a_bucket_that_is_not_served(message: Mapping[str, 
     assert parse(message, work=replace(WORK, allowed_buckets=frozenset({"other"}))).requests == []
 
 
-@pytest.mark.parametrize(
+@cases(
     ("message", "user_id"),
     [
         (backend(userId="user-42"), "user-42"),
@@ -188,7 +188,7 @@ def test_the_test_event_of_s3_wrapped_in_sns_asks_for_nothing() -> None:
     assert parse(sns({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "media"})) == Parsed()
 
 
-@pytest.mark.parametrize("name", ["ObjectCreated:Put", "s3:ObjectCreated:Post", "ObjectCreated:Copy"])
+@cases("name", ["ObjectCreated:Put", "s3:ObjectCreated:Post", "ObjectCreated:Copy"])
 def test_every_way_of_creating_an_object_counts(name: str) -> None:
     assert accepted(s3(record() | {"eventName": name})).source.version == "etag-0A"
 
@@ -216,7 +216,7 @@ def test_any_key_of_a_plain_message_is_taken_as_it_is(key: str) -> None:
     assert accepted(plain(key=key)).source.key == key
 
 
-@pytest.mark.parametrize("key", ["a+b.mp4", "100%25.mp4", "%F0%9F%8E%AC.mp4"])
+@cases("key", ["a+b.mp4", "100%25.mp4", "%F0%9F%8E%AC.mp4"])
 def test_an_eventbridge_key_that_looks_encoded_is_not_decoded(key: str) -> None:
     assert accepted(eventbridge(key)).source.key == key
 
@@ -225,17 +225,17 @@ def test_a_notification_key_that_is_not_utf8_is_refused() -> None:
     assert "URL-encoded UTF-8" in refusal(s3(record("uploads/%FF.mp4")))
 
 
-@pytest.mark.parametrize("key", ["k" * 1024, "🎬" * 256])
+@cases("key", ["k" * 1024, "🎬" * 256])
 def test_a_key_of_1024_bytes_is_accepted(key: str) -> None:
     assert accepted(plain(key=key)).source.key == key
 
 
-@pytest.mark.parametrize("key", ["k" * 1025, "🎬" * 256 + "k"])
+@cases("key", ["k" * 1025, "🎬" * 256 + "k"])
 def test_a_key_of_1025_bytes_is_refused(key: str) -> None:
     assert "1025 bytes" in refusal(plain(key=key))
 
 
-@pytest.mark.parametrize("key", [None, "", 7, ["a"], {"a": 1}, True])
+@cases("key", [None, "", 7, ["a"], {"a": 1}, True])
 def test_a_key_that_is_missing_empty_or_not_text_is_refused(key: object) -> None:
     assert "key is missing or empty" in refusal(plain(key=key))
 
@@ -252,7 +252,7 @@ def test_a_folder_marker_is_refused() -> None:
     assert "folder marker" in refusal(s3(record("uploads/folder/")))
 
 
-@pytest.mark.parametrize("bucket", [None, "", "a", "Media", "me dia", "media\n", "-media", "m" * 64, 7, ["media"]])
+@cases("bucket", [None, "", "a", "Media", "me dia", "media\n", "-media", "m" * 64, 7, ["media"]])
 def test_what_is_not_a_bucket_name_is_refused(bucket: object) -> None:
     assert "bucket" in refusal(plain(bucket=bucket))
 
@@ -268,9 +268,7 @@ def test_an_explicit_job_id_leaves_the_video_its_own() -> None:
     assert accepted(job_message(job_id="job-1", video_id="video-1")).video_id == "video-1"
 
 
-@pytest.mark.parametrize(
-    "message", [backend(video={"id": "video-1"}), plain(video_id="video-1"), job_message(video_id="video-1")]
-)
+@cases("message", [backend(video={"id": "video-1"}), plain(video_id="video-1"), job_message(video_id="video-1")])
 def test_without_a_job_id_the_video_id_names_the_job(message: Mapping[str, Any]) -> None:
     assert accepted(message).job_id == "video-1"
 
@@ -303,12 +301,12 @@ def test_the_attribute_stands_before_an_id_in_the_key() -> None:
     assert accepted(plain(key=f"uploads/{UUID}.mp4"), envelope).video_id == "from-attribute"
 
 
-@pytest.mark.parametrize("key", [f"uploads/{UUID}.mp4", f"a/b/{UUID}-my video.mp4", f"{UUID}"])
+@cases("key", [f"uploads/{UUID}.mp4", f"a/b/{UUID}-my video.mp4", f"{UUID}"])
 def test_a_uuid_in_the_name_of_the_file_is_the_id(key: str) -> None:
     assert accepted(plain(key=key)).job_id == UUID
 
 
-@pytest.mark.parametrize("key", [f"{UUID}/a.mp4", "uploads/a.mp4", f"uploads/{UUID[:-1]}.mp4"])
+@cases("key", [f"{UUID}/a.mp4", "uploads/a.mp4", f"uploads/{UUID[:-1]}.mp4"])
 def test_without_any_id_a_hash_of_bucket_and_key_is_the_id(key: str) -> None:
     assert accepted(plain(key=key)).job_id == stable_hash("media", key)
 
@@ -318,7 +316,7 @@ def test_a_pattern_of_ones_own_finds_the_id() -> None:
     assert accepted(plain(key="uploads/lecture-4.mp4"), work=work).job_id == "lecture-4"
 
 
-@pytest.mark.parametrize(
+@cases(
     "pattern",
     [r"(?P<video_id>nowhere)", r"uploads/(?P<video_id>x*)", r"uploads/(?P<video_id>x)?"],
     ids=["no match", "empty match", "group left out"],
@@ -328,23 +326,23 @@ def test_a_pattern_that_finds_no_id_leaves_it_to_the_hash(pattern: str) -> None:
     assert accepted(plain(), work=work).job_id == stable_hash("media", "uploads/a.mp4")
 
 
-@pytest.mark.parametrize("name", ["n" * 300, "line\nbreak", "narrow\u202fspace"])
+@cases("name", ["n" * 300, "line\nbreak", "narrow\u202fspace"])
 def test_what_could_not_be_sent_as_an_id_is_not_taken_from_a_key(name: str) -> None:
     work = replace(WORK, id_pattern=re.compile(r"(?P<video_id>(?s:.+))\.mp4"))
     assert accepted(plain(key=f"{name}.mp4"), work=work).video_id == stable_hash("media", f"{name}.mp4")
 
 
-@pytest.mark.parametrize("video_id", ["", None])
+@cases("video_id", ["", None])
 def test_an_empty_id_is_no_id(video_id: str | None) -> None:
     assert accepted(plain(video_id=video_id)).job_id == stable_hash("media", "uploads/a.mp4")
 
 
-@pytest.mark.parametrize("video_id", [True, 1.5, ["a"], {"a": 1}, "a\nb", "a\0b", "v" * 257, 10**300])
+@cases("video_id", [True, 1.5, ["a"], {"a": 1}, "a\nb", "a\0b", "v" * 257, 10**300])
 def test_what_is_not_an_id_is_refused(video_id: object) -> None:
     assert "video_id must be printable text" in refusal(plain(video_id=video_id))
 
 
-@pytest.mark.parametrize("video_id", ["a\nb", "v" * 257])
+@cases("video_id", ["a\nb", "v" * 257])
 def test_an_attribute_that_is_not_an_id_is_refused(video_id: str) -> None:
     assert "video_id must be printable text" in refusal(plain(), replace(ENVELOPE, video_id=video_id))
 
@@ -353,7 +351,7 @@ def test_an_id_of_256_characters_is_accepted() -> None:
     assert accepted(plain(video_id="v" * 256)).video_id == "v" * 256
 
 
-@pytest.mark.parametrize("message", [job_message(job_id="a\0b"), job_message(user_id=[1]), backend(userId={})])
+@cases("message", [job_message(job_id="a\0b"), job_message(user_id=[1]), backend(userId={})])
 def test_every_id_has_the_same_rule(message: Mapping[str, Any]) -> None:
     assert "must be printable text" in refusal(message)
 
@@ -365,23 +363,19 @@ def test_a_backend_without_a_video_is_refused() -> None:
 # ---- versions -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "message", [s3(record(versionId="V1")), eventbridge(**{"version-id": "V1"}), plain(versionId="V1")]
-)
+@cases("message", [s3(record(versionId="V1")), eventbridge(**{"version-id": "V1"}), plain(versionId="V1")])
 def test_the_version_is_the_version_id_where_there_is_one(message: Mapping[str, Any]) -> None:
     source = accepted(message).source
     assert (source.version, source.version_id) == ("V1", "V1")
 
 
-@pytest.mark.parametrize(
-    "message", [s3(record()), eventbridge(), s3(record(versionId="null")), eventbridge(**{"version-id": "null"})]
-)
+@cases("message", [s3(record()), eventbridge(), s3(record(versionId="null")), eventbridge(**{"version-id": "null"})])
 def test_without_a_version_id_the_version_is_etag_and_sequencer(message: Mapping[str, Any]) -> None:
     source = accepted(message).source
     assert (source.version, source.version_id) == ("etag-0A", None)
 
 
-@pytest.mark.parametrize(
+@cases(
     "message",
     [
         s3(record(eTag=None)),
@@ -398,7 +392,7 @@ def test_without_either_the_version_is_the_message(message: Mapping[str, Any]) -
     assert accepted(message).source.version == "message-1"
 
 
-@pytest.mark.parametrize("value", ["\ud800", "a\nb", "v" * 1025])
+@cases("value", ["\ud800", "a\nb", "v" * 1025])
 def test_a_version_id_that_no_worker_could_be_given_is_ignored(value: str) -> None:
     assert accepted(s3(record(versionId=value))).source.version == "etag-0A"
 
@@ -416,7 +410,7 @@ def test_a_second_plain_message_has_another_version() -> None:
     assert accepted(plain(), replace(ENVELOPE, message_id="message-2")).source.version == "message-2"
 
 
-@pytest.mark.parametrize("message", [s3(record()), eventbridge()])
+@cases("message", [s3(record()), eventbridge()])
 def test_s3_itself_says_when_the_object_was_written(message: Mapping[str, Any]) -> None:
     written_at = accepted(message).source.written_at
     assert written_at is not None
@@ -432,7 +426,7 @@ def test_an_event_without_a_version_of_its_own_counts_as_a_plain_message() -> No
     assert accepted(s3(record(eTag=None, versionId=None))).source.written_at is None
 
 
-@pytest.mark.parametrize("time", [None, 7, "", "yesterday", "2026-11-22T18:36:53", "0001-01-01T00:00:00+10:00"])
+@cases("time", [None, 7, "", "yesterday", "2026-11-22T18:36:53", "0001-01-01T00:00:00+10:00"])
 def test_a_time_that_is_none_is_left_out(time: object) -> None:
     assert accepted(s3(record() | {"eventTime": time})).source.written_at is None
 
@@ -468,7 +462,7 @@ BAD_RECORDS: list[Any] = [
     record("a/"),
     {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "other"}, "object": {}}},
 ]
-every_bad_record = pytest.mark.parametrize("bad", BAD_RECORDS)
+every_bad_record = cases("bad", BAD_RECORDS)
 
 
 @every_bad_record
@@ -505,7 +499,7 @@ def test_a_bad_record_within_sns_leaves_its_siblings() -> None:
 # ---- rubbish --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@cases(
     "body",
     [
         "",
@@ -526,7 +520,7 @@ def test_what_is_not_json_is_refused(body: str) -> None:
     assert refusal(body) == "the body is not JSON"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("body", "kind"),
     [
         ("[]", "a list"),
@@ -542,7 +536,7 @@ def test_what_is_not_an_object_is_refused_by_its_kind(body: str, kind: str) -> N
     assert refusal(body) == f"the body is {kind}, not a JSON object"
 
 
-@pytest.mark.parametrize(
+@cases(
     "message",
     [
         {},
@@ -561,7 +555,7 @@ def test_an_unknown_shape_is_refused_with_the_shapes_that_are_known(message: Map
     assert "no known message shape; expected" in refusal(message)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("message", "reason"),
     [
         ({"Records": []}, "Records is empty"),

@@ -3,12 +3,12 @@
 import re
 import string
 
-import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from switchyard import urls
 from switchyard.names import MAX_KEY_BYTES, NAME_LIMIT, TAG_LIMIT, legal_name, legal_tag, stable_hash
+from tests.cases import cases
 from tests.strategies import anything
 
 # Written out again from the AWS Batch API reference, not taken from the code under test.
@@ -55,7 +55,7 @@ def test_a_legal_name_is_legal_for_good(name: str) -> None:
     assert legal_name(legal_name(name)) == legal_name(name)
 
 
-@pytest.mark.parametrize("length", [NAME_LIMIT - 1, NAME_LIMIT])
+@cases("length", [NAME_LIMIT - 1, NAME_LIMIT])
 def test_a_name_up_to_the_limit_is_unchanged(length: int) -> None:
     assert legal_name("n" * length) == "n" * length
 
@@ -68,7 +68,7 @@ def test_long_names_that_differ_at_the_end_stay_different() -> None:
     assert legal_name("n" * 300 + "a") != legal_name("n" * 300 + "b")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "start"),
     [("my video.mp4", "my-video-mp4-"), ("-dash first", "dash-first-"), ("_under", "under-"), ("a//b", "a-b-")],
 )
@@ -76,7 +76,7 @@ def test_a_changed_name_stays_readable(name: str, start: str) -> None:
     assert re.fullmatch(re.escape(start) + "[0-9a-f]{10}", legal_name(name))
 
 
-@pytest.mark.parametrize("name", ["", "🎬", "---", "名前", "\ud800"])
+@cases("name", ["", "🎬", "---", "名前", "\ud800"])
 def test_a_name_without_a_legal_character_is_its_hash(name: str) -> None:
     assert re.fullmatch("[0-9a-f]{10}", legal_name(name))
 
@@ -104,7 +104,7 @@ def test_different_tags_stay_different(one: str, other: str) -> None:
     assert legal_tag(one) != legal_tag(other)
 
 
-@pytest.mark.parametrize("length", [TAG_LIMIT - 1, TAG_LIMIT])
+@cases("length", [TAG_LIMIT - 1, TAG_LIMIT])
 def test_a_tag_up_to_the_limit_is_unchanged(length: int) -> None:
     assert legal_tag("t" * length) == "t" * length
 
@@ -113,7 +113,7 @@ def test_a_tag_one_over_the_limit_is_cut_to_the_limit() -> None:
     assert len(legal_tag("t" * (TAG_LIMIT + 1))) == TAG_LIMIT
 
 
-@pytest.mark.parametrize("value", ["aws:video", "AWS:video", "Aws:video", "aws:aws:video"])
+@cases("value", ["aws:video", "AWS:video", "Aws:video", "aws:aws:video"])
 def test_the_prefix_that_aws_keeps_for_itself_is_replaced(value: str) -> None:
     assert not legal_tag(value).lower().startswith("aws:")
 
@@ -122,7 +122,7 @@ def test_the_reserved_prefix_elsewhere_is_unchanged() -> None:
     assert legal_tag("uploads/aws:video") == "uploads/aws:video"
 
 
-@pytest.mark.parametrize("letter", ["é", "ſ", "\N{KELVIN SIGN}", "٣", "\n"])
+@cases("letter", ["é", "ſ", "\N{KELVIN SIGN}", "٣", "\n"])
 def test_characters_beyond_ascii_are_replaced(letter: str) -> None:
     assert letter not in legal_tag(letter)
 

@@ -16,6 +16,7 @@ from switchyard import observability
 from switchyard.api import http
 from switchyard.api.uploads import EXTENSIONS, MAX_PARTS, MIN_PART
 from switchyard.protocol.jobs import Status
+from tests.cases import cases
 
 ROOT: Final = Path(__file__).parents[2]
 DOCUMENT: Final = http.document()
@@ -27,8 +28,8 @@ OPERATIONS: Final = {
     for method, operation in item.items()
     if method in METHODS
 }
-every_operation = pytest.mark.parametrize("route", OPERATIONS)
-every_schema = pytest.mark.parametrize("name", SCHEMAS)
+every_operation = cases("route", OPERATIONS)
+every_schema = cases("name", SCHEMAS)
 
 
 def found(node: object, path: str = "#") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -207,12 +208,12 @@ def test_the_code_reads_the_schemas_of_the_bodies() -> None:
     assert read == set(bodies().values())
 
 
-@pytest.mark.parametrize("name", sorted(bodies().values()))
+@cases("name", sorted(bodies().values()))
 def test_the_code_can_read_every_schema_of_a_body(name: str) -> None:
     assert callable(http._validator(name))
 
 
-@pytest.mark.parametrize("name", sorted(bodies().values()))
+@cases("name", sorted(bodies().values()))
 def test_a_body_has_no_field_that_is_not_known(name: str) -> None:
     assert SCHEMAS[name]["additionalProperties"] is False
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import pytest
 import yaml
 from samtranslator.yaml_helper import yaml_parse
 
 from local.__main__ import main as local_command
+from tests.cases import cases
 
 ROOT: Final = Path(__file__).parents[2]
 README: Final = (ROOT / "README.md").read_text()
@@ -31,7 +31,7 @@ def _files(pattern: str) -> Iterator[Path]:
 
 
 PAGES: Final = sorted(_files("*.md"))
-every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+every_page = cases("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 def _prose(page: Path) -> str:
@@ -120,7 +120,7 @@ def test_every_table_is_whole(page: Path) -> None:
     assert _broken_tables(page.read_text()) == []
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "broken"),
     [
         ("| a | b |\n|---|---|\n| 1 | 2 |\n\nWords.", []),
@@ -212,7 +212,7 @@ def test_decisions_are_numbered_without_a_gap() -> None:
     assert [path.name[:5] for path in DECISIONS] == [f"{number:04}-" for number in range(1, len(DECISIONS) + 1)]
 
 
-@pytest.mark.parametrize("path", DECISIONS, ids=lambda path: path.stem)
+@cases("path", DECISIONS, ids=lambda path: path.stem)
 def test_a_decision_has_its_parts_and_its_line_in_the_index(path: Path) -> None:
     number, _, _ = path.name.partition("-")
     heading, date, *parts = re.findall(r"^(?:#+ .+|Date: .+)$", path.read_text(), re.MULTILINE)

@@ -17,6 +17,7 @@ from switchyard import clients
 from switchyard.api import http
 from switchyard.api.uploads import EXTENSIONS
 from switchyard.errors import SettingsError
+from tests.cases import cases
 from tests.corpus.filenames import HOSTILE
 from tests.unit.test_functions import Context
 
@@ -160,7 +161,7 @@ def test_a_missing_setting_is_named(deployed: Deployed) -> None:
 # ---- presign --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("filename", HOSTILE.values(), ids=HOSTILE)
+@cases("filename", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_name_gets_a_safe_key(filename: str, deployed: Deployed) -> None:
     answer = deployed.presign(filename=filename, contentType="video/mp4")
     assert answer.status == 200

@@ -20,6 +20,7 @@ from switchyard.settings import (
 )
 from switchyard.torrents.format.layout import Format
 from switchyard.variables import Settings
+from tests.cases import cases
 from tools import functions
 
 JOBS = {"JOBS_TABLE": "jobs"}
@@ -124,7 +125,7 @@ def test_the_process_s_own_environment_is_read(monkeypatch: pytest.MonkeyPatch) 
     assert CancelJobSettings.from_env().jobs_table == "jobs"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "default"),
     [
         ("environment", "dev"),
@@ -140,7 +141,7 @@ def test_a_variable_left_out_has_its_default(name: str, default: object) -> None
     assert getattr(sqs_to_batch(), name) == default
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "default"),
     [("pending_grace_seconds", timedelta(hours=1)), ("stuck_runnable_seconds", timedelta(minutes=30))],
 )
@@ -148,7 +149,7 @@ def test_a_variable_of_the_reconciler_left_out_has_its_default(name: str, defaul
     assert getattr(ReconcileJobsSettings.from_env(REQUIRED[ReconcileJobsSettings]), name) == default
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "raw", "value"),
     [
         ("max_concurrent_jobs", "10000", 10_000),
@@ -174,31 +175,31 @@ NUMBERS = {
 }
 
 
-@pytest.mark.parametrize("raw", ["-1", "+1", "1.5", "1e3", "one", " 1", "0x1", "1_000", "٣", "²"])
-@pytest.mark.parametrize("name", NUMBERS)
+@cases("raw", ["-1", "+1", "1.5", "1e3", "one", " 1", "0x1", "1_000", "٣", "²"])
+@cases("name", NUMBERS)
 def test_what_is_not_a_whole_number_is_refused_with_the_range(name: str, raw: str) -> None:
     low, high = NUMBERS[name]
     assert problems(**{name: raw}) == [f"{name} must be a whole number from {low} to {high}"]
 
 
-@pytest.mark.parametrize(("name", "limits"), NUMBERS.items(), ids=NUMBERS)
+@cases(("name", "limits"), NUMBERS.items(), ids=NUMBERS)
 def test_a_number_just_outside_its_range_is_refused(name: str, limits: tuple[int, int]) -> None:
     low, high = limits
     assert [len(problems(**{name: str(number)})) for number in (low - 1, high + 1)] == [1, 1]
 
 
-@pytest.mark.parametrize(("name", "limits"), NUMBERS.items(), ids=NUMBERS)
+@cases(("name", "limits"), NUMBERS.items(), ids=NUMBERS)
 def test_a_number_at_either_end_of_its_range_is_accepted(name: str, limits: tuple[int, int]) -> None:
     assert all(sqs_to_batch(**{name: str(number)}) for number in limits)
 
 
-@pytest.mark.parametrize("raw", ["59", "604801"])
+@cases("raw", ["59", "604801"])
 def test_the_reconciler_s_times_have_their_range_too(raw: str) -> None:
     (problem,) = problems(ReconcileJobsSettings, STUCK_RUNNABLE_SECONDS=raw)
     assert problem == "STUCK_RUNNABLE_SECONDS must be a whole number from 60 to 604800"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "raw", "problem"),
     [
         ("AT_CAPACITY", "Wait", "AT_CAPACITY must be wait or return"),
@@ -224,7 +225,7 @@ def test_a_pattern_is_ready_for_use() -> None:
 # ---- what runs on ECS -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "default"),
     [
         ("ecs_cluster", ""),
@@ -247,7 +248,7 @@ def test_a_variable_of_the_ecs_lanes_left_out_has_its_default(name: str, default
     assert getattr(dispatch_to_ecs(), name) == default
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "raw", "value"),
     [
         ("subnet_ids", "subnet-2, subnet-1", ("subnet-2", "subnet-1")),
@@ -261,7 +262,7 @@ def test_a_good_value_for_ecs_is_read(name: str, raw: str, value: object) -> Non
     assert getattr(dispatch_to_ecs(**{name.upper(): raw}), name) == value
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "raw", "problem"),
     [
         ("ASSIGN_PUBLIC_IP", "true", "ASSIGN_PUBLIC_IP must be ENABLED or DISABLED"),
@@ -292,7 +293,7 @@ def test_an_old_name_is_no_variable_that_a_template_sets() -> None:
 # ---- the API --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@cases(
     ("raw", "origins"),
     [
         ("", frozenset()),
@@ -326,7 +327,7 @@ def s3_torrent_creator(**changed: str) -> S3TorrentCreatorSettings:
     return S3TorrentCreatorSettings.from_env(REQUIRED[S3TorrentCreatorSettings] | changed)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "default"),
     [
         ("torrent_source_prefix", "recordings/"),
@@ -345,7 +346,7 @@ def test_a_variable_of_torrents_left_out_has_its_default(name: str, default: obj
     assert getattr(s3_torrent_creator(), name) == default
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "raw", "value"),
     [
         ("torrent_format", "hybrid", Format.HYBRID),
@@ -361,7 +362,7 @@ def test_a_good_value_for_torrents_is_read(name: str, raw: str, value: object) -
     assert getattr(s3_torrent_creator(**{name.upper(): raw}), name) == value
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "raw", "problem"),
     [
         ("TORRENT_FORMAT", "v2", "must be v1 or hybrid"),

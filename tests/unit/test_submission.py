@@ -23,6 +23,7 @@ from switchyard.protocol.ports import Claimed
 from switchyard.tables.items import PlainItem
 from switchyard.tables.records import Records
 from switchyard.tables.store import Store
+from tests.cases import Test, cases
 from tests.conftest import Aws
 from tests.corpus.bodies import BAD_IMAGES, BAD_RECORDINGS, HOSTILE, IMAGES, RECORDING
 from tests.corpus.filenames import HOSTILE as HOSTILE_NAMES
@@ -91,8 +92,8 @@ def submitting(aws: Aws) -> Submitting:
     return Submitting(aws)
 
 
-def by_name(corpus: dict[str, Any]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("case", corpus.values(), ids=corpus)
+def by_name(corpus: dict[str, Any]) -> Callable[[Test], Test]:
+    return cases("case", corpus.values(), ids=corpus)
 
 
 def refused(route: str, body: object = None, **more: Any) -> Answer:  # noqa: ANN401 - as `event`
@@ -196,14 +197,14 @@ def test_file_names_are_kept_as_they_are(submitting: Submitting) -> None:
 
 
 @by_name(HOSTILE)
-@pytest.mark.parametrize("route", [PROCESS, RECORD])
+@cases("route", [PROCESS, RECORD])
 def test_a_hostile_body_is_refused(route: str, case: str | None) -> None:
     answer = refused(route, raw=case)
     assert answer.body["error"] in ("INVALID_REQUEST", "TOO_LARGE")
 
 
 @by_name({name: body for name, body in HOSTILE.items() if body})
-@pytest.mark.parametrize("route", [PROCESS, RECORD])
+@cases("route", [PROCESS, RECORD])
 def test_a_hostile_body_in_base64_is_refused(route: str, case: str) -> None:
     encoded = base64.b64encode(case.encode("utf-8", "surrogatepass")).decode()
     assert refused(route, raw=encoded, base64=True).body["error"] in ("INVALID_REQUEST", "TOO_LARGE")

@@ -19,6 +19,7 @@ from switchyard.messages.redrive import redrive_body
 from switchyard.messages.tasks import MAX_IMAGES, MAX_METADATA_BYTES, MAX_REQUEST_BYTES, TaskWork
 from switchyard.protocol.jobs import WorkRequest
 from switchyard.settings import DispatchToEcsSettings, ReconcileJobsSettings, SqsToBatchSettings, TrackJobSettings
+from tests.cases import cases
 from tests.fakes.resolver import resolving
 from tests.strategies import anything
 
@@ -134,9 +135,7 @@ def test_metadata_come_back_as_they_were() -> None:
     assert WorkRequest.from_json(request.to_json()).metadata == metadata
 
 
-@pytest.mark.parametrize(
-    ("said", "announced"), [(True, True), (False, False), (None, False), ("true", False), (1, False)]
-)
+@cases(("said", "announced"), [(True, True), (False, False), (None, False), ("true", False), (1, False)])
 def test_only_true_announces(said: object, announced: bool) -> None:  # noqa: FBT001 - a case's value
     assert accepted({**RECORDING, "announced": said}).announced is announced
 
@@ -205,7 +204,7 @@ INVALID: dict[str, tuple[Any, str]] = {
 }
 
 
-@pytest.mark.parametrize("case", INVALID)
+@cases("case", INVALID)
 def test_an_invalid_message_is_rejected_with_what_is_wrong(case: str) -> None:
     message, reason = INVALID[case]
     error = refusal(message)
@@ -224,7 +223,7 @@ def test_metadata_may_be_nested_as_deep_as_an_item() -> None:
     assert accepted({**RECORDING, "metadata": nested(32)}).metadata == nested(32)
 
 
-@pytest.mark.parametrize("depth", [33, 300])
+@cases("depth", [33, 300])
 def test_metadata_nested_deeper_are_rejected(depth: int) -> None:
     assert str(refusal({**RECORDING, "metadata": nested(depth)})) == "metadata is nested more than 32 deep"
 
@@ -243,7 +242,7 @@ def test_the_largest_request_and_its_metadata_again_fit_an_item() -> None:
     assert MAX_REQUEST_BYTES + MAX_METADATA_BYTES < 400_000 - 100_000
 
 
-@pytest.mark.parametrize(
+@cases(
     "url",
     [
         "http://169.254.169.254/latest/meta-data/",
@@ -264,7 +263,7 @@ def test_a_url_whose_host_does_not_exist_is_refused() -> None:
         assert isinstance(refusal(RECORDING), UrlRefused)
 
 
-@pytest.mark.parametrize(
+@cases(
     "url", ["s3://other/a.jpg", "https://other.s3.amazonaws.com/a.jpg", "https://www.example.com/a.jpg", "s3://media/"]
 )
 def test_an_image_that_is_not_of_the_bucket_is_refused_by_its_place(url: str) -> None:
@@ -346,7 +345,7 @@ def test_every_kind_s_task_definition_is_a_setting_of_the_function() -> None:
     assert {kind.definition for kind in TASKS.values()} <= DispatchToEcsSettings.variables().keys()
 
 
-@pytest.mark.parametrize("settings", [DispatchToEcsSettings, TrackJobSettings, ReconcileJobsSettings])
+@cases("settings", [DispatchToEcsSettings, TrackJobSettings, ReconcileJobsSettings])
 def test_every_lane_s_limit_is_a_setting_of_whatever_starts_jobs(settings: type[DispatchToEcsSettings]) -> None:
     limits = {name for name in settings.variables() if name.startswith("MAX_CONCURRENT_")}
     assert limits - {VIDEO.limit} == {kind.limit for kind in TASKS.values()}

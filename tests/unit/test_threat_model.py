@@ -5,7 +5,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-import pytest
+from tests.cases import cases
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "threat-model.md").read_text()
@@ -23,14 +23,14 @@ def _tests_of(file: str) -> frozenset[str]:
     return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
 
 
-@pytest.mark.parametrize("named", TESTS)
+@cases("named", TESTS)
 def test_every_test_that_is_named_exists(named: str) -> None:
     file, _, name = named.partition("::")
     assert name.startswith("test_")
     assert name in _tests_of(file)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=[row[0][:60] for row in ROWS])
+@cases("row", ROWS, ids=[row[0][:60] for row in ROWS])
 def test_every_threat_has_a_test_or_is_said_not_to_be_mitigated(row: list[str]) -> None:
     _, mitigation, *tests = row
     assert mitigation

@@ -4,7 +4,6 @@ import re
 from datetime import timedelta
 from typing import cast
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from switchyard.api.http import Request
 from switchyard.api.uploads import EXTENSIONS, MAX_NAME, MAX_PARTS, MIN_PART, Uploads, part_size, safe_name
 from switchyard.names import legal_name
 from switchyard.settings import SqsToBatchSettings
+from tests.cases import cases
 from tests.corpus.filenames import HOSTILE
 
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -20,7 +20,7 @@ VIDEOS = sorted(each for each in EXTENSIONS if each.startswith("video/"))
 NOTIFIED = (".mp4", ".MP4", ".mov", ".MOV", ".avi", ".AVI", ".mkv", ".MKV")
 """The ends that the template's notifications filter by."""
 
-every_hostile_name = pytest.mark.parametrize("filename", HOSTILE.values(), ids=HOSTILE)
+every_hostile_name = cases("filename", HOSTILE.values(), ids=HOSTILE)
 any_name = st.text(max_size=200) | st.sampled_from(list(HOSTILE.values()))
 any_type = st.sampled_from(sorted(EXTENSIONS))
 
@@ -72,7 +72,7 @@ def test_a_safe_name_stays_as_it_is(filename: str, content_type: str) -> None:
     assert safe_name(safe, content_type) == safe
 
 
-@pytest.mark.parametrize(
+@cases(
     ("filename", "safe"),
     [
         ("holiday.mp4", "holiday.mp4"),
@@ -149,7 +149,7 @@ def test_no_smaller_part_would_do(size: int) -> None:
     assert length == MIN_PART or length // 2 * MAX_PARTS < size
 
 
-@pytest.mark.parametrize(
+@cases(
     ("size", "length"),
     [
         (1, MIN_PART),

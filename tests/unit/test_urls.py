@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchyard.urls import UrlNotAllowed, check_public, open_public_socket, resolve_public, s3_location
+from tests.cases import Test, cases
 from tests.corpus.urls import INSIDE, INSIDE_NAMES, OUTSIDE, RESOLVES, STRANGE
 from tests.fakes.resolver import Resolver, resolving
 from tests.strategies import anything
@@ -23,8 +24,8 @@ def resolver() -> Iterator[Resolver]:
         yield fake
 
 
-def by_name(corpus: dict[str, str]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("url", corpus.values(), ids=corpus)
+def by_name(corpus: dict[str, str]) -> Callable[[Test], Test]:
+    return cases("url", corpus.values(), ids=corpus)
 
 
 # ---- the corpus ------------------------------------------------------------------------------------------------------
@@ -52,6 +53,7 @@ def test_what_is_strange_is_refused_without_a_look_up(url: str, resolver: Resolv
 
 @by_name(INSIDE_NAMES)
 def test_a_name_that_leads_inside_is_refused(url: str, resolver: Resolver) -> None:
+    resolver.asked.clear()
     with pytest.raises(UrlNotAllowed, match="not a public address"):
         check_public(url)
     assert resolver.asked
@@ -109,7 +111,7 @@ def test_a_name_is_looked_up_for_the_port_it_is_asked_on(url: str, port: int, re
 # ---- what is allowed all the same ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:8080/", "http://[::ffff:127.0.0.1]/", "http://[64:ff9b::7f00:1]/"])
+@cases("url", ["http://127.0.0.1:8080/", "http://[::ffff:127.0.0.1]/", "http://[64:ff9b::7f00:1]/"])
 def test_an_address_of_an_allowed_network_passes(url: str) -> None:
     check_public(url, LOOPBACK)
 
@@ -284,12 +286,12 @@ KEYS = {
 }
 
 
-@pytest.mark.parametrize(("url", "key"), KEYS.items())
+@cases(("url", "key"), KEYS.items())
 def test_an_objects_url_gives_its_key(url: str, key: str) -> None:
     assert s3_location(url, "media") == key
 
 
-@pytest.mark.parametrize(
+@cases(
     "url",
     [
         "",

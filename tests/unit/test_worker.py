@@ -39,6 +39,7 @@ from switchyard_worker import (
 from switchyard_worker.attempt import _client
 from switchyard_worker.environment import METADATA_ATTEMPTS
 from switchyard_worker.record import ERROR_LIMIT
+from tests.cases import cases
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
@@ -203,7 +204,7 @@ def test_the_source_is_the_object_in_its_version() -> None:
     assert WorkerEnvironment.from_env({**VARIABLES, "S3_VERSION_ID": "v1"}).source == {**place, "VersionId": "v1"}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("prefix", "key"),
     [("out/", "out/video-1/"), ("out", "out/video-1/"), ("", "results/video-1/"), ("a/b/", "a/b/video-1/")],
 )
@@ -301,7 +302,7 @@ def test_a_task_that_cannot_learn_its_id_leaves_the_record_alone(
     assert answers == []
 
 
-@pytest.mark.parametrize("uri", ["", "file:///etc/passwd"])
+@cases("uri", ["", "file:///etc/passwd"])
 def test_without_an_id_of_either_target_the_environment_is_bad(uri: str) -> None:
     with pytest.raises(BadEnvironment, match="ECS_CONTAINER_METADATA_URI_V4"):
         WorkerEnvironment.from_env({**ON_ECS, "ECS_CONTAINER_METADATA_URI_V4": uri})
@@ -327,7 +328,7 @@ def test_success_records_result_files_and_progress_but_no_terminal_status() -> N
     assert "error" not in job
 
 
-@pytest.mark.parametrize(
+@cases(
     "changed",
     [
         {"fence": 4},
@@ -439,8 +440,8 @@ def test_an_aws_error_let_through_by_main_is_tried_again() -> None:
 # ---- faults of DynamoDB. Calls of a short run: 1 the fence check, 2 before the first upload, 3 the result
 
 
-@pytest.mark.parametrize("call", [1, 2, 3])
-@pytest.mark.parametrize("after", [False, True], ids=["refused", "timed out after it took effect"])
+@cases("call", [1, 2, 3])
+@cases("after", [False, True], ids=["refused", "timed out after it took effect"])
 def test_a_fault_at_any_write_costs_one_attempt_and_no_more(call: int, *, after: bool) -> None:
     put()
     fault = ReadTimeoutError(endpoint_url="https://dynamodb") if after else refusal("ThrottlingException")
@@ -451,7 +452,7 @@ def test_a_fault_at_any_write_costs_one_attempt_and_no_more(call: int, *, after:
     assert "error" not in item()
 
 
-@pytest.mark.parametrize("call", [1, 2, 3])
+@cases("call", [1, 2, 3])
 def test_an_answer_that_was_cut_off_costs_nothing_but_a_second_call(call: int) -> None:
     put()
     assert attempt(succeed, dynamodb=CutOff({call})) == ExitCode.SUCCESS
@@ -589,7 +590,7 @@ def test_no_beat_follows_the_last_write() -> None:
 # ---- SIGTERM
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@cases("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_signal_ends_the_run_at_a_checkpoint_and_keeps_its_progress(number: signal.Signals) -> None:
     put()
     before = signal.getsignal(number)
@@ -669,7 +670,7 @@ def test_results_get_their_content_types_and_plain_names(tmp_path: Path) -> None
     assert summary["Body"].read() == b"# hello again"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "expected"),
     [("a.JSON", "application/json"), ("a.mp4", "video/mp4"), ("a.png", "image/png"), ("a", "application/octet-stream")],
 )

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchyard.torrents.format.bencode import Bencodable, Bencoded, BencodeError, decode, encode
+from tests.cases import cases
 
 VALUES: st.SearchStrategy[Bencoded] = st.recursive(
     st.integers() | st.binary(max_size=20),
@@ -15,7 +16,7 @@ ALMOST = st.text("ilde-:0123456789x", max_size=30).map(str.encode)
 """More often than not nearly bencoding."""
 
 
-@pytest.mark.parametrize(
+@cases(
     ("value", "encoding"),
     [
         (0, b"i0e"),
@@ -45,7 +46,7 @@ def test_what_is_written_is_read_again(value: Bencoded) -> None:
     assert decode(encode(value)) == value
 
 
-@pytest.mark.parametrize(
+@cases(
     ("data", "reason"),
     [
         (b"", "no value"),
@@ -82,7 +83,7 @@ def test_any_other_form_is_refused(data: bytes, reason: str) -> None:
         decode(data)
 
 
-@pytest.mark.parametrize("opening", [b"l", b"d0:"])
+@cases("opening", [b"l", b"d0:"])
 def test_depth_has_a_limit(opening: bytes) -> None:
     decode(opening * 99 + b"le" + b"e" * 99)
     with pytest.raises(BencodeError, match="too deeply"):

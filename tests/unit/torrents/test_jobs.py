@@ -20,6 +20,7 @@ from switchyard.torrents.jobs import (
 )
 from switchyard.torrents.messages import request
 from switchyard.torrents.table import TorrentJobs
+from tests.cases import cases
 from tests.conftest import Aws
 from tests.world import Time
 
@@ -52,7 +53,7 @@ SILENT = replace(FOUND, alive_at=NOW - SILENCE)
 LATER, EARLIER = NOW + timedelta(seconds=1), NOW - timedelta(seconds=1)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("found", "message", "again", "verdict"),
     [
         (PENDING, "m2", False, TorrentVerdict.BEGIN),
@@ -77,12 +78,12 @@ def test_what_a_message_means_for_a_job(found: TorrentJob, message: str, again: 
     assert judge_torrent(found, message, NOW, again=again, now=NOW) is verdict
 
 
-@pytest.mark.parametrize("found", [FOUND, COMPLETED, FAILED, CANCELLED])
+@cases("found", [FOUND, COMPLETED, FAILED, CANCELLED])
 def test_the_same_bytes_uploaded_once_more_are_new_work(found: TorrentJob) -> None:
     assert judge_torrent(found, "m2", LATER, again=False, now=NOW) is TorrentVerdict.BEGIN
 
 
-@pytest.mark.parametrize("found", [SILENT, COMPLETED, FAILED, CANCELLED])
+@cases("found", [SILENT, COMPLETED, FAILED, CANCELLED])
 def test_who_looked_at_an_upload_before_that_is_late(found: TorrentJob) -> None:
     assert judge_torrent(found, "m2", EARLIER, again=True, now=NOW) is TorrentVerdict.LEAVE
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from switchyard.torrents.format.bencode import Bencoded, BencodeError, decode, encode
 from switchyard.torrents.format.layout import LEAF, Format, Layout, ObjectVersion
 from switchyard.torrents.format.metainfo import Sharing, Torrent, make, name_of, web_seed_urls
+from tests.cases import cases
 from tests.strategies import unicode_text
 from tests.unit.torrents.reference import digests
 from tests.unit.torrents.test_bencode import ALMOST, VALUES
@@ -90,9 +91,9 @@ def test_libtorrent_makes_the_same_of_a_little_data(piece_length: int, size: int
     check_same(Layout(size, piece_length, form))
 
 
-@pytest.mark.parametrize("form", Format)
-@pytest.mark.parametrize("piece_length", PIECE_LENGTHS)
-@pytest.mark.parametrize("beyond", [-1, 0, 1])
+@cases("form", Format)
+@cases("piece_length", PIECE_LENGTHS)
+@cases("beyond", [-1, 0, 1])
 def test_libtorrent_makes_the_same_around_the_end_of_a_piece(piece_length: int, form: Format, beyond: int) -> None:
     check_same(Layout(piece_length + beyond, piece_length, form))
 

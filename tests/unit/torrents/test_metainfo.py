@@ -10,6 +10,7 @@ import pytest
 from switchyard.torrents.format.bencode import decode, encode
 from switchyard.torrents.format.layout import Format, Layout, ObjectVersion
 from switchyard.torrents.format.metainfo import Sharing, Torrent, make, name_of, piece_length_for, web_seed_urls
+from tests.cases import cases
 from tests.unit.torrents.reference import digests
 
 MIB = 2**20
@@ -37,7 +38,7 @@ def metainfo(sharing: Sharing, layout: Layout = LAYOUT, thing: ObjectVersion = T
 # ---- piece length ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@cases(
     ("size", "length"),
     [
         (1, MIB),
@@ -63,7 +64,7 @@ def test_pieces_are_never_shorter_than_asked() -> None:
 # ---- name ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@cases(
     ("key", "name"),
     [
         ("film.mp4", "film.mp4"),
@@ -98,7 +99,7 @@ def test_each_base_url_is_a_web_seed() -> None:
     assert web_seed_urls(bases, "a/b.bin", None) == [f"{base}/a/b.bin" for base in bases]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("key", "path"),
     [
         ("a/my file+ü #1 100%.bin", "a/my%20file%2B%C3%BC%20%231%20100%25.bin"),
@@ -183,12 +184,12 @@ def test_a_lone_tracker_is_not_listed_twice() -> None:
     }
 
 
-@pytest.mark.parametrize("changed", [Sharing(private=True), Sharing(source="EXAMPLE")], ids=["private", "source"])
+@cases("changed", [Sharing(private=True), Sharing(source="EXAMPLE")], ids=["private", "source"])
 def test_some_of_it_makes_another_torrent(changed: Sharing) -> None:
     assert made(changed).infohash != made(Sharing()).infohash
 
 
-@pytest.mark.parametrize(
+@cases(
     "changed",
     [Sharing(trackers=[["http://a.example"]]), Sharing(web_seed_base_urls=["http://b.example"]), Sharing(comment="c")],
     ids=["trackers", "web seeds", "comment"],
@@ -201,7 +202,7 @@ def test_two_makers_make_the_same_bytes() -> None:
     assert made(Sharing(comment="c")) == made(Sharing(comment="c"))
 
 
-@pytest.mark.parametrize("form", Format)
+@cases("form", Format)
 def test_the_infohashes_are_those_of_the_info(form: Format) -> None:
     torrent = made(Sharing(), replace(LAYOUT, format=form))
     info = encode(cast("dict[bytes, Any]", decode(torrent.data))[b"info"])
@@ -209,7 +210,7 @@ def test_the_infohashes_are_those_of_the_info(form: Format) -> None:
     assert (torrent.infohash, torrent.infohash_v2) == (hashlib.sha1(info, usedforsecurity=False).hexdigest(), v2)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("thing", "layout", "bytes_of_digests"),
     [
         (THING, LAYOUT, 40),

@@ -19,6 +19,7 @@ from switchyard.tables.items import PlainItem
 from switchyard.tables.records import Records
 from switchyard.torrents.messages import TorrentWork, Wanted, job_id
 from switchyard.torrents.submission import TorrentSubmission
+from tests.cases import Test, cases
 from tests.conftest import Aws
 from tests.corpus.bodies import BAD_TORRENTS, HOSTILE, TORRENT
 from tests.corpus.filenames import HOSTILE as HOSTILE_NAMES
@@ -95,8 +96,8 @@ def asking(aws: Aws) -> Asking:
     return Asking(aws)
 
 
-def by_name(corpus: dict[str, Any]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("case", corpus.values(), ids=corpus)
+def by_name(corpus: dict[str, Any]) -> Callable[[Test], Test]:
+    return cases("case", corpus.values(), ids=corpus)
 
 
 def refused(body: object = None, **more: Any) -> Answer:  # noqa: ANN401 - as `event`

@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from switchyard.errors import InvalidMessage, SourceNotAllowed
 from switchyard.messages.envelope import Envelope
 from switchyard.torrents.format.layout import Extent, Format, Layout, ObjectVersion, Way
 from switchyard.torrents.messages import Parsed, Segment, TorrentWork, Wanted, job_id, message, request
+from tests.cases import cases
 from tests.strategies import anything, unicode_text
 
 SENT_AT = datetime(2026, 11, 22, 18, 36, 54, tzinfo=UTC)
@@ -52,7 +52,7 @@ printable = st.characters(codec="ascii", exclude_categories=["C"])
 WANTED = Wanted("media", "recordings/a.bin", "etag-1")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("told", "wanted"),
     [
         ({"Records": [record()]}, WANTED),
@@ -90,7 +90,7 @@ def test_what_an_invocation_was_for_is_read_out_of_lambda_s_record_of_its_failur
     assert parse(told) == Parsed("request-1", [replace(WANTED, version=None)])
 
 
-@pytest.mark.parametrize(
+@cases(
     "key",
     [
         "recordings/a.torrent",
@@ -106,12 +106,12 @@ def test_what_gets_no_torrent_is_ignored(key: str) -> None:
     assert ([ignored.key for ignored in parsed.ignored], parsed.work, parsed.rejected) == ([key], [], [])
 
 
-@pytest.mark.parametrize("key", ["recordings/a.torrents", "recordings/pieces-1", "recordings/a/pieces-x/b", "torrents"])
+@cases("key", ["recordings/a.torrents", "recordings/pieces-1", "recordings/a/pieces-x/b", "torrents"])
 def test_what_only_looks_like_that_gets_one(key: str) -> None:
     assert len(parse(plain(key=key)).work) == 1
 
 
-@pytest.mark.parametrize(
+@cases(
     ("told", "reason"),
     [
         ("rubbish", "the body is not JSON"),
@@ -136,7 +136,7 @@ def test_another_bucket_s_objects_get_none() -> None:
     assert isinstance(rejected.error, SourceNotAllowed)
 
 
-@pytest.mark.parametrize(
+@cases(
     "change",
     [
         {"jobId": ""},
@@ -209,7 +209,7 @@ def test_the_job_that_is_written_down_is_that_of_the_version() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@cases(
     ("key", "owner"),
     [
         ("recordings/job-7/a.mp4", "job-7"),
