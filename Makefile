@@ -132,7 +132,7 @@ invoke: $(SYSTEM) ## Run one function in Docker: FUNCTION=GetJobFunction EVENT=F
 start-api: $(SYSTEM) ## Serve the HTTP API in Docker (ARGS="--port 3000")
 	@$(LOCAL) start-api $(ARGS)
 
-.PHONY: test-api test-model test-chaos soak fuzz check-iam bench
+.PHONY: test-api test-model test-chaos soak fuzz check-iam bench check-bench
 test-api: $(SYSTEM) ## Thousands of requests made from the OpenAPI document: 4 minutes
 	$(DEV)/python -m pytest tests/integration/test_api_contract.py --hypothesis-profile=thorough $(ARGS)
 
@@ -155,6 +155,10 @@ check-iam: $(SYSTEM) ## Show that functions need every permission they have: an 
 
 bench: $(SYSTEM) ## Measure against a floor and the usual way (ARGS="cpu size")
 	@$(PACKAGES) $(DEV)/python -m bench $(ARGS)
+
+check-bench: $(SYSTEM) ## Each bench once, small, and the tests of memory and benches
+	$(DEV)/python -m pytest -q -n auto -m heavy tests/unit
+	@$(PACKAGES) $(DEV)/python -m bench --smoke
 
 # ---- environments: one per requirements file, so that no tool's pins or imports leak into another's ------------------
 .PHONY: setup lock clean

@@ -19,8 +19,13 @@ REPORTS = ROOT / ".local" / "tests"
 # Those in Docker are not a tier of their own: without an engine it would be one that ran no test.
 DEPLOYED = ("tests/integration", "tests/docker")
 TIERS = {
-    "deployed": ("-n", "2", "--dist", "loadfile", *DEPLOYED),
-    "fast": ("-n", "auto", "tests", *(f"--ignore={folder}" for folder in DEPLOYED)),
+    # File by file in the order of collection, which tests/integration/conftest.py decides.
+    "deployed": ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", *DEPLOYED),
+    # Each process takes half of the files, then from what the other has left: few modules are set up in both.
+    "fast": (
+        *("-n", "auto", "--dist", "worksteal", "-m", "not heavy", "tests"),
+        *(f"--ignore={folder}" for folder in DEPLOYED),
+    ),
 }
 
 

@@ -22,10 +22,11 @@ def cases(
         values: The cases.
         ids: What to call each case in a failure; without, it is called by its value.
     """
-    several = not isinstance(names, str)
     found = list(values)
     called = [ids(each) for each in found] if callable(ids) else list(ids or map(repr, found))
-    arguments = [dict(zip(names, each, strict=True)) if several else {names: each} for each in found]
+    together = [(each,) for each in found] if isinstance(names, str) else found
+    named = [names] if isinstance(names, str) else [*names]
+    arguments = [dict(zip(named, each, strict=True)) for each in together]
 
     def decorate(test: Test) -> Test:
         @wraps(test)
@@ -41,7 +42,7 @@ def cases(
                 raise BaseExceptionGroup(f"{len(failures)} of {len(arguments)} cases", failures)
 
         asked = inspect.signature(test)
-        left = [each for name, each in asked.parameters.items() if name not in ({*names} if several else {names})]
+        left = [each for name, each in asked.parameters.items() if name not in named]
         every_case.__signature__ = asked.replace(parameters=left)  # type: ignore[attr-defined] # what pytest reads
         return every_case
 

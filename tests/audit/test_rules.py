@@ -58,11 +58,12 @@ def _checkout(folder: Path, files: Mapping[str, str]) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("text", PLANTED.values(), ids=PLANTED.keys())
-def test_a_planted_secret_is_found_and_not_shown(tmp_path: Path, text: str) -> None:
-    run = _run(AUDIT, "tools/checks/leaks.py", _checkout(tmp_path, {"settings.py": text}))
+def test_a_planted_secret_is_found_and_not_shown(tmp_path: Path) -> None:
+    """One run for all, as most of its time is its start."""
+    files = {f"{what.replace(' ', '_')}.py": text for what, text in PLANTED.items()}
+    run = _run(AUDIT, "tools/checks/leaks.py", _checkout(tmp_path, files))
     assert run.returncode == 1
-    assert run.stderr.startswith("settings.py:1: ")
+    assert {line.split(": ")[0] for line in run.stderr.splitlines()} == {f"{name}:1" for name in files}
     assert not any(secret in run.stderr for secret in (KEY_ID, KEY, PHRASE, "MIIEow"))
 
 

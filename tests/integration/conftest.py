@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -51,6 +52,10 @@ IMAGES = TaskDefinition(JOB.command, JOB.environment, grace=2)
 """What runs in the place of image jobs. Recordings are real ones."""
 
 
+_LONGEST: Final = ("test_crashes", "test_capacity", "test_torrents", "test_redrive", "test_state_changes")
+"""Modules that come first, so that no process is left alone with one of them at the end."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--list", action="store_true", help="Print the names of the drills and run nothing.")
 
@@ -67,6 +72,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(here):
             item.add_marker(pytest.mark.integration)
+    items.sort(key=lambda item: _LONGEST.index(item.path.stem) if item.path.stem in _LONGEST else len(_LONGEST))
 
 
 @pytest.fixture(scope="session")

@@ -126,7 +126,7 @@ def test_the_worker_library_imports_nothing_of_the_layer() -> None:
     assert {name for path in library.values() for name in _imports(path) if name.split(".")[0] == "switchyard"} == set()
 
 
-@pytest.mark.parametrize("module", LIBRARY)
+@cases("module", LIBRARY)
 def test_the_worker_library_points_one_way(module: str) -> None:
     imported = {
         name for name in _imports(MODULES[f"switchyard_worker.{module}"]) if name.startswith("switchyard_worker")

@@ -105,6 +105,7 @@ def troubles(monkeypatch: pytest.MonkeyPatch) -> Troubles:
     return made
 
 
+@pytest.mark.heavy
 def test_five_terabytes_become_a_torrent_whatever_befalls_their_segments(
     huge: TorrentWorld, store: ObjectStore, troubles: Troubles
 ) -> None:

@@ -326,6 +326,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says how much memory was used at most")
 @pytest.mark.parametrize(("length", "form"), [(2**20, Format.V1), (2**26, Format.V1), (2**26, Format.HYBRID)], ids=str)
 def test_memory_is_bounded_whatever_the_length_of_pieces(length: int, form: Format, store: ObjectStore) -> None:

@@ -178,6 +178,7 @@ def test_sound_at_a_rate_that_nobody_hears_is_not_measured(account: Account, mad
     assert outcome.peak_megabytes < 200
 
 
+@pytest.mark.heavy
 def test_memory_does_not_grow_with_the_file(account: Account, made: Make) -> None:
     """Beyond the 64 MiB of blocks that are kept, and the decoder's own pictures, nothing may stay."""
     outcomes = [account.run(made("raw", ".mkv", size)) for size in ("80", "240")]

@@ -285,6 +285,7 @@ def test_sigterm_between_images_means_stopping_with_nothing_saved(account: Accou
     assert len(account.stand_in.ranges) < 100
 
 
+@pytest.mark.heavy
 def test_a_thousand_images_take_no_more_memory_than_twenty(account: Account, tmp_path: Path) -> None:
     """Each file has 150 KB that don't compress; the list of what was found is too long for the job's record."""
     noise = random.Random(1)  # noqa: S311 - as good as any here

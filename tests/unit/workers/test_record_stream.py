@@ -297,6 +297,7 @@ def test_a_killed_recording_keeps_what_it_has(account: Account, tmp_path: Path) 
     assert decoded(account.body(pieces[1]), tmp_path)["frames"]["video"] > 0
 
 
+@pytest.mark.heavy
 def test_a_long_recording_is_one_object_of_many_parts(account: Account, tmp_path: Path) -> None:
     """And neither memory nor disk knows how long: from the second piece on, nothing is added."""
     files: set[str] = set()

@@ -345,6 +345,7 @@ def test_a_port_that_is_taken_is_named(account: Account) -> None:
     assert address in outcome.error[1]
 
 
+@pytest.mark.heavy
 def test_memory_doesnt_grow_with_the_object(account: Account, tmp_path: Path) -> None:
     file = tmp_path / "object"
     body = bytes(LARGE)
