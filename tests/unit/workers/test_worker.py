@@ -705,7 +705,7 @@ def test_clients_of_its_own_give_up_within_the_stop_timeout() -> None:
 
 
 def test_the_written_contract_says_what_the_code_does() -> None:
-    contract = (Path(__file__).resolve().parents[2] / "workers" / "CONTRACT.md").read_text(encoding="utf-8")
+    contract = (Path(__file__).resolve().parents[3] / "workers" / "CONTRACT.md").read_text(encoding="utf-8")
     words = " ".join(contract.split())
     for written in (
         "fence = :fence AND (attribute_not_exists(runId) OR runId = :runId) AND #status IN",
