@@ -109,7 +109,7 @@ def run(layer: Layer, effort: Effort) -> list[Table]:
 
 
 def _course(layer: Layer, road: Road, options: Options) -> list[Step]:
-    path = [layer.deployed, RUNTIME, ROOT, _DEVELOPMENT]
+    path = [layer.deployed, RUNTIME, ROOT, ROOT / "workers" / "library", _DEVELOPMENT]
     command = python("-m", "bench.course", road, json.dumps(asdict(options)))
     done = subprocess.run(
         command, cwd=ROOT, env=variables(traced=None, path=path), stdout=subprocess.PIPE, text=True, check=True
