@@ -1,7 +1,8 @@
 """Uploads over moto's S3: from the first request to the object that lies there.
 
 moto checks neither signatures nor checksums, so that a wrong size, type or digest is refused is for the deployed local
-system to show (tests/integration); nor can it complete what it doesn't know (tests/unit/test_presign_upload.py).
+system to show (tests/integration); nor can it complete what it
+doesn't know (tests/unit/functions/test_presign_upload.py).
 """
 
 import base64

@@ -7,7 +7,7 @@ import pytest
 
 from local import functions
 from local.environment import ROOT
-from tests.unit.local_stack import FakeStack
+from tests.unit.local.stack import FakeStack
 
 GOOD = "import os, boto3, shared\nassert os.environ['NAME'] == 'value'\ndef handler(event, context): ..."
 

@@ -7,7 +7,7 @@ import pytest
 
 from local import pickup
 from local.sending import SendError, send
-from tests.unit.local_stack import FakeStack, client
+from tests.unit.local.stack import FakeStack, client
 
 SUFFIXES = (".mp4", ".MP4", ".mov")
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from local import api, places
-from tests.unit.local_stack import FakeStack, client
+from tests.unit.local.stack import FakeStack, client
 
 KEY = "a key; with 'quotes' $(and more)"
 STACK: Any = FakeStack(apigateway=client(get_api_key=lambda **_: {"value": KEY}))

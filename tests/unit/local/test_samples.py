@@ -9,8 +9,8 @@ import pytest
 
 from local import samples
 from local.samples import EVENTS, Scene
+from tests.unit.local.stack import FakeStack, client
 from tests.unit.local.test_demo import JOB
-from tests.unit.local_stack import FakeStack, client
 
 STACK: Any = FakeStack()
 OTHER = ("switchyard-dev", "switchyard-media", "123456789012", "a1b2c3d4e5")

@@ -22,7 +22,7 @@ json_values = st.recursive(
     max_leaves=12,
 )
 
-EVENTS = Path(__file__).parents[2] / "events"
+EVENTS = Path(__file__).parents[3] / "events"
 
 
 def letter(body: object, **attributes: str) -> Letter:

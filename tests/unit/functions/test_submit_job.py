@@ -15,12 +15,12 @@ from switchyard.errors import SettingsError
 from tests.conftest import Aws
 from tests.fakes.resolver import resolving
 from tests.rest import Answer, read
-from tests.unit.test_functions import Context
+from tests.unit.functions.test_functions import Context
 
 # An invocation that counts nothing is a normal one (layers/switchyard/switchyard/observability.py).
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
 
-EVENTS = Path(__file__).parents[2] / "events" / "submit_job"
+EVENTS = Path(__file__).parents[3] / "events" / "submit_job"
 USER = "c2b5d4a8-30c1-70e6-9a4f-1d2e3f405162"
 
 

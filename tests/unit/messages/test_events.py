@@ -21,7 +21,7 @@ from switchyard.torrents.messages import Parsed, Segment, TorrentWork
 from tests.cases import cases
 from tests.fakes.resolver import resolving
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EVENTS = {str(path.relative_to(ROOT / "events").with_suffix("")): path for path in ROOT.glob("events/**/*.json")}
 FROM_SQS = sorted(name for name, path in EVENTS.items() if '"aws:sqs"' in path.read_text())
 BUCKET = "switchyard-media"

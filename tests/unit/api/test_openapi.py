@@ -18,7 +18,7 @@ from switchyard.api.uploads import EXTENSIONS, MAX_PARTS, MIN_PART
 from switchyard.protocol.jobs import Status
 from tests.cases import cases
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 DOCUMENT: Final = http.document()
 SCHEMAS: Final[dict[str, Any]] = DOCUMENT["components"]["schemas"]
 METHODS: Final = ("get", "post", "delete")

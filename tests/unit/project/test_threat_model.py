@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.cases import cases
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "threat-model.md").read_text()
 ROWS = [
     [cell.strip() for cell in line.strip().strip("|").split(" |")]

@@ -31,7 +31,7 @@ from tests.fakes.endpoint import Answer, Endpoint, Reply, serving
 from tests.requests import SENT_AT, request, source
 
 ACCEPTED = Reply(body={"jobId": "b1", "jobName": "video-process-a"})
-EVENTS = Path(__file__).parents[2] / "events" / "track_job"
+EVENTS = Path(__file__).parents[3] / "events" / "track_job"
 
 
 def job(job_id: str = "a", fence: int = 3, **changes: Any) -> Job:  # noqa: ANN401 - a request's fields

@@ -26,7 +26,7 @@ from tests.cases import cases
 from tests.fakes.endpoint import Answer, Endpoint, Reply, serving
 from tests.requests import SENT_AT
 
-EVENTS = Path(__file__).parents[2] / "events" / "track_job"
+EVENTS = Path(__file__).parents[3] / "events" / "track_job"
 TASK = "arn:aws:ecs:us-east-1:123456789012:task/cluster/0cd0b1d23ac94e06b5a2e5f7c4d81a96"
 STARTED = Reply(body={"tasks": [{"taskArn": TASK}], "failures": []})
 PLACEMENT = Placement("worker", subnets=("subnet-1", "subnet-2"), security_groups=("sg-1",))

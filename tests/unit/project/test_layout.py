@@ -9,7 +9,7 @@ from typing import Final
 
 from tests.cases import cases
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 LAYER: Final = ROOT / "layers" / "switchyard"
 SOURCES: Final = (LAYER, ROOT / "workers" / "library", *sorted((ROOT / "workers").glob("*_*")), ROOT)
 """Folders from which modules are imported, the more specific ones first."""

@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from tests.unit.test_pages import MAKEFILE, ROOT, TARGETS
+from tests.unit.project.test_pages import MAKEFILE, ROOT, TARGETS
 
 SYSTEM: Final = {"dev", "sam", "emulator", "runtime", *(path.parent.name for path in ROOT.glob("workers/*/Dockerfile"))}
 TESTED: Final = SYSTEM | {"audit", "checkov"}

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # An invocation that counts nothing is a normal one (layers/switchyard/switchyard/observability.py).
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
 
-EVENTS = Path(__file__).parents[2] / "events"
+EVENTS = Path(__file__).parents[3] / "events"
 UUID = "6f1c2a34-5b6d-4e7f-8a90-b1c2d3e4f506"
 RUN = "4c7599ae-0a82-49aa-ba5a-4727fcce14a8"
 """The Batch job that the sample state changes tell of."""

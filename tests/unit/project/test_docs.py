@@ -37,7 +37,7 @@ from switchyard.urls import MAX_URL_LENGTH
 from tests.cases import cases
 from tests.fakes.resolver import resolving
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 EVENTS = DOCS.parent / "events"
 
 # ---- messages.md ----------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from samtranslator.yaml_helper import yaml_parse
 from local.__main__ import main as local_command
 from tests.cases import cases
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 README: Final = (ROOT / "README.md").read_text()
 DEPLOYING: Final = (ROOT / "docs" / "deploying.md").read_text()
 MAKEFILE: Final = (ROOT / "Makefile").read_text()

@@ -19,7 +19,7 @@ from switchyard.api.uploads import EXTENSIONS
 from switchyard.errors import SettingsError
 from tests.cases import cases
 from tests.corpus.filenames import HOSTILE
-from tests.unit.test_functions import Context
+from tests.unit.functions.test_functions import Context
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # An invocation that counts nothing is a normal one (layers/switchyard/switchyard/observability.py).
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
 
-EVENTS = Path(__file__).parents[2] / "events" / "presign_upload"
+EVENTS = Path(__file__).parents[3] / "events" / "presign_upload"
 BUCKET = "switchyard-media"
 ORIGIN = "https://app.example.com"
 KEY = re.compile(r"uploads/\d{4}/\d\d/\d\d/[0-9a-f-]{36}-[A-Za-z0-9][A-Za-z0-9._-]*")

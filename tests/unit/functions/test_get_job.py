@@ -14,12 +14,12 @@ from switchyard.api import http
 from switchyard.errors import SettingsError
 from tests.conftest import Aws
 from tests.rest import Answer, read
-from tests.unit.test_functions import Context
+from tests.unit.functions.test_functions import Context
 
 # An invocation that counts nothing is a normal one (layers/switchyard/switchyard/observability.py).
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
 
-EVENTS = Path(__file__).parents[2] / "events" / "get_job"
+EVENTS = Path(__file__).parents[3] / "events" / "get_job"
 JOB = "6f1c2a34-5b6d-4e7f-8a90-b1c2d3e4f506"
 USER = "c2b5d4a8-30c1-70e6-9a4f-1d2e3f405162"
 
