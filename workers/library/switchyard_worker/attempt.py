@@ -44,16 +44,16 @@ def run(
     dynamodb: "DynamoDBClient | None" = None,
     s3: "S3Client | None" = None,
 ) -> int:
-    """Do one attempt of the job that the environment describes, from fence check to exit code.
+    """Make one attempt at the job that the environment describes, from fence check to exit code.
 
     Args:
-        main: the worker's own code. It may raise `PermanentFailure` and `TryAgain`. An error of boto3 that it doesn't
-            catch counts as `TryAgain`, any other exception as a crash.
-        needs: as `WorkerEnvironment.from_env`.
-        results: as `needs`.
-        variables: instead of `os.environ`.
-        dynamodb: instead of a client of its own.
-        s3: as `dynamodb`.
+        main: the worker's own code. It may raise `PermanentFailure` and `TryAgain`. A boto3 error that it doesn't catch
+            counts as `TryAgain`, any other exception as a crash.
+        needs: see `WorkerEnvironment.from_env`.
+        results: see `WorkerEnvironment.from_env`.
+        variables: used instead of `os.environ`.
+        dynamodb: used instead of a new client.
+        s3: used instead of a new client.
 
     Returns:
         The process's exit code: an `ExitCode`, or `CRASHED`.
@@ -84,7 +84,7 @@ def _attempt(main: Main, job: WorkerJob, record: Record, heartbeat: Heartbeat) -
     except WorkerError as error:
         return _fail(record, heartbeat, error)
     except AWS_ERRORS as error:
-        return _fail(record, heartbeat, TryAgain("AWS_ERROR", f"AWS did not answer as it should: {error}"))
+        return _fail(record, heartbeat, TryAgain("AWS_ERROR", f"an AWS call failed: {error}"))
     except Exception as error:
         log.exception("the worker crashed")
         name = type(error).__name__
@@ -93,7 +93,7 @@ def _attempt(main: Main, job: WorkerJob, record: Record, heartbeat: Heartbeat) -
 
 
 def _check_fence(record: Record) -> ExitCode | None:
-    """The fence check: None if the work may begin. A run that doesn't pass it writes nothing to the record."""
+    """Make the fence check. None if the work may begin. A run that fails it writes nothing to the record."""
     try:
         done = record.start()
     except Superseded as error:
@@ -109,7 +109,7 @@ def _check_fence(record: Record) -> ExitCode | None:
 
 
 def _work(main: Main, job: WorkerJob, record: Record, heartbeat: Heartbeat) -> None:
-    """Run the worker's code with the heartbeat beside it, then record the result."""
+    """Run the worker's code with a heartbeat in parallel, then record the result."""
     heartbeat.start()
     try:
         headline = main(job)
@@ -121,7 +121,7 @@ def _work(main: Main, job: WorkerJob, record: Record, heartbeat: Heartbeat) -> N
 
 
 def _fail(record: Record, heartbeat: Heartbeat, error: WorkerError) -> int:
-    """End an attempt without success: record why or, if it was only stopped, how far it came. Returns the exit code."""
+    """End a failed attempt: record the error or, if it was stopped, its progress. Returns the exit code."""
     log.warning("%s: %s", error.code, error.message)
     if not isinstance(error, Superseded):
         try:
@@ -150,7 +150,7 @@ def _exit_code(error: WorkerError) -> int:
 
 
 def _client(service: str) -> Any:  # noqa: ANN401 - boto3's own signature; the callers name the type
-    # Retries are on because every call here may be repeated; short, because after SIGTERM there are 30 s in all.
+    # Every call here may be repeated, so retries are on. Timeouts are short: SIGKILL follows SIGTERM after 30 s.
     config = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 5})
     # AWS_REGION is the name that other SDKs and the job definition use; boto3 only reads AWS_DEFAULT_REGION.
     region = os.environ.get("AWS_REGION")
@@ -159,11 +159,11 @@ def _client(service: str) -> Any:  # noqa: ANN401 - boto3's own signature; the c
 
 @contextmanager
 def _stop_signals() -> Iterator[threading.Event]:
-    """Within this block, SIGTERM and SIGINT only set a flag: an exception at any line would leave work half done."""
+    """Within this block, SIGTERM and SIGINT only set a flag. An exception could interrupt any line, half done."""
     stop = threading.Event()
 
     def asked(_number: int, _frame: FrameType | None) -> None:
-        stop.set()  # and no more: a log line from here could land inside another one
+        stop.set()  # nothing else: logging from here could break another log line
 
     before = {number: signal.signal(number, asked) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 METADATA_ATTEMPTS = 4
-"""How often ECS is asked which task this is, over about 1.5 s."""
+"""Attempts to read the task's metadata from ECS, over about 1.5 s."""
 
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
 
 @dataclass(frozen=True)
 class WorkerEnvironment:
-    """What the dispatcher, the definition and the target tell a worker. See workers/CONTRACT.md.
+    """The worker's environment variables, from dispatcher, definition and target. See workers/CONTRACT.md.
 
-    `run_id` is Batch's id of the job, or the ARN of the ECS task. `video_id` and `key` are empty where the job isn't
-    about an object in S3. The prefix of the results ends in the job's id and a slash.
+    `run_id` is Batch's id of the job, or the ARN of the ECS task. `video_id` and `key` are empty if the job has no
+    object in S3. `results_prefix` ends in the job's id and a slash.
     """
 
     job_id: str
@@ -46,7 +46,7 @@ class WorkerEnvironment:
 
     @property
     def source(self) -> "GetObjectRequestTypeDef":
-        """The object that the job is about, in its version, as arguments of S3's GetObject and HeadObject."""
+        """The job's object and its version, as arguments of S3's GetObject and HeadObject."""
         if self.version_id:
             return {"Bucket": self.bucket, "Key": self.key, "VersionId": self.version_id}
         return {"Bucket": self.bucket, "Key": self.key}
@@ -55,16 +55,16 @@ class WorkerEnvironment:
     def from_env(
         cls, variables: Mapping[str, str] | None = None, *, needs: Collection[str] = (), results: str = "results"
     ) -> Self:
-        """Read the variables. An empty one counts as missing.
+        """Read the variables. An empty variable counts as missing.
 
         Args:
-            variables: instead of `os.environ`.
-            needs: variables that this worker requires and others don't: `VIDEO_ID`, `S3_KEY`.
-            results: the prefix of this worker's results, unless `RESULTS_PREFIX` is set.
+            variables: used instead of `os.environ`.
+            needs: further variables that this worker requires, such as `VIDEO_ID` and `S3_KEY`.
+            results: prefix of this worker's results, unless `RESULTS_PREFIX` is set.
 
         Raises:
-            BadEnvironment: variables are missing or bad; it names all of them.
-            TryAgain: ECS doesn't tell which task this is.
+            BadEnvironment: variables are missing or invalid; it names all of them.
+            TryAgain: the task's metadata can't be read from ECS.
         """
         variables = os.environ if variables is None else variables
         given = {name: value for name, value in variables.items() if value}
@@ -108,7 +108,7 @@ class WorkerEnvironment:
 
 
 def _task_arn(metadata_uri: str) -> str:
-    """The ARN of the ECS task this is, from its metadata endpoint (Amazon ECS developer guide, version 4)."""
+    """The ARN of this ECS task, from its metadata endpoint (Amazon ECS developer guide, version 4)."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a link-local address: no proxy can reach it
     for attempt in range(METADATA_ATTEMPTS):
         time.sleep(0.2 * 2**attempt if attempt else 0)
@@ -116,5 +116,5 @@ def _task_arn(metadata_uri: str) -> str:
             with direct.open(f"{metadata_uri}/task", timeout=2) as answer:
                 return str(json.load(answer)["TaskARN"])
         except (OSError, HTTPException, ValueError, LookupError, TypeError) as error:
-            log.warning("can't read the metadata of ECS: %r", error)
-    raise TryAgain("NO_RUN_ID", "ECS did not tell the worker which task it is")
+            log.warning("can't read the task's metadata from ECS: %r", error)
+    raise TryAgain("NO_RUN_ID", "can't read the task's metadata from ECS")

@@ -1,4 +1,4 @@
-"""How an attempt can end: its exit code, and the errors that lead to each."""
+"""The exit codes of an attempt, and the errors that lead to them."""
 
 from enum import IntEnum
 
@@ -8,7 +8,7 @@ AWS_ERRORS = (BotoCoreError, ClientError)
 """What boto3 raises once its own retries are used up."""
 
 CRASHED = 1
-"""The exit code of a bug. As for any code not in `ExitCode`, the job's retry strategy decides what follows."""
+"""The exit code after a bug. For this and any code not in `ExitCode`, the job's retry strategy decides."""
 
 
 class ExitCode(IntEnum):
@@ -21,11 +21,11 @@ class ExitCode(IntEnum):
 
 
 class WorkerError(Exception):
-    """A known way for a run to end without success.
+    """A run ended without success, for a known reason.
 
     Args:
-        code: stable and short, for programs: `SOURCE_MISSING`.
-        message: a sentence for people. Callers of the API see it: no secrets, no traceback.
+        code: stable and short, for programs, such as `SOURCE_MISSING`.
+        message: a sentence for people. API callers see it, so it holds no secrets and no traceback.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -35,29 +35,29 @@ class WorkerError(Exception):
 
 
 class PermanentFailure(WorkerError):
-    """The input is bad: no retry can help."""
+    """The input is bad. A retry can't help."""
 
 
 class TryAgain(WorkerError):
-    """A problem that may be gone in a minute: asks for another attempt."""
+    """A temporary problem. Asks for another attempt."""
 
 
 class Stopped(TryAgain):
-    """The run has to end (spot reclaim, cancel, an operator). SIGKILL follows after half a minute."""
+    """The run must end (spot reclaim, cancel, an operator). SIGKILL follows after half a minute."""
 
     def __init__(self) -> None:
         super().__init__("STOPPED", "the worker was asked to stop")
 
 
 class Superseded(WorkerError):
-    """Another run owns the job, or no run does any more: leave without touching anything."""
+    """Another run owns the job, or the job has ended. Exit without writing anything."""
 
     def __init__(self) -> None:
-        super().__init__("SUPERSEDED", "the job's record says that this run isn't the one")
+        super().__init__("SUPERSEDED", "the job's record says that this run doesn't own the job")
 
 
 class BadEnvironment(PermanentFailure):
-    """Environment variables are missing or bad; the message names all of them at once."""
+    """Environment variables are missing or invalid. The message names all of them."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("BAD_ENVIRONMENT", "bad environment: " + "; ".join(problems))

@@ -1,4 +1,4 @@
-"""The thread that reports that a run is alive, and how far it is."""
+"""The thread that reports that a run is alive, and its progress."""
 
 import faulthandler
 import logging
@@ -12,11 +12,11 @@ from switchyard_worker.record import Record
 log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 10.0
-"""How often a run reports that it is alive, when nothing else makes it write."""
+"""Seconds between heartbeats, if there is no new progress."""
 PROGRESS_SECONDS = 2.0
-"""How often progress is looked at: the shortest time between two writes of it."""
+"""Minimum seconds between two writes of progress."""
 HANG_SECONDS = 300.0
-"""How long code that holds the interpreter's lock may keep the heartbeat waiting."""
+"""How long code that holds the interpreter's lock may block the heartbeat."""
 
 
 class Heartbeat(threading.Thread):
@@ -31,7 +31,7 @@ class Heartbeat(threading.Thread):
         self.superseded = threading.Event()
 
     def run(self) -> None:
-        """Beat until `end` is called, or the job is another run's."""
+        """Write heartbeats until `end` is called or another run owns the job."""
         written, due = None, 0.0
         self._postpone_exit()
         while not self._ended.wait(PROGRESS_SECONDS):
@@ -39,11 +39,11 @@ class Heartbeat(threading.Thread):
             progress = self.progress
             if progress is written and time.monotonic() < due:
                 continue
-            # Set before the write, so that a failed one is repeated at the next beat, not every 2 s.
+            # Set before the write: a failed write is repeated at the next heartbeat, not after 2 s.
             written, due = progress, time.monotonic() + HEARTBEAT_SECONDS
             try:
                 if not self._record.beat(progress):
-                    self._stop_wanted.set()  # SIGTERM should follow, but the call that sends it can get lost
+                    self._stop_wanted.set()  # SIGTERM should follow, but may get lost
             except Superseded:
                 self.superseded.set()
                 return
@@ -51,15 +51,15 @@ class Heartbeat(threading.Thread):
                 log.warning("heartbeat not written: %s", error)
 
     def end(self) -> None:
-        """Stop. No beat is under way once this returns, so none can follow the run's last write."""
+        """Stop. After this returns no heartbeat is in progress, so none can follow the run's last write."""
         self._ended.set()
         self.join()
         faulthandler.cancel_dump_traceback_later()
 
     def _postpone_exit(self) -> None:
-        """Restart the watchdog, which ends the process once this thread hasn't run for `HANG_SECONDS`.
+        """Restart the watchdog, which ends the process if this thread hasn't run for `HANG_SECONDS`.
 
-        Code that holds the interpreter's lock for so long also keeps signals from being handled. The watchdog runs
-        without the interpreter. It prints where the work hangs, and exits with `CRASHED`.
+        Code that holds the interpreter's lock that long also blocks signal handling. The watchdog runs without the
+        interpreter. It prints where the code hangs, and exits with `CRASHED`.
         """
-        faulthandler.dump_traceback_later(HANG_SECONDS, exit=True, file=2)  # 2: stderr, also if sys.stderr was replaced
+        faulthandler.dump_traceback_later(HANG_SECONDS, exit=True, file=2)  # 2: stderr, even if sys.stderr was replaced

@@ -1,4 +1,4 @@
-"""What a worker's own code is given: the job, and the ways to report on it and to save results."""
+"""The job as a worker's own code sees it: input, progress, results."""
 
 import logging
 import math
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CONTENT_TYPES = {
-    # Listed where the machine's own tables differ or are missing.
+    # The types for which the machine's own tables differ or are missing.
     ".json": "application/json",
     ".md": "text/markdown; charset=utf-8",
     ".txt": "text/plain; charset=utf-8",
@@ -36,8 +36,8 @@ class WorkerJob:
     """The job of this attempt.
 
     Attributes:
-        environment: what the environment variables say.
-        s3: a client that retries, with timeouts that suit a stop signal.
+        environment: the environment variables.
+        s3: a client with retries, and timeouts short enough for a stop signal.
         files: names of the result files saved so far.
     """
 
@@ -58,11 +58,11 @@ class WorkerJob:
 
     @property
     def input(self) -> Mapping[str, Any]:
-        """The job's input, as its request has it: JSON-shaped, and not checked for this worker's purposes."""
+        """The input in the job's request: JSON-shaped, and not validated for this worker."""
         return self._record.input
 
     def checkpoint(self) -> None:
-        """Leave here if the run has to end. Call it every second or two, wherever it is safe to leave.
+        """Raise an error if the run must end. Call it every second or two, wherever it is safe to stop.
 
         Raises:
             Superseded: another run has taken over.
@@ -74,7 +74,7 @@ class WorkerJob:
             raise Stopped
 
     def progress(self, percent: float, message: str, **facts: float) -> None:
-        """Report how far the work is. Also a checkpoint, and as cheap: only the newest is written, every 2 s at most.
+        """Report progress. Also a checkpoint, and as cheap: only the newest report is written, at most every 2 s.
 
         Args:
             percent: 0 to 100.
@@ -86,12 +86,12 @@ class WorkerJob:
         self.checkpoint()
 
     def confirm(self) -> None:
-        """Ask the record whether this run still owns the job. Called before a run writes its first file.
+        """Check that this run still owns the job. Call it before a run writes its first file.
 
         A run that was frozen for minutes must not overwrite the files of the run that replaced it.
 
         Raises:
-            Superseded: it doesn't.
+            Superseded: this run doesn't own the job.
         """
         self._record.beat(self._heartbeat.progress)
 
@@ -100,7 +100,7 @@ class WorkerJob:
         return self.environment.results_prefix + name
 
     def save(self, name: str, body: bytes | Path) -> None:
-        """Upload one result file. Its key is the same in every run of the job, so repeating it does no harm.
+        """Upload one result file. Its key is the same in every run of the job, so an upload may be repeated.
 
         Raises:
             ValueError: `name` isn't a plain relative name.
@@ -119,10 +119,10 @@ class WorkerJob:
             self.files.append(name)
 
     def keep(self, headline: Mapping[str, Any]) -> None:
-        """Record what is already useful as the job's result, with `partial` set, in case the run doesn't finish.
+        """Record a partial result that is already useful, in case the run doesn't finish.
 
-        Call it as often as there is something new, and also after `checkpoint` has raised `Stopped`. A write that fails
-        is logged and dropped, as a heartbeat is.
+        The result has `partial` set. Call this whenever there is something new, and also after `checkpoint` has raised
+        `Stopped`. A failed write is logged and dropped, like a heartbeat.
 
         Raises:
             Superseded: as `checkpoint`.
@@ -133,15 +133,15 @@ class WorkerJob:
             log.warning("partial result not recorded: %s", error)
 
     def result(self, headline: Mapping[str, Any]) -> dict[str, Any]:
-        """The job's `result` as the record holds it: `headline`, and where the files are."""
+        """The job's `result` for the record: `headline`, and where the files are."""
         given = self.environment
         return {**headline, "prefix": given.results_prefix, "files": self.files, "runId": given.run_id}
 
 
 type Main = Callable[[WorkerJob], Mapping[str, Any]]
-"""A worker's own code: does the job, saves its files, returns a few headline facts (JSON-shaped, small)."""
+"""A worker's own code: does the job, saves its files, and returns a few headline facts (JSON-shaped, small)."""
 
 
 def content_type(name: str) -> str:
-    """The media type a result file is served as."""
+    """The Content-Type of a result file, by its suffix."""
     return _CONTENT_TYPES.get(Path(name).suffix.lower()) or mimetypes.guess_type(name)[0] or "application/octet-stream"

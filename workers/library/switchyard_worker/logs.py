@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 
 class _JsonLines(logging.Formatter):
-    """One JSON object per record, never with `status` at the top level: the local emulator would read it as its own."""
+    """One JSON object per record. No key `status` at the top level: the local emulator would take it for its own."""
 
     def __init__(self, context: Mapping[str, object]) -> None:
         super().__init__()

@@ -1,18 +1,18 @@
-"""Keeps a worker's process from starting other programs."""
+"""Prevents a worker's process from starting other programs."""
 
 import errno
 import os
 import sys
 
 _STARTS = frozenset({"subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "os.system"})
-"""The audit events of the standard library that come before a program starts."""
+"""Audit events that the standard library raises before it starts a program."""
 
 
 def refuse_programs() -> None:
-    """From now on, this process can't start a program: each try raises FileNotFoundError, as if it weren't installed.
+    """Prevent this process from starting programs: each attempt raises FileNotFoundError, as if none were installed.
 
-    Libraries look for programs by name and run whatever has that name on PATH, some while they are imported. Call this
-    before importing them. It can't be undone.
+    Libraries run whatever program on PATH has the name they look for, some of them at import. Call this before
+    importing them. It can't be undone.
     """
     sys.addaudithook(_refuse)
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
 
 WHOLE_ANSWER_ATTEMPTS = 3
-"""How often a write is sent whose response comes back truncated. boto3 retries everything else."""
+"""Attempts to write if the response is truncated. boto3 retries all other failures."""
 ERROR_LIMIT = 1000
-"""Characters of an error's message that are kept in the table."""
+"""Maximum characters of an error's message in the table."""
 
 
 class Record:
@@ -38,20 +38,20 @@ class Record:
         self.input: Mapping[str, Any] = {}
 
     def start(self) -> bool:
-        """Make the fence check, and read the job's `input`.
+        """Make the fence check and read the job's `input`.
 
         Returns:
-            Whether an earlier attempt of this same run has already recorded its whole result.
+            Whether an earlier attempt of this run has already recorded the complete result.
 
         Raises:
-            Superseded: this run may not do the job.
+            Superseded: this run must not do the job.
         """
-        # claim N written ──► SubmitJob ──► this run starts ────────► fence is N, nobody has started: ours
+        # claim N written ──► SubmitJob ──► this run starts ────────► fence is N, no runId: ours
         #                 └─► SubmitJob again (a timeout hid the first) ► runId is the other run's: superseded
-        # claim N+1 written meanwhile (adopted, uploaded anew) ────────► fence isn't N: superseded
-        # cancelled, or ended meanwhile ───────────────────────────────► status isn't an active one: superseded
-        # its cancel was asked for, and it can't be told from one that runs ► cancelRequestedAt is there: superseded
-        # a retried attempt of this run has the same Batch job id ─────► runId is ours: carry on
+        # claim N+1 written meanwhile (adopted, uploaded again) ───────► fence isn't N: superseded
+        # cancelled, or ended meanwhile ───────────────────────────────► status isn't active: superseded
+        # cancel requested, run not stopped yet ───────────────────────► cancelRequestedAt exists: superseded
+        # a retried attempt of this run has the same Batch job id ─────► runId is ours: continue
         item = self._update(
             condition="fence = :fence AND (attribute_not_exists(runId) OR runId = :runId)"
             " AND #status IN (:claimed, :submitted, :running) AND attribute_not_exists(cancelRequestedAt)",
@@ -66,12 +66,12 @@ class Record:
         )
 
     def beat(self, progress: Mapping[str, Any]) -> bool:
-        """Record that the run is alive, and its progress. False if somebody has asked to cancel the job."""
+        """Record that the run is alive, and its progress. False if a cancel was requested."""
         item = self._write("SET #progress = :progress, heartbeatAt = :now, updatedAt = :now", {":progress": progress})
         return "cancelRequestedAt" not in item
 
     def finish(self, result: Mapping[str, Any], progress: Mapping[str, Any]) -> None:
-        """Record the result, whole or partial. A whole result is the last write of a run that succeeded."""
+        """Record the result, complete or partial. A complete result is the last write of a successful run."""
         self._write(
             "SET #result = :result, #progress = :progress, heartbeatAt = :now, updatedAt = :now REMOVE #error",
             {":result": result, ":progress": progress},
@@ -83,7 +83,7 @@ class Record:
         self._write("SET #error = :error, heartbeatAt = :now, updatedAt = :now", {":error": error})
 
     def _write(self, update: str, values: Mapping[str, Any]) -> dict[str, Any]:
-        # Another claim may have taken the item, or its TTL deleted it: never overwrite it, never bring it back.
+        # Another claim may own the item, or TTL may have deleted it: never overwrite or recreate it.
         return self._update("fence = :fence AND runId = :runId", update, values)
 
     def _update(self, condition: str, update: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,12 +114,12 @@ class Record:
 
 
 def _exact(value: object) -> object:
-    """JSON-shaped data with Decimals for floats, which DynamoDB refuses."""
+    """JSON-shaped data with Decimals instead of floats, which DynamoDB rejects."""
     return json.loads(json.dumps(value), parse_float=Decimal)
 
 
 def readable(message: str) -> str:
-    """One line, printable, of at most `ERROR_LIMIT` characters."""
+    """`message` as one printable line of at most `ERROR_LIMIT` characters."""
     line = "".join(character if character.isprintable() else " " for character in message)
     line = " ".join(line.split())
     return line if len(line) <= ERROR_LIMIT else line[: ERROR_LIMIT - 1] + "…"
