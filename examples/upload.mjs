@@ -1,4 +1,4 @@
-// Uploads a file in parts, with progress. In a browser, `file` is what an <input type="file"> holds; in Node,
+// Uploads a file in parts, with progress. In a browser, `file` comes from an <input type="file">; in Node, from
 // `await fs.openAsBlob(path)`. The bucket's CORS settings expose the ETag that each part needs.
 
 export async function upload(file, { api, apiKey, name = file.name, contentType = file.type, onProgress = () => {} }) {
@@ -22,14 +22,14 @@ export async function upload(file, { api, apiKey, name = file.name, contentType 
       for (const { partNumber, url, headers } of signed.parts) {
         const body = file.slice((partNumber - 1) * partSize, partNumber * partSize);
         const stored = await fetch(url, { method: "PUT", headers, body });
-        if (!stored.ok) throw new Error(`part ${partNumber}: S3 says ${stored.status}`);
+        if (!stored.ok) throw new Error(`part ${partNumber}: S3 answered ${stored.status}`);
         parts.push({ partNumber, etag: stored.headers.get("etag") });
         onProgress(Math.min(partNumber * partSize, file.size), file.size);
       }
     }
     await call("POST", "/uploads/multipart/complete", { key, uploadId, size: file.size, parts });
   } catch (error) {
-    // What has arrived is paid for until the upload is given up.
+    // Stored parts cost money until the upload is aborted.
     const where = new URLSearchParams({ key, uploadId });
     await call("DELETE", `/uploads/multipart?${where}`).catch(() => {});
     throw error;
