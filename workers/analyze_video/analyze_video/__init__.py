@@ -1,3 +1,3 @@
-"""Reference worker: looks at one video and says what is in it. See workers/analyze_video/README.md."""
+"""Reference worker: finds the scenes, key frames and loudness of one video. See workers/analyze_video/README.md."""
 
 VERSION = "1.0.0"

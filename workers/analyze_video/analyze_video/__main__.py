@@ -1,4 +1,4 @@
-"""`python -m analyze_video`: one attempt of the job that the environment describes."""
+"""`python -m analyze_video`: makes one attempt at the job that the environment describes."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The one pass over the file: every packet is decoded once, pictures to the scenes, sound to the loudness."""
+"""The single pass over the file: decodes every packet once, for scenes (pictures) and loudness (sound)."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from analyze_video.scenes import Scene, SceneFinder
 from analyze_video.source import S3File
 from switchyard_worker import PermanentFailure
 
-_ASSUMED_RATE = 25.0  # for the detector, where the file doesn't say
+_ASSUMED_RATE = 25.0  # frames per second, if the file has no frame rate
 _ERRORS_IN_A_ROW = 32
 _DAMAGED_SHARE = 0.1
 _MISSING_SHARE = 0.1
 _MISSING_SECONDS = 1.0
-_KNOWS_ITS_LENGTH = ("mov", "matroska", "avi")  # the rest guess it from the bit rate
+_KNOWS_ITS_LENGTH = ("mov", "matroska", "avi")  # other formats estimate it from the bit rate
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """What one pass has found. Times in seconds."""
+    """The results of one pass. Times in seconds."""
 
     duration: float
     frames: int
@@ -45,16 +45,16 @@ def analyze(
     """Decode the file from beginning to end.
 
     Args:
-        container: open.
-        streams: of the container, the ones to look at.
-        source: what the container reads.
-        folder: where the key frames go.
-        max_key_frames: how many, at most.
-        progress: told the share done (0 to 1), the seconds decoded and the scenes so far; may raise to end it all.
+        container: the open container.
+        streams: the container's streams to analyse.
+        source: the file that the container reads.
+        folder: where to save the key frames.
+        max_key_frames: maximum number of key frames.
+        progress: called with the share done (0 to 1), the seconds decoded and the scenes so far; may raise to stop.
 
     Raises:
-        PermanentFailure: the file is damaged or cut short.
-        TryAgain: S3 failed meanwhile.
+        PermanentFailure: the file is damaged or truncated.
+        TryAgain: S3 failed.
     """
     one = _Pass(container, streams, source)
     rate = ratio(streams.video.average_rate) or ratio(streams.video.guessed_rate)
@@ -68,7 +68,7 @@ def analyze(
             shown = frame.time
             if first is None:
                 first, rotation = shown or 0.0, frame.rotation
-            # Time never runs backwards, whatever the file says; where it says nothing, the frame rate does.
+            # Time never runs backwards, whatever the file says. Frames without a time follow the frame rate.
             at = max(at, shown - first) if shown is not None else end
             end = at + (seconds(frame.duration, frame.time_base) or 1 / (rate or _ASSUMED_RATE))
             finder.add(frame, at)
@@ -87,7 +87,7 @@ def analyze(
 
 
 class _Pass:
-    """The decoding, with its errors counted: a scratch is passed over, a ruin is not."""
+    """Decodes and counts errors: tolerates some, fails if there are too many."""
 
     def __init__(self, container: Any, streams: Streams, source: S3File) -> None:  # noqa: ANN401
         self.errors = 0
@@ -99,17 +99,17 @@ class _Pass:
             seconds(streams.video.duration, streams.video.time_base),
             seconds(container.duration, 1 / av.time_base),
         ]
-        # An edit list may show less than the stream holds, and a container may last longer than its pictures.
+        # An edit list may show less than the stream holds, and a container may be longer than its video stream.
         self._declared = min((length for length in declared if length), default=None)
 
     def share(self, end: float) -> float:
-        """How much is done, 0 to 1."""
+        """The share done, 0 to 1."""
         if self._declared:
             return min(1.0, end / self._declared)
         return min(1.0, self._source.tell() / self._source.size)
 
     def frames(self) -> Iterator[Any]:
-        """Every frame that can be decoded, of both streams, as they come."""
+        """Every frame that can be decoded, of both streams, in file order."""
         for packet in self._packets_left():
             self._packets += packet.size > 0
             try:
@@ -125,25 +125,25 @@ class _Pass:
         while in_a_row < _ERRORS_IN_A_ROW:
             try:
                 for packet in self._container.demux(wanted):
-                    # Only now: what no packet follows is the end of a file cut short, and no damage within it.
+                    # Counted only now: errors that no packet follows are the end of a truncated file, not damage.
                     self.errors += in_a_row
                     in_a_row = 0
                     yield packet
             except av.FFmpegError:
-                # Its generator is over, the container isn't: the next one goes on behind the damage.
+                # The generator is exhausted, the container isn't: a new one continues after the damage.
                 self._source.raise_failure()
                 in_a_row += 1
             else:
                 return
 
     def check(self, frames: int, end: float) -> None:
-        """Tell a video from what is left of one.
+        """Check that enough of the video could be decoded.
 
         Raises:
-            PermanentFailure: too little of it could be decoded.
+            PermanentFailure: the file is damaged or truncated.
         """
         if frames == 0:
-            raise PermanentFailure("BROKEN_VIDEO", "the video stream holds no picture that can be decoded")
+            raise PermanentFailure("BROKEN_VIDEO", "no picture of the video stream can be decoded")
         if self.errors > _DAMAGED_SHARE * self._packets:
             raise PermanentFailure(
                 "BROKEN_VIDEO", f"the file is damaged: {self.errors} of {self._packets} packets can't be decoded"
@@ -152,5 +152,5 @@ class _Pass:
             return
         if self._declared - end > max(_MISSING_SECONDS, _MISSING_SHARE * self._declared):
             raise PermanentFailure(
-                "TRUNCATED_VIDEO", f"the file is cut short: it ends after {end:.1f} s of {self._declared:.1f} s"
+                "TRUNCATED_VIDEO", f"the file is truncated: it ends after {end:.1f} s of {self._declared:.1f} s"
             )

@@ -1,8 +1,8 @@
-"""Opening a video that nobody has checked: limits first, then what its headers say.
+"""Opens an untrusted video: enforces limits first, then reads its headers.
 
-The bytes come from strangers and FFmpeg is a large parser, so it is given as little to work with as video needs: a
-file object and no name, formats that hold their own media (no playlists, no `concat`, no image sequences), no protocol,
-no way to open a second file, and a limit on the size of a picture.
+The bytes come from strangers and FFmpeg is a large parser, so it gets as little as video needs: a file object without a
+name, only formats that hold their own media (no playlists, no `concat`, no image sequences), no protocol, no way to
+open a second file, and a limit on picture size.
 """
 
 from collections.abc import Iterator
@@ -16,10 +16,10 @@ from analyze_video.source import S3File
 from switchyard_worker import PermanentFailure
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,wtv,dv,gxf,nut,rm"
-"""FFmpeg's names of the containers that are accepted: the ones that cameras, phones and editors write."""
+"""FFmpeg's names of the accepted containers: those that cameras, phones and editors write."""
 
 MAX_PIXELS = 8192 * 4320
-"""In one picture: cinema's 8K. A few hundred bytes can claim far more, and would be given the memory for it."""
+"""Per picture: cinema 8K. A few hundred bytes can claim far more, and FFmpeg would allocate memory for it."""
 
 _DECODING = {"max_pixels": str(MAX_PIXELS)}
 _OPENING = {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
@@ -28,7 +28,7 @@ _MAX_STREAMS = 64
 
 @dataclass(frozen=True)
 class Streams:
-    """The streams that are looked at."""
+    """The streams to analyse."""
 
     video: Any
     audio: Any | None
@@ -36,11 +36,11 @@ class Streams:
 
 @contextmanager
 def opened(source: S3File) -> Iterator[Any]:
-    """The container, open.
+    """Open the container.
 
     Raises:
-        PermanentFailure: it isn't a video file, or a broken one.
-        TryAgain: S3 failed meanwhile.
+        PermanentFailure: the file isn't a video, or it is broken.
+        TryAgain: S3 failed.
     """
     if source.size == 0:
         raise PermanentFailure("EMPTY_FILE", "the file is empty (0 bytes)")
@@ -55,52 +55,52 @@ def opened(source: S3File) -> Iterator[Any]:
 
 
 def _refuse(*_what: object) -> NoReturn:
-    """FFmpeg asks here before it opens anything else that the file names."""
+    """FFmpeg calls this before it opens anything that the file names."""
     raise PermanentFailure("REFERS_ELSEWHERE", "the file refers to other files or addresses, which is not allowed")
 
 
 def _not_a_video(source: S3File) -> PermanentFailure:
     source.seek(0)
     if source.read(12)[4:8] in {b"ftyp", b"wide", b"mdat"}:
-        return PermanentFailure("BROKEN_VIDEO", "the file begins like an MP4 but can't be read: damaged, or cut short")
+        return PermanentFailure("BROKEN_VIDEO", "the file begins like an MP4 but can't be read: damaged or truncated")
     return PermanentFailure("NOT_A_VIDEO", "the file is not a video in a known format, or it is damaged")
 
 
-def chosen(container: Any) -> Streams:  # noqa: ANN401 - PyAV ships types, but not into the environment that checks
-    """The video stream to look at, and the sound that goes with it.
+def chosen(container: Any) -> Streams:  # noqa: ANN401 - PyAV has types, but isn't installed where types are checked
+    """Choose the video stream to analyse, and its audio stream.
 
     Raises:
-        PermanentFailure: there is none, or its pictures are too large.
+        PermanentFailure: there is no video stream, or it exceeds a limit.
     """
     if len(container.streams) > _MAX_STREAMS:
         raise PermanentFailure(
-            "TOO_MANY_STREAMS", f"{len(container.streams)} streams; at most {_MAX_STREAMS} are accepted"
+            "TOO_MANY_STREAMS", f"the file has {len(container.streams)} streams; the limit is {_MAX_STREAMS}"
         )
     pictures = [stream for stream in container.streams.video if not _is_cover(stream)]
     if not pictures:
-        found = ", ".join(sorted({stream.type for stream in container.streams})) or "none at all"
+        found = ", ".join(sorted({stream.type for stream in container.streams})) or "none"
         raise PermanentFailure("NO_VIDEO_STREAM", f"the file has no video stream (its streams: {found})")
     best = container.streams.best("video")
     video = best if best in pictures else pictures[0]
     if video.codec_context is None:
         raise PermanentFailure("UNKNOWN_CODEC", "the video stream has a codec that can't be decoded")
-    if not 0 < video.width * video.height <= MAX_PIXELS:  # 0: FFmpeg itself has refused, by _DECODING
+    if not 0 < video.width * video.height <= MAX_PIXELS:  # 0: FFmpeg rejected it because of _DECODING
         raise PermanentFailure("TOO_LARGE", f"the pictures have more than {MAX_PIXELS:,} pixels, or no known size")
-    video.codec_context.options = _DECODING  # again: a stream may change its size on the way
+    video.codec_context.options = _DECODING  # again: a stream may change its size midway
     video.thread_type = "AUTO"
-    video.codec_context.thread_count = 4  # each thread holds pictures of its own, so not one for every core there is
+    video.codec_context.thread_count = 4  # each thread holds pictures in memory, so not one per core
     audio = container.streams.best("audio", related=video)
     return Streams(video, audio if audio is not None and audio.codec_context is not None else None)
 
 
 def _is_cover(stream: Any) -> bool:  # noqa: ANN401
-    """A song's cover picture is stored as a video stream of one frame."""
+    """Whether the stream is a cover picture, stored as a video stream of one frame."""
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
 @dataclass(frozen=True)
 class Headers:
-    """What the file says of itself, as summary.json has it; `video` is the index of the stream that is looked at."""
+    """The file's headers, in the shape of summary.json. `video` is the index of the analysed stream."""
 
     container: dict[str, Any]
     streams: list[dict[str, Any]]
@@ -154,10 +154,10 @@ def _described(stream: Any) -> dict[str, Any]:  # noqa: ANN401
 
 
 def ratio(rational: Any) -> float | None:  # noqa: ANN401
-    """A rational of PyAV's as a number; None where it is unset."""
+    """A PyAV rational as a number; None if unset."""
     return round(float(rational), 3) if rational else None
 
 
 def seconds(ticks: int | None, time_base: Any) -> float | None:  # noqa: ANN401
-    """A time of PyAV's in seconds; None where it is unset."""
+    """A PyAV time in seconds; None if unset."""
     return round(ticks * float(time_base), 3) if ticks is not None and time_base else None

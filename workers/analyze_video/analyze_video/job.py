@@ -1,4 +1,4 @@
-"""The job: from an object in S3 to summary.json, summary.md and a picture a scene under the job's results."""
+"""The job: from an object in S3 to summary.json, summary.md and a key frame per scene in the job's results."""
 
 import os
 import tempfile
@@ -38,7 +38,7 @@ def main(job: WorkerJob) -> Mapping[str, Any]:
         for scene in analysis.scenes:
             if scene.key_frame:
                 job.save(scene.key_frame, folder / scene.key_frame)
-        # Last, so that whoever sees a summary also finds the pictures it names.
+        # Last: when a summary exists, so do the pictures it names.
         job.save("summary.md", report.markdown(summary).encode())
         job.save("summary.json", report.as_json(summary))
     return {
@@ -55,5 +55,5 @@ def main(job: WorkerJob) -> Mapping[str, Any]:
 def _max_key_frames() -> int:
     text = os.environ.get("MAX_KEY_FRAMES") or "200"
     if not text.isdecimal() or not 1 <= int(text) <= 10_000:
-        raise PermanentFailure("BAD_ENVIRONMENT", f"MAX_KEY_FRAMES is {text[:40]!r}: it must be from 1 to 10000")
+        raise PermanentFailure("BAD_ENVIRONMENT", f"MAX_KEY_FRAMES is {text[:40]!r}: it must be 1 to 10000")
     return int(text)

@@ -1,4 +1,4 @@
-"""Loudness by EBU R 128, measured by FFmpeg's `ebur128` filter while the sound goes by."""
+"""Loudness by EBU R 128, measured with FFmpeg's `ebur128` filter during decoding."""
 
 import logging
 import math
@@ -10,14 +10,14 @@ log = logging.getLogger(__name__)
 
 _RATE = 48000
 _RATES = range(4_000, 768_001)
-"""Samples a second. What claims fewer becomes gigabytes when it is brought to `_RATE`: a few kilobytes can claim 1."""
+"""Accepted samples a second. Lower rates become gigabytes when resampled to `_RATE`: a few kilobytes can claim 1."""
 _PREFIX = "lavfi.r128."
 _SILENCE_DBTP = -70.0
-_GATE_LUFS = -70.0  # R 128's absolute gate: what the filter says when nothing has passed it
+_GATE_LUFS = -70.0  # R 128's absolute gate: the filter's value if nothing has passed it
 
 
 class Loudness:
-    """Takes decoded audio frames; at the end says how loud the whole is."""
+    """Takes decoded audio frames and measures the loudness of the whole."""
 
     def __init__(self) -> None:
         self._resampler: Any = None
@@ -26,20 +26,20 @@ class Loudness:
         self._failed = False
 
     def add(self, frame: Any) -> None:  # noqa: ANN401 - an av.AudioFrame
-        """Listen to one frame. Sound that FFmpeg can't measure ends the measuring, not the job."""
+        """Measure one frame. Sound that FFmpeg can't measure ends the measurement, not the job."""
         if self._failed:
             return
         try:
-            _demand_audible(frame.sample_rate)  # of each, since it may change on the way
+            _demand_audible(frame.sample_rate)  # for each frame: the rate may change midway
             if self._graph is None:
                 self._prepare(frame.layout.name)
             self._push(self._resampler.resample(frame))
         except (av.FFmpegError, ValueError) as error:
-            log.warning("the loudness can't be measured: %s", error)
+            log.warning("can't measure the loudness: %s", error)
             self._failed = True
 
     def finish(self) -> dict[str, Any]:
-        """`loudness` of summary.json, for a file that has sound."""
+        """`loudness` of summary.json, for a file with sound."""
         if not self._newest or self._failed:
             return {"state": "unmeasurable"}
         integrated = float(self._newest[_PREFIX + "I"])
@@ -56,7 +56,7 @@ class Loudness:
         }
 
     def _prepare(self, layout: str) -> None:
-        # A stream may change its rate or layout on the way, a filter graph can't: all is brought to the first layout.
+        # A stream may change its rate or layout midway, a filter graph can't: all is resampled to the first layout.
         self._resampler = av.AudioResampler(format="dbl", layout=layout, rate=_RATE)
         graph = av.filter.Graph()
         source = graph.add_abuffer(sample_rate=_RATE, format="dbl", layout=layout, time_base=av.AVRational(1, _RATE))
@@ -69,7 +69,7 @@ class Loudness:
             while True:
                 try:
                     measured = self._graph.pull()
-                except (av.BlockingIOError, av.EOFError):  # it wants more
+                except (av.BlockingIOError, av.EOFError):  # it needs more input
                     break
                 self._newest = measured.metadata or self._newest
 

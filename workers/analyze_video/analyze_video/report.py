@@ -1,4 +1,4 @@
-"""The two summaries: one for programs, whose shape README.md documents, and one for people, made from it."""
+"""The two summaries: summary.json for programs (README.md documents it), and summary.md for people, made from it."""
 
 import json
 from importlib.metadata import version
@@ -14,7 +14,7 @@ SCHEMA_VERSION = 1
 
 
 def summary(job: WorkerEnvironment, source: S3File, headers: Headers, analysis: Analysis) -> dict[str, Any]:
-    """summary.json. Times in seconds; null where the file doesn't say."""
+    """The content of summary.json. Times in seconds; None if the file doesn't say."""
     video = headers.streams[headers.video]
     return {
         "version": SCHEMA_VERSION,
@@ -60,12 +60,12 @@ def summary(job: WorkerEnvironment, source: S3File, headers: Headers, analysis: 
 
 
 def as_json(summary: dict[str, Any]) -> bytes:
-    """summary.json's bytes."""
+    """The bytes of summary.json."""
     return json.dumps(summary, ensure_ascii=False, indent=2, allow_nan=False).encode() + b"\n"
 
 
 def markdown(summary: dict[str, Any]) -> str:
-    """summary.md: the same, to read, with the pictures in it by relative links."""
+    """summary.md: the same for people, with the key frames by relative links."""
     video, scenes = summary["video"], summary["scenes"]
     pictures = sum(1 for scene in scenes if scene["keyFrame"])
     rate = f"{video['frameRate']:g} frames/s" if video["frameRate"] else "unknown frame rate"
@@ -96,7 +96,7 @@ def markdown(summary: dict[str, Any]) -> str:
 
 
 def clock(seconds: float) -> str:
-    """`1:02:03.4`; without hours where there are none."""
+    """`1:02:03.4`; the hours only if there are any."""
     tenths = round(seconds * 10)
     minutes, tenths = divmod(tenths, 600)
     hours, minutes = divmod(minutes, 60)
@@ -105,7 +105,7 @@ def clock(seconds: float) -> str:
 
 
 def _plain(text: str) -> str:
-    """A name somebody else chose, so that Markdown and HTML in it stay text."""
+    """Escape an untrusted name, so that Markdown and HTML in it stay text."""
     text = "".join(character if character.isprintable() else "�" for character in text)
     return "".join(f"&#{ord(character)};" if character in "\\`*_[]<>#|&~$" else character for character in text)
 
@@ -123,7 +123,7 @@ def _loudness(loudness: dict[str, Any]) -> str:
         case "silent":
             return "silent"
         case _:
-            return "there is audio, but too little of it, or too odd, to measure"
+            return "audio that is too short or too unusual to measure"
 
 
 def _details(stream: dict[str, Any]) -> str:

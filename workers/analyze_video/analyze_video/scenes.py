@@ -1,4 +1,4 @@
-"""Scenes and their key frames, found while the pictures go by: PySceneDetect's adaptive detector on small copies."""
+"""Scenes and their key frames, found during decoding: PySceneDetect's adaptive detector on small copies."""
 
 import math
 from collections import deque
@@ -11,18 +11,18 @@ from scenedetect import AdaptiveDetector, FrameTimecode
 from scenedetect.common import Timecode
 
 SMALL_EDGE = 256
-"""Pixels of the longer edge of the copies that are compared: PySceneDetect's own choice."""
+"""Pixels of the longer edge of the compared copies: PySceneDetect's default."""
 PICTURE_EDGE = 1280
-"""Pixels of the longer edge of a key frame, at most."""
+"""Maximum pixels of a key frame's longer edge."""
 MIN_SCENE_SECONDS = 0.6
-_WINDOW = 2  # pictures on either side which the detector weighs a change against, so it answers that much later
+_WINDOW = 2  # pictures on either side that the detector compares with, so its answer lags by as many
 _CLEARLY_BETTER = 1.1
 _MICROSECOND = Fraction(1, 1_000_000)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """From one cut to the next. Times in seconds from the first picture; `key_frame` is a file name."""
+    """A scene, from one cut to the next. Times in seconds from the first picture; `key_frame` is a file name."""
 
     start: float
     end: float
@@ -38,17 +38,17 @@ class _Picture:
 
 
 class SceneFinder:
-    """Takes decoded video frames in order; knows the scenes at the end.
+    """Takes decoded video frames in order, and finds scenes and key frames.
 
-    It holds the few frames the detector may still cut between and the best one of the present scene, however long the
-    video. Where a video has more scenes than `limit`, every second (fourth, eighth, …) has a key frame, so that they
-    are spread over the whole of it.
+    Memory doesn't grow with the video: it holds the few frames that the detector may still cut between, and the best
+    frame of the current scene. If a video has more scenes than `limit`, only every second (fourth, eighth, …) has a key
+    frame, so that key frames are spread over the whole video.
 
     Args:
-        folder: where the JPEGs go.
-        frame_rate: frames a second, nominally.
-        pixel_aspect: a pixel's width by its height.
-        limit: key frames kept, at most.
+        folder: where to save the JPEGs.
+        frame_rate: nominal frames a second.
+        pixel_aspect: a pixel's width divided by its height.
+        limit: maximum number of key frames.
     """
 
     def __init__(self, folder: Path, frame_rate: float, pixel_aspect: float, limit: int) -> None:
@@ -65,9 +65,9 @@ class SceneFinder:
         self._small_size: tuple[int, int] | None = None
 
     def add(self, frame: Any, at: float) -> None:  # noqa: ANN401 - an av.VideoFrame
-        """Look at one frame, shown `at` seconds."""
+        """Process one frame, shown at `at` seconds."""
         if self._small_size is None:
-            # Once: the detector compares copies of one size, and a stream may change its size on the way.
+            # Set once: the detector needs copies of one size, and a stream may change its size midway.
             scale = min(1.0, SMALL_EDGE / max(frame.width, frame.height))
             self._small_size = max(2, round(frame.width * scale)), max(2, round(frame.height * scale))
         width, height = self._small_size
@@ -80,7 +80,7 @@ class SceneFinder:
             self._consider(self._pending.popleft())
 
     def finish(self, end: float) -> list[Scene]:
-        """All scenes; the last one ends at `end` seconds."""
+        """Close the last scene at `end` seconds, and return all scenes."""
         while self._pending:
             self._consider(self._pending.popleft())
         self._close(end)
@@ -111,7 +111,7 @@ class SceneFinder:
                 self.scenes[number] = replace(scene, key_frame=None, key_frame_at=None)
 
     def _picture(self, frame: Any) -> Any:  # noqa: ANN401 - from PyAV to Pillow
-        """The frame as it is meant to be seen: square pixels, upright."""
+        """The frame as a viewer shows it: square pixels, upright."""
         shown = frame.width * self._pixel_aspect
         scale = min(1.0, PICTURE_EDGE / max(shown, frame.height))
         image = frame.to_image(width=max(1, round(shown * scale)), height=max(1, round(frame.height * scale)))
@@ -119,6 +119,6 @@ class SceneFinder:
 
 
 def _detail(small: Any) -> float:  # noqa: ANN401 - a numpy array
-    """How much there is to see: near nothing for black, blurred and fading pictures."""
+    """The amount of detail: near 0 for black, blurred and fading pictures."""
     green = small[:, :, 1].astype("int16")
     return float((green[1:] - green[:-1]).std() + (green[:, 1:] - green[:, :-1]).std())

@@ -1,8 +1,8 @@
 """The S3 object under analysis, as a file that FFmpeg can read and seek in.
 
-Blocks of it are fetched by ranged GETs when they are wanted and only the last few are kept, so that neither memory nor
-disk grows with the object. Every GET names the ETag (and the version, where there is one), so that what is read is one
-object from first byte to last, even if somebody overwrites it meanwhile.
+Blocks are fetched on demand by ranged GETs, and only the last few are kept, so neither memory nor disk grows with the
+object. Every GET names the ETag (and the version, if any), so all bytes come from the same object, even if somebody
+overwrites it meanwhile.
 """
 
 import io
@@ -22,32 +22,32 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BLOCK_BYTES = 4 * 2**20
-"""One GET. At 100 ms a request this reads 40 MB/s, several times faster than video is decoded."""
+"""Per GET. At 100 ms a request this reads 40 MB/s, several times faster than video is decoded."""
 BLOCKS_KEPT = 16
-"""64 MiB: enough for files whose sound and pictures lie far apart, which are read from two places at once."""
+"""64 MiB: enough for files whose sound and pictures are stored far apart and read in turns."""
 READ_ATTEMPTS = 4
-"""For one block. boto3 retries what fails before the body starts; a body that breaks off is ours to fetch again."""
+"""Attempts per block. boto3 retries failures before the body starts; we retry a body that breaks off."""
 
 
 class S3File:
-    """A read-only, seekable binary file: what PyAV asks of one.
+    """A read-only, seekable binary file, with the methods that PyAV needs.
 
     Args:
         s3: a client.
-        bucket: the object's.
-        key: the object's.
-        version_id: None reads the newest version, and goes on reading that one.
-        checkpoint: called before every request; what it raises ends the reading.
+        bucket: the object's bucket.
+        key: the object's key.
+        version_id: the version to read; None: the newest one at the start.
+        checkpoint: called before every request; an error it raises ends reading.
 
     Raises:
-        PermanentFailure: there is no such object, or it can't be read as it is.
-        TryAgain: S3 did not answer as it should.
+        PermanentFailure: there is no such object, or it can't be read.
+        TryAgain: S3 failed.
     """
 
     def __init__(
         self, s3: "S3Client", bucket: str, key: str, version_id: str | None, checkpoint: Callable[[], None]
     ) -> None:
-        self.name = "the video"  # FFmpeg guesses formats from names too: it is told nothing
+        self.name = "the video"  # FFmpeg also guesses formats from names: this one has no suffix
         self.failure: Exception | None = None
         self._s3 = s3
         self._object: dict[str, Any] = {"Bucket": bucket, "Key": key}
@@ -61,7 +61,7 @@ class S3File:
         except ClientError as error:
             raise _explained(error) from error
         except BotoCoreError as error:
-            raise TryAgain("SOURCE_UNREACHABLE", f"S3 could not be reached: {error}") from error
+            raise TryAgain("SOURCE_UNREACHABLE", f"can't reach S3: {error}") from error
         self.size = head["ContentLength"]
         self.etag = head["ETag"]
         self.version_id = head.get("VersionId")
@@ -69,15 +69,15 @@ class S3File:
     def read(self, size: int = -1) -> bytes:
         """Up to `size` bytes from the current position: at least one, except at the end.
 
-        It raises nothing. FFmpeg takes an error in here for the end of the file, sometimes, and goes on: so it is given
-        an end, and the error is kept for `raise_failure`.
+        It raises nothing. FFmpeg sometimes takes an error here for the end of the file and continues. So this returns
+        the end of the file, and keeps the error for `raise_failure`.
         """
         if self._position >= self.size or self.failure is not None:
             return b""
         number, offset = divmod(self._position, BLOCK_BYTES)
         try:
             block = self._block(number)
-        except Exception as error:  # noqa: BLE001 - whatever it is, raise_failure raises it
+        except Exception as error:  # noqa: BLE001 - raise_failure raises it
             self.failure = error
             return b""
         data = block[offset:][: size if size >= 0 else None]
@@ -85,7 +85,7 @@ class S3File:
         return data
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """As `io.IOBase.seek`."""
+        """See `io.IOBase.seek`."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
         self._position = max(0, base + offset)
         return self._position
@@ -95,7 +95,7 @@ class S3File:
         return self._position
 
     def raise_failure(self) -> None:
-        """Raise what ended the reading early, if anything did. To be asked before any verdict on the file."""
+        """Raise the error that ended reading early, if any. Call it before judging the file."""
         if self.failure is not None:
             raise self.failure
 
@@ -121,30 +121,30 @@ class S3File:
             except ClientError as error:
                 raise _explained(error) from error
             except BotoCoreError as error:
-                log.warning("bytes from %d of the video could not be read: %s", start, error)
+                log.warning("can't read the video from byte %d: %s", start, error)
             else:
                 if len(block) == end - start:
                     return block
-                log.warning("S3 sent %d bytes of %d from %d", len(block), end - start, start)
-        raise TryAgain("SOURCE_UNREACHABLE", f"S3 broke off {READ_ATTEMPTS} times while sending the video")
+                log.warning("S3 sent %d of %d bytes from byte %d", len(block), end - start, start)
+        raise TryAgain("SOURCE_UNREACHABLE", f"the download of the video broke off {READ_ATTEMPTS} times")
 
 
 def _explained(error: ClientError) -> WorkerError:
-    """What a refusal by S3 means for the job. HeadObject's answers have no body, so the HTTP status decides."""
+    """The job's error for an error of S3. HeadObject's responses have no body, so the HTTP status decides."""
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     code = error.response.get("Error", {}).get("Code", "")
     if code == "InvalidObjectState":
         return PermanentFailure(
-            "SOURCE_ARCHIVED", "the video is in an archive storage class: restore it, upload it anew"
+            "SOURCE_ARCHIVED", "the video is in an archive storage class: restore it and upload it again"
         )
     match status:
         case 404 | 405:  # 405: the version is a delete marker
-            return PermanentFailure("SOURCE_MISSING", "there is no such object: it was deleted, or never there")
+            return PermanentFailure("SOURCE_MISSING", "no such object: it was deleted or never existed")
         case 412:
             return PermanentFailure(
-                "SOURCE_CHANGED", "the video was overwritten while it was read; the new upload is a job of its own"
+                "SOURCE_CHANGED", "the video was overwritten while it was read; the new upload has a job of its own"
             )
         case 400 | 416:
-            return PermanentFailure("SOURCE_UNREADABLE", f"S3 refuses to send the video ({code or status})")
-    # 403 too: a missing permission is put right by people, and the object may be fine.
+            return PermanentFailure("SOURCE_UNREADABLE", f"S3 rejected the read request ({code or status})")
+    # 403 too: somebody may add the missing permission, and the object may be fine.
     return TryAgain("SOURCE_UNREACHABLE", f"S3 did not send the video (HTTP {status}, {code or 'no code'})")
