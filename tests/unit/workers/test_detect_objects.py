@@ -237,7 +237,7 @@ def test_where_every_image_fails_the_job_does_and_says_of_what(account: Account,
     assert outcome.exit_code == 65
     assert outcome.error == (
         "ALL_IMAGES_FAILED",
-        "none of the 3 images could be looked at: 2 × NOT_FOUND, 1 × NOT_AN_IMAGE",
+        "every image failed: 2 × NOT_FOUND, 1 × NOT_AN_IMAGE",
     )
     assert account.results() == set()
 
@@ -268,7 +268,7 @@ def test_s3_in_trouble_with_every_image_means_try_again(account: Account, pictur
     account.stand_in.faults = [Fault(bytes_sent=1000)] * 3
     outcome = account.finish(account.start())
     assert outcome.exit_code == 75
-    assert outcome.error == ("ALL_IMAGES_FAILED", "none of the 1 images could be looked at: 1 × UNREACHABLE")
+    assert outcome.error == ("ALL_IMAGES_FAILED", "every image failed: 1 × UNREACHABLE")
 
 
 def test_sigterm_between_images_means_stopping_with_nothing_saved(account: Account, pictures: Path) -> None:
@@ -412,8 +412,8 @@ def test_a_model_of_half_precision_is_fed_with_it(account: Account, tmp_path: Pa
     ("model", "words"),
     [
         (b"no model at all", "onnxruntime can't load it"),
-        (constant(columns((1.0,) * 10), names="{0: 'car'}"), "no output of YOLOv8 or YOLOv5 for 1 labels"),
-        (constant(columns((1.0,) * 5), names="__import__('os')"), "can't be read"),
+        (constant(columns((1.0,) * 10), names="{0: 'car'}"), "isn't of YOLOv8 or YOLOv5 for 1 labels"),
+        (constant(columns((1.0,) * 5), names="__import__('os')"), "can't read its metadata `names`"),
     ],
     ids=["rubbish", "another shape", "code for labels"],
 )

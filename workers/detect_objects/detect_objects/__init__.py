@@ -1,3 +1,3 @@
-"""Worker: says what is on a list of pictures, and where. See workers/detect_objects/README.md."""
+"""Worker: finds objects in a list of pictures. See workers/detect_objects/README.md."""
 
 VERSION = "1.0.0"

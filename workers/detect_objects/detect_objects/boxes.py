@@ -1,18 +1,18 @@
-"""Boxes on pictures: plain arithmetic, in pixels, with the origin at the top left. Standard library only."""
+"""Arithmetic with boxes on pictures, in pixels, with the origin at the top left. Standard library only."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 type Box = tuple[float, float, float, float]
-"""x1, y1, x2, y2: the edges, so that a box over the whole of a picture is (0, 0, width, height)."""
+"""x1, y1, x2, y2: the edges. A box over the whole picture is (0, 0, width, height)."""
 
 MAX_DETECTIONS = 100
-"""Kept for one picture: the most certain ones. More than that is a texture, not a list of things."""
+"""Maximum detections per picture, highest confidence first. More are a texture, not a list of objects."""
 
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """Something that was found: what, how surely (0 to 1), where."""
+    """An object found: label, confidence (0 to 1), box."""
 
     label: str
     confidence: float
@@ -20,13 +20,13 @@ class Detection:
 
 
 def scaled(box: Box, across: float, down: float) -> Box:
-    """The same box on a picture that is larger by these factors."""
+    """The same box on a picture scaled by these factors."""
     x1, y1, x2, y2 = box
     return x1 * across, y1 * down, x2 * across, y2 * down
 
 
 def clipped(box: Box, width: int, height: int) -> list[int] | None:
-    """The box in whole pixels, as much of it as is on the picture; None where nothing is."""
+    """The part of the box that is on the picture, in whole pixels; None if there is none."""
     x1, x2 = (round(min(max(edge, 0), width)) for edge in (box[0], box[2]))
     y1, y2 = (round(min(max(edge, 0), height)) for edge in (box[1], box[3]))
     return [x1, y1, x2, y2] if x1 < x2 and y1 < y2 else None
@@ -46,15 +46,15 @@ def _area(box: Box) -> float:
 
 
 def suppressed(found: Iterable[Detection], limit: float, most: int) -> list[Detection]:
-    """Without those that overlap a surer one of the same label by more than `limit`: non-maximum suppression.
+    """Non-maximum suppression: drop detections that overlap a better one of the same label by more than `limit`.
 
     Args:
-        found: in any order; the answer doesn't depend on it.
+        found: in any order; the result doesn't depend on it.
         limit: intersection over union.
-        most: how many are kept at most.
+        most: maximum number of detections to keep.
 
     Returns:
-        The surest first.
+        The detections kept, highest confidence first.
     """
     kept: list[Detection] = []
     for each in sorted(found, key=lambda one: (-one.confidence, one.label, one.box)):
@@ -67,12 +67,12 @@ def suppressed(found: Iterable[Detection], limit: float, most: int) -> list[Dete
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """A picture fitted into a frame of another shape: as large as it goes, in the middle, padded on two sides.
+    """A picture fitted into a frame of another shape: as large as possible, centred, padded on two sides.
 
     Attributes:
-        picture: width and height of the picture as it is.
-        size: width and height of it in the frame.
-        left: pixels of padding before it.
+        picture: original width and height of the picture.
+        size: its width and height in the frame.
+        left: pixels of padding on its left.
         top: pixels of padding above it.
     """
 
@@ -83,13 +83,13 @@ class Letterbox:
 
     @classmethod
     def fitted(cls, picture: tuple[int, int], frame: tuple[int, int]) -> "Letterbox":
-        """How `picture` (width, height) fits into `frame` (width, height)."""
+        """Fit `picture` (width, height) into `frame` (width, height)."""
         scale = min(frame[0] / picture[0], frame[1] / picture[1])
         size = max(1, round(picture[0] * scale)), max(1, round(picture[1] * scale))
         return cls(picture, size, (frame[0] - size[0]) // 2, (frame[1] - size[1]) // 2)
 
     def unframed(self, box: Box) -> Box:
-        """From the frame's coordinates to the picture's."""
+        """Convert a box from the frame's coordinates to the picture's."""
         x1, y1, x2, y2 = box
         moved = x1 - self.left, y1 - self.top, x2 - self.left, y2 - self.top
         return scaled(moved, self.picture[0] / self.size[0], self.picture[1] / self.size[1])

@@ -1,7 +1,7 @@
-"""The default detector: the Haar cascades that come with OpenCV, trained long ago on faces and on people walking.
+"""The default detector: the Haar cascades that come with OpenCV, trained on faces and on people walking.
 
 P. Viola and M. Jones, "Rapid object detection using a boosted cascade of simple features", 2001. They need no download
-and no accelerator; README.md says what they can find and what they can't.
+and no accelerator. README.md says what they can and can't find.
 """
 
 import re
@@ -14,23 +14,23 @@ import cv2
 from detect_objects.boxes import MAX_DETECTIONS, Detection, suppressed
 
 SIDE = 640
-"""Pixels of the longer side that are looked at: half a second a picture."""
+"""Pixels of the longer side of the picture that is searched: takes half a second."""
 SMALLEST = 16
-"""What is smaller than this part of the longer side isn't looked for: it would take most of the time."""
+"""Objects smaller than the longer side divided by this are ignored: finding them would take most of the time."""
 HALF_WEIGHT = 3.0
-"""The weight that is a confidence of one half."""
+"""The weight that gives a confidence of 0.5."""
 
 _FOLDER = Path(cv2.data.haarcascades)
 _CASCADES = (
-    # label, file, mirrored: faces in profile were only learnt looking to the left
+    # label, file, mirrored: the profile cascade was trained only on faces that look to the left
     ("face", "haarcascade_frontalface_default.xml", False),
     ("face", "haarcascade_profileface.xml", False),
     ("face", "haarcascade_profileface.xml", True),
     ("cat face", "haarcascade_frontalcatface_extended.xml", False),
     ("person", "haarcascade_fullbody.xml", False),
 )
-_STEP = 1.1  # from one size that is looked for to the next
-_NEIGHBOURS = 4  # found in that many places and sizes close to each other, or it is chance
+_STEP = 1.1  # ratio of one search size to the next
+_NEIGHBOURS = 4  # minimum number of hits at nearby places and sizes; fewer are chance
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class _Cascade:
 
 
 class Cascades:
-    """All of them over the same picture; what two of them find in the same place is found once.
+    """Runs all cascades over a picture, and merges what several of them find in the same place.
 
     Args:
-        confidence: what is less sure is left out.
-        iou: two boxes of a label that overlap more are one thing.
+        confidence: minimum confidence of a detection.
+        iou: boxes of a label that overlap more than this are one object.
     """
 
     name = "opencv-haar-cascades"
@@ -59,11 +59,11 @@ class Cascades:
             _Cascade(label, mirrored, cv2.CascadeClassifier(str(_FOLDER / file)), _stages(_FOLDER / file))
             for label, file, mirrored in _CASCADES
         ]
-        # With several threads the candidates come in any order, and what they are merged into depends on that.
+        # With several threads, candidates come in any order, and the result of merging them depends on it.
         cv2.setNumThreads(1)
 
     def detect(self, image: Any) -> list[Detection]:  # noqa: ANN401
-        """As `Detector.detect`."""
+        """See `Detector.detect`."""
         grey = cv2.equalizeHist(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
         mirrored = cv2.flip(grey, 1)
         found = [
@@ -87,7 +87,7 @@ class Cascades:
         found = []
         for (x, y, width, height), level, weight in zip(places, levels, weights, strict=True):
             if level < cascade.stages:
-                continue  # OpenCV also tells of what failed in one of the last stages
+                continue  # OpenCV also returns candidates that failed one of the last stages
             left = grey.shape[1] - int(x + width) if cascade.mirrored else int(x)
             box = (left, int(y), left + int(width), int(y + height))
             found.append(Detection(cascade.label, confidence(float(weight)), box))
@@ -95,16 +95,16 @@ class Cascades:
 
 
 def confidence(weight: float) -> float:
-    """The last stage's weight, which has no upper limit, as a number from 0 to 1. It ranks, and is no probability.
+    """Map the last stage's weight, which has no upper limit, to 0 to 1. It ranks detections and is no probability.
 
-    A weight of 1 is about what chance gives and becomes 0.25; clear faces have 4 to 10, which is 0.57 to 0.77.
+    Chance gives a weight of about 1, which becomes 0.25; clear faces have 4 to 10, which become 0.57 to 0.77.
     """
     return max(0.0, weight) / (max(0.0, weight) + HALF_WEIGHT)
 
 
 def _stages(path: Path) -> int:
-    """How many stages a window has to pass."""
+    """The number of stages in the cascade file."""
     found = re.search(r"<stageNum>(\d+)</stageNum>", path.read_text())
     if not found:
-        raise ValueError(f"{path.name} is no cascade")
+        raise ValueError(f"{path.name} is not a cascade")
     return int(found[1])

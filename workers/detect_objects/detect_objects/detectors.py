@@ -1,4 +1,4 @@
-"""What finds things on a picture, and which of the detectors this run uses."""
+"""The interface of detectors, and the choice of one by the environment."""
 
 import os
 from collections.abc import Mapping
@@ -10,26 +10,26 @@ from switchyard_worker import BadEnvironment
 
 
 class Detector(Protocol):
-    """Finds things on a picture.
+    """Finds objects in a picture.
 
     Attributes:
-        name: which detector, or model, for those who read the results.
-        side: the most pixels of the longer side it can make use of; it need not be shown more.
+        name: name of the detector or model, for readers of the results.
+        side: the most pixels of a picture's longer side that it can use.
     """
 
     name: str
     side: int
 
-    def detect(self, image: Any) -> list[Detection]:  # noqa: ANN401 - a numpy array; numpy's types aren't where this is checked
-        """What is on `image` (height × width × red, green, blue; bytes), in its pixels, the surest first."""
+    def detect(self, image: Any) -> list[Detection]:  # noqa: ANN401 - a numpy array; numpy isn't installed where types are checked
+        """Find the objects in `image` (height × width × red, green, blue; bytes), highest confidence first."""
 
 
 def from_environment(variables: Mapping[str, str] | None = None) -> Detector:
-    """The model that MODEL_PATH names, or the cascades where it names none.
+    """The model that MODEL_PATH names; without one, the cascades.
 
     Raises:
-        BadEnvironment: naming every setting that is wrong.
-        PermanentFailure: there is a model, and it can't be used.
+        BadEnvironment: settings are invalid; it names all of them.
+        PermanentFailure: the model can't be used.
     """
     given = {name: value for name, value in (os.environ if variables is None else variables).items() if value}
     problems: list[str] = []
@@ -52,10 +52,10 @@ def from_environment(variables: Mapping[str, str] | None = None) -> Detector:
     confidence, iou = share("CONFIDENCE", 0.25), share("IOU", 0.45)
     model, labels = file("MODEL_PATH"), file("LABELS_PATH")
     if labels and not model:
-        problems.append("LABELS_PATH is there without MODEL_PATH")
+        problems.append("LABELS_PATH is set without MODEL_PATH")
     if problems:
         raise BadEnvironment(problems)
-    # Not at the top: a run needs one of them, and either takes a while to load.
+    # Imported here: a run needs only one of them, and both are slow to load.
     if model:
         from detect_objects.yolo import Yolo  # noqa: PLC0415
 

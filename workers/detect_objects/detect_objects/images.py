@@ -1,4 +1,4 @@
-"""Pictures from S3 that nobody has checked: limits first, and one bad picture is an error of its own."""
+"""Loads untrusted pictures from S3: enforces limits first, and reports each bad picture separately."""
 
 import io
 import logging
@@ -21,34 +21,34 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FORMATS = ("JPEG", "PNG", "WEBP")
-"""Pillow's names of those that are accepted; it knows forty more, each with a parser of its own."""
+"""Pillow's names of the accepted formats. It knows forty more, each with a parser of its own."""
 _BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n")
 MAX_BYTES = 32 * 2**20
-"""Of one file."""
+"""Per file."""
 MAX_PIXELS = 64_000_000
-"""Of one picture: more than any phone's ordinary mode. A few kilobytes can claim far more, and would get the memory."""
+"""Per picture: more than phones take in normal mode. A few kilobytes can claim far more, and would get the memory."""
 MAX_SCANS = 200
-"""Of one JPEG. Each is a pass over the whole picture; cameras and encoders write a dozen at most."""
+"""Per JPEG. Each scan is a pass over the whole picture; cameras and encoders write at most a dozen."""
 MAX_PASSED = 1_000_000_000
-"""Pixels of all these passes together: several seconds' work, where a few kilobytes could ask for minutes."""
+"""Pixels of all scans together, several seconds of work. A few kilobytes could demand minutes."""
 MAX_SEGMENTS = 100_000
-"""Of one JPEG."""
+"""Per JPEG."""
 MAX_READS = 500_000
-"""Of one file by Pillow, which reads what is not pixels piece by piece, in Python: millions of pieces take minutes."""
+"""Reads per file. Pillow reads metadata piece by piece in Python: millions of pieces take minutes."""
 READ_ATTEMPTS = 3
-"""For one file. boto3 retries what fails before the body starts; a body that breaks off is ours to fetch again."""
+"""Attempts per file. boto3 retries failures before the body starts; we retry a body that breaks off."""
 
 UNREACHABLE = "UNREACHABLE"
-"""The one error that may be better in a minute."""
+"""The only error that may be temporary."""
 
-# What begins a segment of a JPEG: not a restart, nor 0xFF as a pixel's or as padding (ITU-T T.81, B.1.1.2).
+# Starts a segment of a JPEG; excludes restarts, and 0xFF as pixel data or padding (ITU-T T.81, B.1.1.2).
 _MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")
 _SCAN, _END = 0xDA, 0xD9
 
-Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is only a warning at first; `decoded` has ours
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit only warns at first; `decoded` enforces ours
 
 _UPRIGHT = {
-    # EXIF's orientation (CIPA DC-008, 4.6.5): what makes the picture upright
+    # EXIF orientation (CIPA DC-008, 4.6.5): the transposition that makes the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -62,7 +62,7 @@ _ORIENTATION = 0x0112
 
 
 class ImageError(Exception):
-    """One picture can't be looked at.
+    """One picture can't be processed.
 
     Args:
         code: stable, for programs.
@@ -80,9 +80,9 @@ class Picture:
     """A picture, upright.
 
     Attributes:
-        pixels: height × width × red, green, blue; bytes. Perhaps smaller than the original.
-        width: the original's.
-        height: the original's.
+        pixels: height × width × red, green, blue; bytes. May be smaller than the original.
+        width: the original's width.
+        height: the original's height.
     """
 
     pixels: Any
@@ -91,16 +91,16 @@ class Picture:
 
 
 def fetched(s3: "S3Client", bucket: str, url: str, checkpoint: Callable[[], None]) -> bytes:
-    """The file that `url` names in `bucket`.
+    """Download the file that `url` names in `bucket`.
 
     Args:
         s3: a client.
-        bucket: the only one that is read from, whatever the URL says.
-        url: `s3://bucket/key`, or an https address of it.
-        checkpoint: called before every request; what it raises ends the reading.
+        bucket: the only bucket to read from, whatever the URL says.
+        url: `s3://bucket/key`, or an https URL of it.
+        checkpoint: called before every request; an error it raises ends reading.
 
     Raises:
-        ImageError: it can't be had.
+        ImageError: the file can't be downloaded.
     """
     try:
         key = s3_location(url, bucket)
@@ -114,28 +114,28 @@ def fetched(s3: "S3Client", bucket: str, url: str, checkpoint: Callable[[], None
             with closing(answer["Body"]) as body:
                 size = answer["ContentLength"]
                 if size > MAX_BYTES:
-                    raise ImageError("IMAGE_TOO_LARGE", f"the file has {size:,} bytes; at most {MAX_BYTES:,} are read")
+                    raise ImageError("IMAGE_TOO_LARGE", f"the file has {size:,} bytes; the limit is {MAX_BYTES:,}")
                 return bytes(body.read())
         except ClientError as error:
             raise _explained(error) from error
         except BotoCoreError as error:
-            log.warning("a picture could not be read: %s", type(error).__name__)
-    raise ImageError(UNREACHABLE, f"S3 broke off {READ_ATTEMPTS} times while sending the picture")
+            log.warning("can't read a picture: %s", type(error).__name__)
+    raise ImageError(UNREACHABLE, f"the download of the picture broke off {READ_ATTEMPTS} times")
 
 
 def _explained(error: ClientError) -> ImageError:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     code = error.response.get("Error", {}).get("Code", "")
     if code == "InvalidObjectState":
-        return ImageError("ARCHIVED", "the picture is in an archive storage class: restore it, submit it again")
+        return ImageError("ARCHIVED", "the picture is in an archive storage class: restore it and submit it again")
     if status in (404, 405):  # 405: a delete marker
-        return ImageError("NOT_FOUND", "there is no such object: it was deleted, or never there")
-    # 403 too: a missing permission is put right by people, and the object may be fine.
+        return ImageError("NOT_FOUND", "no such object: it was deleted or never existed")
+    # 403 too: somebody may add the missing permission, and the object may be fine.
     return ImageError(UNREACHABLE, f"S3 did not send the picture (HTTP {status}, {code or 'no code'})")
 
 
 class _File(io.BytesIO):
-    """A file in memory that may be read `MAX_READS` times."""
+    """A file in memory that allows at most `MAX_READS` reads."""
 
     reads = 0
 
@@ -143,19 +143,19 @@ class _File(io.BytesIO):
     def read(self, size: int | None = -1, /) -> bytes:
         self.reads += 1
         if self.reads > MAX_READS:
-            raise ImageError("IMAGE_TOO_LARGE", "more pieces than any camera or editor writes: it would take too long")
+            raise ImageError("IMAGE_TOO_LARGE", f"the file has more than {MAX_READS:,} pieces: it would take too long")
         return super().read(size)
 
 
 def decoded(data: bytes, side: int) -> Picture:
-    """The picture in a file.
+    """Decode a picture.
 
     Args:
-        data: the file.
-        side: the longer side is shrunk to this many pixels where it has more, which saves memory and time.
+        data: the file's content.
+        side: maximum pixels of the longer side; a larger picture is shrunk, which saves memory and time.
 
     Raises:
-        ImageError: it isn't one that is accepted, or it is damaged.
+        ImageError: the picture isn't accepted, or is damaged.
     """
     if not data:
         raise ImageError("EMPTY_FILE", "the file is empty (0 bytes)")
@@ -164,9 +164,9 @@ def decoded(data: bytes, side: int) -> Picture:
             _check_limits(image, data)
             width, height = image.size
             orientation = _orientation(image)
-            if image.mode.startswith("I;16"):  # greys of 16 bits: Pillow neither shrinks them nor converts them well
+            if image.mode.startswith("I;16"):  # 16-bit grey: Pillow neither shrinks nor converts it well
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))  # noqa: PLW2901
-            # Before all else, and for a JPEG while it is decoded: the whole may take hundreds of megabytes.
+            # First of all, and for a JPEG during decoding: the full picture may take hundreds of megabytes.
             image.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
             turn = _UPRIGHT.get(orientation)
             pixels = np.asarray(_in_colour(image if turn is None else image.transpose(turn)))
@@ -179,27 +179,27 @@ def decoded(data: bytes, side: int) -> Picture:
             "NOT_AN_IMAGE", "the file is not a JPEG, PNG or WebP picture, whatever its name says"
         ) from error
     except Exception as error:
-        # Decoders raise anything for damaged files, and one picture must not end the work on the others.
-        log.info("a picture could not be decoded: %s", type(error).__name__)
+        # Decoders raise anything for damaged files, and one picture must not fail the others.
+        log.info("can't decode a picture: %s", type(error).__name__)
         raise _broken() from error
     return Picture(pixels, *((height, width) if orientation in _SIDEWAYS else (width, height)))
 
 
 def _broken() -> ImageError:
-    return ImageError("BROKEN_IMAGE", "the picture is damaged, or cut short")
+    return ImageError("BROKEN_IMAGE", "the picture is damaged or truncated")
 
 
 def _check_limits(image: Any, data: bytes) -> None:  # noqa: ANN401
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise ImageError("IMAGE_TOO_LARGE", f"{width:,} × {height:,} pixels; at most {MAX_PIXELS:,} are accepted")
+        raise ImageError("IMAGE_TOO_LARGE", f"it has {width:,} × {height:,} pixels; the limit is {MAX_PIXELS:,}")
     scans = _scans(data) if image.format in {"JPEG", "MPO"} else 1
     if scans > MAX_SCANS or scans * width * height > MAX_PASSED:
         raise ImageError("IMAGE_TOO_LARGE", f"{scans:,} scans of {width:,} × {height:,} pixels would take too long")
 
 
 def _scans(data: bytes) -> int:
-    """How often a JPEG has the whole picture passed over. What follows its end, as phones append a video, isn't it."""
+    """The number of scans in a JPEG. Data after its end is ignored: phones append videos."""
     scans, at = 0, 2
     for _ in range(MAX_SEGMENTS):
         marker = _MARKER.search(data, at)
@@ -207,18 +207,18 @@ def _scans(data: bytes) -> int:
             return scans
         scans += marker[1][0] == _SCAN
         at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
-    raise ImageError("IMAGE_TOO_LARGE", f"more than {MAX_SEGMENTS:,} segments: it would take too long")
+    raise ImageError("IMAGE_TOO_LARGE", f"the JPEG has more than {MAX_SEGMENTS:,} segments: it would take too long")
 
 
 def _orientation(image: Any) -> int:  # noqa: ANN401
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # noqa: BLE001 - damaged metadata, for which Pillow raises anything, is no damaged picture
+    except Exception:  # noqa: BLE001 - Pillow raises anything for damaged metadata; the picture may be fine
         return 1
 
 
 def _in_colour(image: Any) -> Any:  # noqa: ANN401
-    """As red, green and blue on white."""
+    """The picture as RGB, on white where it is transparent."""
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))

@@ -14,13 +14,13 @@ from switchyard_worker import PermanentFailure, TryAgain, WorkerJob
 
 MAX_IMAGES = 1000
 FETCHED_AHEAD = 4
-"""Files that are fetched or wait while a picture is looked at: what bounds the memory, whatever the job's size."""
+"""Files fetched or waiting while a picture is processed. Bounds memory, whatever the job's size."""
 MAX_HEADLINE_BYTES = 64 * 1024
-"""Detections whose JSON is longer are in the file only: the job's record holds 400 KB in all."""
+"""Longer JSON of detections is in the file only: a DynamoDB item holds at most 400 KB."""
 
 
 def main(job: WorkerJob) -> Mapping[str, Any]:
-    """Look at every picture, save what is on them, return the headline numbers."""
+    """Process every picture, save the detections, return the headline numbers."""
     urls = _image_urls(job.input)
     detector = from_environment()
 
@@ -53,14 +53,14 @@ def main(job: WorkerJob) -> Mapping[str, Any]:
 def _image_urls(given: Mapping[str, Any]) -> list[str]:
     urls = given.get("imageUrls")
     if not isinstance(urls, list) or not 1 <= len(urls) <= MAX_IMAGES or not all(isinstance(url, str) for url in urls):
-        raise PermanentFailure("BAD_INPUT", f"the job's input must have `imageUrls`, a list of 1 to {MAX_IMAGES} texts")
+        raise PermanentFailure("BAD_INPUT", f"the job's input needs `imageUrls`, a list of 1 to {MAX_IMAGES} strings")
     return urls
 
 
 def _ahead[Item, Answer](
     pool: ThreadPoolExecutor, function: Callable[[Item], Answer], items: Iterable[Item]
 ) -> Iterator[Answer]:
-    """As `pool.map`, with no more than `FETCHED_AHEAD` answers under way or waiting to be taken."""
+    """Like `pool.map`, with at most `FETCHED_AHEAD` results in progress or not yet taken."""
     waiting: deque[Future[Answer]] = deque()
     for item in items:
         waiting.append(pool.submit(function, item))
@@ -71,7 +71,7 @@ def _ahead[Item, Answer](
 
 
 def _looked_at(file: bytes | ImageError, detector: Detector) -> dict[str, Any]:
-    """What is on a picture, or why it can't be told."""
+    """The detections in a picture, or its error."""
     try:
         if isinstance(file, ImageError):
             raise file
@@ -93,5 +93,5 @@ def _looked_at(file: bytes | ImageError, detector: Detector) -> dict[str, Any]:
 
 def _all_failed(failed: Counter[str]) -> PermanentFailure | TryAgain:
     kinds = ", ".join(f"{count} × {code}" for code, count in failed.most_common())
-    message = f"none of the {failed.total()} images could be looked at: {kinds}"
+    message = f"every image failed: {kinds}"
     return (TryAgain if UNREACHABLE in failed else PermanentFailure)("ALL_IMAGES_FAILED", message)
