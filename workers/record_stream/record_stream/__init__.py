@@ -1,1 +1,1 @@
-"""Records a stream from the web into S3 while it is running: see workers/record_stream/README.md."""
+"""Worker: records a stream from the web into S3 while it runs. See workers/record_stream/README.md."""

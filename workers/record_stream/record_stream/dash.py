@@ -1,6 +1,6 @@
-"""DASH manifests (ISO/IEC 23009-1), as far as recording needs them.
+"""Parses DASH manifests (ISO/IEC 23009-1), as far as recording needs them.
 
-Of several periods one is taken: of a live stream the last, else the longest. Of its representations, the one with the
+It uses one period: the last of a live stream, else the longest. In that period it uses the representation with the
 highest bandwidth.
 """
 
@@ -22,18 +22,18 @@ _VARIABLE = re.compile(r"\$(RepresentationID|Number|Time|Bandwidth)?(?:%0(\d{1,2
 
 
 def parse(text: bytes, url: str, now: datetime) -> Mapping[Kind, Playlist]:
-    """Read a manifest that was found at `url`: the playlists of the best picture and the best sound, where there are.
+    """Parse the manifest from `url`. Returns the playlists of the best video and the best audio, as far as present.
 
     Raises:
-        BadPlaylist: it is none, or encrypted, or larger than any real one.
+        BadPlaylist: the manifest is invalid, encrypted or too large.
     """
     try:
-        root = ET.fromstring(text)  # noqa: S314 - expat limits what entities may become, `web` the size
+        root = ET.fromstring(text)  # noqa: S314 - expat limits entity expansion, `web` the size
         for element in root.iter():
             element.tag = element.tag.rpartition("}")[2]
         return _read(root, url, now)
     except (ET.ParseError, KeyError, ValueError, AttributeError, ArithmeticError) as error:
-        raise BadPlaylist("it is a damaged DASH manifest") from error
+        raise BadPlaylist("the DASH manifest is damaged") from error
 
 
 def _read(root: ET.Element, url: str, now: datetime) -> Mapping[Kind, Playlist]:
@@ -46,7 +46,7 @@ def _read(root: ET.Element, url: str, now: datetime) -> Mapping[Kind, Playlist]:
     base = _base(period, _base(root, url))
     begun = datetime.fromisoformat(root.get("availabilityStartTime", "1970-01-01T00:00:00Z"))
     begun = begun if begun.tzinfo else begun.replace(tzinfo=UTC)
-    # How much of the period there is by now, in seconds.
+    # How much of the period is available now, in seconds.
     extent = _seconds(period.get("duration")) or total
     if live:
         extent = (now - begun).total_seconds() - (_seconds(period.get("start")) or 0)
@@ -62,7 +62,7 @@ def _read(root: ET.Element, url: str, now: datetime) -> Mapping[Kind, Playlist]:
             segments = tuple(_segments(period, adaptation, representation, place, extent, live=live))
             found[kind] = Playlist(segments, ended=not live, refresh=refresh)
     if not found:
-        raise BadPlaylist("the DASH manifest has neither pictures nor sound")
+        raise BadPlaylist("the DASH manifest has neither video nor audio")
     return found
 
 
@@ -122,11 +122,11 @@ def _by_template(
     init = part(given["initialization"], first, 0) if "initialization" in given else None
     if timeline is not None:
         for index, time in enumerate(_times(timeline, extent * scale)):
-            # Its time is what a segment keeps when the list is shortened in front; numbers may begin anew.
+            # A segment keeps its time when older entries are dropped; numbers may restart.
             yield Segment(time, part(given["media"], first + index, time), init)
         return
     length = int(given["duration"])
-    count = (math.floor if live else math.ceil)(extent * scale / length)  # of a live stream only what is complete
+    count = (math.floor if live else math.ceil)(extent * scale / length)  # of a live stream only complete segments
     for index in range(max(0, count - MOST), count):
         yield Segment(index, part(given["media"], first + index, index * length), init)
 

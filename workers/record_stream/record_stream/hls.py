@@ -1,4 +1,4 @@
-"""HLS playlists (RFC 8216), as far as recording needs them."""
+"""Parses HLS playlists (RFC 8216), as far as recording needs them."""
 
 import re
 from collections.abc import Mapping
@@ -7,27 +7,27 @@ from dataclasses import dataclass
 from record_stream.segments import MOST, BadPlaylist, Key, Part, Playlist, Segment, address, window
 
 MARK = b"#EXTM3U"
-# A name begins where no letter is before it and is taken whole or not at all: else a long line without `=` takes days.
+# The lookbehind and the possessive `++` prevent backtracking: a long line without `=` would take days.
 _ATTRIBUTE = re.compile(r'(?<![A-Z0-9-])([A-Z0-9-]++)=("[^"]*"|[^,]*)')
 
 
 @dataclass(frozen=True, slots=True)
 class Master:
-    """The best variant's playlist, and that of its sound where it is apart."""
+    """The URLs of the best variant's playlist and of its separate audio, if any."""
 
     best: str
     audio: str | None
 
 
 def parse(text: str, url: str) -> Master | Playlist:
-    """Read a playlist that was found at `url`.
+    """Parse the playlist from `url`.
 
     Raises:
-        BadPlaylist: it is none, or encrypted in a way that isn't for us to undo.
+        BadPlaylist: the playlist is invalid, or protected by DRM.
     """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines or not lines[0].startswith(MARK.decode()):
-        raise BadPlaylist("it is not an HLS playlist")
+        raise BadPlaylist("this is not an HLS playlist")
     if sum(not line.startswith("#") for line in lines) > MOST:
         raise BadPlaylist("the HLS playlist lists too many segments")
     try:
@@ -35,7 +35,7 @@ def parse(text: str, url: str) -> Master | Playlist:
             return _master(lines, url)
         return _media(lines, url)
     except (ValueError, KeyError, ArithmeticError) as error:
-        raise BadPlaylist("it is a damaged HLS playlist") from error
+        raise BadPlaylist("the HLS playlist is damaged") from error
 
 
 def _master(lines: list[str], url: str) -> Master:
@@ -64,7 +64,7 @@ def _media(lines: list[str], url: str) -> Playlist:
     for line in lines:
         tag, _, value = line.partition(":")
         match tag:
-            case "#EXT-X-MEDIA-SEQUENCE" if not segments:  # where it has to be: later ones would make numbers go back
+            case "#EXT-X-MEDIA-SEQUENCE" if not segments:  # a later one could make numbers go back
                 number = int(value)
             case "#EXT-X-TARGETDURATION":
                 target = int(float(value))
@@ -104,7 +104,7 @@ def _part(url: str, size: int | None, start: int) -> Part:
 
 
 def _key(given: Mapping[str, str], url: str) -> tuple[str, str | None] | None:
-    """Where the key of the following segments is, and their IV where it is given."""
+    """The URL of the following segments' key, and their IV if given."""
     match given.get("METHOD"):
         case "NONE":
             return None

@@ -1,4 +1,4 @@
-"""The job: from an address to one playable file under `recordings/<jobId>/`, there in pieces while it grows."""
+"""The job: from a URL to one playable file under `recordings/<jobId>/`, stored in pieces while it grows."""
 
 import logging
 import os
@@ -21,12 +21,12 @@ from switchyard_worker import PermanentFailure, Stopped, TryAgain, WorkerError, 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 120.0
-"""How long it may take to find the stream: a page may be many requests."""
+"""Seconds allowed to find the stream: a page may need many requests."""
 _TICK = 0.2
 
 
 def main(job: WorkerJob) -> Mapping[str, Any]:
-    """Record what the job's input names, until it ends, a limit is reached or the job is stopped."""
+    """Record the stream in the job's input until it ends, a limit is reached or the job is stopped."""
     settings = Settings.from_env(os.environ)
     url = job.input.get("url")
     if not isinstance(url, str):
@@ -61,7 +61,7 @@ class _Recording:
         self._begun = time.monotonic()
 
     def run(self) -> Mapping[str, Any]:
-        """Until it ends. What there is by then is always made a whole recording."""
+        """Record until the end. Whatever was recorded is always completed into one file."""
         try:
             ended = self._record()
         except Stopped:
@@ -95,7 +95,7 @@ class _Recording:
                 failure = live.pop(source).failure
                 if failure is not None:
                     log.warning("a stream broke off: %s", type(failure).__name__)
-                    broken = failure  # pictures without their sound are better than neither
+                    broken = failure  # video without audio is better than neither
             else:
                 self._output.write(source, packet)
         if broken is not None:
@@ -110,7 +110,7 @@ class _Recording:
         return None
 
     def _ended(self, how: str, otherwise: WorkerError) -> str:
-        """How it ended; where nothing was recorded by then, that is a failure."""
+        """Returns `how`, or raises `otherwise` if nothing was recorded."""
         if not self._output.seconds:
             raise otherwise
         return how
@@ -150,11 +150,11 @@ def _described(stream: Any) -> dict[str, Any]:  # noqa: ANN401
 
 
 def _until(job: WorkerJob, event: threading.Event, seconds: float) -> None:
-    """Wait for something that happens beside, ready to be stopped.
+    """Wait for an event of another thread, and keep checking for a stop.
 
     Raises:
-        TryAgain: it doesn't happen.
-        Stopped, Superseded: as `WorkerJob.checkpoint`.
+        TryAgain: it didn't happen in time.
+        Stopped, Superseded: see `WorkerJob.checkpoint`.
     """
     end = time.monotonic() + seconds
     while not event.wait(_TICK):
@@ -164,7 +164,7 @@ def _until(job: WorkerJob, event: threading.Event, seconds: float) -> None:
 
 
 def _beside[T](job: WorkerJob, work: Callable[[], T], seconds: float) -> T:
-    """What `work` returns, from a thread of its own: it may hang in a server's silence."""
+    """Run `work` in its own thread and return its result: it may hang if a server sends nothing."""
     done, results, failures = threading.Event(), list[T](), list[Exception]()
 
     def attempt() -> None:

@@ -1,4 +1,4 @@
-"""Packets as they come, written into one file that is playable wherever it is cut. Nothing is transcoded."""
+"""Writes packets into one file that is playable even if it is cut off. Nothing is transcoded."""
 
 from fractions import Fraction
 from typing import Any, Protocol
@@ -10,32 +10,32 @@ from switchyard_worker import PermanentFailure
 _IN_MPEGTS = frozenset(
     {"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "aac", "aac_latm", "mp2", "mp3", "ac3", "eac3", "opus", "dts"}
 )
-_BACK, _AHEAD = Fraction(1, 2), 10  # seconds: beyond, time stamps jump (advertisements, a new encoder, a lost stretch)
+_BACK, _AHEAD = Fraction(1, 2), 10  # seconds; beyond, time stamps jump (advertisements, a new encoder, lost segments)
 _STEP = Fraction(1, 1000)
 _REFUSALS = 100
 
 
 class Writable(Protocol):
-    """What the file is written to; never read, never sought in."""
+    """The target of the file. It is never read, and never seeks."""
 
     def write(self, data: bytes) -> int:
-        """Take all of it."""
+        """Write all of `data`."""
 
 
 def container_for(streams: list[Any]) -> tuple[str, str]:
-    """FFmpeg's name of the container and a file's suffix: MPEG-TS where it has room for the codecs, else Matroska."""
+    """FFmpeg's name of the container, and the suffix: MPEG-TS if it supports the codecs, else Matroska."""
     if {stream.codec_context.name for stream in streams} <= _IN_MPEGTS:
         return "mpegts", ".ts"
     return "matroska", ".mkv"
 
 
 class Output:
-    """The file under way.
+    """The file being written.
 
     Args:
-        target: where its bytes go.
-        container: FFmpeg's name of it.
-        inputs: the streams, a list for each source they come from.
+        target: where to write its bytes.
+        container: FFmpeg's name of the container.
+        inputs: the streams, one list per source.
     """
 
     def __init__(self, target: Writable, container: str, inputs: list[list[Any]]) -> None:
@@ -53,11 +53,11 @@ class Output:
 
     @property
     def seconds(self) -> float:
-        """How long it is by now."""
+        """The duration so far."""
         return float(max(clock.now for clock in self._clocks))
 
     def reached(self, source: int) -> Fraction:
-        """How far `source` has come, in seconds: whichever has come least far is to go on."""
+        """The position of `source`, in seconds. The source that is furthest behind is read next."""
         return self._clocks[source].now
 
     def write(self, source: int, packet: Any) -> None:  # noqa: ANN401
@@ -72,13 +72,13 @@ class Output:
         ticks = round(clock.shift(stream, at, self._origin) / packet.time_base)
         dts = moment + ticks
         if stream.last is not None:
-            dts = max(dts, stream.last + max(1, round(_STEP / packet.time_base)))  # a muxer accepts nothing else
+            dts = max(dts, stream.last + max(1, round(_STEP / packet.time_base)))  # muxers require increasing times
         stream.last = packet.dts = dts
         packet.pts = max(packet.pts + ticks, dts) if packet.pts is not None else dts
         packet.stream = stream.written
         try:
             self._file.mux_one(packet)
-        except av.FFmpegError as error:  # a damaged one, or one of a codec that changes midway
+        except av.FFmpegError as error:  # the packet is damaged, or its codec changed midway
             self._refused += 1
             if self._refused > _REFUSALS + self._written:
                 raise PermanentFailure("UNSUPPORTED_STREAM", "the stream's packets can't be recorded") from error
@@ -86,7 +86,7 @@ class Output:
             self._written += 1
 
     def close(self) -> None:
-        """Write what is still held back, and the file's end."""
+        """Write buffered packets and the end of the file."""
         self._file.close()
 
 
@@ -101,8 +101,8 @@ class _Stream:
 class _Clock:
     """A source's time, from 0 and without jumps.
 
-    Where its time stamps jump, its streams do so one after the other, since their packets are not quite in order. Each
-    is moved by the same, so that sound stays with its pictures.
+    When time stamps jump, the source's streams jump one after the other, because their packets are not quite in order.
+    All are moved by the same offset, so that audio and video stay in sync.
     """
 
     def __init__(self) -> None:
@@ -110,7 +110,7 @@ class _Clock:
         self._offset: Fraction | None = None  # after the newest jump
 
     def shift(self, stream: _Stream, moment: Fraction, origin: Fraction) -> Fraction:
-        """How far a packet of this moment has to be moved; `origin` is the first moment of any source."""
+        """The offset for a packet of this moment. `origin` is the first moment of any source."""
         if stream.offset is None:
             stream.offset = -origin if self._offset is None else self._offset
         if _jumps(stream, moment + stream.offset):

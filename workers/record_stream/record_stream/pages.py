@@ -1,7 +1,7 @@
-"""What a web page plays, found by yt-dlp: as a library, and with nothing of it that reaches beyond that.
+"""Finds the stream of a web page with yt-dlp, used as a library with everything else switched off.
 
-It downloads nothing, reads no configuration, has no plugins, cookies, cache or programs to call; all it asks of the web
-goes through `Web`. The address is an argument of a function and never part of a command line.
+It downloads nothing, reads no configuration, and has no plugins, cookies, cache or programs to run. All its requests go
+through `Web`. The URL is a function's argument, never part of a command line.
 """
 
 import logging
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Final
 
-os.environ["YTDLP_NO_PLUGINS"] = "1"  # before yt-dlp is imported, which is when it looks for them
+os.environ["YTDLP_NO_PLUGINS"] = "1"  # before yt-dlp is imported: it looks for plugins then
 
 from yt_dlp import YoutubeDL
 from yt_dlp.globals import plugin_dirs
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 plugin_dirs.value = []
 
 OPTIONS: Final[Mapping[str, Any]] = {
-    "format": "b/bv*+ba/ba",  # pictures and sound together; else the best of each
+    "format": "b/bv*+ba/ba",  # video and audio together; else the best of each
     "noplaylist": True,
     "playlist_items": "1",
     "skip_download": True,
@@ -52,23 +52,23 @@ OPTIONS: Final[Mapping[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A stream of a page: its address, and the headers it wants to be asked with."""
+    """A stream of a page: its URL, and the headers to request it with."""
 
     url: str
     headers: Mapping[str, str]
 
 
 class _Quiet:
-    """yt-dlp's texts name addresses: they go nowhere."""
+    """A logger that drops everything: yt-dlp's texts contain URLs."""
 
     def debug(self, _text: str) -> None:
-        """Nothing."""
+        """Log nothing."""
 
     info = warning = error = debug
 
 
 class _Handler(RequestHandler):  # type: ignore[misc] # yt-dlp ships no types
-    """Answers yt-dlp's requests by way of a `Web`."""
+    """Sends yt-dlp's requests through a `Web`."""
 
     _SUPPORTED_URL_SCHEMES = ("http", "https")
     _SUPPORTED_PROXY_SCHEMES = None
@@ -77,7 +77,7 @@ class _Handler(RequestHandler):  # type: ignore[misc] # yt-dlp ships no types
     refused: UrlNotAllowed | None = None
 
     def _check_extensions(self, extensions: dict[str, Any]) -> None:
-        extensions.clear()  # wishes about cookies, time-outs and impersonation: not ours to grant
+        extensions.clear()  # ignore its wishes about cookies, timeouts and impersonation
 
     def _send(self, request: Any) -> Any:  # noqa: ANN401
         body = request.data if isinstance(request.data, bytes | None) else b"".join(request.data)
@@ -96,14 +96,14 @@ class _Handler(RequestHandler):  # type: ignore[misc] # yt-dlp ships no types
 
 
 def find(web: Web, url: str) -> list[Found]:
-    """The streams of the page at `url`: one, or pictures and sound apart.
+    """Find the streams of the page at `url`: one, or separate video and audio.
 
     Raises:
-        PermanentFailure: there are none, or only later.
+        PermanentFailure: there is none, or it has not begun.
         TryAgain: the page's servers don't answer.
     """
 
-    class Handler(_Handler):  # the name has to end so, and the class holds what its instances are given
+    class Handler(_Handler):  # yt-dlp makes the instances, so the class holds their `web`; its name must end in RH
         pass
 
     Handler.__name__, Handler.web = "SwitchyardRH", web
@@ -117,7 +117,7 @@ def find(web: Web, url: str) -> list[Found]:
             finder.add_default_info_extractors()
             info = finder.extract_info(url, download=False)
     except Exception as error:
-        # What reads a thousand sites' pages raises anything for a page that isn't as it was when that was written.
+        # yt-dlp's extractors raise anything for a page that has changed since they were written.
         raise _explained(error, Handler.refused) from error
     if info and info.get("_type") == "playlist":
         info = next(iter(info.get("entries") or ()), None)
@@ -130,13 +130,13 @@ def find(web: Web, url: str) -> list[Found]:
 
 def _found(told: Mapping[str, Any]) -> Found:
     url = told.get("manifest_url" if told.get("protocol") == "http_dash_segments" else "url")
-    if not isinstance(url, str):  # of a list's entry, which may be but a title
+    if not isinstance(url, str):  # a list's entry may be just a title
         raise PermanentFailure("NOT_A_STREAM", "there is no stream on that page")
     return Found(url, told.get("http_headers") or {})
 
 
 def _explained(error: Exception, refused: UrlNotAllowed | None) -> PermanentFailure | TryAgain:
-    """What yt-dlp's failure means, without its words: they are written for a terminal, and name addresses."""
+    """The job's error for yt-dlp's error, without its text: that is for a terminal and contains URLs."""
     cause = error.exc_info[1] if isinstance(error, DownloadError) and error.exc_info else error
     log.info("yt-dlp found nothing", extra={"fields": {"cause": type(cause).__name__}})
     if refused is not None:
@@ -147,7 +147,7 @@ def _explained(error: Exception, refused: UrlNotAllowed | None) -> PermanentFail
         return PermanentFailure("NOT_A_STREAM", "there is no stream on that page that can be recorded")
     inner = getattr(cause, "cause", None)
     if isinstance(inner, HTTPError) and inner.status < 500:
-        return PermanentFailure("STREAM_REFUSED", f"the page's server refuses (HTTP {inner.status})")
+        return PermanentFailure("STREAM_REFUSED", f"the page's server rejected the request (HTTP {inner.status})")
     if isinstance(inner, HTTPError | TransportError):
-        return TryAgain("STREAM_UNREACHABLE", "the page's server does not answer as it should")
-    return PermanentFailure("NOT_A_STREAM", "the page could not be understood")
+        return TryAgain("STREAM_UNREACHABLE", "the page's server does not answer, or answers with an error")
+    return PermanentFailure("NOT_A_STREAM", "no stream found: the page can't be parsed")

@@ -1,4 +1,4 @@
-"""Reads packets of a stream beside the recording, so that a server that keeps silent never keeps a stop waiting."""
+"""Reads a stream's packets in its own thread, so that a silent server never delays a stop."""
 
 import queue
 import threading
@@ -13,7 +13,7 @@ from record_stream.web import SECONDS
 from switchyard_worker import PermanentFailure
 
 FORMATS = "mpegts,mpeg,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,flv,live_flv,avi,asf,ogg,aac,mp3,ac3,eac3,flac,wav"
-"""FFmpeg's names of the containers that are accepted: those that hold their own media and name nothing else."""
+"""FFmpeg's names of the accepted containers: those that hold their own media and refer to nothing else."""
 
 _OPENING = {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
 _QUEUED = 64
@@ -21,14 +21,14 @@ _STREAMS = 64
 
 
 class Reader(threading.Thread):
-    """Puts the packets of a source's best video and best audio stream where `get` takes them.
+    """Queues the packets of a source's best video stream and best audio stream for `get`.
 
     Args:
-        source: opens what to read.
+        source: opens the stream.
     """
 
     def __init__(self, source: Source) -> None:
-        super().__init__(name="reader", daemon=True)  # it may hang in a server's silence when the process ends
+        super().__init__(name="reader", daemon=True)  # a daemon: it may hang on a silent server when the process ends
         self.streams: list[Any] = []
         self.failure: Exception | None = None
         self.opened = threading.Event()
@@ -36,8 +36,8 @@ class Reader(threading.Thread):
         self._stop_wanted = threading.Event()
         self._packets: queue.Queue[Any] = queue.Queue(_QUEUED)
 
-    def get(self, timeout: float) -> Any:  # noqa: ANN401 - PyAV ships types, but not into the environment that checks
-        """The next packet; None at the end, after which `failure` is what ended it before its time.
+    def get(self, timeout: float) -> Any:  # noqa: ANN401 - PyAV has types, but isn't installed where types are checked
+        """The next packet; None at the end. If the stream ended early, `failure` is then set.
 
         Raises:
             queue.Empty: there is none yet.
@@ -45,11 +45,11 @@ class Reader(threading.Thread):
         return self._packets.get(timeout=timeout)
 
     def stop(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         self._stop_wanted.set()
 
     def run(self) -> None:
-        """Read, until the end or `stop`."""
+        """Read until the end or `stop`."""
         file: SegmentFile | WebFile | RtmpStream | None = None
         container: Any = None
         try:
@@ -62,13 +62,13 @@ class Reader(threading.Thread):
                     self._put(packet)
                 if self._stop_wanted.is_set():
                     break
-        except Exception as error:  # noqa: BLE001 - whoever takes the packets says what it means
+        except Exception as error:  # noqa: BLE001 - the consumer of the packets handles it
             self.failure = error
-        # What ended the bytes comes before what FFmpeg made of that.
+        # The cause is the file's error, not FFmpeg's reaction to it.
         self.failure = getattr(file, "failure", None) or self.failure
         self.opened.set()
         self._put(None)
-        self._stop_wanted.wait()  # whoever takes the packets looks at their streams, too
+        self._stop_wanted.wait()  # the consumer still uses the packets' streams
         if container is not None:
             container.close()
 
@@ -90,11 +90,11 @@ def _opened(file: SegmentFile | WebFile | RtmpStream) -> Any:  # noqa: ANN401
 
 def _chosen(container: Any) -> list[Any]:  # noqa: ANN401
     if len(container.streams) > _STREAMS:
-        raise PermanentFailure("NOT_A_STREAM", f"it has more than {_STREAMS} streams in one")
+        raise PermanentFailure("NOT_A_STREAM", f"it has more than {_STREAMS} streams")
     best = (container.streams.best(kind) for kind in ("video", "audio"))
     return [stream for stream in best if stream is not None and stream.codec_context is not None]
 
 
 def _refuse(*_what: object) -> NoReturn:
-    """FFmpeg asks here before it opens anything that the stream names."""
+    """FFmpeg calls this before it opens anything that the stream names."""
     raise PermanentFailure("URL_NOT_ALLOWED", "the stream refers to other files or addresses, which is not allowed")

@@ -1,4 +1,4 @@
-"""RTMP, which FFmpeg alone speaks: it is sent to an address that was looked at, and let by that protocol alone."""
+"""RTMP, which only FFmpeg speaks. FFmpeg gets a checked address, and may use no other protocol."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ _PORT = 1935
 
 @dataclass(frozen=True, slots=True)
 class RtmpStream:
-    """What FFmpeg is given: an address with no name left in it, and what the server is to be told."""
+    """FFmpeg's input: a URL with an IP address as host, and options for the server."""
 
     url: str
     options: Mapping[str, str]
 
 
 def opened(web: Web, url: str) -> RtmpStream:
-    """The stream at `url`. Its server can't send FFmpeg elsewhere: it knows no redirects of RTMP.
+    """Open the stream at `url`. The server can't redirect FFmpeg: it doesn't support redirects of RTMP.
 
     Raises:
-        UrlNotAllowed: its address isn't.
-        OSError: it can't be resolved.
+        UrlNotAllowed: its address isn't allowed.
+        OSError: its host can't be resolved.
     """
     parts = urlsplit(url)
     try:

@@ -1,4 +1,4 @@
-"""What HLS and DASH have in common: media cut into segments, listed by a document that grows while the stream runs."""
+"""Common parts of HLS and DASH: segments of media, listed in a document that grows while the stream runs."""
 
 import logging
 import threading
@@ -12,23 +12,23 @@ from switchyard.urls import MAX_URL_LENGTH, UrlNotAllowed
 log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 64 * 2**20
-"""The most a segment may have: it is held in memory, so that one that breaks off is fetched again or left out whole."""
+"""Maximum size of a segment. It is held in memory, so one that breaks off is fetched again or left out whole."""
 MOST = 100_000
-"""Segments that one document may list: more than a day of one-second segments."""
+"""Maximum segments in one document: more than a day of one-second segments."""
 LIVE_SEGMENTS = 3
-"""How far from the end of a live playlist to begin: RFC 8216, section 6.3.3."""
+"""Segments before the end of a live playlist to begin with (RFC 8216, section 6.3.3)."""
 ATTEMPTS = 3
-"""For one segment."""
+"""Attempts per segment."""
 _PAUSE = 0.5
 
 
 class BadPlaylist(Exception):
-    """A playlist or manifest can't be used. The text says why, and holds nothing of it."""
+    """A playlist or manifest can't be used. The text says why, and quotes nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Bytes to fetch: all that is at `url`, or those from `first` to `last`."""
+    """Bytes to fetch: the whole of `url`, or the bytes from `first` to `last`."""
 
     url: str
     first: int | None = None
@@ -37,7 +37,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """How a segment is encrypted: AES-128-CBC, the key at `url`."""
+    """A segment's encryption: AES-128-CBC with the key at `url`."""
 
     url: str
     iv: bytes
@@ -45,7 +45,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A piece of media. `number` grows; `init` is what has to come before it, where that isn't there yet."""
+    """A piece of media. `number` increases; `init` must be written before it, unless it was already."""
 
     number: int
     part: Part
@@ -55,7 +55,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Playlist:
-    """The segments there are now. `refresh` is when to look again, in seconds; a stream that has `ended` is whole."""
+    """The segments available now. Reload after `refresh` seconds, unless the stream has `ended`."""
 
     segments: tuple[Segment, ...]
     ended: bool
@@ -64,38 +64,38 @@ class Playlist:
 
 
 def window(url: str, first: int, last: int) -> Part:
-    """The bytes from `first` to `last` of what is at `url`. ValueError where there can't be any."""
+    """The bytes from `first` to `last` of `url`. ValueError if the range is invalid."""
     if not 0 <= first <= last:
         raise ValueError("a range without bytes")
     return Part(url, first, last)
 
 
 def address(base: str, reference: str) -> str:
-    """Where `reference` leads from `base`, which is itself an address of ours.
+    """Resolve `reference` against `base`, which was made here too.
 
     Raises:
-        BadPlaylist: longer than any that is asked for. A document of a few megabytes could name gigabytes of them.
+        BadPlaylist: the URL is too long. A document of a few megabytes could expand to gigabytes of URLs.
     """
     if len(reference) <= MAX_URL_LENGTH:
         joined = urljoin(base, reference)
         if len(joined) <= MAX_URL_LENGTH:
             return joined
-    raise BadPlaylist(f"it names an address of more than {MAX_URL_LENGTH} characters")
+    raise BadPlaylist(f"it has a URL of more than {MAX_URL_LENGTH} characters")
 
 
 def follow(load: Callable[[], Playlist], stop: threading.Event) -> Iterator[Segment]:
-    """Each segment once, for as long as the stream goes on.
+    """Yield each segment once, until the stream ends.
 
     Raises:
-        UrlNotAllowed: the playlist's address is not.
-        Refused, Unreachable, TooLarge, BadPlaylist: it can't be had, at first.
+        UrlNotAllowed: the playlist's URL isn't allowed.
+        Refused, Unreachable, TooLarge, BadPlaylist: the first load failed.
     """
     last: int | None = None
     playlist = load()
     while True:
         found = playlist.segments
         if last is not None and found and found[-1].number < last - len(found):
-            last = None  # the encoder was started anew, and counts from the beginning
+            last = None  # the encoder was restarted, and counts from the beginning
         if last is None and not (playlist.ended or playlist.from_start):
             found = found[-LIVE_SEGMENTS:]
         for segment in found:
@@ -107,16 +107,16 @@ def follow(load: Callable[[], Playlist], stop: threading.Event) -> Iterator[Segm
         try:
             playlist = load()
         except Refused:
-            return  # taken down: that is how many live streams end
+            return  # the playlist was removed: many live streams end this way
         except (Unreachable, TooLarge, BadPlaylist) as error:
-            log.warning("the playlist could not be read again: %s", error)  # whoever records knows when it is too long
+            log.warning("can't reload the playlist: %s", error)  # the recording's stall limit applies
 
 
 def bodies(web: Web, headers: Mapping[str, str], segments: Iterator[Segment], stop: threading.Event) -> Iterator[bytes]:
-    """What the segments hold, decrypted, with what initialises them before them. One that can't be had is left out.
+    """Yield the segments' bytes, decrypted, each after its `init`. A segment that can't be fetched is left out.
 
     Raises:
-        UrlNotAllowed: a segment's address is not.
+        UrlNotAllowed: a segment's URL isn't allowed.
     """
     init: Part | None = None
     keys: dict[str, bytes] = {}
@@ -132,7 +132,7 @@ def bodies(web: Web, headers: Mapping[str, str], segments: Iterator[Segment], st
                 body = _decrypted(body, keys[segment.key.url], segment.key.iv)
         except UrlNotAllowed:
             raise
-        except (Refused, Unreachable, TooLarge, ValueError) as error:  # ValueError: not what the key is for
+        except (Refused, Unreachable, TooLarge, ValueError) as error:  # ValueError: the key doesn't fit
             log.warning("a segment was left out: %s", error)
         else:
             yield body
@@ -147,11 +147,11 @@ def _decrypted(body: bytes, key: bytes, iv: bytes) -> bytes:
 
 
 def fetch(web: Web, part: Part, headers: Mapping[str, str], stop: threading.Event) -> bytes:
-    """All of `part`.
+    """Fetch all of `part`.
 
     Raises:
-        UrlNotAllowed, Refused, TooLarge: as `Web.open`.
-        Unreachable: also after `ATTEMPTS`.
+        UrlNotAllowed, Refused, TooLarge: see `Web.open`.
+        Unreachable: every one of `ATTEMPTS` failed.
     """
     attempt = 1
     while True:
@@ -169,18 +169,18 @@ def _fetched(web: Web, part: Part, headers: Mapping[str, str]) -> bytes:
     last = "" if part.last is None else part.last
     answer = web.open(part.url, {**headers, "Range": f"bytes={part.first}-{last}"})
     body = answer.read_all(SEGMENT_BYTES)
-    if answer.status == 200:  # the server doesn't know ranges
+    if answer.status == 200:  # the server doesn't support ranges
         return body[part.first : None if part.last is None else part.last + 1]
     return body
 
 
 class SegmentFile:
-    """Segments one behind the other, as a file for FFmpeg to read.
+    """Concatenated segments, as a file for FFmpeg to read.
 
-    FFmpeg takes an error in a read for the end of the file, sometimes: so it is given an end, and the error is kept.
+    FFmpeg sometimes takes an error in `read` for the end of the file. So `read` returns the end, and keeps the error.
     """
 
-    name = ""  # FFmpeg guesses formats from names too: it is told nothing
+    name = ""  # FFmpeg also guesses formats from names
 
     def __init__(self, source: Iterator[bytes]) -> None:
         self.failure: Exception | None = None
@@ -194,7 +194,7 @@ class SegmentFile:
                 self._rest = memoryview(next(self._source))
         except StopIteration:
             return b""
-        except Exception as error:  # noqa: BLE001 - whatever it is, whoever opened the file raises it
+        except Exception as error:  # noqa: BLE001 - the reader of the file raises it
             self.failure = error
             return b""
         data, self._rest = bytes(self._rest[:size]), self._rest[size:]
@@ -202,7 +202,7 @@ class SegmentFile:
 
 
 class WebFile:
-    """One file on the web, as a file for FFmpeg to read and, where the server knows ranges, to seek in."""
+    """One file on the web, for FFmpeg to read and, if the server supports ranges, to seek in."""
 
     name = ""
 
@@ -223,7 +223,7 @@ class WebFile:
         return self._size is not None
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """As `io.IOBase.seek`."""
+        """See `io.IOBase.seek`."""
         base = {0: 0, 1: self._position, 2: self._size or 0}[whence]
         position = max(0, base + offset)
         if position != self._position:
@@ -236,14 +236,14 @@ class WebFile:
         return self._position
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes: at least one, except at the end. Errors are kept, as in `SegmentFile`."""
+        """Up to `size` bytes: at least one, except at the end. Keeps errors, like `SegmentFile`."""
         if self._size is not None and self._position >= self._size:
             return b""
         for attempt in range(ATTEMPTS):
             self._stop.wait(_PAUSE * 2**attempt if attempt else 0)
             try:
                 data = self._opened().read(size)
-            except Exception as error:  # noqa: BLE001 - as in SegmentFile
+            except Exception as error:  # noqa: BLE001 - see SegmentFile
                 self._close()
                 self.failure = error
                 if not isinstance(error, Unreachable) or not self.seekable():
@@ -258,7 +258,7 @@ class WebFile:
         if self._answer is None:
             self._answer = self._web.open(self._url, {**self._headers, "Range": f"bytes={self._position}-"})
             if self._position and self._answer.status != 206:
-                raise Unreachable("the server has forgotten ranges")
+                raise Unreachable("the server no longer supports ranges")
         return self._answer
 
     def _close(self) -> None:

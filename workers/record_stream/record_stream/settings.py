@@ -1,4 +1,4 @@
-"""What the worker is told besides the contract's environment, and what it makes of a caller's file name."""
+"""The worker's own settings, and safe names for recordings."""
 
 import re
 from collections.abc import Mapping
@@ -23,10 +23,10 @@ class Settings:
 
     @classmethod
     def from_env(cls, variables: Mapping[str, str]) -> Self:
-        """Read them.
+        """Read the settings.
 
         Raises:
-            PermanentFailure: naming all that are bad.
+            PermanentFailure: settings are invalid; it names all of them.
         """
         problems: list[str] = []
 
@@ -34,7 +34,7 @@ class Settings:
             text = variables.get(name) or str(default)
             if re.fullmatch("[1-9][0-9]{0,11}", text):
                 return int(text)
-            problems.append(f"{name} is {text[:40]!r}, not a whole number from 1")
+            problems.append(f"{name} is {text[:40]!r}: it must be a whole number from 1")
             return default
 
         networks: list[Network] = []
@@ -42,7 +42,7 @@ class Settings:
             try:
                 networks.append(ip_network(text))
             except ValueError:
-                problems.append(f"ALLOWED_NETWORKS has {text[:40]!r}, not a network")
+                problems.append(f"ALLOWED_NETWORKS has {text[:40]!r}, which is not a network")
         settings = cls(
             max_seconds=number("MAX_RECORD_SECONDS", 4 * 3600),
             max_bytes=min(number("MAX_RECORD_BYTES", 50 * 2**30), 256 * 2**30),
@@ -56,7 +56,7 @@ class Settings:
 
 
 def safe_name(filename: object) -> str:
-    """A file name without its suffix, made of what is safe in a key, a URL and a shell."""
+    """The stem of a file name, with only characters that are safe in a key, a URL and a shell."""
     text = filename if isinstance(filename, str) else ""
     stem = PurePosixPath(text.replace("\\", "/")).stem
     return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-")[:100].rstrip("-") or "recording"

@@ -1,4 +1,4 @@
-"""From an address to the files that FFmpeg reads: one, or pictures and sound apart."""
+"""From a URL to the files that FFmpeg reads: one, or separate video and audio."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -11,16 +11,16 @@ from switchyard.urls import UrlNotAllowed
 from switchyard_worker import PermanentFailure, TryAgain, WorkerError
 
 type Source = Callable[[threading.Event], SegmentFile | WebFile | rtmp.RtmpStream]
-"""Opens a stream; the event ends it."""
+"""Opens a stream. The event stops it."""
 
 _PEEK = 2048
 
 
 def sources(web: Web, url: str) -> list[Source]:
-    """What there is to record at `url`, a stream or a page with one.
+    """Find what to record at `url`: a stream, or a page with one.
 
     Raises:
-        PermanentFailure, TryAgain: nothing, or it can't be had.
+        PermanentFailure, TryAgain: there is nothing to record, or it can't be reached.
     """
     try:
         found = _direct(web, url, {})
@@ -36,7 +36,7 @@ def sources(web: Web, url: str) -> list[Source]:
 
 
 def explained(error: Exception) -> WorkerError:
-    """What a failure on the way to a stream means for the job. No exception's text but ours, which names no address."""
+    """The job's error for an error on the way to a stream. It quotes only our own texts, which contain no URLs."""
     match error:
         case WorkerError():
             return error
@@ -44,17 +44,17 @@ def explained(error: Exception) -> WorkerError:
             return PermanentFailure("URL_NOT_ALLOWED", str(error))
         case Refused(status=status):
             code = "STREAM_NOT_FOUND" if status in {404, 410} else "STREAM_REFUSED"
-            return PermanentFailure(code, f"the stream's server says HTTP {status}")
+            return PermanentFailure(code, f"the stream's server answered HTTP {status}")
         case Unreachable() | OSError():
-            return TryAgain("STREAM_UNREACHABLE", "the stream's server does not answer as it should")
+            return TryAgain("STREAM_UNREACHABLE", "the stream's server does not answer, or answers with an error")
         case BadPlaylist():
             return PermanentFailure("NOT_A_STREAM", str(error))
         case _:
-            return PermanentFailure("NOT_A_STREAM", "what is at that address can't be read as a stream")
+            return PermanentFailure("NOT_A_STREAM", "what the URL returns is not a stream")
 
 
 def _direct(web: Web, url: str, headers: Mapping[str, str]) -> list[Source] | None:
-    """The sources of a stream; None for a page."""
+    """The sources of a stream; None if `url` is a page."""
     if url.startswith(rtmp.SCHEME):
         return [lambda _stop: rtmp.opened(web, url)]
     with web.open(url, headers) as answer:
@@ -81,7 +81,7 @@ def _hls(web: Web, url: str, headers: Mapping[str, str]) -> list[Source]:
         def load() -> Playlist:
             found = read(where)
             if isinstance(found, hls.Master):
-                raise BadPlaylist("a variant of the stream has variants itself")
+                raise BadPlaylist("a variant of the stream has variants of its own")
             return found
 
         return lambda stop: SegmentFile(bodies(web, headers, follow(load, stop), stop))
@@ -106,7 +106,7 @@ def _dash(web: Web, url: str, headers: Mapping[str, str]) -> list[Source]:
 
         match playlist.segments:
             case [only] if playlist.ended and only.init is None and only.part.first is None:
-                return lambda stop: WebFile(web, only.part.url, headers, stop)  # one file, which may be large
+                return lambda stop: WebFile(web, only.part.url, headers, stop)  # a single file, which may be large
         return lambda stop: SegmentFile(bodies(web, headers, follow(load, stop), stop))
 
     return [source(kind, playlist) for kind, playlist in read().items()]

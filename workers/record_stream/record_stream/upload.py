@@ -1,9 +1,9 @@
-"""The recording on its way into S3: in parts while it grows, and such that a killed worker leaves all but its end.
+"""Uploads the recording to S3 while it grows, so that a killed worker loses only its last seconds.
 
-An object in S3 is there when its upload is complete, and only then. So the bytes go up twice in name and once over the
-network: as numbered pieces, each an object of its own, and from each full piece S3 itself copies a part of the
-multipart upload of the whole. When the recording ends the upload is completed and the pieces are deleted. When the
-worker is killed the pieces are there, and in order they are the recording: docs/adr/0012.
+An S3 object exists only once its upload is complete. So the bytes are sent as numbered pieces, each an object of its
+own, and S3 itself copies each full piece into a part of the recording's multipart upload. When the recording ends, the
+upload is completed and the pieces are deleted. If the worker is killed, the pieces remain: concatenated in order they
+are the recording. See docs/adr/0012.
 """
 
 import logging
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PART_BYTES = 5 * 2**20
-"""S3's least size of a part."""
+"""S3's minimum size of a part."""
 GROWTH = 1000
-"""After this many parts they get larger by `PART_BYTES`, so that S3's 10,000 parts suffice for 275 GiB."""
+"""Every this many parts, the part size grows by `PART_BYTES`. So S3's 10,000 parts suffice for 275 GiB."""
 
 
 class ObjectName(TypedDict):
-    """Bucket and key, as boto3 wants them."""
+    """Bucket and key, as boto3 arguments."""
 
     Bucket: str
     Key: str
 
 
 class Upload:
-    """A file to write the recording to.
+    """A writable file for the recording.
 
     Args:
-        job: whose results it is one of.
-        name: the file's name, safe to be part of a key.
+        job: the job whose result it is.
+        name: the file's name, safe in a key.
     """
 
     def __init__(self, job: WorkerJob, name: str) -> None:
@@ -43,7 +43,7 @@ class Upload:
         self._job = job
         self._name = name
         self._buffer = bytearray()
-        self._saved = 0  # bytes of the buffer that are in S3 as the newest piece
+        self._saved = 0  # bytes of the buffer that are in S3, in the newest piece
         self._parts: list[CompletedPartTypeDef] = []
         self._upload_id = ""
         self._bucket = job.environment.results_bucket
@@ -52,11 +52,11 @@ class Upload:
 
     @property
     def pieces(self) -> str:
-        """The prefix of the pieces. It holds the fence: another run's pieces are another recording's."""
+        """The prefix of the pieces. It contains the fence: another run's pieces belong to another recording."""
         return self._job.key(f"pieces-{self._job.environment.fence}/")
 
     def write(self, data: bytes) -> int:
-        """Take more of it; a full piece is uploaded first."""
+        """Add `data`. A full piece is then uploaded."""
         self._buffer += data
         self.size += len(data)
         if len(self._buffer) >= PART_BYTES * (1 + len(self._parts) // GROWTH):
@@ -64,7 +64,7 @@ class Upload:
         return len(data)
 
     def save(self) -> None:
-        """Upload what there is of the newest piece, too. It is overwritten as it grows."""
+        """Upload the newest, incomplete piece. It is overwritten as it grows."""
         if len(self._buffer) == self._saved:
             return
         if not self._parts and not self._saved:
@@ -73,7 +73,7 @@ class Upload:
         self._saved = len(self._buffer)
 
     def finish(self) -> None:
-        """Make one object of it, and delete the pieces."""
+        """Complete the recording as one object, and delete the pieces."""
         self._job.confirm()
         if self._upload_id:
             if self._buffer:
@@ -117,4 +117,4 @@ class Upload:
                 doomed: list[ObjectIdentifierTypeDef] = [{"Key": key} for key in keys[first : first + 1000]]
                 self._job.s3.delete_objects(Bucket=self._bucket, Delete={"Objects": doomed, "Quiet": True})
         except AWS_ERRORS as error:
-            log.warning("the pieces could not be deleted: %s", error)  # the recording itself is whole
+            log.warning("can't delete the pieces: %s", error)  # the recording itself is complete

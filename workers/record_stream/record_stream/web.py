@@ -1,8 +1,8 @@
-"""HTTP to servers that strangers name. Every connection is made to an address that was looked at first.
+"""HTTP to untrusted servers. Every connection goes to an address that was checked first.
 
-Nothing else in this worker opens a connection: yt-dlp is given a handler that comes here, FFmpeg is given bytes (but
-for RTMP, where it is given an address from here). So whatever a page, a playlist or a redirect names, it is
-`switchyard.urls` that has the say.
+Nothing else in this worker opens a connection. yt-dlp gets a handler that calls this module, and FFmpeg gets bytes
+(except for RTMP, for which it gets an address from here). So `switchyard.urls` decides about every URL that a page, a
+playlist or a redirect names.
 """
 
 import http.client
@@ -16,10 +16,10 @@ from urllib.parse import quote, urljoin, urlsplit
 from switchyard.urls import Network, UrlNotAllowed, check_public, open_public_socket, resolve_public
 
 SECONDS = 15.0
-"""How long a server may keep silent."""
+"""Seconds that a server may send nothing."""
 REDIRECTS = 5
 PAGE_BYTES = 4 * 2**20
-"""The most a page, a playlist or a manifest may have."""
+"""Maximum size of a page, a playlist or a manifest."""
 
 _REDIRECTED = frozenset({301, 302, 303, 307, 308})
 _OURS = frozenset({"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "te", "upgrade"})
@@ -27,11 +27,11 @@ _TLS = ssl.create_default_context()
 
 
 class WebError(Exception):
-    """A server did not send what it was asked for."""
+    """A request to a server failed."""
 
 
 class Refused(WebError):
-    """It said no: asking again won't help."""
+    """The server rejected the request. A retry can't help."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"HTTP {status}")
@@ -39,15 +39,15 @@ class Refused(WebError):
 
 
 class Unreachable(WebError):
-    """It did not answer, broke off, or has troubles of its own: it may be better in a moment."""
+    """The server did not answer, broke off, or reported an error of its own. A retry may help."""
 
 
 class TooLarge(WebError):
-    """It sends more than is accepted."""
+    """The response exceeds the limit."""
 
 
 class Answer:
-    """A response whose body is read bit by bit."""
+    """A response whose body is read in pieces."""
 
     def __init__(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse, url: str) -> None:
         self._connection = connection
@@ -57,7 +57,7 @@ class Answer:
         self.headers = response.headers
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes, none only at the end.
+        """Up to `size` bytes; none only at the end.
 
         Raises:
             Unreachable: the connection broke, or nothing came for `SECONDS`.
@@ -66,16 +66,16 @@ class Answer:
             data = self._response.read(size)
         except (OSError, http.client.HTTPException) as error:
             raise Unreachable(type(error).__name__) from error
-        if not data and size and self._response.length:  # http.client takes a body that is cut short for its end
-            raise Unreachable("cut short")
+        if not data and size and self._response.length:  # http.client takes a truncated body for a complete one
+            raise Unreachable("truncated response")
         return data
 
     def read_all(self, limit: int = PAGE_BYTES) -> bytes:
         """The whole body.
 
         Raises:
-            TooLarge: it has more than `limit` bytes.
-            Unreachable: as `read`.
+            TooLarge: the body has more than `limit` bytes.
+            Unreachable: see `read`.
         """
         with self:
             pieces, size = [], 0
@@ -87,7 +87,7 @@ class Answer:
             return b"".join(pieces)
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._response.close()
         self._connection.close()
 
@@ -102,19 +102,19 @@ class Web:
     """Makes requests.
 
     Args:
-        allowed: networks that may be reached though they aren't public.
+        allowed: private networks that may be reached.
     """
 
     def __init__(self, allowed: Sequence[Network]) -> None:
         self._allowed = allowed
 
     def open(self, url: str, headers: Mapping[str, str] | None = None) -> Answer:
-        """A successful answer to GET.
+        """Send a GET request, and return its successful response.
 
         Raises:
-            UrlNotAllowed: of the address, or of one it redirects to.
+            UrlNotAllowed: the URL, or one it redirects to, isn't allowed.
             Refused: 4xx.
-            Unreachable: anything else that may go wrong.
+            Unreachable: any other failure.
         """
         answer = self.request("GET", url, headers or {})
         if answer.status in {200, 206}:
@@ -125,10 +125,10 @@ class Web:
         raise Unreachable(f"HTTP {answer.status}")
 
     def request(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
-        """Whatever answers in the end, after at most `REDIRECTS` redirects.
+        """Send a request, follow at most `REDIRECTS` redirects, and return the response, whatever its status.
 
         Raises:
-            UrlNotAllowed, Unreachable: as `open`.
+            UrlNotAllowed, Unreachable: see `open`.
         """
         for _ in range(REDIRECTS + 1):
             answer = self._once(method, url, headers, body)
@@ -145,11 +145,11 @@ class Web:
         raise Unreachable("too many redirects")
 
     def address(self, host: str, port: int) -> str:
-        """An address of the host that may be connected to, as a URL has it.
+        """An allowed address of the host, in a URL's notation.
 
         Raises:
-            UrlNotAllowed: it has none, or one that isn't allowed.
-            OSError: it can't be resolved.
+            UrlNotAllowed: the host has no address, or one that isn't allowed.
+            OSError: the host can't be resolved.
         """
         family, (address, *_) = resolve_public(host, port, self._allowed)[0]
         return f"[{address}]" if family is AddressFamily.AF_INET6 else str(address)
@@ -165,7 +165,7 @@ class Web:
         try:
             connection.request(method, quote(target, safe=string.punctuation), body, sent)
             return Answer(connection, connection.getresponse(), url)
-        except UrlNotAllowed:  # the name resolves to something else by now
+        except UrlNotAllowed:  # the name now resolves to another address
             connection.close()
             raise
         except (OSError, http.client.HTTPException, ValueError) as error:
