@@ -1,1 +1,1 @@
-"""Shares an object of S3 with peers, by the torrent that was made of it: see workers/seed_torrent/README.md."""
+"""Worker: seeds an S3 object with the torrent that was made of it. See workers/seed_torrent/README.md."""

@@ -1,4 +1,4 @@
-"""The job: an object's bytes from S3 onto the disk, and from there to whoever asks, until a limit is reached."""
+"""The job: downloads an object from S3 to the disk, then uploads it to peers until a limit is reached."""
 
 import logging
 import os
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RENEW_SECONDS = 300.0
-"""How long a signed URL is used. It ends with the credentials that signed it, of which ten minutes may be left."""
+"""How long a presigned URL is used. It expires with its credentials, which may last only ten minutes more."""
 RETRY_SECONDS = 2.0
-"""How long after a trouble S3 is asked what there is."""
+"""Seconds until the next attempt after a problem with S3."""
 SPARE_BYTES = 64 * 2**20
-"""What is left of the disk for everybody else."""
+"""Disk space left free for others."""
 
 
 def main(job: WorkerJob) -> Mapping[str, Any]:
-    """Seed what the job's input names."""
+    """Seed the torrent in the job's input."""
     settings = Settings.from_env(os.environ)
     torrent_key, key = keys(job.input, settings.torrent_prefix)
     shared = torrent(job.s3, job.environment.bucket, torrent_key)
@@ -52,11 +52,11 @@ class _Seeding:
         self._size = shared.size
 
     def fetch(self, source: Source) -> None:
-        """Get all of it here, proven by the torrent's hashes.
+        """Download the whole object, verified by the torrent's hashes.
 
         Raises:
-            PermanentFailure: the object is another now, or gone.
-            TryAgain: no more of it comes.
+            PermanentFailure: the object was replaced or deleted.
+            TryAgain: the download stalled.
         """
         most, heard, look_at, trouble = 0, time.monotonic(), 0.0, ""
         while not (state := self._swarm.state()).complete:
@@ -65,27 +65,27 @@ class _Seeding:
                 most, heard = state.had, now
             elif now - heard > self._settings.stall_seconds:
                 why = trouble or "S3 sends nothing"
-                raise TryAgain("STALLED", f"no more of the object came for {self._settings.stall_seconds} s: {why}")
+                raise TryAgain("STALLED", f"the download made no progress for {self._settings.stall_seconds} s: {why}")
             if now >= look_at:
                 try:
                     self._swarm.fetch_from(source.url())
                     look_at = now + RENEW_SECONDS
                 except AWS_ERRORS as error:
                     trouble, look_at = str(error), now + RETRY_SECONDS
-                    log.warning("S3 could not be asked: %s", error)
+                    log.warning("can't get a URL from S3: %s", error)
             message = f"fetched {state.had / self._size:.0%} of {self._size / 1e6:.1f} MB"
             self._job.progress(0, message, **self._facts(state))
             try:
                 for trouble in self._swarm.troubles():
-                    log.warning("the object could not be fetched: %s", trouble)
+                    log.warning("can't download the object: %s", trouble)
                     look_at = min(look_at, now + RETRY_SECONDS)
             except WrongBytes:
-                source.url()  # says so if the object is another by now
+                source.url()  # raises the better error if the object was replaced
                 raise
         self._swarm.fetch_from("")
 
     def run(self) -> Mapping[str, Any]:
-        """Give it to whoever asks, until a limit is reached; what came of it."""
+        """Upload to peers until a limit is reached. Returns the outcome."""
         begun = time.monotonic()
         while True:
             state, seconds = self._swarm.state(), time.monotonic() - begun
@@ -114,11 +114,11 @@ class _Seeding:
 def _demand_room(folder: str, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if size > free - SPARE_BYTES:
-        raise PermanentFailure("NO_SPACE", f"the object has {size:,} bytes, and the disk has room for {free:,}")
+        raise PermanentFailure("NO_SPACE", f"the object has {size:,} bytes, but the disk has only {free:,} free")
 
 
 def _signing() -> "S3Client":
-    """A client that signs URLs as every bucket takes them: by Signature Version 4, for the bucket's own Region."""
+    """A client whose presigned URLs every bucket accepts: Signature Version 4, in the bucket's own Region."""
     return boto3.client(
         "s3",
         region_name=os.environ.get("AWS_REGION"),

@@ -1,4 +1,4 @@
-"""What the worker is told besides the contract's environment."""
+"""The worker's own settings, besides the contract's environment."""
 
 import math
 import re
@@ -11,7 +11,7 @@ from switchyard_worker import PermanentFailure
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The worker's own settings. See its README; of the limits, 0 means: none."""
+    """The worker's own settings. See its README. A limit of 0 means none."""
 
     torrent_prefix: str
     listen_interfaces: str
@@ -22,10 +22,10 @@ class Settings:
 
     @classmethod
     def from_env(cls, variables: Mapping[str, str]) -> Self:
-        """Read them.
+        """Read the settings.
 
         Raises:
-            PermanentFailure: naming all that are bad.
+            PermanentFailure: settings are invalid; it names all of them.
         """
         problems: list[str] = []
 
@@ -33,7 +33,7 @@ class Settings:
             value = variables.get(name) or default
             if re.fullmatch(pattern, value):
                 return value
-            problems.append(f"{name} is {value[:40]!r}, not {wanted}")
+            problems.append(f"{name} is {value[:40]!r}: it must be {wanted}")
             return default
 
         interface = r"[^\s,]+:[0-9]{1,5}"
@@ -57,7 +57,7 @@ class Settings:
         return settings
 
     def reached(self, seconds: float, ratio: float) -> tuple[float, str]:
-        """How much of a limit is reached, 1 being all of it, and the name of the limit that is nearest."""
+        """The nearer limit: the share of it that is used (1: all), and its name."""
         return max(
             (seconds / (self.seed_seconds or math.inf), "time"),
             (ratio / (self.seed_ratio or math.inf), "ratio"),

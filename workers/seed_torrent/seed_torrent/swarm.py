@@ -1,4 +1,4 @@
-"""libtorrent with one torrent in it: its settings, and what it tells."""
+"""A libtorrent session with one torrent: its settings and its alerts."""
 
 import errno
 import logging
@@ -14,7 +14,7 @@ from switchyard_worker import PermanentFailure, TryAgain
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 3
-"""How long the end waits for trackers to hear of it."""
+"""How long to wait at the end until the trackers have been told."""
 _TICK_MS = 250
 _ALERTS = (
     libtorrent.alert_category.error
@@ -23,12 +23,12 @@ _ALERTS = (
     | libtorrent.alert_category.tracker
 )
 _BANNED = ("libtorrent", 91)
-"""The error of a web seed that sent a piece whose hash is wrong: `errors::peer_banned` of libtorrent/error_code.hpp."""
+"""The error for a web seed that sent a piece with a wrong hash: `errors::peer_banned` of libtorrent/error_code.hpp."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """How it stands. Bytes are the object's own: `uploaded` counts none of the protocol's."""
+    """The torrent's state. `had` and `uploaded` count bytes of the object, without the protocol's."""
 
     complete: bool
     had: int
@@ -37,21 +37,21 @@ class State:
 
 
 class WrongBytes(PermanentFailure):
-    """What is fetched doesn't have the torrent's hashes."""
+    """The downloaded bytes don't match the torrent's hashes."""
 
     def __init__(self) -> None:
-        super().__init__("WRONG_BYTES", "the object's bytes are not those that the torrent is about")
+        super().__init__("WRONG_BYTES", "the object's bytes don't match the torrent's hashes")
 
 
 class Swarm:
-    """A torrent's peers, and this one among them, while the context lasts.
+    """This peer in a torrent's swarm, for the duration of the context.
 
     Args:
-        torrent: what is shared.
-        folder: where its bytes are kept. Peers ask for them in any order.
-        settings: the worker's.
-        local: whether its source is on this machine. libtorrent refuses an address here that has a query, since a
-            stranger's torrent might name one; nothing in the cloud has reason to be here.
+        torrent: the torrent to share.
+        folder: where to store its bytes. Peers request them in any order.
+        settings: the worker's settings.
+        local: whether S3 runs on this machine. libtorrent rejects local URLs with a query, since a stranger's torrent
+            might name one, and on AWS there is no need for them.
 
     Raises:
         PermanentFailure: it can't listen.
@@ -60,13 +60,13 @@ class Swarm:
     def __init__(self, torrent: Torrent, folder: str, settings: Settings, *, local: bool) -> None:
         pack: libtorrent.settings_pack = {
             "listen_interfaces": settings.listen_interfaces,
-            "max_retry_port_bind": 0,  # the port is the one that a firewall lets through, or none
+            "max_retry_port_bind": 0,  # only the given port: it is the one that the firewall allows
             "listen_system_port_fallback": False,
             "enable_dht": settings.dht and not torrent.info.priv(),
             "enable_lsd": False,
             "enable_upnp": False,
             "enable_natpmp": False,
-            "allow_multiple_connections_per_ip": True,  # a company's people have one address between them
+            "allow_multiple_connections_per_ip": True,  # all people of a company may share one address
             "ssrf_mitigation": not local,
             "stop_tracker_timeout": STOP_SECONDS,
             "alert_mask": _ALERTS,
@@ -78,14 +78,14 @@ class Swarm:
                 for alert in self._session.pop_alerts()
                 if isinstance(alert, libtorrent.listen_failed_alert)
             )
-            raise PermanentFailure("CANNOT_LISTEN", f"no address of LISTEN_INTERFACES can be listened on: {problems}")
+            raise PermanentFailure("CANNOT_LISTEN", f"can't listen on any address of LISTEN_INTERFACES: {problems}")
         parameters = torrent.parameters
         parameters.save_path = folder
-        parameters.renamed_files = {0: "data"}  # its own name is whatever somebody called an object
+        parameters.renamed_files = {0: "data"}  # its own name is untrusted
         parameters.flags &= ~(libtorrent.torrent_flags.auto_managed | libtorrent.torrent_flags.paused)
         if not settings.dht:
             parameters.flags |= libtorrent.torrent_flags.disable_pex
-        parameters.url_seeds = []  # other ways to the same bytes, which may cost somebody, or be out of date
+        parameters.url_seeds = []  # the torrent's own web seeds may cost somebody money or be out of date
         self._torrent = self._session.add_torrent(parameters)
         self._web_seed = ""
         log.info("listening", extra={"fields": {"port": self.port, "infohash": torrent.infohash}})
@@ -94,17 +94,17 @@ class Swarm:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # The session's end is that of its last reference; it waits for the trackers to hear of it.
+        # The session ends with its last reference, and then waits until the trackers have been told.
         self._session.remove_torrent(self._torrent)
         del self._session
 
     @property
     def port(self) -> int:
-        """Where peers may connect."""
+        """The port that peers may connect to."""
         return self._session.listen_port()
 
     def fetch_from(self, url: str) -> None:
-        """Get the bytes there, and no longer where they were got before. Empty: nowhere but from peers."""
+        """Download from `url` instead of the earlier URL. Empty: only from peers."""
         if url == self._web_seed:
             return
         if url:
@@ -114,22 +114,22 @@ class Swarm:
         self._web_seed = url
 
     def state(self) -> State:
-        """How it stands."""
+        """The torrent's current state."""
         status = self._torrent.status()
         return State(status.is_seeding, status.total_wanted_done, status.total_payload_upload, status.num_peers)
 
     def troubles(self) -> list[str]:
-        """Wait a moment. What has gone wrong meanwhile at the address that the bytes are fetched from.
+        """Wait a moment for alerts. Returns the errors of the URL that the bytes are downloaded from.
 
         Raises:
-            WrongBytes: what comes from there isn't what the torrent is about.
+            WrongBytes: the downloaded bytes don't match the torrent's hashes.
             PermanentFailure: the disk is full.
-            TryAgain: the disk is in trouble.
+            TryAgain: the disk failed.
         """
         self._session.wait_for_alert(_TICK_MS)
         troubles = []
         for alert in self._session.pop_alerts():
-            # No alert's own message: it may have a signed address in it, or a tracker's with somebody's key.
+            # Never log an alert's own message: it may contain a presigned URL, or a tracker's URL with somebody's key.
             match alert:
                 case libtorrent.url_seed_alert() if alert.server_url() == self._web_seed:
                     if (alert.error.category().name(), alert.error.value()) == _BANNED:
@@ -138,9 +138,9 @@ class Swarm:
                 case libtorrent.file_error_alert():
                     if alert.error.value() == errno.ENOSPC:
                         raise PermanentFailure("NO_SPACE", "the disk is full")
-                    raise TryAgain("DISK_ERROR", f"the disk: {alert.error.message()}")
+                    raise TryAgain("DISK_ERROR", f"the disk failed: {alert.error.message()}")
                 case libtorrent.listen_failed_alert():
-                    log.warning("not listening on %s:%d: %s", alert.address, alert.port, alert.error.message())
+                    log.warning("can't listen on %s:%d: %s", alert.address, alert.port, alert.error.message())
                 case libtorrent.tracker_error_alert():
-                    log.warning("a tracker: %s", alert.failure_reason() or alert.error.message())
+                    log.warning("tracker error: %s", alert.failure_reason() or alert.error.message())
         return troubles
