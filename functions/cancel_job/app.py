@@ -1,4 +1,4 @@
-"""DELETE /jobs/{jobId}: what has not started ends at once, what runs is stopped."""
+"""DELETE /jobs/{jobId}: ends a job that has not started, and stops one that runs."""
 
 from functools import cache, partial
 from typing import Any
@@ -13,7 +13,11 @@ from switchyard.settings import CancelJobSettings
 
 
 def cancel(canceller: Canceller, request: Request) -> Response:
-    """`DELETE /jobs/{jobId}`: cancels a job that the caller may see."""
+    """Cancels a job that the caller may see.
+
+    Raises:
+        Problem: 404 if there is no such job, or it is not the caller's; 409 if it has ended.
+    """
     job = canceller.store.get(job_id_of(request))
     if job is None or not is_visible(request, job.request.user_id):
         raise not_found()

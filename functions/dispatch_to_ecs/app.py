@@ -1,4 +1,4 @@
-"""SQS or direct invocation → ECS: each job message becomes exactly one task."""
+"""SQS or direct invocation → ECS: starts exactly one task for each job message."""
 
 from collections.abc import Callable
 from functools import cache, partial
@@ -15,9 +15,13 @@ from switchyard.settings import DispatchToEcsSettings
 
 
 def invoked(dispatcher: Dispatcher, work: TaskWork, message: object, request_id: str) -> dict[str, str]:
-    """Handles one job message that came without a queue; raises what keeps it from being done.
+    """Dispatches a job message that is the invocation's event, and returns the job's id and status.
 
-    Lambda gives every retry of an asynchronous invocation the same request id: the same work, done once.
+    Retries of an asynchronous invocation have the same request id, so the job is started once.
+
+    Raises:
+        PermanentError: the message can't be processed.
+        RetryableError, StartFailed: as `Dispatcher.dispatch`.
     """
     request = work.read(json_object(message), Envelope(request_id, clock.now()))
     outcome = dispatcher.dispatch(request)
@@ -38,7 +42,7 @@ def function() -> tuple[Queue, Callable[[object, str], dict[str, str]]]:
 
 @handler
 def lambda_handler(event: object, context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's own
-    """Handles up to ten SQS messages and gives the partial batch response, or handles the event as a job message."""
+    """Handles up to ten SQS messages and returns the partial batch response, or handles the event as a job message."""
     queue, directly = function()
     if isinstance(event, dict) and "Records" in event:
         return queue.consume(event)

@@ -1,4 +1,4 @@
-"""GET /jobs/{jobId}, GET /jobs and GET /openapi.json: how jobs stand. Changes nothing."""
+"""GET /jobs/{jobId}, GET /jobs and GET /openapi.json: shows jobs and the API's description. Read-only."""
 
 from functools import cache
 from typing import Any

@@ -1,4 +1,4 @@
-"""/uploads/presign and /uploads/multipart…: signs uploads for one prefix of one bucket, and puts parts together."""
+"""/uploads/presign and /uploads/multipart…: presigns uploads under one prefix of one bucket, and completes them."""
 
 from functools import cache
 from typing import Any
@@ -35,7 +35,7 @@ def api() -> Api:
 
 @handler
 def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Answers one request."""
+    """Answers one request of API Gateway's REST proxy integration."""
     return api().handle(event, context)
 
 

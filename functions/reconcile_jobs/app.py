@@ -1,4 +1,4 @@
-"""On a schedule: repairs what events missed."""
+"""On a schedule: finds and repairs what crashes and lost events left behind."""
 
 from functools import cache
 
@@ -25,7 +25,7 @@ def reconciler() -> Reconciler:
 
 @handler
 def lambda_handler(_event: object, _context: object) -> None:
-    """One pass. Fails where a repair failed, after all others had their turn."""
+    """Makes one pass. Failed repairs are raised together after all others were tried."""
     reconciler().run()
 
 

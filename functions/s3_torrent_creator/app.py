@@ -1,4 +1,4 @@
-"""SQS (uploads, requests, segments of huge objects) or direct invocation → a torrent of each object."""
+"""SQS (uploads, requests, segments of huge objects) or direct invocation: makes a torrent of each object."""
 
 from functools import cache
 from typing import Any
@@ -25,7 +25,7 @@ def function() -> Intake:
 
 @handler
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's own
-    """Handles SQS messages and gives the partial batch response, or does what the event itself asks for."""
+    """Handles SQS messages and returns the partial batch response, or handles the event as a request."""
     time = TimeLeft(context.get_remaining_time_in_millis)
     match event:
         case {"Records": [{"eventSource": "aws:sqs"}, *_]}:

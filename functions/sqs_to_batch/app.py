@@ -1,4 +1,4 @@
-"""SQS → Batch: each message asks for one or more videos to be processed; each becomes exactly one job."""
+"""SQS → Batch: starts exactly one job for each video that a message asks to process."""
 
 from functools import cache
 from typing import Any
@@ -31,7 +31,7 @@ def function() -> Queue:
 
 @handler
 def lambda_handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """Handles up to ten SQS messages; gives the partial batch response."""
+    """Handles up to ten SQS messages and returns the partial batch response."""
     return function().consume(event)
 
 

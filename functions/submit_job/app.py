@@ -1,4 +1,4 @@
-"""POST /process, POST /jobs and POST /torrents: writes a job down and queues it."""
+"""POST /process, POST /jobs and POST /torrents: records a job and sends its message to a queue."""
 
 from functools import cache
 from typing import Any

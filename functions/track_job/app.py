@@ -1,4 +1,4 @@
-"""State changes of Batch jobs and ECS tasks (EventBridge → SQS) → status, a free slot, the next waiting job."""
+"""State changes of Batch jobs and ECS tasks (EventBridge → SQS): updates jobs, frees slots, starts waiting jobs."""
 
 from functools import cache
 from typing import Any
@@ -23,7 +23,7 @@ def function() -> Queue:
 
 @handler
 def lambda_handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """Handles up to ten state changes; gives the partial batch response."""
+    """Handles up to ten state changes and returns the partial batch response."""
     return function().consume(event)
 
 

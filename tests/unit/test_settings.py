@@ -115,7 +115,7 @@ def test_the_variables_of_a_function_are_known_by_name() -> None:
 
 
 def test_settings_are_not_to_be_changed() -> None:
-    with pytest.raises(AttributeError, match="jobs_table is not to be changed"):
+    with pytest.raises(AttributeError, match="jobs_table can't be changed"):
         setattr(sqs_to_batch(), "jobs_table", "other")  # noqa: B010 - mypy knows better than to let it be assigned
 
 
@@ -367,9 +367,9 @@ def test_a_good_value_for_torrents_is_read(name: str, raw: str, value: object) -
     [
         ("TORRENT_FORMAT", "v2", "must be v1 or hybrid"),
         ("TORRENT_PRIVATE", "yes", "must be true or false"),
-        ("TRACKERS", "a.example", "must be trackers' URLs"),
-        ("TRACKERS", "udp://a,file:///etc/passwd", "must be trackers' URLs"),
-        ("TRACKERS", "udp://a b", "must be trackers' URLs"),
+        ("TRACKERS", "a.example", "must be tracker URLs"),
+        ("TRACKERS", "udp://a,file:///etc/passwd", "must be tracker URLs"),
+        ("TRACKERS", "udp://a b", "must be tracker URLs"),
         ("TRACKERS", "udp://a;,", "must name at least one"),
         ("WEB_SEED_BASE_URLS", "cdn.example", "must be http or https URLs"),
         ("WEB_SEED_BASE_URLS", "https://cdn.example?a=1", "must be http or https URLs"),

@@ -1,4 +1,4 @@
-"""The only module that makes boto3 clients, each as the calls it is for demand."""
+"""boto3 clients, each configured for the calls it serves. No other module makes clients."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from botocore.exceptions import (
 
 from switchyard.errors import Unavailable
 
-if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
+if TYPE_CHECKING:  # the stubs are not in the layer
     from botocore.credentials import ReadOnlyCredentials
     from mypy_boto3_batch import BatchClient
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
-# Ten messages of one invocation are handled side by side, each with one call open at a time.
+# An invocation handles up to ten messages in parallel, each with one call open at a time.
 _CONNECTIONS = 16
 _CONNECT_TIMEOUT = 3
 
@@ -43,10 +43,10 @@ _REPEATABLE = Config(
     read_timeout=5,
     max_pool_connections=_CONNECTIONS,
 )
-"""For calls that may be sent again: conditional writes, reads, and transactions, which carry a token of their own."""
+"""For calls that may be repeated: reads, conditional writes, and transactions, which carry an idempotency token."""
 
 _OUR_OWN = _REPEATABLE.merge(Config(parameter_validation=False))
-"""For DynamoDB and SQS: we write every request in full, and checking a claim costs a sixth of the whole call."""
+"""For DynamoDB and SQS, without validation: we build every parameter, and it takes a sixth of a claim's time."""
 
 _ONCE = Config(
     retries={"mode": "standard", "total_max_attempts": 1},
@@ -54,21 +54,21 @@ _ONCE = Config(
     read_timeout=10,
     max_pool_connections=_CONNECTIONS,
 )
-"""For SubmitJob, which has no idempotency token: a read timeout that the SDK retries is a doubled job."""
+"""For SubmitJob, which has no idempotency token: a retried read timeout could start a second job."""
 
 _LAUNCHES = _REPEATABLE.merge(Config(retries={"mode": "standard", "total_max_attempts": 3}))
-"""For RunTask, whose clientToken makes it repeatable; fewer, so that a function's 30 seconds are enough."""
+"""For RunTask, which its clientToken makes idempotent. Fewer attempts, to stay within a function's 30 seconds."""
 
 _SIGNING = Config(
     signature_version="s3v4", s3={"us_east_1_regional_endpoint": "regional", "addressing_style": "virtual"}
 )
-"""For presigned URLs: SigV2 leaves size and type unchecked, and the global host redirects where a bucket is young."""
+"""For presigned URLs: SigV2 doesn't sign size and type, and the global host redirects requests to young buckets."""
 
 _BULK = _REPEATABLE.merge(
-    # A copied range is answered only when S3 has copied it. What we read has a hash of its own already.
+    # S3 answers a copy only when it is done. Reads need no checksum of S3's, since we hash them ourselves.
     Config(read_timeout=20, max_pool_connections=64, response_checksum_validation="when_required")
 )
-"""For ranges of objects, read or copied: both may be repeated."""
+"""For reading and copying ranges of objects, which may be repeated."""
 
 
 def _retry_cut_off(
@@ -80,11 +80,11 @@ def _retry_cut_off(
     most: int,
     **_: object,
 ) -> float | None:
-    """A botocore `needs-retry` handler: seconds to wait before asking again because the answer ended too soon.
+    """A botocore `needs-retry` handler for truncated responses: seconds to wait before the next attempt.
 
-    Where a connection breaks in the middle of an answer, botocore takes what has come for all of it, and JSON that ends
-    too soon for an answer without members: an item that is there would be one that isn't. After `most` attempts this
-    raises what botocore raises where no answer came at all.
+    If the connection breaks during a response, botocore parses the part that arrived, and cut-off JSON as an empty
+    response: an existing item would look absent. After `most` attempts this raises ConnectionClosedError, as botocore
+    does without any response.
     """
     if response is None or operation.has_streaming_output or operation.http["method"] == "HEAD":
         return None
@@ -98,11 +98,11 @@ def _retry_cut_off(
 
 
 def _take_as_sent(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
-    """A botocore `before-parse` handler: takes the JSON of an answer as it is, and leaves botocore nothing to parse.
+    """A botocore `before-parse` handler: decodes a JSON response directly and gives botocore an empty one to parse.
 
-    botocore looks for every member that a shape may have, most of which are never there: four fifths of what it takes
-    to ask how 10,000 jobs stand. What it makes of these answers is what they are, but for times, and but for binary
-    attributes, of which we have none. What is no success, or was cut off, it parses as ever.
+    botocore looks up every member that a shape may have, most of them absent. That is 80% of the CPU time of describing
+    10,000 jobs. Its result equals the JSON, except for times, and binary attributes, which we don't have. Errors and
+    truncated responses are left to botocore.
     """
     if response_dict["status_code"] != HTTPStatus.OK:
         return
@@ -126,12 +126,16 @@ def _core() -> botocore.session.Session:
 
 @cache
 def _session() -> boto3.Session:
-    """One for all clients, which share the data it has loaded."""
-    return boto3.Session(botocore_session=_core())  # or it would make one that nobody else can ask
+    """The session of all clients, so that they share loaded service models."""
+    return boto3.Session(botocore_session=_core())  # `_client` needs the core session's user agent
 
 
 def credentials() -> ReadOnlyCredentials:
-    """What all clients sign with, as it is now. NoCredentialsError where there is nothing."""
+    """The current credentials of all clients.
+
+    Raises:
+        NoCredentialsError: there are none.
+    """
     found = _session().get_credentials()
     if found is None:
         raise NoCredentialsError
@@ -139,9 +143,9 @@ def credentials() -> ReadOnlyCredentials:
 
 
 def _client(service: str, config: Config) -> Any:  # noqa: ANN401 - the callers name the type
-    """A client that takes no part of an answer for the whole."""
+    """Makes a client that never mistakes a truncated response for a complete one."""
     session = _session()
-    # Said once. What botocore says by default it puts together anew for every call, twice.
+    # Set here, since botocore builds its default user agent twice per call.
     named = config.merge(Config(user_agent=_core().user_agent()))
     client: Any = session.client(cast("Any", service), config=named)
     events = f"needs-retry.{client.meta.service_model.service_id.hyphenize()}"
@@ -152,10 +156,10 @@ def _client(service: str, config: Config) -> Any:  # noqa: ANN401 - the callers 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raises Unavailable in place of boto3's errors; a context manager and a decorator.
+    """Context manager and decorator that turns boto3's errors into Unavailable.
 
-    Classes that implement a port of the protocol use it, so that the protocol knows no AWS error. A generator needs the
-    block: a decorator covers only the call that makes the generator.
+    Implementations of the protocol's ports use it, so that the protocol knows no AWS error. In a generator use the
+    `with` block: the decorator covers only the call that makes the generator.
     """
     try:
         yield
@@ -168,10 +172,10 @@ _PASSING_REASONS = frozenset({"TransactionConflict", "ThrottlingError", "Provisi
 
 
 def pause_after_conflict(response: tuple[Any, dict[str, Any]] | None, attempts: int, **_: object) -> float | None:
-    """A botocore `needs-retry` handler: seconds to wait before repeating a transaction that only lost a race.
+    """A botocore `needs-retry` handler for transaction conflicts and throttling: seconds before the next attempt.
 
-    A lane's SLOTS item is hot, and DynamoDB cancels rather than queues a transaction that meets another one on the same
-    item; botocore's own rules take every cancellation for final.
+    Many transactions write a lane's SLOTS item, and DynamoDB cancels a transaction that meets another one on the same
+    item. botocore itself never retries a cancelled transaction.
     """
     if response is None or attempts >= _CONFLICT_ATTEMPTS:
         return None
@@ -185,20 +189,20 @@ _PLACEMENT_ATTEMPTS = 4
 _NO_ROOM = ("RESOURCE:", "AGENT", "Capacity is unavailable")
 
 NEVER_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError, NoCredentialsError)
-"""What says that a request has not left this machine."""
+"""Errors that prove that a request was never sent."""
 
 IN_DOUBT = "InDoubt"
-"""In the ResponseMetadata of an answer to RunTask: an earlier attempt of the call may have had its effect."""
+"""Key in the ResponseMetadata of RunTask: whether an earlier attempt of the call may have started the task."""
 
 
 def is_throttle(answer: Mapping[str, Any]) -> bool:
-    """Whether an answer says only that there were too many requests: this one was not looked at."""
+    """Whether a response only says that there were too many requests, so that this one had no effect."""
     too_many = answer["ResponseMetadata"].get("HTTPStatusCode") == HTTPStatus.TOO_MANY_REQUESTS
     return too_many or "Throttl" in answer.get("Error", {}).get("Code", "")
 
 
 def is_without_room(reason: str) -> bool:
-    """Whether a failure of RunTask says only that there is no room now (ECS developer guide, "API failure reasons")."""
+    """Whether a failure of RunTask is a lack of capacity (ECS developer guide, "API failure reasons")."""
     return reason.startswith(_NO_ROOM)
 
 
@@ -209,11 +213,11 @@ def _retry_placement(
     request_dict: dict[str, Any],
     **_: object,
 ) -> float | None:
-    """A botocore `needs-retry` handler: seconds to wait before asking again for a task that found no room.
+    """A botocore `needs-retry` handler for RunTask without capacity: seconds to wait before the next attempt.
 
-    RunTask says so with HTTP 200, so botocore takes the answer for a success, as it does one that was cut off. A task
-    that an earlier attempt may have started must not be taken for refused because a later one was throttled: that is
-    noted on the way.
+    RunTask reports missing capacity with HTTP 200, so botocore takes it for a success, as it does a truncated response.
+    Also sets IN_DOUBT, so that a task which an earlier attempt may have started is not taken for refused because a
+    later attempt was throttled.
     """
     context = request_dict["context"]
     if response is None:
@@ -234,7 +238,7 @@ def _retry_placement(
 
 @cache
 def dynamodb() -> DynamoDBClient:
-    """DynamoDB, with the SDK's retries, which also repeat transactions that met another one on the same item."""
+    """DynamoDB, with the SDK's retries. Conflicting transactions are retried too."""
     client: DynamoDBClient = _client("dynamodb", _OUR_OWN)
     for operation in ("GetItem", "Query"):
         _taking_as_sent(client, operation)
@@ -251,7 +255,7 @@ def sqs() -> SQSClient:
 
 @cache
 def batch() -> BatchClient:
-    """Batch for reading, with the SDK's retries."""
+    """Batch for every call but SubmitJob, with the SDK's retries."""
     client: BatchClient = _client("batch", _REPEATABLE)
     _taking_as_sent(client, "DescribeJobs")
     return client
@@ -259,14 +263,14 @@ def batch() -> BatchClient:
 
 @cache
 def batch_submit() -> BatchClient:
-    """Batch for SubmitJob: one attempt, no more."""
+    """Batch for SubmitJob, without retries."""
     client: BatchClient = _client("batch", _ONCE)
     return client
 
 
 @cache
 def ecs() -> ECSClient:
-    """ECS, with the SDK's retries, which also repeat a RunTask that found no room. Tasks' times are numbers."""
+    """ECS, with the SDK's retries. RunTask is also retried without capacity. DescribeTasks gives times as numbers."""
     client: ECSClient = _client("ecs", _LAUNCHES)
     _taking_as_sent(client, "DescribeTasks")
     client.meta.events.register("needs-retry.ecs.RunTask", cast("Any", _retry_placement))
@@ -277,18 +281,18 @@ def _s3(config: Config) -> S3Client:
     signing = config.merge(_SIGNING)
     client: S3Client = _client("s3", signing)
     if ".amazonaws.com" not in client.meta.endpoint_url:
-        # An emulator: its address has no name for each bucket.
+        # An emulator has no host name per bucket.
         client = _client("s3", signing.merge(Config(s3={"addressing_style": "path"})))
     return client
 
 
 @cache
 def s3() -> S3Client:
-    """S3, with the SDK's retries. What it signs is SigV4, for the bucket's own host in the Region."""
+    """S3, with the SDK's retries. It presigns with SigV4 for the bucket's regional host."""
     return _s3(_REPEATABLE)
 
 
 @cache
 def s3_bulk() -> S3Client:
-    """S3 for whole objects, read by many connections at once or copied by S3 itself, range by range."""
+    """S3 for reading or copying whole objects in ranges, over many connections at once."""
     return _s3(_BULK)

@@ -1,4 +1,4 @@
-"""Time as Switchyard writes it: UTC, ISO 8601 with milliseconds and a `Z`, so that strings sort as times."""
+"""Timestamps: UTC, ISO 8601 with milliseconds and a `Z`, so that they sort as strings."""
 
 from datetime import UTC, datetime
 
@@ -6,26 +6,30 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def now() -> datetime:
-    """The present moment, aware, UTC."""
+    """The current time in UTC, timezone-aware."""
     return datetime.now(UTC)
 
 
 def iso(moment: datetime) -> str:
-    """`2026-11-22T18:36:54.123Z`."""
+    """Formats a time as `2026-11-22T18:36:54.123Z`."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse(text: str) -> datetime:
-    """The inverse of `iso`; also reads other ISO 8601 forms with an offset. ValueError where it isn't one."""
+    """Parses an ISO 8601 time with a UTC offset.
+
+    Raises:
+        ValueError: it is not one, or is out of range in UTC.
+    """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"no UTC offset in {text!r}")
     try:
         return moment.astimezone(UTC)
-    except OverflowError:  # the first or last hours that a datetime can hold, elsewhere on Earth
+    except OverflowError:  # within an offset of datetime's first or last moment
         raise ValueError(f"{text!r} is out of range") from None
 
 
 def from_epoch_ms(milliseconds: int) -> datetime:
-    """A moment from epoch milliseconds, as SQS and Batch give it."""
+    """Converts epoch milliseconds, as SQS and Batch report them."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -1,4 +1,4 @@
-"""A function's cold start. Lambda gives init a whole CPU, whatever the function's memory; events get their share."""
+"""Builds a function's parts at cold start, since Lambda gives init a whole CPU whatever the function's memory."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -7,9 +7,10 @@ from switchyard import variables
 
 
 def prepare(make: Callable[[], object]) -> None:
-    """Builds a function's parts at init, if this is Lambda; `make` keeps them for the first event.
+    """Calls `make`, which caches what it builds, if this is Lambda's init.
 
-    An error is left for that event, which meets it again and reports it: Lambda would only repeat an init that fails.
+    Errors are suppressed, since Lambda would only repeat a failed init. The first event calls `make` again and reports
+    the error.
     """
     if variables.is_lambda():
         with suppress(Exception):

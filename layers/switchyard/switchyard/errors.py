@@ -1,36 +1,36 @@
-"""Every error Switchyard raises, as a tree: what can be retried and what can't is a class, not a string.
+"""The errors that decide what happens to a message, as a tree. Whether an error can be retried is its class.
 
 SwitchyardError
-├── SettingsError            a function is configured wrongly; raised once, at start
-├── PermanentError           the sender's fault: the message goes to the dead-letter queue with the reason, at once
+├── SettingsError            the function's environment variables are wrong; raised when it builds its parts
+├── PermanentError           the sender's fault: the message goes straight to the dead-letter queue, with the reason
 │   ├── InvalidMessage
 │   ├── SourceNotAllowed
 │   ├── UrlRefused
 │   ├── KindNotConfigured
 │   ├── ObjectGone
 │   ├── ObjectChanged
-│   └── CannotShare          ... but there: of this object there can be no torrent
-├── RetryableError           not now: the message goes back to its queue for `retry_after` seconds
+│   └── CannotShare          no torrent can be made of the object; this job fails, and no message is dead-lettered
+├── RetryableError           may work later: the message returns to its queue for `retry_after` seconds
 │   ├── LaneIsFull           only with AT_CAPACITY=return
-│   ├── ClaimInFlight        another delivery of the same message holds a claim that is still young
-│   ├── Contended            lost the optimistic race several times in a row
+│   ├── ClaimInFlight        another delivery of the message holds a claim within its grace period
+│   ├── Contended            lost the race for a conditional write several times in a row
 │   ├── OutcomeUnknown       the target may or may not have accepted the job
 │   ├── Unavailable          an AWS service failed, was throttled or refused, after the SDK's own retries
-│   └── RequestsFailed       some requests of one message failed, each in its own way (`intake`)
-└── StartFailed              the target definitely did not accept the job; the claim can be undone
-    ├── StartRefused         ... and says the request is wrong
-    └── StartThrottled       ... and says to come back later
+│   └── RequestsFailed       some requests of a message failed (defined in `messages.intake`)
+└── StartFailed              the target did not accept the job, for certain; the claim can be undone
+    ├── StartRefused         the request is wrong
+    └── StartThrottled       the target had no room, or could not be reached
 """
 
 
 class SwitchyardError(Exception):
-    """The root. `code` is stable and safe to show to callers; the text is for logs and dead-letter queues."""
+    """The base class. `code` is stable and safe to show to callers; the text is for logs and dead-letter queues."""
 
     code: str = "INTERNAL"
 
 
 class SettingsError(SwitchyardError):
-    """One or more environment variables are missing or bad; names all of them at once."""
+    """Environment variables are missing or invalid. `problems` names every one."""
 
     code = "SETTINGS"
 
@@ -44,43 +44,43 @@ class PermanentError(SwitchyardError):
 
 
 class InvalidMessage(PermanentError):
-    """The message has no shape we know, or lacks what its shape needs."""
+    """The message has an unknown shape, or a field is missing or invalid."""
 
     code = "INVALID_MESSAGE"
 
 
 class SourceNotAllowed(PermanentError):
-    """The message points at a bucket this deployment does not serve."""
+    """The message names a bucket that this deployment does not serve."""
 
     code = "SOURCE_NOT_ALLOWED"
 
 
 class UrlRefused(PermanentError):
-    """The message names a URL that must not be fetched, or that is not of this system's bucket."""
+    """The message names a URL that must not be fetched, or that is not in this system's bucket."""
 
     code = "URL_NOT_ALLOWED"
 
 
 class KindNotConfigured(PermanentError):
-    """This deployment has nothing that runs jobs of that kind."""
+    """This deployment does not run jobs of that kind."""
 
     code = "KIND_NOT_CONFIGURED"
 
 
 class ObjectGone(PermanentError):
-    """There is no such object, or no such version of it (any more)."""
+    """The object, or the requested version of it, does not exist, or no longer does."""
 
     code = "OBJECT_GONE"
 
 
 class ObjectChanged(PermanentError):
-    """The object is not the one any more that the work began with: it was uploaded anew."""
+    """The object was replaced after work began."""
 
     code = "OBJECT_CHANGED"
 
 
 class CannotShare(PermanentError):
-    """Of this object there can be no torrent; `code` says why."""
+    """No torrent can be made of the object; `code` says why."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -88,7 +88,7 @@ class CannotShare(PermanentError):
 
 
 class RetryableError(SwitchyardError):
-    """Later may work. `retry_after` is in seconds; None leaves it to the caller's backoff."""
+    """A retry may succeed. `retry_after` is in seconds; None leaves the delay to the caller's backoff."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -96,46 +96,46 @@ class RetryableError(SwitchyardError):
 
 
 class LaneIsFull(RetryableError):
-    """Every slot of the lane is taken and the message is to wait in its queue."""
+    """Every slot of the lane is taken, so the message waits in its queue."""
 
     code = "LANE_FULL"
 
 
 class ClaimInFlight(RetryableError):
-    """An earlier delivery of this very message holds the claim and may still be at work."""
+    """An earlier delivery of the same message holds the claim and may still be starting the job."""
 
     code = "CLAIM_IN_FLIGHT"
 
 
 class Contended(RetryableError):
-    """Others changed the same job under us on every try."""
+    """Every attempt at a conditional write found that somebody else had changed the job."""
 
     code = "CONTENDED"
 
 
 class OutcomeUnknown(RetryableError):
-    """The start call ended in a timeout, a reset or a 5xx: the job may be running."""
+    """The start call ended in a timeout, a reset or a 5xx; the job may be running."""
 
     code = "START_UNKNOWN"
 
 
 class Unavailable(RetryableError):
-    """An AWS service failed, was throttled or refused, after the SDK's own retries; nothing is decided."""
+    """An AWS service failed, throttled or refused a call after the SDK's own retries. A write may have taken effect."""
 
     code = "AWS_UNAVAILABLE"
 
 
 class StartFailed(SwitchyardError):
-    """The target answered that it did not accept the job."""
+    """The target did not accept the job."""
 
 
 class StartRefused(StartFailed):
-    """The target says the request is wrong (a missing queue, a bad definition)."""
+    """The target rejected the request as wrong (a missing queue, a bad definition)."""
 
     code = "START_REFUSED"
 
 
 class StartThrottled(StartFailed):
-    """The target, or the way to it, had no room for the request; it was never accepted."""
+    """The target throttled the request, had no capacity for it, or could not be reached."""
 
     code = "START_THROTTLED"

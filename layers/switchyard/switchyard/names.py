@@ -1,8 +1,8 @@
-"""Names AWS accepts, made out of names people send.
+"""Turns names that callers send into names that AWS accepts.
 
-Rules: Batch job names are up to 128 of `[A-Za-z0-9_-]` and start with a letter or digit; tag values up to 256 letters,
-digits, spaces and `+-=._:/@`, but not `aws:` in front (AWS Batch API reference, SubmitJob and "Tag restrictions").
-A name that has to be changed gets a short hash of the original, so that two different names never become one.
+Batch job names have up to 128 characters of `[A-Za-z0-9_-]` and start with a letter or digit. Tag values have up to 256
+letters, digits, spaces and `+-=._:/@` and must not start with `aws:` (AWS Batch API reference, SubmitJob and "Tag
+restrictions"). A changed name ends in a short hash of the original, so that different names stay different.
 """
 
 import hashlib
@@ -16,11 +16,11 @@ _HASH_LENGTH = 10
 NAME_LIMIT = 128
 TAG_LIMIT = 256
 MAX_KEY_BYTES = 1024
-"""The longest key of an S3 object, as UTF-8 (S3 user guide, "Naming Amazon S3 objects")."""
+"""The maximum length of an S3 object key, in UTF-8 bytes (S3 user guide, "Naming Amazon S3 objects")."""
 
 
 def stable_hash(*parts: str, length: int = 32) -> str:
-    """A stable hash of some strings, in hex digits. The parts are kept apart, so ("ab", "c") is not ("a", "bc")."""
+    """Hashes strings to `length` hex digits. ("ab", "c") and ("a", "bc") differ, since each part is length-prefixed."""
     digest = hashlib.sha256()
     for part in parts:
         encoded = part.encode("utf-8", "surrogatepass")
@@ -29,7 +29,7 @@ def stable_hash(*parts: str, length: int = 32) -> str:
 
 
 def legal_name(name: str, prefix: str = "") -> str:
-    """`prefix` + `name` as a job id or Batch job name: unchanged where that is legal, else cleaned, cut and hashed."""
+    """Turns `prefix` + `name` into a job id or Batch job name: unchanged if legal, else cleaned, cut and hashed."""
     wanted = prefix + name
     if len(wanted) <= NAME_LIMIT and _LEGAL_NAME.fullmatch(wanted):
         return wanted
@@ -40,7 +40,7 @@ def legal_name(name: str, prefix: str = "") -> str:
 
 
 def legal_tag(value: str) -> str:
-    """`value` as a tag value: unchanged where that is legal, else other characters become `_` and the end a hash."""
+    """Turns `value` into a tag value: unchanged if legal, else cleaned, cut and hashed."""
     cleaned = _ILLEGAL_IN_TAG.sub("_", value)
     if cleaned == value and len(value) <= TAG_LIMIT:
         return value

@@ -1,7 +1,7 @@
-"""Logs, metrics and traces, all by Powertools for AWS Lambda; the only module that knows of it or of X-Ray.
+"""Logs, metrics and traces. The only module that imports Powertools for AWS Lambda or X-Ray.
 
-Logs are JSON without whole events or secrets. Metrics are EMF in the namespace of POWERTOOLS_METRICS_NAMESPACE; their
-meaning is in docs/configuration.md.
+Logs are JSON and never contain whole events or secrets. Metrics are EMF in the namespace POWERTOOLS_METRICS_NAMESPACE;
+docs/configuration.md lists them.
 """
 
 import warnings
@@ -16,7 +16,7 @@ from aws_xray_sdk.core import xray_recorder
 
 from switchyard import clock
 
-# Most invocations of the tracker count nothing, and a line in the log about it every time helps nobody.
+# Most invocations of the tracker emit no metric; a warning each time is noise.
 warnings.filterwarnings("ignore", message="No application metrics to publish")
 
 logger = Logger()
@@ -25,7 +25,7 @@ tracer = Tracer(patch_modules=["botocore"])
 
 
 class Metric(StrEnum):
-    """What is counted and measured."""
+    """The names of all metrics."""
 
     DISPATCHED = "Dispatched"
     DUPLICATES = "Duplicates"
@@ -46,13 +46,13 @@ class Metric(StrEnum):
 
 
 def configure(environment: str) -> None:
-    """Names the environment on every metric and log line of this function."""
+    """Adds the environment's name to every metric and log line of this function."""
     metrics.set_default_dimensions(Environment=environment)
     logger.append_keys(environment=environment)
 
 
 def count(metric: Metric, amount: int = 1) -> None:
-    """Adds to a counter."""
+    """Emits a count: by default, that something happened once."""
     metrics.add_metric(name=metric, unit=MetricUnit.Count, value=amount)
 
 
@@ -62,30 +62,30 @@ def gauge(metric: Metric, value: int) -> None:
 
 
 def size(metric: Metric, value: int) -> None:
-    """Adds to a number of bytes."""
+    """Emits a number of bytes."""
     metrics.add_metric(name=metric, unit=MetricUnit.Bytes, value=value)
 
 
 def seconds(metric: Metric, value: timedelta) -> None:
-    """Records a length of time, in seconds."""
+    """Emits a duration in seconds."""
     metrics.add_metric(name=metric, unit=MetricUnit.Seconds, value=value.total_seconds())
 
 
 def since(metric: Metric, start: datetime) -> None:
-    """Records the milliseconds from `start` until now; never negative, since clocks differ."""
+    """Emits the milliseconds since `start`; 0 if `start` is in the future, since clocks differ."""
     elapsed = max(0.0, (clock.now() - start).total_seconds() * 1000)
     metrics.add_metric(name=metric, unit=MetricUnit.Milliseconds, value=elapsed)
 
 
 def handler(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """Wraps a `lambda_handler`: a trace segment, the request id on every log line, metrics flushed at the end."""
+    """Wraps a `lambda_handler`: opens a trace segment, adds the request id to log lines, flushes metrics at the end."""
     traced = tracer.capture_lambda_handler(function, capture_response=False)
     measured = metrics.log_metrics(traced, capture_cold_start_metric=False)
     return logger.inject_lambda_context(measured, clear_state=False, log_event=False)
 
 
 def carrying_trace[**P, R](function: Callable[P, R]) -> Callable[P, R]:
-    """`function`, to be run on another thread, with its AWS calls in the trace of the present one."""
+    """Wraps `function` so that on another thread its AWS calls join the current thread's trace."""
     if tracer.disabled:
         return function
     entity = xray_recorder.get_trace_entity()

@@ -1,7 +1,7 @@
-"""What each function is told by its environment: one class a function.
+"""The settings of each function, read from its environment variables: one class per function.
 
-A setting's name in upper case is the variable's name; one without a default is required. The meaning of each is in
-docs/configuration.md, which a test holds against this module and the template.
+The variable is the setting's name in upper case. A setting without a default is required. docs/configuration.md
+explains each; a test compares it with this module and the template.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ type TorrentFormat = Literal["v1", "hybrid"]
 _MAX_JOBS = 10_000
 
 
-# ---- what several functions need ------------------------------------------------------------------------------------
+# ---- settings that functions share -----------------------------------------------------------------------------------
 
 
 class JobsSettings(Settings):
-    """What every function needs that reads or writes jobs."""
+    """For every function that reads or writes jobs."""
 
     jobs_table = Setting(text)
 
 
 class StoreSettings(JobsSettings):
-    """What every function needs that moves jobs from status to status."""
+    """For every function that changes the status of jobs."""
 
     lanes_table = Setting(text)
     ttl_days = Setting(days, timedelta(days=30))
 
 
 class LaneSettings(StoreSettings):
-    """What every function needs that can start a job, whatever runs it."""
+    """For every function that can start a job, on any target."""
 
     claim_grace_seconds = Setting(seconds(1, 3600), timedelta(seconds=120))
     max_receive_count = Setting(integer(1, 1000), 5)
@@ -63,7 +63,7 @@ class LaneSettings(StoreSettings):
 
 
 class BatchLaneSettings(LaneSettings):
-    """The lane of video jobs."""
+    """For every function that can start video jobs, which run on Batch."""
 
     lane = Setting(text, "video")
     max_concurrent_jobs = Setting(integer(1, _MAX_JOBS), 1)
@@ -71,13 +71,13 @@ class BatchLaneSettings(LaneSettings):
 
 
 class ClusterSettings(JobsSettings):
-    """Where tasks run. Without a cluster there are no lanes for them, and nothing else about tasks counts."""
+    """The ECS cluster. Without one there are no lanes for tasks, and all other settings of tasks are ignored."""
 
     ecs_cluster = Setting(text, "")
 
 
 class EcsLaneSettings(LaneSettings, ClusterSettings):
-    """The lanes of what runs on ECS."""
+    """For every function that can start ECS tasks."""
 
     subnet_ids = Setting[tuple[str, ...]](several, ())
     security_group_ids = Setting[tuple[str, ...]](several, ())
@@ -91,7 +91,7 @@ class EcsLaneSettings(LaneSettings, ClusterSettings):
 
 
 class TaskSettings(ClusterSettings):
-    """What every function needs that reads job messages: the same message then means the same work to all of them."""
+    """For every function that reads job messages, so that all of them read a message the same way."""
 
     queue_url = Setting(text)
     s3_bucket = Setting(text)
@@ -101,7 +101,7 @@ class TaskSettings(ClusterSettings):
 
 
 class TorrentSettings(Settings):
-    """What every function needs that reads requests for torrents: which objects get none is then the same to all."""
+    """For every function that reads torrent requests, so that all of them exclude the same objects."""
 
     s3_bucket = Setting(text)
     torrent_source_prefix = Setting(text, "recordings/")
@@ -110,12 +110,12 @@ class TorrentSettings(Settings):
 
 
 class ApiSettings(Settings):
-    """What every function of the API needs. No origin: no CORS; `*`: any."""
+    """For every function of the API. Without an origin CORS is off; `*` allows any."""
 
     cors_origins = Setting[frozenset[str]](names, frozenset())
 
 
-# ---- one class a function -------------------------------------------------------------------------------------------
+# ---- one class per function -----------------------------------------------------------------------------------------
 
 
 class SqsToBatchSettings(BatchLaneSettings):
@@ -135,7 +135,7 @@ class SqsToBatchSettings(BatchLaneSettings):
 class DispatchToEcsSettings(EcsLaneSettings, TaskSettings):
     """`functions/dispatch_to_ecs`."""
 
-    jobs_table = Setting(text, alias="DDB_TABLE")  # what the systems that this one replaces call it
+    jobs_table = Setting(text, alias="DDB_TABLE")  # the name in the systems that Switchyard replaces
     transmission_task_def = Setting(text, "")
     at_capacity = Setting[AtCapacity](one_of("wait", "return"), "wait")
 
@@ -156,28 +156,28 @@ class ReconcileJobsSettings(BatchLaneSettings, EcsLaneSettings):
 
 
 class PresignUploadSettings(ApiSettings):
-    """`functions/presign_upload`. A URL lives no longer than the role's credentials: 12 hours at the most."""
+    """`functions/presign_upload`. A presigned URL expires with the role's credentials, after at most 12 hours."""
 
     s3_bucket = Setting(text)
     upload_prefix = Setting(text, "uploads/")
     upload_url_seconds = Setting(seconds(60, 43_200), timedelta(minutes=15))
-    # 10,000 parts of 4 GiB, the greatest power of two that S3 takes for one. CloudFormation can't multiply, hence GiB.
+    # At most 10,000 parts of 4 GiB, the largest power of two that S3 accepts. CloudFormation can't multiply: hence GiB.
     max_upload_gib = Setting(integer(1, 40_000), 50)
 
     @property
     def max_upload_bytes(self) -> int:
-        """The greatest upload, in bytes."""
+        """The maximum size of an upload, in bytes."""
         return self.max_upload_gib * 2**30
 
 
 class SubmitJobSettings(ApiSettings, TaskSettings, TorrentSettings):
-    """`functions/submit_job`. Without a queue for torrents it takes no requests for them."""
+    """`functions/submit_job`. Without a queue for torrents it refuses torrent requests."""
 
     torrent_queue_url = Setting(text, "")
 
 
 class GetJobSettings(ApiSettings, JobsSettings):
-    """`functions/get_job`. A URL lives no longer than the role's credentials: 12 hours at the most."""
+    """`functions/get_job`. A presigned URL expires with the role's credentials, after at most 12 hours."""
 
     s3_bucket = Setting(text)
     result_url_seconds = Setting(seconds(60, 43_200), timedelta(minutes=15))

@@ -1,7 +1,7 @@
-"""URLs that strangers name: which may be fetched, and which mean an object of our own bucket.
+"""Checks URLs from untrusted callers: which may be fetched, and which name an object in our bucket.
 
-Standard library only: worker images hold a copy. Parsers that read one URL differently are how such checks are got
-round, so whatever has more than one reading is refused here rather than understood.
+Standard library only, since worker images hold a copy. Attackers get past such checks with URLs that two parsers read
+differently, so every ambiguous URL is refused.
 """
 
 import re
@@ -13,37 +13,37 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 type Network = IPv4Network | IPv6Network
 type SocketAddress = tuple[socket.AddressFamily, tuple[Any, ...]]
-"""What `socket.socket(family)` and its `connect` want."""
+"""The arguments of `socket.socket` and of its `connect`."""
 
 MAX_URL_LENGTH = 2048
 _MAX_KEY_BYTES = 1024
-"""`names.MAX_KEY_BYTES`, written out: worker images hold this module and not that one."""
+"""A copy of `names.MAX_KEY_BYTES`: worker images hold this module without `names`."""
 
 _NAME = re.compile(r"(?!.{254})[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*")
 _S3_ENDPOINT = re.compile(
     r"\.s3(?:-accelerate|-fips)?(?:\.dualstack)?(?:[.-][a-z]{2}(?:-[a-z]+)+-[0-9]+)?\.amazonaws\.com(?:\.cn)?"
 )
 
-# The only part of IPv6 that is routed in public; what lies in it and isn't public, `is_global` knows.
+# The only publicly routed part of IPv6. `is_global` knows the exceptions within it.
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
-_DOCUMENTATION = IPv6Network("3fff::/20")  # RFC 9637, newer than Python's own table
-_RELAY_ANYCAST = IPv4Network("192.88.99.0/24")  # RFC 7526: 6to4's relays, gone
-_NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: what DNS64 answers in an IPv6-only subnet
+_DOCUMENTATION = IPv6Network("3fff::/20")  # RFC 9637; missing from Python's own table
+_RELAY_ANYCAST = IPv4Network("192.88.99.0/24")  # RFC 7526: deprecated 6to4 relays
+_NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: DNS64 answers with these in an IPv6-only subnet
 _NOT_THERE = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 
 
 class UrlNotAllowed(ValueError):
-    """A URL that must not be used. The text says why and holds nothing of the URL."""
+    """The URL must not be used. The text says why and contains no part of the URL."""
 
 
 def check_public(url: str, allowed: Sequence[Network] = ()) -> None:
-    """Demands an http or https URL whose host is, or resolves to, public addresses only, or ones that are `allowed`.
+    """Checks that `url` is http or https and that all addresses of its host are public or `allowed`.
 
-    A name that can't be resolved just now passes: whoever connects must look again, at the address it connects to,
-    which `open_public_socket` does.
+    A host that can't be resolved at the moment passes. Code that connects must therefore check the address that it
+    connects to, as `open_public_socket` does.
 
     Raises:
-        UrlNotAllowed: whatever is wrong with it.
+        UrlNotAllowed: the URL fails the check; the text says why.
     """
     parts = _split(url)
     if parts.scheme not in ("http", "https"):
@@ -57,11 +57,11 @@ def check_public(url: str, allowed: Sequence[Network] = ()) -> None:
 
 
 def resolve_public(host: str, port: int, allowed: Sequence[Network] = ()) -> list[SocketAddress]:
-    """The addresses of `host`, every one of them public or `allowed`.
+    """Resolves `host` to addresses that are all public or `allowed`.
 
     Raises:
-        UrlNotAllowed: the host can't be read, or one of its addresses is private, loopback, link-local, …
-        socket.gaierror: it can't be resolved.
+        UrlNotAllowed: the host is malformed, or one of its addresses is private, loopback, link-local, …
+        socket.gaierror: the host can't be resolved.
     """
     literal = _literal(host)
     if literal is not None:
@@ -77,11 +77,11 @@ def resolve_public(host: str, port: int, allowed: Sequence[Network] = ()) -> lis
 def open_public_socket(
     host: str, port: int, allowed: Sequence[Network] = (), timeout: float | None = None
 ) -> socket.socket:
-    """A connection to `host`, made to an address that was looked at: a name that changes meanwhile changes nothing.
+    """Connects to `host` at an address that was checked, so that a changed DNS answer can't redirect the connection.
 
     Raises:
         UrlNotAllowed: as `resolve_public`.
-        OSError: no address can be reached; also that of `resolve_public`.
+        OSError: the host can't be resolved, or none of its addresses can be reached.
     """
     failure: OSError = OSError("the host has no address")
     for family, address in resolve_public(host, port, allowed):
@@ -98,16 +98,16 @@ def open_public_socket(
 
 
 def s3_location(url: str, bucket: str) -> str:
-    """The key that `url` names in `bucket`: of `s3://bucket/key` as it stands, or of an object's https address.
+    """Extracts the object key from an `s3://bucket/key` or virtual-hosted https URL of `bucket`.
 
-    The https address is the virtual-hosted one (`https://bucket.s3.region.amazonaws.com/key`), percent-encoded and
-    without a query: what is signed in a query is not looked at by anybody here.
+    An s3 URL is taken literally. An https URL (`https://bucket.s3.region.amazonaws.com/key`) is percent-decoded and
+    must have no query, since nothing here evaluates a signature.
 
     Raises:
-        UrlNotAllowed: it is anything else, or another bucket's.
+        UrlNotAllowed: the URL has another form or names another bucket.
     """
     if url.startswith("s3://"):
-        # As the AWS CLI reads it: a key may hold `?`, `#` and `%`.
+        # Like the AWS CLI: a key may contain `?`, `#` and `%`.
         host, _, key = url.removeprefix("s3://").partition("/")
         if host != bucket:
             raise UrlNotAllowed("the URL is not of this system's bucket")
@@ -129,9 +129,9 @@ def s3_location(url: str, bucket: str) -> str:
 def _split(url: str) -> SplitResult:
     if len(url) > MAX_URL_LENGTH:
         raise UrlNotAllowed(f"the URL is longer than {MAX_URL_LENGTH} characters")
-    # Blanks and controls are dropped by some parsers, a backslash is a slash to some.
+    # Some parsers drop blanks and control characters, and some take a backslash for a slash.
     if not url.isprintable() or " " in url or "\\" in url:
-        raise UrlNotAllowed("the URL holds characters that must be percent-encoded")
+        raise UrlNotAllowed("the URL contains characters that must be percent-encoded")
     try:
         return urlsplit(url)
     except ValueError:
@@ -150,23 +150,23 @@ def _host_and_port(parts: SplitResult) -> tuple[str, int | None]:
     host = parts.hostname
     if not host:
         raise UrlNotAllowed("the URL has no host")
-    if "[" in parts.netloc and ":" not in host:  # "IPvFuture", which nobody speaks
-        raise UrlNotAllowed("the URL's host is not an address")
+    if "[" in parts.netloc and ":" not in host:  # "IPvFuture" of RFC 3986, which is not in use
+        raise UrlNotAllowed("the URL's host is not a valid IPv6 address")
     return host, port
 
 
 def _literal(host: str) -> IPv4Address | IPv6Address | None:
-    """A host that is an address; None for a name."""
+    """Parses a host that is an IP address. None for a name."""
     if ":" in host:
         try:
             address = IPv6Address(host)
         except ValueError:
-            raise UrlNotAllowed("the URL's host is not an address") from None
+            raise UrlNotAllowed("the URL's host is not a valid IPv6 address") from None
         if address.scope_id is not None:
             raise UrlNotAllowed("the URL's host must not name a network interface")
         return address
     name = _name(host)
-    # No top-level domain begins with a digit, but addresses in hexadecimal, octal or with parts left out do end so.
+    # No top-level domain begins with a digit, but the last part of a hexadecimal, octal or shortened address does.
     if name.rpartition(".")[2][0].isdigit():
         try:
             return IPv4Address(name)
@@ -176,7 +176,7 @@ def _literal(host: str) -> IPv4Address | IPv6Address | None:
 
 
 def _name(host: str) -> str:
-    """A host name in the form that is looked up: ASCII, lower case, without the root's dot."""
+    """Normalizes a host name for look-up: ASCII (IDNA), lower case, without the trailing dot."""
     try:
         name = host if host.isascii() else host.encode("idna").decode("ascii")
     except UnicodeError:
@@ -200,7 +200,7 @@ def _demand_public(address: IPv4Address | IPv6Address, allowed: Sequence[Network
 
 
 def _embedded(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """The IPv4 address that is reached by way of an IPv6 one. 6to4 and Teredo are no longer routed: not public."""
+    """The IPv4 address inside a mapped or NAT64 address. 6to4 and Teredo are not unwrapped: they are never public."""
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
             return address.ipv4_mapped

@@ -1,4 +1,4 @@
-"""The only module that reads the environment: how a variable becomes a setting, and all that are wrong one error."""
+"""Reads environment variables into settings, and reports all invalid ones in one error. No other module reads them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def is_lambda() -> bool:
-    """Whether this process is an execution environment of Lambda's."""
+    """Whether this process is a Lambda execution environment."""
     return "AWS_LAMBDA_INITIALIZATION_TYPE" in os.environ
 
 
-# ---- parsers: each gives the value, or raises ValueError with what would be good -------------------------------------
+# ---- parsers: each returns the value, or raises ValueError saying what is allowed ------------------------------------
 
 
 def text(raw: str) -> str:
@@ -29,7 +29,7 @@ def text(raw: str) -> str:
 
 
 def integer(minimum: int, maximum: int) -> Callable[[str], int]:
-    """A whole number within limits, both included."""
+    """Makes a parser of whole numbers from `minimum` to `maximum`, both included."""
 
     def parse(raw: str) -> int:
         if not raw.isascii() or not raw.isdigit() or not minimum <= int(raw) <= maximum:
@@ -40,18 +40,18 @@ def integer(minimum: int, maximum: int) -> Callable[[str], int]:
 
 
 def seconds(minimum: int, maximum: int) -> Callable[[str], timedelta]:
-    """A whole number of seconds within limits, as a duration."""
+    """Makes a parser of whole seconds from `minimum` to `maximum`, both included."""
     whole = integer(minimum, maximum)
     return lambda raw: timedelta(seconds=whole(raw))
 
 
 def days(raw: str) -> timedelta:
-    """1 to 3,650 days, as a duration."""
+    """Whole days, 1 to 3,650."""
     return timedelta(days=integer(1, 3650)(raw))
 
 
 def one_of[T: str](first: T, second: T) -> Callable[[str], T]:
-    """One of two words."""
+    """Makes a parser of two words."""
     allowed = {first: first, second: second}
 
     def parse(raw: str) -> T:
@@ -79,7 +79,7 @@ def id_pattern(raw: str) -> re.Pattern[str]:
 
 
 def several(raw: str) -> tuple[str, ...]:
-    """At least one item, separated by commas."""
+    """One or more items, separated by commas."""
     items = tuple(item.strip() for item in raw.split(",") if item.strip())
     if not items:
         raise ValueError("must name at least one")
@@ -100,15 +100,15 @@ def networks(raw: str) -> tuple[Network, ...]:
 
 
 def tiers(raw: str) -> tuple[tuple[str, ...], ...]:
-    """Trackers' URLs: tiers separated by semicolons, those of one tier by commas."""
+    """Tiers of tracker URLs: semicolons separate tiers, commas the URLs of a tier."""
     tiers = tuple(several(tier) for tier in raw.split(";") if tier.strip())
     if any(not re.fullmatch(r"(https?|udp|wss?)://[!-.0-~][!-~]*", tracker) for tier in tiers for tracker in tier):
-        raise ValueError("must be trackers' URLs: tiers separated by semicolons, those of one tier by commas")
+        raise ValueError("must be tracker URLs: semicolons separate tiers, commas the URLs of a tier")
     return tiers
 
 
 def base_urls(raw: str) -> tuple[str, ...]:
-    """HTTP or HTTPS URLs without a query, separated by commas; a slash at the end is dropped."""
+    """HTTP or HTTPS URLs without a query, separated by commas. Trailing slashes are dropped."""
     urls = several(raw)
     if any(not re.fullmatch(r"https?://[!-.0-~][!-~]*", url) or {"?", "#"} & set(url) for url in urls):
         raise ValueError("must be http or https URLs without a query, separated by commas")
@@ -127,9 +127,10 @@ def piece_length(raw: str) -> int:
 
 
 class Setting[T]:
-    """A variable as an attribute of a settings class: `parse` reads it, or raises ValueError with what would be good.
+    """A descriptor for one environment variable of a settings class.
 
-    Data classes would say the same, but each of them compiles its methods anew at every start.
+    `parse` returns the value or raises ValueError saying what is allowed. Dataclasses are not used here, since each
+    compiles its methods at every cold start.
     """
 
     name: str
@@ -147,10 +148,10 @@ class Setting[T]:
         return value
 
     def __set__(self, _settings: Settings, _value: Never) -> NoReturn:
-        raise AttributeError(f"{self.name} is not to be changed")
+        raise AttributeError(f"{self.name} can't be changed")
 
     def read(self, environ: Mapping[str, str]) -> T:
-        """The value, an empty variable being an absent one. ValueError says what is wrong."""
+        """Reads the variable; an empty one counts as absent. Raises ValueError saying what is wrong."""
         raw = environ.get(self.name.upper()) or environ.get(self.alias)
         if raw:
             return self.parse(raw)
@@ -160,7 +161,7 @@ class Setting[T]:
 
 
 class Settings:
-    """What every function reads, and how."""
+    """Base class: reads all settings from the environment at once."""
 
     environment = Setting(text, "dev")
 
@@ -169,13 +170,17 @@ class Settings:
 
     @classmethod
     def variables(cls) -> dict[str, Setting[Any]]:
-        """The environment variables this class reads, aliases left out."""
+        """The settings of this class by variable name, without aliases."""
         attributes = (each for base in reversed(cls.__mro__) for each in vars(base).values())
         return {each.name.upper(): each for each in attributes if isinstance(each, Setting)}
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """Reads and checks every variable. SettingsError names all that are wrong."""
+        """Reads every variable.
+
+        Raises:
+            SettingsError: names all that are missing or invalid.
+        """
         values, problems = {}, []
         for variable, setting in cls.variables().items():
             try:
