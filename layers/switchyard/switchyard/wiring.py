@@ -1,6 +1,6 @@
-"""Puts the parts together for the functions that start and end jobs: clients, store, lanes, targets, dispatcher.
+"""Builds the parts of the functions out of their settings: store, lanes, targets, dispatcher, torrent creator.
 
-Parts are imported where they are put in: no function has them all, and what it doesn't import doesn't slow its start.
+Imports are inside the builders, so that a function loads only the modules it uses and starts faster.
 """
 
 from __future__ import annotations
@@ -39,7 +39,11 @@ if TYPE_CHECKING:
 
 
 def dispatcher(settings: LaneSettings, *, at_capacity: AtCapacity = "wait") -> Dispatcher:
-    """The dispatcher of a function's lanes. Also names the environment on its logs and metrics."""
+    """Builds the dispatcher of a function's lanes. Also adds the environment's name to logs and metrics.
+
+    Raises:
+        SettingsError: a lane has too few shards for its limit.
+    """
     from switchyard.protocol.dispatch import Dispatcher
 
     observability.configure(settings.environment)
@@ -53,10 +57,10 @@ def dispatcher(settings: LaneSettings, *, at_capacity: AtCapacity = "wait") -> D
         dead_letters[settings.lane] = dead_letter_queue(settings.dead_letter_queue_url)
     if isinstance(settings, EcsLaneSettings) and settings.ecs_cluster:
         targets["ecs"] = _ecs(settings, _placement(settings), grace.total_seconds())
-        given_up = dead_letter_queue(settings.ecs_dead_letter_queue_url)
+        ecs_dead_letters = dead_letter_queue(settings.ecs_dead_letter_queue_url)
         for kind in TASKS.values():
             lanes.append(_lane(settings, kind.lane, kind.limit))
-            dead_letters[kind.lane] = given_up
+            dead_letters[kind.lane] = ecs_dead_letters
     return Dispatcher(
         store=_store(settings),
         targets=targets,
@@ -69,14 +73,14 @@ def dispatcher(settings: LaneSettings, *, at_capacity: AtCapacity = "wait") -> D
 
 
 def tracker(dispatcher: Dispatcher) -> Tracker:
-    """The tracker that starts waiting jobs by `dispatcher`."""
+    """Builds the tracker. It starts waiting jobs through `dispatcher`."""
     from switchyard.protocol.tracking import Tracker
 
     return Tracker(dispatcher.store, dispatcher)
 
 
 def canceller(settings: CancelJobSettings) -> Canceller:
-    """What ends jobs on request, wherever they run. It starts none, so it needs to know nothing of how that is done."""
+    """Builds the canceller. Its targets only stop runs, so they have no placement and no grace period."""
     from switchyard.protocol.cancel import Canceller
     from switchyard.targets.ecs import Placement
 
@@ -85,7 +89,7 @@ def canceller(settings: CancelJobSettings) -> Canceller:
 
 
 def task_work(settings: TaskSettings) -> TaskWork:
-    """How job messages become requests. A kind has a task definition where there is a cluster to run it."""
+    """Builds the reader of job messages. Without a cluster, it refuses every kind."""
     from switchyard.messages.tasks import TaskWork
 
     definitions = {name: getattr(settings, kind.definition.lower(), "") for name, kind in TASKS.items()}
@@ -98,7 +102,7 @@ def task_work(settings: TaskSettings) -> TaskWork:
 
 
 def torrent_work(settings: TorrentSettings) -> TorrentWork:
-    """How requests for torrents become work. The API reads them as the function does that makes the torrents."""
+    """Builds the reader of torrent requests, which the API and the torrent function share."""
     from switchyard.torrents.messages import TorrentWork
 
     return TorrentWork(
@@ -107,7 +111,7 @@ def torrent_work(settings: TorrentSettings) -> TorrentWork:
 
 
 def torrent_creator(settings: S3TorrentCreatorSettings) -> Creator:
-    """What makes torrents. Also names the environment on the function's logs and metrics."""
+    """Builds the torrent creator. Also adds the environment's name to logs and metrics."""
     from switchyard.torrents.creator import Creator, Recipe
     from switchyard.torrents.format.layout import Format
     from switchyard.torrents.format.metainfo import Sharing
@@ -142,7 +146,7 @@ def torrent_creator(settings: S3TorrentCreatorSettings) -> Creator:
 
 
 def repairs(settings: ReconcileJobsSettings) -> dict[str, Repair]:
-    """What asks again for jobs that functions run, by lane. Empty if this deployment has no queue for them."""
+    """Builds the repairs of jobs that functions run, by lane. Empty without a queue for torrents."""
     if not settings.torrent_queue_url:
         return {}
     from switchyard.messages.kinds import TORRENT
@@ -156,7 +160,7 @@ def repairs(settings: ReconcileJobsSettings) -> dict[str, Repair]:
 
 
 def dead_letter_queue(url: str) -> DeadLetterQueue:
-    """A dead-letter queue."""
+    """The dead-letter queue with this URL."""
     from switchyard.messages.dead_letters import DeadLetterQueue
 
     return DeadLetterQueue(clients.sqs(), url)
