@@ -56,11 +56,6 @@ def count(metric: Metric, amount: int = 1) -> None:
     metrics.add_metric(name=metric, unit=MetricUnit.Count, value=amount)
 
 
-def gauge(metric: Metric, value: int) -> None:
-    """Sets a number that stands until the next one, in counts."""
-    metrics.add_metric(name=metric, unit=MetricUnit.Count, value=value)
-
-
 def size(metric: Metric, value: int) -> None:
     """Emits a number of bytes."""
     metrics.add_metric(name=metric, unit=MetricUnit.Bytes, value=value)

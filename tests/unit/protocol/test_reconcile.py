@@ -252,7 +252,7 @@ def test_the_end_of_a_job_whose_lane_is_gone_is_noted(world: World) -> None:
 
 def test_how_many_wait_is_one_number_for_all_lanes(world: World, time: Time, monkeypatch: pytest.MonkeyPatch) -> None:
     gauges: dict[str, list[float]] = {}
-    monkeypatch.setattr(observability, "gauge", lambda metric, value: gauges.setdefault(metric, []).append(value))
+    monkeypatch.setattr(observability, "count", lambda metric, n=1: gauges.setdefault(metric, []).append(n))
     monkeypatch.setattr(
         observability, "seconds", lambda metric, value: gauges.setdefault(metric, []).append(value.total_seconds())
     )

@@ -132,7 +132,7 @@ class Reconciler:
             if target is not None:
                 with this.noted():
                     stuck += self._catch_up_with(target, listed, this)
-        observability.gauge(Metric.STUCK_RUNNABLE, stuck)
+        observability.count(Metric.STUCK_RUNNABLE, stuck)
 
     def _catch_up_with(self, target: Target, jobs: Iterable[ActiveJob], this: _Pass) -> int:
         """Applies what a target says of its runs, stops what is to be cancelled, and ends what it has forgotten."""
@@ -285,5 +285,5 @@ def _target_type(job: ActiveJob) -> str:
 
 def _report(waits: list[timedelta]) -> None:
     """How many jobs wait, and how long the oldest has: one number each for all lanes, which is what alarms look at."""
-    observability.gauge(Metric.JOBS_WAITING, len(waits))
+    observability.count(Metric.JOBS_WAITING, len(waits))
     observability.seconds(Metric.OLDEST_WAIT, max(waits, default=timedelta()))
