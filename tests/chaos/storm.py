@@ -36,14 +36,14 @@ LOGGED: Final = {
     "start: outcome unknown": "starts whose outcome nobody knew",
     "start: refused": "starts refused or throttled, their claim undone",
     "adopted": "runs found and adopted",
-    "starting again: the claim came to nothing": "claims that came to nothing, started again under a higher fence",
+    "starting again: the claim led to no run": "claims that led to no run, started again under a higher fence",
     "stopping: cancelled while it was being started": "runs stopped that were cancelled while being started",
     "freed a leaked slot": "leaked slots freed by the reconciler",
     "recounted the waiting room": "waiting rooms recounted by the reconciler",
     "a waiting job had lost its place in the waiting room": "waiting jobs given their place back",
     "a repair failed": "repairs that failed, and were left to the next pass",
     "dead-lettered": "messages given up",
-    "ignored: not the run that counts": "events of runs that don't count",
+    "ignored: not the job's current run": "events of runs that are not their job's current one",
 }
 
 

@@ -184,7 +184,7 @@ def test_a_run_that_no_machine_takes_is_counted(world: World, time: Time, caplog
     world.target.move("run-0", Status.SUBMITTED, queued_since=time.now)
     time.advance(STUCK_AFTER + timedelta(seconds=1))
     world.reconcile()
-    assert "stuck: no machine takes the run" in caplog.messages
+    assert "stuck: no capacity for the run" in caplog.messages
 
 
 # ---- lanes and targets ----------------------------------------------------------------------------------------------

@@ -1,1 +1,1 @@
-"""The protocol: each job once, within its lane's limit. No AWS shapes in here."""
+"""The protocol: starts each job once, within its lane's limit. Knows no AWS API."""

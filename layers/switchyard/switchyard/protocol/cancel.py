@@ -1,4 +1,4 @@
-"""Cancels jobs: what has not started ends at once, what has is stopped on its target and ends when its run does."""
+"""Cancels jobs. An unstarted job ends at once; a started one is stopped on its target and ends with its run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,27 +11,30 @@ from switchyard.protocol.ports import RACES, JobStore, Target
 
 
 class Cancellation(Enum):
-    """What came of a cancel."""
+    """The result of a cancel."""
 
     CANCELLED = auto()
-    """It had no run and never gets one: it is CANCELLED."""
+    """The job had no run and is CANCELLED."""
     REQUESTED = auto()
-    """Its run, if it has one yet, is being stopped. It becomes CANCELLED, or COMPLETED if it was quicker."""
+    """The run, if there is one yet, is being stopped. The job becomes CANCELLED, or COMPLETED if the run ends first."""
     ENDED = auto()
-    """It had ended before."""
+    """The job had already ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Canceller:
-    """Cancels jobs. `targets` by type, as the dispatcher's; only their `stop` is called."""
+    """Cancels jobs. `targets` are by type; only their `stop` is called."""
 
     store: JobStore
     targets: Mapping[str, Target]
 
     def cancel(self, job: Job) -> Cancellation:
-        """Cancels the work that `job` is about, wherever it stands by now; doing it twice changes nothing.
+        """Cancels the work of `job`, whatever its status is by now. Idempotent.
 
-        Newer work under the same id is left alone. Contended where the job never stood still.
+        Newer work under the same id is not cancelled.
+
+        Raises:
+            Contended: the job changed at every attempt.
         """
         found: Job | None = job
         for _ in range(RACES):
@@ -52,7 +55,7 @@ class Canceller:
         raise Contended(f"job {job.id} changed {RACES} times while it was being cancelled")
 
     def _stop(self, job: Job) -> None:
-        """Stops the run, if it is known. The cancel is written down, so what fails here, the reconciler does again."""
+        """Stops the run, if it is known. If that fails, the reconciler retries, since the request is recorded."""
         target_id, target = job.authoritative_target_id, self.targets.get(job.request.target.type)
         logger.info("cancel requested", job_id=job.id, fence=job.fence, target_id=target_id)
         if target_id is None or target is None:

@@ -1,11 +1,11 @@
-"""The dispatch protocol: from a request to exactly one started job, within the lane's limit.
+"""The dispatch protocol: starts exactly one job for a request, within the lane's limit.
 
-    claim ──▶ start ──▶ record          three AWS calls a message, however many jobs are active
+    claim ──▶ start ──▶ record          three AWS calls per message, however many jobs are active
 
-A request that finds its lane full goes to the waiting room; whoever ends a job starts the next one from there. A start
-whose outcome is unknown leaves the claim standing: once its grace period is over, the next delivery or the reconciler
-adopts the run it led to, or starts again under a higher fence. A claim that is to be cancelled is never started again.
-docs/architecture.md tells the whole story.
+If the lane is full, the request goes to the waiting room, and the end of a job starts the next one from there. If the
+outcome of a start is unknown, the claim stays. After its grace period, the next delivery or the reconciler adopts the
+run of that claim, or starts the job again under a higher fence. A claim with a cancel request is never started again.
+docs/architecture.md explains each step.
 """
 
 import random
@@ -42,11 +42,11 @@ from switchyard.protocol.ports import (
 )
 
 _FULL_LANE_SECONDS = (20, 60)
-"""How long a message stays away without a waiting room: jittered, so that messages don't come back together."""
+"""The delay of a message if the lane is full and there is no waiting room, jittered to spread the retries."""
 
 
 class Outcome(Enum):
-    """What became of a request that needs no further delivery."""
+    """The result of a request that needs no further delivery."""
 
     STARTED = "started"
     HELD = "held"
@@ -60,9 +60,13 @@ class Outcome(Enum):
 class Dispatcher:
     """Starts jobs.
 
-    `targets` by type, `lanes` and `dead_letters` by name of the whole lane. `max_refusals` bounds how often a job from
-    the waiting room is refused before it is given up. Without `waiting_room`, a request that finds its lane full raises
-    LaneIsFull.
+    Attributes:
+        targets: By type.
+        lanes: By name of the whole lane.
+        dead_letters: By name of the whole lane.
+        grace: The age at which a claim may be adopted.
+        max_refusals: After this many refused starts, a job from the waiting room is given up.
+        waiting_room: Whether requests wait for a slot. If not, a request for a full lane raises LaneIsFull.
     """
 
     store: JobStore
@@ -75,16 +79,17 @@ class Dispatcher:
     _noted: set[tuple[str, int]] = field(default_factory=set)
 
     def dispatch(self, request: WorkRequest) -> Outcome:
-        """Sees to it that the request's work is done exactly once.
+        """Starts the request's job, lets it wait, or finds that it needs no start.
 
-        Raises RetryableError where a later delivery has to look again, StartFailed where the target did not take the
-        job and the claim has been undone.
+        Raises:
+            RetryableError: a later delivery must try again.
+            StartFailed: the target did not accept the job, and the claim has been undone.
         """
         whole = self.lanes[lane_of(request.lane)]
         self._note_layout(whole)
         lane = whole.shard_for(request.job_id)
         request = replace(request, lane=lane.name)
-        seen = _as_announced(request) if request.announced else None  # nearly always true, and it saves the read
+        seen = _as_announced(request) if request.announced else None  # nearly always right, and saves a read
         for _ in range(RACES):
             step = self._without_claim(request, seen) or self._claim(request, seen, lane)
             if isinstance(step, Outcome):
@@ -93,10 +98,13 @@ class Dispatcher:
         raise Contended(f"job {request.job_id} changed {RACES} times while it was being claimed")
 
     def start_waiting(self, lane_name: str) -> int:
-        """Starts waiting jobs, oldest first, while the lane has slots free; gives their number.
+        """Starts waiting jobs, oldest first, while the lane has free slots. Returns the number started.
 
-        Entries that must wait for older work on the same job or object are passed over. Stops at the first start that
-        fails: what refused one job would refuse the next. A lane that this deployment doesn't have is left alone.
+        Skips entries that wait for older work on the same job or object. Ignores a lane that this deployment doesn't
+        have.
+
+        Raises:
+            StartFailed, OutcomeUnknown: a start failed. The others are not tried, since they would fail too.
         """
         lane = find(self.lanes, lane_name)
         if lane is None:
@@ -120,7 +128,7 @@ class Dispatcher:
         return started
 
     def adopt(self, job: Job) -> Outcome:
-        """Finds out what became of a claim older than its grace period, and starts the job again if nothing did."""
+        """Records the run of a claim that is older than its grace period, or starts the job again if there is none."""
         target_id = self._target(job).find(job)
         if target_id is not None:
             self._record(job, target_id)
@@ -129,13 +137,13 @@ class Dispatcher:
             return Outcome.ADOPTED
         match self.store.raise_fence(job):
             case Claimed(again):
-                logger.warning("starting again: the claim came to nothing", job_id=job.id, fence=again.fence)
+                logger.warning("starting again: the claim led to no run", job_id=job.id, fence=again.fence)
                 return self._dispatched(again)
             case JobChanged(found):
                 return self._end_if_cancelled(job, found) or self._duplicate(job.request)
 
     def give_up(self, request: WorkRequest, error: SwitchyardError) -> None:
-        """Marks a job as failed whose message has just gone to the dead-letter queue, unless it runs after all."""
+        """Marks a job FAILED whose message has just gone to the dead-letter queue, unless it was started meanwhile."""
         job = self.store.get(request.job_id)
         if job and job.status is Status.PENDING and job.request.source.version == request.source.version:
             self.store.give_up(job, _job_error(error))
@@ -143,14 +151,14 @@ class Dispatcher:
     # ---- steps ------------------------------------------------------------------------------------------------------
 
     def _note_layout(self, lane: Lane) -> None:
-        # Before anything is put into a shard, so that the reconciler knows of it when the layout has long changed; once
-        # in a process, since it costs a call.
+        # Before anything enters a shard, so that the reconciler finds it even after the layout has changed. Once per
+        # process, since it costs a call.
         if lane.shards > 1 and (lane.name, lane.shards) not in self._noted:
             self.store.note_layouts(lane, frozenset({lane.shards}))
             self._noted.add((lane.name, lane.shards))
 
     def _without_claim(self, request: WorkRequest, seen: Job | None) -> Outcome | None:
-        """What becomes of a request whose job is already known; None where it is to be claimed."""
+        """Handles a request whose job needs no claim. None if the job must be claimed."""
         match judge(seen, request, now=clock.now(), grace=self.grace):
             case Verdict.DUPLICATE:
                 return self._duplicate(request)
@@ -185,7 +193,7 @@ class Dispatcher:
         return outcome
 
     def _start(self, job: Job, entry: WaitEntry | None = None) -> Outcome:
-        """Starts a claimed job; CANCELLED where it could not be started and nobody wants it any more."""
+        """Starts a claimed job. CANCELLED if the start failed and a cancel was requested meanwhile."""
         try:
             target_id = self._target(job).start(job)
         except StartFailed as error:
@@ -202,12 +210,12 @@ class Dispatcher:
 
     def _target(self, job: Job) -> Target:
         name = job.request.target.type
-        if name not in self.targets:  # its request was frozen by a deployment that had one
+        if name not in self.targets:  # the deployment that accepted the job had one
             raise StartRefused(f"this deployment has no target {name!r}")
         return self.targets[name]
 
     def _record(self, job: Job, target_id: str) -> None:
-        """Notes the run of a claim, and stops it where the job was cancelled before anybody could know of the run."""
+        """Records the run of a claim, and stops it if a cancel was requested before the run was known."""
         changed = self.store.record_start(job, target_id)
         found = changed.found if changed else None
         if found is None or not found.cancel_requested or found.fence != job.fence:
@@ -220,7 +228,7 @@ class Dispatcher:
             logger.warning("not stopped: left to the reconciler", job_id=job.id, reason=str(error))
 
     def _undo(self, job: Job, entry: WaitEntry | None, error: StartFailed) -> Outcome | None:
-        """Takes a claim back, or ends it where it was cancelled."""
+        """Undoes a claim whose start failed, or marks the job CANCELLED if a cancel was requested."""
         logger.warning("start: refused", job_id=job.id, fence=job.fence, error_type=error.code, reason=str(error))
         back = None
         if entry is not None:
@@ -229,13 +237,13 @@ class Dispatcher:
         if changed := self.store.undo_claim(job, _job_error(error), entry=back):
             return self._end_if_cancelled(job, changed.found)
         if entry is not None and back is None:
-            # Its own message is long gone: write a new one, so that a redrive can bring the job back.
+            # The job's own message was deleted long ago. A new one lets a redrive start the job.
             self.dead_letters[lane_of(job.request.lane)].send_request(job.request, error)
             self.give_up(job.request, error)
         return None
 
     def _end_if_cancelled(self, job: Job, found: Job | None) -> Outcome | None:
-        """Ends a claim that came to no run, where that is what stood in the way of going on with it."""
+        """Marks the job CANCELLED if a cancel request is why the claim cannot continue."""
         if found is None or found.fence != job.fence or not found.cancel_requested:
             return None
         if found.status is Status.CLAIMED:
@@ -259,19 +267,19 @@ class Dispatcher:
     def _held(self, request: WorkRequest) -> Outcome:
         observability.count(Metric.HELD)
         logger.info("held", job_id=request.job_id, lane=request.lane)
-        # A slot that went free since the claim was refused has nobody else to fill it.
+        # Nothing else would fill a slot that was freed since the claim was refused.
         self._start_waiting_quietly(request.lane)
         return Outcome.HELD
 
     def _start_waiting_quietly(self, lane: str) -> None:
-        """Starts waiting jobs, whose troubles are not those of the message in hand: it has been dealt with."""
+        """Starts waiting jobs and only logs their failures, since the message in hand is done."""
         try:
             self.start_waiting(lane)
         except (StartFailed, OutcomeUnknown) as error:
-            logger.warning("a waiting job could not be started now", lane=lane, error_type=error.code)
+            logger.warning("a waiting job could not be started", lane=lane, error_type=error.code)
 
     def _locked_out(self, request: WorkRequest, seen: Job | None, lock: ObjectLock) -> Outcome | JobChanged:
-        """Another job works on the object: the same upload told twice under two ids, or a newer upload."""
+        """Handles a request whose object another job has locked: one upload under two ids, or a newer upload."""
         holder = self.store.get(lock.job_id)
         if (
             holder is None
@@ -289,7 +297,7 @@ class Dispatcher:
         return Outcome.DUPLICATE
 
     def _claim_waiting(self, entry: WaitEntry, lane: Lane) -> Job | LaneFull | None:
-        """Claims a job out of the waiting room; None where its turn has not come or has gone."""
+        """Claims a waiting job. None if it must wait on, or no longer waits."""
         seen = self.store.get(entry.request.job_id)
         for _ in range(RACES):
             if not self._may_leave_room(entry, seen):
@@ -312,18 +320,18 @@ class Dispatcher:
         verdict = judge(seen, entry.request, now=clock.now(), grace=self.grace)
         if verdict is Verdict.START:
             return True
-        if verdict is not Verdict.WAIT_BEHIND:  # it was started, or overtaken, by other means
+        if verdict is not Verdict.WAIT_BEHIND:  # it was started or superseded otherwise
             self.store.drop(entry)
         return False
 
 
 def _as_announced(request: WorkRequest) -> Job:
-    """The record of an announced request, as it stands until it is claimed for the first time."""
+    """The record of an announced request, as stored until its first claim."""
     return Job(request, Status.PENDING, fence=0, created_at=request.sent_at)
 
 
 def _in_the_lane_of(other: Job | None, request: WorkRequest) -> WorkRequest:
-    """A request that waits for another job's end waits in that job's shard: there its end starts the next one."""
+    """Moves a request that waits for another job to that job's shard, where the job's end starts the next one."""
     if other is None or lane_of(other.request.lane) != lane_of(request.lane):
         return request
     return replace(request, lane=other.request.lane)

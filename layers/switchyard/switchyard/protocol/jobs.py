@@ -1,6 +1,6 @@
-"""What a job is, which statuses may follow which, and what a message means for the job it names. Pure.
+"""Jobs, their statuses and transitions, and the judgement of a request against the job that it names. Pure.
 
-The picture of the statuses, and who makes each transition, is in docs/states.md.
+docs/states.md draws the statuses and says who makes each transition.
 """
 
 import json
@@ -14,7 +14,7 @@ from switchyard import clock
 
 
 class Status(StrEnum):
-    """Where a job stands. CLAIMED is transient: one invocation has won the right to start it and is doing so."""
+    """The status of a job. CLAIMED is transient: one invocation has won the right to start the job and is doing so."""
 
     PENDING = "PENDING"
     WAITING = "WAITING"
@@ -27,10 +27,10 @@ class Status(StrEnum):
 
 
 TERMINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
-"""No event moves a job out of these; only new work (another version, or a redrive) starts it again."""
+"""No event moves a job out of these. Only new work (another version, or a redrive) starts it again."""
 
 HOLDING_SLOT = frozenset({Status.CLAIMED, Status.SUBMITTED, Status.RUNNING})
-"""In these a job occupies a slot of its lane."""
+"""A job with one of these occupies a slot of its lane."""
 
 TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.PENDING: frozenset({Status.CLAIMED, Status.WAITING, Status.FAILED, Status.CANCELLED}),
@@ -44,21 +44,21 @@ TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.FAILED: frozenset(),
     Status.CANCELLED: frozenset(),
 }
-"""The legal transitions of one piece of work. CLAIMED → CLAIMED is a restart with the fence raised."""
+"""The legal transitions of one piece of work. CLAIMED → CLAIMED is a restart under a higher fence."""
 
 
 def origins_of(status: Status) -> frozenset[Status]:
-    """The statuses from which `status` may be entered: the condition of the write that enters it."""
+    """The statuses from which `status` may be entered, as the condition of the write that enters it."""
     return frozenset(origin for origin, following in TRANSITIONS.items() if status in following)
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a job's input is and which state of it is meant.
+    """A job's input: the object, and the version of it.
 
-    `version` tells two uploads to one key apart: the S3 versionId, else ETag and sequencer, else the id of the message
-    that asked. `sequencer` and `written_at` are known only where S3 itself told of the object. Work that is not about
-    one object has an empty `key`; its `bucket` is where the results go.
+    `version` tells two uploads to one key apart: the S3 versionId, else ETag and sequencer, else the id of the
+    requesting message. `sequencer` and `written_at` are set only if S3 itself announced the object. Work without an
+    object has an empty `key`; its results go to `bucket`.
     """
 
     bucket: str
@@ -71,13 +71,13 @@ class Source:
 
     @property
     def is_object(self) -> bool:
-        """Whether the work is about one object, which is locked while it lasts."""
+        """Whether the work has one object as its input. The object is locked until the work ends."""
         return bool(self.key)
 
 
 @dataclass(frozen=True, slots=True)
 class TargetSpec:
-    """What runs a job. `type` "batch": a job queue and a job definition; "ecs": a cluster and a task definition."""
+    """Where a job runs. `type` "batch": a job queue and a job definition; "ecs": a cluster and a task definition."""
 
     type: str
     queue: str
@@ -88,9 +88,9 @@ class TargetSpec:
 class WorkRequest:
     """Everything needed to start a job, frozen when it is accepted: a later start uses nothing else.
 
-    `sent_at` is when the message was sent; the waiting room is ordered by it. `input` is what a worker needs to know
-    beyond the object, `metadata` the caller's own; both are JSON-shaped and come back as they were. An `announced`
-    request was written down before its message was sent: where its record is gone, it was withdrawn.
+    `sent_at` is when the message was sent, and orders the waiting room. `input` is the worker's input beyond the
+    object, `metadata` the caller's own data; both are JSON values, stored unchanged. An `announced` request was
+    recorded before its message was sent; if the record is gone, the request was withdrawn.
     """
 
     job_id: str
@@ -106,12 +106,12 @@ class WorkRequest:
     announced: bool = False
 
     def to_json(self) -> str:
-        """Compact JSON, for the table; times as ISO 8601, absent fields left out."""
+        """Encodes the request as compact JSON for the table: times as ISO 8601, without absent fields."""
         return _encode(_present(self) | {"target": _present(self.target), "source": _present(self.source)})
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The inverse of `to_json`."""
+        """Decodes what `to_json` encoded."""
         found = json.loads(text)
         source = found.pop("source")
         written_at = source.pop("written_at", None)
@@ -124,7 +124,7 @@ class WorkRequest:
 
 
 def _present(record: WorkRequest | TargetSpec | Source) -> dict[str, object]:
-    # Unlike `asdict`, this copies nothing of what the caller sent. The slots are the fields.
+    # `asdict` would deep-copy `input` and `metadata`. The slots are the fields.
     named = ((name, getattr(record, name)) for name in record.__slots__)
     return {name: value for name, value in named if value is not None and value is not False}
 
@@ -134,7 +134,7 @@ _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=cl
 
 @dataclass(frozen=True, slots=True)
 class JobError:
-    """Why a job failed: a stable code and a sentence for people."""
+    """Why a job failed: a stable code, and a sentence for people."""
 
     code: str
     message: str
@@ -142,13 +142,15 @@ class JobError:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as the table has it.
+    """A job as stored in the table.
 
-    `fence` counts claims, and cancels of what was not claimed; it only grows. `run_id` is the target id of the run that
-    passed the worker's fence check, `past_versions` the versions of earlier runs under the same id (the newest
-    `HISTORY_LIMIT`), and `never_started` marks a FAILED job whose message went to the dead-letter queue: a redrive may
-    start it. `cancel_requested` stands while a job that holds a slot is being cancelled: whatever its run does next, it
-    is not started again.
+    Attributes:
+        fence: Counts claims, and cancels of unclaimed jobs. It never decreases.
+        target_id: The target's id of the recorded run.
+        run_id: The target's id of the run that passed the worker's fence check.
+        past_versions: The versions of earlier runs under this id, the newest `HISTORY_LIMIT`.
+        never_started: A FAILED job whose message is in the dead-letter queue. A redrive may start it.
+        cancel_requested: The job holds a slot and is being cancelled. It is never started again.
     """
 
     request: WorkRequest
@@ -166,31 +168,31 @@ class Job:
 
     @property
     def id(self) -> str:
-        """The job's id, the table's key."""
+        """The job's id, which is the table's key."""
         return self.request.job_id
 
     @property
     def is_placeholder(self) -> bool:
-        """Whether somebody else wrote this row ahead of the work: nobody started it and it names no version."""
+        """Whether another program created this row before any request: PENDING, and without a version."""
         return self.status is Status.PENDING and not self.request.source.version
 
     @property
     def accepted_at(self) -> datetime:
-        """When it was settled which state of its object the job is about; what was written later is new work."""
-        settled_by_its_end = None if self.request.source.version else self.ended_at
-        return self.claimed_at or settled_by_its_end or self.created_at
+        """When the version of the job's object was fixed. An object written later is new work."""
+        fixed_by_its_end = None if self.request.source.version else self.ended_at
+        return self.claimed_at or fixed_by_its_end or self.created_at
 
     @property
     def authoritative_target_id(self) -> str | None:
-        """The one run whose end is the job's end: the one that passed the fence check, else the one we recorded."""
+        """The run whose end ends the job: the one that passed the fence check, else the recorded one."""
         return self.run_id or self.target_id
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """How one run of a job on its target stands, from an event or a description.
+    """The state of one run of a job on its target, from an event or a description.
 
-    `queued_since` is set while the target has no room for it.
+    `queued_since` is set while the run waits for capacity of the target.
     """
 
     target_id: str
@@ -206,24 +208,24 @@ HISTORY_LIMIT = 100
 
 
 class Verdict(Enum):
-    """What a request means for the job found under its id."""
+    """What to do with a request, given the job stored under its id."""
 
     START = auto()
-    """Claim it: it is new, or it is known but not started."""
+    """Claim the job: it is new, or known but not started."""
     DUPLICATE = auto()
-    """The same work is waiting, under way or done."""
+    """Ignore it: the same work waits, runs or is done."""
     WAIT_BEHIND = auto()
-    """New work for a job that is still busy with older work."""
+    """Let it wait: the job is still busy with older work."""
     IN_FLIGHT = auto()
-    """This very message was claimed a moment ago by a delivery that may still be at work."""
+    """Retry later: an earlier delivery of the same message holds a young claim and may still be starting the job."""
     ADOPT = auto()
-    """The claim is older than its grace period: find out what became of it."""
+    """Adopt the claim, which is older than its grace period: find out whether it led to a run."""
     WITHDRAWN = auto()
-    """The record that announced it is gone: nobody wants it any more."""
+    """Ignore it: the record that announced it was deleted."""
 
 
 def judge(found: Job | None, request: WorkRequest, *, now: datetime, grace: timedelta) -> Verdict:
-    """What to do with `request`, given the job the table holds under its id."""
+    """Decides what to do with `request`, given the job stored under its id."""
     if found is None:
         return Verdict.WITHDRAWN if request.announced else Verdict.START
     if found.is_placeholder:
@@ -241,10 +243,10 @@ def _judge_other_work(found: Job, request: WorkRequest) -> Verdict:
         return Verdict.WAIT_BEHIND if newer else Verdict.DUPLICATE
     if newer or found.never_started:
         return Verdict.START
-    # A plain message that comes after the end asks for another run. S3 telling late of what that run has read does not,
-    # nor does a message from before a cancel: that was meant for all that had been asked by then.
-    told_late = request.source.written_at is not None or _was_cancelled_since(request, found)
-    return Verdict.DUPLICATE if told_late else Verdict.START
+    # A plain message after the end asks for another run. A late S3 event about the object that the run has read does
+    # not, nor does a message sent before a cancel, which covered every request until then.
+    is_late = request.source.written_at is not None or _was_cancelled_since(request, found)
+    return Verdict.DUPLICATE if is_late else Verdict.START
 
 
 def _was_cancelled_since(request: WorkRequest, found: Job) -> bool:
@@ -258,27 +260,27 @@ def _judge_same_work(found: Job, request: WorkRequest, *, now: datetime, grace: 
         return Verdict.DUPLICATE
     if now - found.claimed_at >= grace:
         return Verdict.ADOPT
-    # Another message for the same work can go: the claim's own message, or the reconciler, sees it through.
+    # Another message for the same work is not needed: the claim's own message, or the reconciler, finishes the start.
     own_message = found.request.source.message_id == request.source.message_id
     return Verdict.IN_FLIGHT if own_message else Verdict.DUPLICATE
 
 
 def is_other_work(job: Job, request: WorkRequest) -> bool:
-    """Whether a request under a job's id asks for something else than what the job is about."""
+    """Whether `request`, which has the job's id, asks for another version than the job's."""
     return not job.is_placeholder and job.request.source.version != request.source.version
 
 
 def past_versions_after(job: Job) -> tuple[str, ...]:
-    """The versions that are past once a job is about other work: its own too, unless it was given up unstarted.
+    """The past versions of a job once other work replaces its own.
 
-    Such a one is a dead letter, which a redrive may bring back.
+    The version of a job that never started is not added: it is in the dead-letter queue, and a redrive may start it.
     """
     past = job.past_versions if job.never_started else (*job.past_versions, job.request.source.version)
     return past[-HISTORY_LIMIT:]
 
 
 def is_older(source: Source, other: Source) -> bool:
-    """Whether S3 says that `source` was written before `other`. Both must be of one key."""
+    """Whether S3's sequencers say that `source` was written before `other`. False for different objects."""
     if source.sequencer is None or other.sequencer is None or (source.bucket, source.key) != (other.bucket, other.key):
         return False
     # Sequencers are hexadecimal strings of varying length: pad the shorter on the right, then compare as text
@@ -288,11 +290,11 @@ def is_older(source: Source, other: Source) -> bool:
 
 
 def is_newer_work(source: Source, busy_with: Source, accepted_at: datetime) -> bool:
-    """Whether `source` is certainly other work than `busy_with`, a different version accepted at `accepted_at`.
+    """Whether `source` is certainly newer work than `busy_with`, another version, accepted at `accepted_at`.
 
-    Two versions known from S3 itself differ for certain. Where the busy job came from a plain message, which names no
-    version, an object written after that message was accepted is new. Anything else is taken for the same upload told
-    twice, once by S3 and once by a backend.
+    Two versions announced by S3 are certainly different. If the busy job came from a plain message, which names no
+    version, an object written after `accepted_at` is new. Everything else is treated as one upload announced twice, by
+    S3 and by a backend.
     """
     if source.written_at is None:
         return False

@@ -1,10 +1,10 @@
-"""What the protocol needs of the outside: a store, targets, dead-letter queues and repairs. Pure.
+"""The protocol's ports: job store, targets, dead-letter queues and repairs. Pure.
 
-`tables`, `targets`, `messages` and `torrents` implement these ports; `wiring` puts them together. The docstrings here
-are the contract, and `tests/contract` runs one suite on each implementation and its fake.
+`tables`, `targets`, `messages` and `torrents` implement them, and `wiring` connects them. The docstrings here are the
+contract; `tests/contract` runs one suite on each implementation and its fake.
 
-Every method but `Target.start` may raise `Unavailable`, an iterator while it is read: the service failed or was
-throttled. A write that raises it may have taken effect.
+Every method but `Target.start` may raise `Unavailable` if the service failed or throttled the call; iterators raise it
+during iteration. A write that raises it may have taken effect.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-if TYPE_CHECKING:  # functions that have no lane implement a port too, and start faster without `lanes`
+if TYPE_CHECKING:  # functions without lanes import ports too, and start faster without `lanes`
     from collections.abc import Iterable, Iterator
     from datetime import datetime
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:  # functions that have no lane implement a port too, and start
     from switchyard.protocol.lanes import Lane, ObjectLock, Slots, WaitEntry
 
 RACES = 5
-"""How often a conditional write is tried on what the last refusal showed, before the caller raises Contended.
+"""How often a conditional write is tried, each time on the state that the last refusal returned, before Contended.
 
-A refusal means that somebody else moved the job, and a job has few moves to make. So five are nearly always enough, and
-what loses them all should come back later rather than spin.
+A refusal means that somebody else changed the job, and a job has few transitions. Five attempts are nearly always
+enough; after that it is better to retry later.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """The right to start the job, under the fence it now has."""
+    """The caller has won the right to start the job, under its new fence."""
 
     job: Job
 
@@ -42,7 +42,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class LaneFull:
-    """Every slot is taken, or others wait for the next one."""
+    """Every slot is taken, or other jobs wait for the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +54,19 @@ class JobChanged:
 
 @dataclass(frozen=True, slots=True)
 class ObjectLocked:
-    """Another job works on the same object."""
+    """Another job holds the lock of the object."""
 
     lock: ObjectLock
 
 
 @dataclass(frozen=True, slots=True)
 class EntryGone:
-    """Somebody else took the entry out of the waiting room."""
+    """The entry is no longer in the waiting room."""
 
 
 @dataclass(frozen=True, slots=True)
 class ActiveJob:
-    """What the status index holds of a job. Eventually consistent: read the job before acting on it."""
+    """A job as listed in the status index. Eventually consistent: read the job before acting on it."""
 
     id: str
     status: Status
@@ -80,31 +80,31 @@ class ActiveJob:
 
 
 class JobStore(Protocol):
-    """Jobs, lanes and object locks. Each write is conditional and atomic: it is applied as a whole or not at all."""
+    """Stores jobs, lanes and object locks. Every write is conditional and atomic."""
 
     # ---- reading ----------------------------------------------------------------------------------------------------
 
     def get(self, job_id: str) -> Job | None:
-        """The job as it is now (consistent read)."""
+        """Reads a job (consistent read)."""
 
     def slots(self, lane: Lane) -> Slots:
-        """The lane's holders, the length of its waiting room and its layouts (consistent read)."""
+        """Reads the lane's holders, the length of its waiting room and its layouts (consistent read)."""
 
     def waiting(self, lane: Lane, *, at_a_time: int = 25) -> Iterator[WaitEntry]:
-        """The waiting room, oldest entry first. Reads `at_a_time` entries as it is consumed (consistent reads)."""
+        """Iterates over the waiting room, oldest entry first, in pages of `at_a_time` entries (consistent reads)."""
 
     def by_status(self, status: Status) -> Iterator[ActiveJob]:
-        """Every job with this status, oldest first (eventually consistent)."""
+        """Iterates over all jobs with this status, oldest first (eventually consistent)."""
 
     # ---- accepting --------------------------------------------------------------------------------------------------
 
     def claim(
         self, request: WorkRequest, seen: Job | None, lane: Lane, *, entry: WaitEntry | None = None, fifo: bool = True
     ) -> Claimed | LaneFull | JobChanged | ObjectLocked | EntryGone:
-        """Wins the right to start a job, takes a slot of the lane and locks the object, or says why not.
+        """Claims a job: wins the right to start it, takes a slot of the lane and locks the object, or says why not.
 
-        `seen` is the job as the caller believes it to be. With `entry` the job leaves the waiting room. Without
-        `entry`, and with `fifo`, the claim is refused while others wait.
+        `seen` is the job as the caller expects it to be stored. With `entry` the job leaves the waiting room. Without
+        `entry` and with `fifo`, the claim is refused while other jobs wait.
         """
 
     def hold(
@@ -112,39 +112,39 @@ class JobStore(Protocol):
     ) -> Held | JobChanged | ObjectLocked:
         """Puts a job into the waiting room and locks its object. Idempotent.
 
-        Without `lock_object` the object stays with the job that works on it, and is locked when this job is claimed.
+        Without `lock_object`, the lock's holder keeps it; this job locks the object when it is claimed.
         """
 
     def hold_behind(self, request: WorkRequest) -> None:
         """Puts new work into the waiting room behind older work on the same job or object. Idempotent.
 
-        The older work's job and lock are left alone.
+        The job and lock of the older work stay unchanged.
         """
 
     def drop(self, entry: WaitEntry) -> None:
-        """Takes the entry of a duplicate out of the waiting room."""
+        """Removes the entry of a duplicate from the waiting room."""
 
     # ---- starting ---------------------------------------------------------------------------------------------------
 
     def record_start(self, job: Job, target_id: str) -> JobChanged | None:
-        """Records the target's id of the run. Refused if an event, another invocation or a cancel came first."""
+        """Records the run's target id. Refused if an event, another invocation or a cancel came first."""
 
     def raise_fence(self, job: Job) -> Claimed | JobChanged:
-        """Claims a job again under a higher fence, after a start that came to nothing.
+        """Claims a job again under a higher fence, after a start that led to no run.
 
-        A run of the old fence fails the worker's fence check. Refused if a cancel was requested.
+        A run under the old fence fails the worker's fence check. Refused if a cancel was requested.
         """
 
     def undo_claim(self, job: Job, error: JobError, *, entry: WaitEntry | None = None) -> JobChanged | None:
-        """Takes back a claim whose start was refused, and frees its slot.
+        """Undoes a claim whose start was refused, and frees its slot.
 
-        The job is PENDING and its object unlocked; with `entry` it is WAITING, in the waiting room. The fence stays
-        raised. Refused if the claim is no longer the caller's, or if a cancel was requested: such a job must not go
-        back to where it would be started again.
+        The job becomes PENDING and its object is unlocked; with `entry` it becomes WAITING and enters the waiting room.
+        The fence stays raised. Refused if the claim is no longer the caller's, or if a cancel was requested, since such
+        a job must not be started again.
         """
 
     def give_up(self, job: Job, error: JobError) -> bool:
-        """Fails a PENDING job that could not be started and whose message goes to the dead-letter queue.
+        """Marks a PENDING job FAILED whose message goes to the dead-letter queue.
 
         False if the job changed meanwhile.
         """
@@ -154,40 +154,40 @@ class JobStore(Protocol):
     def cancel(self, job: Job) -> JobChanged | None:
         """Ends a PENDING or WAITING job, removes it from the waiting room and unlocks its object.
 
-        Raises the fence: status and fence must tell this end apart from that of older work cancelled under the same id.
+        Raises the fence, so that status and fence differ from those of older work cancelled under the same id.
         """
 
     def request_cancel(self, job: Job) -> Job | JobChanged:
-        """Records that a job that holds a slot is to be cancelled. Gives the job as it then is, with its run if known.
+        """Records a cancel request for a job that holds a slot. Returns the job as stored, with its run if known.
 
-        From then on nothing starts the job, and none of its runs passes the worker's fence check. Idempotent.
+        From then on nothing starts the job, and no run of it passes the worker's fence check. Idempotent.
         """
 
     # ---- following --------------------------------------------------------------------------------------------------
 
     def advance(self, job_id: str, fence: int, target_id: str, to: Status, *, attempts: int) -> bool:
-        """Moves a job forward to a status that is not terminal, by an event of its run.
+        """Moves a job forward to a status that is not terminal, because of an event of its run.
 
-        False if the event is late, a repeat, or of another run.
+        False if the event is late, repeated, or of another run.
         """
 
     def finish(self, job: Job, to: Status, *, error: JobError | None, target_id: str | None, attempts: int) -> bool:
         """Ends a job, frees its slot and unlocks its object. False if it changed meanwhile.
 
-        `job` is as just read. If its worker has already written a terminal status, only slot and lock go free. A
-        worker's own error message takes precedence over `error`. An end that can't follow the job's status changes
-        nothing.
+        `job` must have just been read. If its worker has already written a terminal status, this only frees slot and
+        lock. An error message that the worker has written takes precedence over `error`. An end that can't follow the
+        job's status changes nothing.
         """
 
     # ---- repairing --------------------------------------------------------------------------------------------------
 
     def free_leaked_slot(self, lane: Lane, job_id: str, seen: Job | None) -> bool:
-        """Frees a slot whose holder does not run, if the job is still as `seen`. Unlocks the object of an ended job."""
+        """Frees a slot whose holder does not run, if the job is still as `seen`. Unlocks an ended job's object."""
 
     def retake_slot(self, lane: Lane, job: Job) -> bool:
-        """Gives a started job its lost slot and object lock back, if the job is still as just read.
+        """Gives a started job its lost slot and object lock back, if it is still as just read.
 
-        The lane's limit is not checked, since the job runs already. A lock that another job has by now stays there.
+        The lane's limit is not checked, since the job already runs. If another job holds the lock by now, it keeps it.
         """
 
     def recount_waiting(self, lane: Lane, seen: int, actual: int) -> bool:
@@ -198,35 +198,35 @@ class JobStore(Protocol):
 
 
 class Target(Protocol):
-    """What runs jobs."""
+    """A service that runs jobs."""
 
     def start(self, job: Job) -> str:
-        """Starts a claimed job and gives the target's id of the run.
+        """Starts a claimed job and returns the run's target id.
 
         Raises:
             StartRefused, StartThrottled: the target did not accept the job.
-            OutcomeUnknown: it may have.
+            OutcomeUnknown: the target may have accepted it.
         """
 
     def find(self, job: Job) -> str | None:
-        """The run that was started for exactly this claim, if the target knows one."""
+        """Finds the run of exactly this claim; None if the target knows none."""
 
     def describe(self, target_ids: Iterable[str]) -> Iterator[Run]:
-        """How runs stand. Runs that the target has forgotten are left out."""
+        """Describes runs, without those that the target no longer knows."""
 
     def stop(self, target_id: str) -> None:
-        """Asks for the end of a run. Does nothing if the run has ended or isn't known."""
+        """Asks the target to stop a run. Does nothing if the run has ended or is unknown."""
 
 
 class DeadLetters(Protocol):
-    """A dead-letter queue, for jobs that the dispatcher gives up itself."""
+    """A dead-letter queue for jobs that the dispatcher gives up."""
 
     def send_request(self, request: WorkRequest, error: SwitchyardError) -> None:
-        """Sends a message that asks for the very same work again, with the reason why it was given up."""
+        """Sends a message that requests exactly the same work, with the reason for giving it up."""
 
 
 class Repair(Protocol):
-    """Repairs the jobs of a lane that has neither slots nor a target."""
+    """Repairs jobs of a lane without slots and target."""
 
     def ask_again(self, job_id: str) -> None:
-        """Asks for a job's work again if its message is lost or its worker dead. Asking too often does no harm."""
+        """Requests a job's work again if its message was lost or its worker died. Idempotent."""

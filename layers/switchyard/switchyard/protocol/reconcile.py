@@ -1,6 +1,6 @@
-"""Repairs what events missed. Every step looks at the truth again before it acts, and doing it twice changes nothing.
+"""Finds and repairs what crashes and lost events left behind. Every step is idempotent.
 
-The status index is eventually consistent: it says where to look, never what is so.
+The status index is eventually consistent. It only says which jobs to check; each is read again before any change.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,16 +18,16 @@ from switchyard.protocol.lanes import Lane, find, lane_of, layout_of
 from switchyard.protocol.ports import ActiveJob, JobStore, Repair, Target
 from switchyard.protocol.tracking import Tracker
 
-_LOST = JobError("TARGET_LOST", "the target no longer knows the run, and never said how it ended")
+_LOST = JobError("TARGET_LOST", "the target no longer knows the run and never reported how it ended")
 
 _MANY = 1000
-"""Entries of a waiting room, of which DynamoDB gives what 1 MB holds: all are looked at, in as few calls as can be."""
+"""Page size for reading a whole waiting room in as few calls as possible; DynamoDB ends a page at 1 MB anyway."""
 
 
 class _Pass:
-    """What one pass has found so far, and what failed in it, so that the rest goes on.
+    """The findings and failures of one pass.
 
-    Bugs are not troubles: they end the pass at once.
+    Failures are collected, so that the pass goes on. Any other exception is a bug and ends it.
     """
 
     def __init__(self) -> None:
@@ -53,11 +53,14 @@ class _Pass:
 
 @dataclass(slots=True, eq=False)
 class Reconciler:
-    """One pass over everything that can have gone astray, in every lane and on every target that there is.
+    """Reconciles the jobs of every lane with their targets.
 
-    Jobs of a lane or a target that this deployment doesn't have (any more) are left alone. `repairs` are by lane, for
-    jobs that functions run themselves, without slots or a target. `pending_grace` is how long an accepted job may lie
-    without its message having started it, `stuck_after` how long a run may wait for a machine before people are told.
+    Jobs of a lane or target that this deployment doesn't have, or no longer has, are skipped.
+
+    Attributes:
+        pending_grace: How long an accepted job may stay PENDING before it is dispatched again.
+        stuck_after: How long a run may wait for capacity before it counts as stuck.
+        repairs: By lane, for jobs that functions run, which have no slots and no target.
     """
 
     store: JobStore
@@ -68,9 +71,10 @@ class Reconciler:
     repairs: Mapping[str, Repair] = field(default_factory=dict)
 
     def run(self) -> None:
-        """Does every step. A failing job or step is logged and does not keep the others from their turn.
+        """Makes one pass. If a step fails, or the repair of one job, the others still run.
 
-        Raises ExceptionGroup at the end where something failed, so that the function's error alarm tells of it.
+        Raises:
+            ExceptionGroup: all failures, at the end of the pass, so that the function's error alarm fires.
         """
         this = _Pass()
         steps: list[Callable[[], None]] = [
@@ -95,7 +99,7 @@ class Reconciler:
         this.waiting.extend(self.store.by_status(Status.WAITING))
 
     def _find_lanes(self, this: _Pass) -> None:
-        """Every lane by its shards: of the layout that is, and of those that were, in which jobs may still be."""
+        """Lists the shards of every lane, also those of older layouts, in which jobs may still be."""
         named = {job.lane for job in (*this.active, *this.waiting)}
         for lane in self.dispatcher.lanes.values():
             with this.noted():
@@ -124,7 +128,7 @@ class Reconciler:
     # ---- runs ------------------------------------------------------------------------------------------------------
 
     def _catch_up(self, this: _Pass) -> None:
-        """Brings every target's runs up to date; one service in trouble does not hold up the other's."""
+        """Updates jobs from their targets. A failure of one service does not keep the other's jobs from it."""
         stuck = 0
         for _, jobs in groupby(sorted(this.active, key=_target_type), key=_target_type):
             listed = list(jobs)
@@ -135,7 +139,10 @@ class Reconciler:
         observability.count(Metric.STUCK_RUNNABLE, stuck)
 
     def _catch_up_with(self, target: Target, jobs: Iterable[ActiveJob], this: _Pass) -> int:
-        """Applies what a target says of its runs, stops what is to be cancelled, and ends what it has forgotten."""
+        """Applies the state of a target's runs, stops cancelled ones, and fails those that the target no longer knows.
+
+        Returns the number of stuck runs.
+        """
         stuck = 0
         listed = self._by_target_id(jobs, target, this)
         for run in target.describe(list(listed)):
@@ -145,7 +152,7 @@ class Reconciler:
                 if run.status is not job.status:
                     self.tracker.apply(run)
                 if job.cancel_requested and run.status not in TERMINAL:
-                    target.stop(run.target_id)  # it was never told, or the call came to nothing
+                    target.stop(run.target_id)  # an earlier stop was never sent, or failed
         for target_id, job in listed.items():
             with this.noted(job.id):
                 self._lose(job, target_id)
@@ -157,7 +164,7 @@ class Reconciler:
             target_id = job.target_id
             with this.noted(job.id):
                 if target_id is None:
-                    # Its worker said that it runs, but neither we nor an event ever noted as what.
+                    # Its worker reported RUNNING, but no target id was ever recorded.
                     known = self.store.get(job.id)
                     target_id = target.find(known) if known else None
                 if target_id is None:
@@ -172,18 +179,18 @@ class Reconciler:
     def _is_stuck(self, run: Run) -> bool:
         if not self._older(run.queued_since, self.stuck_after):
             return False
-        logger.warning("stuck: no machine takes the run", job_id=run.job_id, target_id=run.target_id)
+        logger.warning("stuck: no capacity for the run", job_id=run.job_id, target_id=run.target_id)
         return True
 
     def _lose(self, job: ActiveJob, target_id: str) -> None:
-        # A target may take a moment to show a run it has just accepted.
+        # A target may not yet list a run that it has just accepted.
         if self._older(job.claimed_at, self.dispatcher.grace):
             self.tracker.apply(Run(target_id, job.id, job.fence, Status.FAILED, error=_LOST))
 
-    # ---- slots that got lost ---------------------------------------------------------------------------------------
+    # ---- lost slots ------------------------------------------------------------------------------------------------
 
     def _retake_slots(self, this: _Pass) -> None:
-        """Gives what runs its slots back, before anything else can take them: the lanes' table was restored, say."""
+        """Returns lost slots to running jobs before others take them, for example after LanesTable was restored."""
         active = _by_lane(this.active)
         for lane in this.lanes:
             listed = active.get(lane.name)
@@ -243,7 +250,7 @@ class Reconciler:
             logger.warning("freed a leaked slot", job_id=job_id, lane=lane.name)
 
     def _mend_room(self, lane: Lane, counted: int, listed: Sequence[ActiveJob], this: _Pass) -> bool:
-        """Sets the count right, and puts back what has lost its place; False where nobody can be waiting."""
+        """Corrects the count, and puts jobs back that have lost their place. True if any job waits."""
         inside, waits = set(), []
         for entry in self.store.waiting(lane, at_a_time=_MANY):
             inside.add(entry.request.job_id)
@@ -275,7 +282,7 @@ def _by_lane(jobs: Iterable[ActiveJob]) -> dict[str, list[ActiveJob]]:
 
 
 def _holds_slot_in(lane: Lane, job: Job) -> bool:
-    # A newer version of an object may have the same job in another shard.
+    # A newer version of the object may have moved the job to another shard.
     return job.status in HOLDING_SLOT and job.request.lane == lane.name
 
 
@@ -284,6 +291,6 @@ def _target_type(job: ActiveJob) -> str:
 
 
 def _report(waits: list[timedelta]) -> None:
-    """How many jobs wait, and how long the oldest has: one number each for all lanes, which is what alarms look at."""
+    """Emits how many jobs wait and how long the oldest has, over all lanes, for the alarms."""
     observability.count(Metric.JOBS_WAITING, len(waits))
     observability.seconds(Metric.OLDEST_WAIT, max(waits, default=timedelta()))

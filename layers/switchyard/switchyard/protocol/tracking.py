@@ -1,4 +1,4 @@
-"""Follows runs: moves the status by what the target says of them, in whatever order and number it says it."""
+"""Applies the state changes of runs to their jobs. Events may be repeated and out of order."""
 
 from dataclasses import dataclass
 
@@ -12,26 +12,29 @@ from switchyard.protocol.ports import RACES, JobStore
 
 @dataclass(slots=True, eq=False)
 class Tracker:
-    """Applies what is known of runs to their jobs."""
+    """Updates jobs from the state of their runs."""
 
     store: JobStore
     dispatcher: Dispatcher
 
     def apply(self, run: Run) -> bool:
-        """Moves the job of a run; True where that changed anything.
+        """Updates the job of a run. True if that changed its status.
 
-        News of an older claim, of another run than the one that counts, or from behind, change nothing. The end of a
-        run frees its slot, and the next waiting job is started: also when the news comes a second time, since the
-        first delivery may have died in between. A run that fails after its cancel was asked for has been cancelled; one
-        that had done its work by then is COMPLETED.
+        Ignores events of older claims, of runs other than the job's current one, and late events. The end of a run
+        frees its slot and starts the next waiting job. A repeated end does so too, since the first delivery may have
+        died in between. A run that fails after a cancel request makes its job CANCELLED; one that succeeds, COMPLETED.
+
+        Raises:
+            Contended: the job changed at every attempt.
+            StartFailed, OutcomeUnknown: as `Dispatcher.start_waiting`.
         """
         if run.status not in TERMINAL:
             return self.store.advance(run.job_id, run.fence, run.target_id, run.status, attempts=run.attempts)
         ended, job, to = False, None, run.status
         for _ in range(RACES):
             job = self.store.get(run.job_id)
-            if job is None or not _counts(run, job):
-                logger.info("ignored: not the run that counts", job_id=run.job_id, fence=run.fence)
+            if job is None or not _is_current(run, job):
+                logger.info("ignored: not the job's current run", job_id=run.job_id, fence=run.fence)
                 return False
             cancelled = job.cancel_requested and run.status is Status.FAILED
             to, error = (Status.CANCELLED, None) if cancelled else (run.status, run.error)
@@ -39,7 +42,7 @@ class Tracker:
             if ended:
                 break
         if job is None or not ended:
-            raise Contended(f"job {run.job_id} changed {RACES} times while its end was being noted")
+            raise Contended(f"job {run.job_id} changed {RACES} times while its end was being recorded")
         if job.status not in TERMINAL:
             logger.info("ended", job_id=job.id, fence=run.fence, job_status=to, target_id=run.target_id)
             if to is Status.FAILED:
@@ -48,10 +51,10 @@ class Tracker:
         return job.status not in TERMINAL
 
 
-def _counts(run: Run, job: Job) -> bool:
-    """Whether a run is the one whose end is the job's end.
+def _is_current(run: Run, job: Job) -> bool:
+    """Whether the run's end is the job's end.
 
-    A job that waits again, for a newer version, still has the fence of the run before.
+    A job that waits again, for a newer version, still has the fence of its last run.
     """
     was_started = job.status in HOLDING_SLOT or job.status in TERMINAL
     return was_started and job.fence == run.fence and job.authoritative_target_id in (None, run.target_id)
