@@ -12,7 +12,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from enum import Enum
+from enum import Enum, auto
 
 from switchyard import clock, observability
 from switchyard.errors import (
@@ -48,12 +48,12 @@ _FULL_LANE_SECONDS = (20, 60)
 class Outcome(Enum):
     """The result of a request that needs no further delivery."""
 
-    STARTED = "started"
-    HELD = "held"
-    ADOPTED = "adopted"
-    DUPLICATE = "duplicate"
-    CANCELLED = "cancelled"
-    WITHDRAWN = "withdrawn"
+    STARTED = auto()
+    HELD = auto()
+    ADOPTED = auto()
+    DUPLICATE = auto()
+    CANCELLED = auto()
+    WITHDRAWN = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Dispatcher:
     grace: timedelta
     max_refusals: int
     waiting_room: bool = True
-    _noted: set[tuple[str, int]] = field(default_factory=set)
+    _noted: set[tuple[str, int]] = field(default_factory=set, init=False)
 
     def dispatch(self, request: WorkRequest) -> Outcome:
         """Starts the request's job, lets it wait, or finds that it needs no start.
