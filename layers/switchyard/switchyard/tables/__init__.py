@@ -1,1 +1,1 @@
-"""JobsTable and LanesTable in DynamoDB."""
+"""Reads and writes JobsTable and LanesTable in DynamoDB."""

@@ -1,8 +1,7 @@
-"""JobsTable's items both ways: every attribute's name, and how its value is written and read.
+"""Encodes and decodes the items of JobsTable; defines every attribute's name.
 
-Those who move, announce, read and list jobs build conditions and calls out of these attributes and know no name and no
-DynamoDB shape themselves. LanesTable's items are in `lane_items`. What workers write is in workers/CONTRACT.md; a test
-compares its names to these.
+Other modules build calls and conditions from these attributes, and contain no attribute name or DynamoDB type. Items of
+LanesTable are in `lane_items`. workers/CONTRACT.md lists what workers write; a test compares its names with these.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 type Value = dict[str, Any]
-"""One attribute value, as DynamoDB has it: `{"S": "text"}`."""
+"""An attribute value in DynamoDB's form: `{"S": "text"}`."""
 type Item = Mapping[str, Any]
 type PlainItem = dict[str, Any]
-"""An item as plain JSON values: DynamoDB's integers as int, its other numbers as float."""
+"""An item as JSON values: integers as int, other numbers as float."""
 
 # ---- attribute values -----------------------------------------------------------------------------------------------
 
@@ -30,42 +29,42 @@ TRUE: Value = {"BOOL": True}
 
 
 def text(value: str) -> Value:
-    """A string."""
+    """Encodes a string."""
     return {"S": value}
 
 
 def number(value: int) -> Value:
-    """A whole number."""
+    """Encodes an integer."""
     return {"N": str(value)}
 
 
 def moment(value: datetime) -> Value:
-    """A time, as ISO 8601 in UTC with milliseconds."""
+    """Encodes a time as ISO 8601 in UTC with milliseconds."""
     return {"S": clock.iso(value)}
 
 
 def members(*values: str) -> Value:
-    """A set of strings, which DynamoDB keeps without doubles. It has no empty set."""
+    """Encodes a set of at least one string; DynamoDB has no empty sets."""
     return {"SS": sorted(values)}
 
 
 def numbers(values: frozenset[int]) -> Value:
-    """A set of whole numbers."""
+    """Encodes a set of at least one integer."""
     return {"NS": [str(value) for value in sorted(values)]}
 
 
 def texts(values: tuple[str, ...]) -> Value:
-    """A list of strings, in order."""
+    """Encodes a list of strings."""
     return {"L": [text(value) for value in values]}
 
 
 def fields(values: Mapping[str, str | int]) -> Value:
-    """A map of strings and whole numbers."""
+    """Encodes a map of strings and integers."""
     return {"M": {name: number(value) if isinstance(value, int) else text(value) for name, value in values.items()}}
 
 
 def error_value(error: JobError) -> Value:
-    """Why a job failed."""
+    """Encodes why a job failed."""
     return fields({"code": error.code, "message": error.message})
 
 
@@ -82,7 +81,7 @@ def _moment_of(value: Value) -> datetime | None:
     try:
         return clock.parse(_text_of(value) or "")
     except ValueError:
-        return None  # another program's row: a time we can't read is a time we don't know
+        return None  # rows of other programs may hold anything
 
 
 def _error_of(value: Value) -> JobError | None:
@@ -96,7 +95,7 @@ def _target_of(value: Value) -> TargetSpec | None:
 
 
 def _texts_of(value: Value) -> dict[str, str]:
-    """The strings of a map."""
+    """The string members of a map."""
     return {name: each["S"] for name, each in value.get("M", {}).items() if "S" in each}
 
 
@@ -104,9 +103,9 @@ def _texts_of(value: Value) -> dict[str, str]:
 
 
 class Attribute[T]:
-    """An attribute: its name, and how its value is read.
+    """An attribute of an item: its name, and a decoder of its value.
 
-    In an expression it stands as `#name`, since many names are reserved words; `names_and_values` says what that means.
+    As a string it is the placeholder `#name`, since many names are reserved words; see `names_and_values`.
     """
 
     __slots__ = ("_read", "name")
@@ -119,11 +118,15 @@ class Attribute[T]:
         return f"#{self.name}"
 
     def of(self, item: Item) -> T | None:
-        """The attribute's value in an item; None if it isn't there, or can't be understood."""
+        """Decodes the attribute of an item. None if it is absent or invalid."""
         return self._read(item[self.name]) if self.name in item else None
 
     def required(self, item: Item) -> T:
-        """The value of an attribute that every item has which the caller can meet; else KeyError."""
+        """Decodes an attribute that the item must have.
+
+        Raises:
+            KeyError: it is absent or invalid.
+        """
         value = self.of(item)
         if value is None:
             raise KeyError(self.name)
@@ -156,17 +159,17 @@ HEARTBEAT_AT = Attribute("heartbeatAt", _moment_of)
 CANCEL_REQUESTED_AT = Attribute("cancelRequestedAt", _moment_of)
 ENDED_AT = Attribute("endedAt", _moment_of)
 TTL = Attribute("ttl", _number_of)
-# The API's: what was asked for and by whom, and the HTTP request that announced it last.
+# Written by the API: a hash of the request and its user, and the HTTP request that announced the job last.
 FINGERPRINT = Attribute("fingerprint", _text_of)
 ANNOUNCED_BY = Attribute("announcedBy", _text_of)
-# Those of torrents: the message a job was begun for, when its object was written, which parts of it were hashed.
+# Of torrent jobs: the message that began the job, the object's modification time, the parts hashed so far.
 BEGUN_BY = Attribute("begunBy", _text_of)
 MODIFIED = Attribute("modified", _moment_of)
 CHUNKS = Attribute("chunks", lambda value: frozenset[str](value.get("SS", ())))
 
 
 def names_and_values(expression: str, values: Mapping[str, Value]) -> dict[str, Any]:
-    """What goes with an expression: `#name` in it is the attribute of that name, `:value` is in `values`."""
+    """Builds the parameters that define an expression's placeholders: `#name` is an attribute, `:value` in `values`."""
     names = {match: match[1:] for match in _PLACEHOLDER.findall(expression)}
     return {
         **({"ExpressionAttributeNames": names} if names else {}),
@@ -186,7 +189,7 @@ def job_key(job_id: str) -> dict[str, Value]:
 
 
 def request_attributes(request: WorkRequest) -> dict[str, Value]:
-    """A request as attributes people and indexes can read, and whole, as JSON, for a later start."""
+    """Encodes a request: as attributes for people and indexes, and as JSON for a later start."""
     source, target = request.source, request.target
     described = {
         "bucket": source.bucket,
@@ -212,7 +215,7 @@ def request_attributes(request: WorkRequest) -> dict[str, Value]:
 
 
 def announced(request: WorkRequest, fingerprint: str, now: datetime) -> dict[str, Value]:
-    """The item of a job whose message is about to be sent."""
+    """Builds the item of a job whose message is about to be sent."""
     return {
         **job_key(request.job_id),
         STATUS.name: text(Status.PENDING),
@@ -225,7 +228,7 @@ def announced(request: WorkRequest, fingerprint: str, now: datetime) -> dict[str
 
 
 def job(item: Item) -> Job:
-    """An item as a job. A row that another program wrote, without a request, names no version (`is_placeholder`)."""
+    """Decodes a job. An item that another program wrote has no request, and so no version (`is_placeholder`)."""
     return Job(
         request=REQUEST.of(item) or _foreign_request(JOB_ID.required(item)),
         status=Status(STATUS.of(item) or Status.PENDING),
@@ -258,7 +261,7 @@ def _foreign_request(job_id: str) -> WorkRequest:
 
 
 def plain(item: Item) -> PlainItem:
-    """An item as JSON has it; what JSON can't hold (binary, in rows of other programs) becomes null."""
+    """Converts an item to JSON values. Binary values, which only other programs write, become null."""
     return {name: _plain(value) for name, value in item.items()}
 
 

@@ -1,6 +1,6 @@
-"""LanesTable's items both ways, with their keys, and what the status index of JobsTable holds of a job.
+"""Encodes and decodes the items of LanesTable, and decodes entries of JobsTable's status index.
 
-Apart from `items`, since only functions that move jobs need them: others start faster without.
+Separate from `items`, since only functions that change the status of jobs need this; the others start faster.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ def slots_key(lane: str) -> dict[str, Value]:
 
 
 def slots(item: Item) -> Slots:
-    """A lane's slots. An empty item is a lane that nothing has entered yet."""
+    """Decodes a lane's slots. An empty item is a lane without any jobs so far."""
     return Slots(HOLDERS.of(item) or frozenset(), WAITING.of(item) or 0, LAYOUTS.of(item) or frozenset())
 
 
 def entry_key(entry: WaitEntry) -> dict[str, Value]:
-    """The key of a place in the waiting room."""
+    """The key of an entry of the waiting room."""
     return _key(lane_key(entry.request.lane), entry.sort_key)
 
 
 def entry_item(entry: WaitEntry) -> dict[str, Value]:
-    """A place in the waiting room as an item."""
+    """Encodes an entry of the waiting room."""
     return {
         **entry_key(entry),
         REQUEST.name: text(entry.request.to_json()),
@@ -65,7 +65,7 @@ def entry_item(entry: WaitEntry) -> dict[str, Value]:
 
 
 def entry(item: Item) -> WaitEntry:
-    """An item as a place in the waiting room."""
+    """Decodes an entry of the waiting room."""
     return WaitEntry(REQUEST.required(item), attempts=ATTEMPTS.required(item))
 
 
@@ -75,7 +75,7 @@ def lock_key(source: Source) -> dict[str, Value]:
 
 
 def lock_item(request: WorkRequest) -> dict[str, Value]:
-    """The lock that a job has on its object, as an item."""
+    """Encodes the lock of a job on its object."""
     return {
         **lock_key(request.source),
         JOB_ID.name: text(request.job_id),
@@ -84,12 +84,12 @@ def lock_item(request: WorkRequest) -> dict[str, Value]:
 
 
 def lock(item: Item) -> ObjectLock:
-    """An item as an object's lock."""
+    """Decodes the lock of an object."""
     return ObjectLock(job_id=JOB_ID.required(item), version=VERSION.required(item))
 
 
 def active_job(item: Item) -> ActiveJob:
-    """An entry of the status index as an active job."""
+    """Decodes an entry of the status index."""
     return ActiveJob(
         id=JOB_ID.required(item),
         status=Status(STATUS.required(item)),

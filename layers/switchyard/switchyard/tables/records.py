@@ -1,7 +1,7 @@
-"""JobsTable as the API uses it: jobs announced before their message is sent, withdrawn if it can't be, read and listed.
+"""JobsTable for the API: announces, withdraws, reads and lists jobs.
 
-What moves a job from status to status is `store`. A list is one Query of an index: what it costs depends on the page,
-never on how many jobs there are.
+An announced job is recorded before its message is sent, and withdrawn if sending fails. Status changes are in `store`.
+A list is one Query of an index, so its cost depends on the page size, not on the number of jobs.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _LOOKED_AT = 500
-"""How many index entries a filtered page looks at, at the most: about 20 read units. It may be short, and go on."""
+"""How many index entries a filtered page reads at most, about 20 read units. So it may be short before the end."""
 
 _MAX_ID_BYTES = 2048
 _MAX_TIME_BYTES = 1024
 
-# What a job's view is made of (`presentation`), and what tells whose it is and which request it came from. A job that
-# ran for a hundred uploads has a hundred old versions, which nobody is to wait for.
+# The attributes that `api.presentation` shows, and those that say who may see the job. Not the whole item: a job that
+# ran for 100 uploads has 100 past versions.
 _SHOWN = (
     f"{items.JOB_ID}, {items.KIND}, {items.STATUS}, {items.PROGRESS}, {items.ERROR}, {items.RESULT}, {items.METADATA}, "
     f"{items.USER_ID}, {items.REQUEST}, {items.CREATED_AT}, {items.UPDATED_AT}, {items.STARTED_AT}, {items.ENDED_AT}, "
@@ -35,16 +35,16 @@ _SHOWN = (
 )
 _LISTED = f"{items.JOB_ID}, {items.KIND}, {items.STATUS}, {items.USER_ID}, {items.CREATED_AT}"
 _INDEXES = {items.USER_ID: "byUser", items.STATUS: "byStatus", items.KIND: "byKind"}
-"""By key. The most telling first: a user has few jobs, a kind and a status many."""
+"""By partition key, the most selective first: a user has few jobs, a status or kind many."""
 
 
 class BadToken(ValueError):
-    """A page's token that we never gave, or gave for another list."""
+    """The page token is invalid, or belongs to another list."""
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """There is a job of this id already. Without a `fingerprint` it was not announced by the API."""
+    """The job that already has this id. Without a `fingerprint`, the API did not announce it."""
 
     fingerprint: str | None
     status: str
@@ -66,26 +66,26 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some jobs, newest first, and the token of what follows, if anything may."""
+    """A page of jobs, newest first. `next_token` is set if more may follow."""
 
     jobs: list[PlainItem]
     next_token: str | None
 
 
 class Records:
-    """The jobs of the API. Every method is one AWS call."""
+    """Reads and writes jobs for the API. Every method makes one AWS call."""
 
     def __init__(self, client: DynamoDBClient, jobs_table: str) -> None:
         self._client = client
         self._table = jobs_table
 
     # ---- announcing -------------------------------------------------------------------------------------------------
-    # The message id of a request's source is that of the one HTTP request which made it: it tells who announced what.
+    # In an announced request, `source.message_id` is the id of the HTTP request, and identifies who announced the job.
 
     def announce(self, request: WorkRequest, *, fingerprint: str) -> Known | None:
-        """Writes a job down before its message is sent; gives the one that has its id already, if any.
+        """Records a job before its message is sent. Returns the existing job if its id is taken, else None.
 
-        `fingerprint` tells what was asked for, and by whom.
+        `fingerprint` is a hash of the request and its user.
         """
         #   nothing there ──▶ PENDING, announced by us
         condition = f"attribute_not_exists({items.JOB_ID})"
@@ -99,16 +99,16 @@ class Records:
             )
         except self._client.exceptions.ConditionalCheckFailedException as error:
             item = _found(error)
-            # The SDK repeats a call whose answer got lost: then it is our own record that we found.
+            # The SDK retries a call whose response was lost; then the record found is our own.
             if items.ANNOUNCED_BY.of(item) == request.source.message_id:
                 return None
             return Known(items.FINGERPRINT.of(item), items.STATUS.of(item) or "")
         return None
 
     def announce_again(self, request: WorkRequest) -> bool:
-        """Says that a job's message is about to be sent once more. False where the job isn't PENDING, or is gone.
+        """Records that a PENDING job's message is about to be sent again. False if it isn't PENDING, or is gone.
 
-        Whoever announced it before then can't withdraw it under us any more.
+        Earlier announcers can then no longer withdraw the job.
         """
         #   PENDING ──▶ PENDING, announced by us
         update, condition = f"SET {items.ANNOUNCED_BY} = :us", f"{items.STATUS} = :pending"
@@ -125,9 +125,9 @@ class Records:
         return True
 
     def withdraw(self, request: WorkRequest) -> bool:
-        """Deletes a job whose message could not be sent, as far as we know. False: it has been claimed, so it was sent.
+        """Deletes a job whose message apparently could not be sent. False if it was claimed, so the message arrived.
 
-        What another request has announced since stays: that one may have been told that the job is accepted.
+        A job that another request has announced since is kept, since that request may have been answered 202.
         """
         #   PENDING, never claimed, and announced by us, or not there ──▶ gone
         condition = (
@@ -150,7 +150,7 @@ class Records:
     # ---- reading ----------------------------------------------------------------------------------------------------
 
     def read(self, job_id: str) -> PlainItem | None:
-        """What can be shown of a job, as it is now (consistent read: whoever was told of a job finds it)."""
+        """Reads what can be shown of a job. Consistent, so that a job is found as soon as it is accepted."""
         answer = self._client.get_item(
             TableName=self._table,
             Key=job_key(job_id),
@@ -162,13 +162,13 @@ class Records:
         return items.plain(item) if item else None
 
     def page(self, filters: Filters, limit: int, token: str | None = None) -> Page:
-        """Up to `limit` jobs, newest first, after those of the page that gave `token`.
+        """Lists up to `limit` jobs, newest first, after the page that returned `token`. Eventually consistent.
 
-        The index is that of the most telling filter; what the others refuse is looked at all the same, within a bound:
-        so a page may be short, even empty, and yet have a token. Eventually consistent.
+        Queries the index of the most selective filter and applies the others to a bounded number of its entries. So a
+        page may be short, even empty, and still have a token.
 
         Raises:
-            BadToken: the token isn't one of this list.
+            BadToken: the token is not from this list.
         """
         given = {items.USER_ID: filters.user_id, items.STATUS: filters.status, items.KIND: filters.kind}
         wanted = {attribute: value for attribute, value in given.items() if value is not None}
@@ -190,7 +190,7 @@ class Records:
             query["ExclusiveStartKey"] = {key.name: text(wanted[key]), **_position(token, filters)}
         answer = self._client.query(**query)
         found = answer["Items"]
-        # What lies beyond the page is read again by the next one, which begins after the last job of this one.
+        # Entries beyond the page are read again for the next one, which starts after the last job of this page.
         last = found[limit - 1] if len(found) > limit else answer.get("LastEvaluatedKey")
         jobs = [items.plain(item) for item in found[:limit]]
         return Page(jobs, _token(last, filters) if last else None)
@@ -208,7 +208,7 @@ def _found(error: Any) -> Item:  # noqa: ANN401 - made by botocore at run time
 
 
 def _token(key: Item, filters: Filters) -> str:
-    """Where a page ended. It holds no more than its reader has seen, and means nothing to another list."""
+    """Encodes where a page ended. Contains nothing that the caller has not seen, and is only valid for this list."""
     position = [key[items.CREATED_AT.name]["S"], items.JOB_ID.required(key), _digest(filters)]
     return base64.urlsafe_b64encode(json.dumps(position, separators=(",", ":")).encode()).rstrip(b"=").decode()
 
@@ -232,5 +232,5 @@ def _fits(value: object, limit: int) -> bool:
 
 
 def _digest(filters: Filters) -> str:
-    # Each with what tells a filter that is absent from one that is empty.
+    # As JSON, so that an absent filter differs from an empty one.
     return stable_hash(*(json.dumps(value) for value in astuple(filters)), length=16)

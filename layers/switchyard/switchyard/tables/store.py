@@ -1,7 +1,7 @@
-"""Jobs and lanes in DynamoDB: every write conditional, every change of several items one transaction.
+"""The job store on DynamoDB: every write is conditional, every change of several items is one transaction.
 
-Above each write stands the little picture of its condition. The contract is `protocol.ports.JobStore`; the in-memory
-twin in tests/fakes keeps it too, held by tests/contract.
+A comment above each write shows its condition and change. The contract is `protocol.ports.JobStore`; tests/contract
+runs the same tests on this store and on the one in memory (tests/fakes).
 """
 
 from __future__ import annotations
@@ -89,11 +89,11 @@ if TYPE_CHECKING:
 type _Action = dict[str, dict[str, Any]]
 """One action of a TransactWriteItems call."""
 type _Reason = Mapping[str, Any]
-"""Why a condition refused a write: an error or a cancellation reason, with the item as it was."""
+"""A failed condition: an error response or cancellation reason, with the item as stored."""
 
 
 class Store(JobStore):
-    """The two tables. Every method is one AWS call, but for the iterators, which make one a page."""
+    """The two tables. Every method makes one AWS call; the iterators make one per page."""
 
     def __init__(
         self, client: DynamoDBClient, jobs_table: str, lanes_table: str, *, keep_ended_jobs: timedelta
@@ -180,11 +180,11 @@ class Store(JobStore):
             lock=self._lock(request) if lock_object else None,
             **self._enter_room(WaitEntry(request)),
         )
-        return _refusal(refused) or Held()  # ... also where the entry is there already
+        return _refusal(refused) or Held()  # also if the entry already exists
 
     @override
     def hold_behind(self, request: WorkRequest) -> None:
-        self._transact(**self._enter_room(WaitEntry(request)))  # refused only where the entry is there already
+        self._transact(**self._enter_room(WaitEntry(request)))  # refused only if the entry already exists
 
     @override
     def drop(self, entry: WaitEntry) -> None:
@@ -269,7 +269,7 @@ class Store(JobStore):
 
     @override
     def cancel(self, job: Job) -> JobChanged | None:
-        assert job.status in {Status.PENDING, Status.WAITING}  # noqa: S101 - `request_cancel` is for those with a slot
+        assert job.status in {Status.PENDING, Status.WAITING}  # noqa: S101 - with a slot: `request_cancel`
         now = clock.now()
         waits = job.status is Status.WAITING
         condition, values = _still(job)
@@ -298,7 +298,7 @@ class Store(JobStore):
     @translated()
     def request_cancel(self, job: Job) -> Job | JobChanged:
         active = {f":active{n}": text(status) for n, status in enumerate(sorted(HOLDING_SLOT))}
-        #   CLAIMED | SUBMITTED | RUNNING and fence as seen ──▶ as it is, to be cancelled
+        #   CLAIMED | SUBMITTED | RUNNING and fence as seen ──▶ same status, cancel requested
         note = self._update_action(
             job.id,
             f"SET {CANCEL_REQUESTED_AT} = if_not_exists({CANCEL_REQUESTED_AT}, :now), {UPDATED_AT} = :now",
@@ -315,7 +315,7 @@ class Store(JobStore):
 
     @override
     def advance(self, job_id: str, fence: int, target_id: str, to: Status, *, attempts: int) -> bool:
-        assert to not in TERMINAL  # noqa: S101 - `finish` is for those
+        assert to not in TERMINAL  # noqa: S101 - terminal: `finish`
         origins = {f":from{n}": text(origin) for n, origin in enumerate(sorted(origins_of(to)))}
         started = f", {STARTED_AT} = if_not_exists({STARTED_AT}, :now)" if to is Status.RUNNING else ""
         #   status in the legal origins, fence = the run's, no other run recorded ──▶ SUBMITTED | RUNNING
@@ -342,7 +342,7 @@ class Store(JobStore):
         now = clock.now()
         values = {":fence": number(job.fence), ":ttl": self._expiry(now), ":now": moment(now)}
         if job.status in TERMINAL:
-            #   status terminal and fence = ours ──▶ as it is, and it expires
+            #   status terminal and fence = ours ──▶ same status, with a TTL
             end = self._update_action(
                 job.id,
                 f"SET {TTL} = if_not_exists({TTL}, :ttl), {ENDED_AT} = if_not_exists({ENDED_AT}, :now)",
@@ -422,7 +422,7 @@ class Store(JobStore):
         }
 
     def _rewrite_job(self, request: WorkRequest, seen: Job | None, now: datetime, changes: dict[str, Any]) -> _Action:
-        """The job, as the caller saw it, becomes this request with `changes`; what an earlier run left is removed."""
+        """Rewrites the job for this request, with `changes`, and removes the attributes of an earlier run."""
         condition, values = _still(seen)
         attributes = {**request_attributes(request), UPDATED_AT.name: moment(now), **changes}
         created = f"if_not_exists({CREATED_AT}, :now)"
@@ -470,7 +470,7 @@ class Store(JobStore):
         }
 
     def _take_slot(self, request: WorkRequest, lane: Lane, entry: WaitEntry | None, *, fifo: bool) -> _Action:
-        #   LANE#…/SLOTS holders fewer than the limit, and nobody waits or this one's turn came ──▶ this job among them
+        #   LANE#…/SLOTS fewer holders than the limit, and nobody waits or this job leaves the room ──▶ this job added
         condition = f"(attribute_not_exists({HOLDERS}) OR size({HOLDERS}) < :limit)"
         values: dict[str, Any] = {":job": members(request.job_id), ":limit": number(lane.limit)}
         update = f"ADD {HOLDERS} :job"
@@ -483,7 +483,7 @@ class Store(JobStore):
         return self._update_slots(lane.name, update, values, condition=condition)
 
     def _free_slot(self, job: Job, *, waiting: int = 0) -> _Action:
-        #   LANE#…/SLOTS ──▶ without this job; taking out what isn't there changes nothing
+        #   LANE#…/SLOTS ──▶ without this job; no change if it held no slot
         values: dict[str, Any] = {":job": members(job.id)}
         update = f"DELETE {HOLDERS} :job"
         if waiting:
@@ -492,7 +492,7 @@ class Store(JobStore):
         return self._update_slots(job.request.lane, update, values)
 
     def _enter_room(self, entry: WaitEntry) -> dict[str, _Action]:
-        #   LANE#…/WAIT#… not there ──▶ there, and the lane counts one more that waits
+        #   LANE#…/WAIT#… absent ──▶ there        LANE#…/SLOTS   waiting + 1
         put = self._put_entry(entry)
         put["Put"] |= {"ConditionExpression": f"attribute_not_exists({PK})", **names_and_values(f"{PK}", {})}
         return {"entry": put, "waiting": self._count_waiting(entry.request.lane, 1)}
@@ -543,7 +543,7 @@ class Store(JobStore):
 
     @translated()
     def _update_job(self, job_id: str, update: str, condition: str, values: dict[str, Any]) -> _Reason | None:
-        """One UpdateItem. None where it was applied, else why its condition refused."""
+        """Makes one UpdateItem call. None if it was applied, else the failed condition."""
         try:
             self._client.update_item(**self._update_action(job_id, update, condition, values)["Update"])
         except self._client.exceptions.ConditionalCheckFailedException as error:
@@ -551,21 +551,21 @@ class Store(JobStore):
         return None
 
     def _end(self, job: Job, end: _Action, **freed: _Action | None) -> JobChanged | None:
-        """Applies `end` to a job, and frees with it what is still its own; None where it was applied."""
+        """Applies `end` to a job and frees what it still holds. None if applied."""
         refused = self._transact(job=end, **freed)
         if refused and "job" not in refused:
-            # The lock is another job's by now, or the place in the room has got lost, which then isn't to be counted.
-            theirs = {*refused, "waiting"} if "entry" in refused else set(refused)
-            refused = self._transact(job=end, **{name: freed[name] for name in freed.keys() - theirs})
+            # Another job holds the lock by now, or the entry was lost. A lost entry must not be counted down.
+            dropped = {*refused, "waiting"} if "entry" in refused else set(refused)
+            refused = self._transact(job=end, **{name: freed[name] for name in freed.keys() - dropped})
         if not refused:
             return None
         return _changed(refused["job"]) if "job" in refused else JobChanged(job)
 
     @translated()
     def _transact(self, **actions: _Action | None) -> Mapping[str, _Reason]:
-        """One TransactWriteItems of the actions there are. Gives the reasons of those whose condition refused.
+        """Makes one TransactWriteItems call of the given actions. Returns the failed conditions by action's name.
 
-        Where there are none, all was applied; else nothing was.
+        Without a failed condition everything was applied, else nothing.
         """
         wanted = {name: action for name, action in actions.items() if action is not None}
         try:
@@ -573,13 +573,13 @@ class Store(JobStore):
         except self._client.exceptions.TransactionCanceledException as error:
             reasons = cast("list[dict[str, Any]]", error.response["CancellationReasons"])
             if not {reason.get("Code") for reason in reasons} <= {"None", "ConditionalCheckFailed"}:
-                raise  # a conflict that outlived the retries, throttling: nothing is decided
+                raise  # throttling, or a conflict at every retry: nothing was applied
             named = zip(wanted, reasons, strict=True)
             return {name: reason for name, reason in named if reason.get("Code") == "ConditionalCheckFailed"}
         return {}
 
     def _expiry(self, now: datetime) -> Value:
-        # Only an ended job expires: DynamoDB must never delete one that waits or runs.
+        # Only ended jobs get one: DynamoDB must never delete a job that waits or runs.
         return number(int((now + self._keep).timestamp()))
 
 
@@ -597,10 +597,10 @@ def _our_claim(job: Job) -> dict[str, Any]:
 
 
 def _still(seen: Job | None) -> tuple[str, dict[str, Any]]:
-    """The condition that a job is still as it was seen: status and fence tell every state apart."""
+    """The condition that a job is still as seen. Status and fence together identify its state."""
     if seen is None:
         return f"attribute_not_exists({JOB_ID})", {}
-    # Rows that other programs wrote have no fence.
+    # Items that other programs wrote have no fence.
     fence = f"{FENCE} = :seen_fence" if seen.fence else f"(attribute_not_exists({FENCE}) OR {FENCE} = :seen_fence)"
     return f"{STATUS} = :seen_status AND {fence}", {
         ":seen_status": text(seen.status),
@@ -613,7 +613,7 @@ def _changed(reason: _Reason) -> JobChanged:
 
 
 def _refusal(refused: Mapping[str, _Reason]) -> JobChanged | ObjectLocked | None:
-    """Who else has the job or its object; a job by the same id tells more than a lock."""
+    """Which condition of a claim failed. A changed job takes precedence over a lock, since it tells more."""
     if "job" in refused:
         return _changed(refused["job"])
     return ObjectLocked(lane_items.lock(refused["lock"]["Item"])) if "lock" in refused else None
