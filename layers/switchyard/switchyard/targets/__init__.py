@@ -1,1 +1,1 @@
-"""What runs a job: one module a service, all with the same verbs (see `switchyard.protocol.ports.Target`)."""
+"""The services that run jobs: one implementation of `switchyard.protocol.ports.Target` per module."""

@@ -1,7 +1,7 @@
-"""AWS Batch as a target: SubmitJob, finding what an unknown SubmitJob led to, and reading how a run stands.
+"""AWS Batch as a target: starts, finds, describes and stops runs.
 
-Batch does not enforce unique job names and SubmitJob has no idempotency token, so a submission is told apart by the
-JOB_ID and FENCE in its environment, never by its name alone.
+Batch job names need not be unique and SubmitJob has no idempotency token. So a run is identified by the JOB_ID and
+FENCE in its environment, never by its name alone.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _STATUSES: Mapping[str, Status] = {
 
 
 class BatchTarget(Target):
-    """Starts jobs on Batch. `submitter` must be a client that never repeats a request by itself."""
+    """Runs jobs on Batch. `submitter` must be a client without retries."""
 
     def __init__(
         self, reader: BatchClient, submitter: BatchClient, *, jobs_table: str, environment: str, grace_seconds: float
@@ -90,7 +90,7 @@ class BatchTarget(Target):
         except BotoCoreError as error:
             raise OutcomeUnknown(f"SubmitJob: {error}", self._grace_seconds) from error
         target_id = answer.get("jobId")
-        if not target_id:  # the SDK takes an answer that was cut off for an empty one
+        if not target_id:  # botocore parses a truncated response as an empty one
             raise OutcomeUnknown("SubmitJob: the answer names no job", self._grace_seconds)
         return target_id
 
@@ -108,7 +108,7 @@ class BatchTarget(Target):
         pages = self._reader.get_paginator("list_jobs").paginate(
             jobQueue=job.request.target.queue, filters=[{"name": "JOB_NAME", "values": [name]}]
         )
-        # The filter ignores case; the environment, which tells the claims apart, is not in the summaries.
+        # The filter ignores case, and the summaries lack the environment, which identifies the claim.
         same_name = (
             summary["jobId"] for page in pages for summary in page["jobSummaryList"] if summary["jobName"] == name
         )
@@ -128,17 +128,17 @@ class BatchTarget(Target):
     @override
     @translated()
     def stop(self, target_id: str) -> None:
-        with suppress(self._reader.exceptions.ClientException):  # TerminateJob: an id that is none
+        with suppress(self._reader.exceptions.ClientException):  # TerminateJob: not the id of a job
             self._reader.terminate_job(jobId=target_id, reason=STOPPED)
 
 
 def job_name(job: Job) -> str:
-    """`video-process-{video_id}`, made legal."""
+    """The Batch job name: `video-process-{video_id}`, changed where Batch requires it."""
     return legal_name(job.request.video_id, prefix="video-process-")
 
 
 def run_of(detail: Mapping[str, Any]) -> Run | None:
-    """A run from Batch's description of a job, as DescribeJobs and state change events give it. None if not ours."""
+    """Reads a job's description by DescribeJobs or a state change event as a run. None if the job isn't ours."""
     container = detail.get("container") or {}
     claim, state = claim_of(container.get("environment") or ()), detail.get("status", "")
     if not claim or state not in _STATUSES:
@@ -157,7 +157,7 @@ def run_of(detail: Mapping[str, Any]) -> Run | None:
 
 
 def _error_of(detail: Mapping[str, Any], container: Mapping[str, Any]) -> JobError:
-    """Why Batch says a job failed, as a stable code. A worker's own message, where there is one, stands before it."""
+    """Why a job failed, according to Batch. An error that the worker has written takes precedence."""
     exit_code = container.get("exitCode")
     reason = told(container.get("reason"))
     status_reason = told(detail.get("statusReason"))

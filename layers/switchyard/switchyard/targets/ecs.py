@@ -1,8 +1,8 @@
-"""Amazon ECS as a target: RunTask, finding what an unknown RunTask led to, and reading how a task stands.
+"""Amazon ECS as a target: starts, finds, describes and stops tasks.
 
-The clientToken is made of job id and fence, so ECS itself makes one task of a call that is repeated, and one claim
-never has two. The same token is the task's `startedBy`, by which it is found again. ECS does not run a task a second
-time when it fails: a run is one attempt.
+The clientToken is derived from job id and fence, so ECS starts at most one task per claim, however often RunTask is
+repeated. The token is also the task's `startedBy`, by which it is found. ECS never retries a failed task, so a run has
+one attempt.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _DESCRIBE_LIMIT = 100
 _MAX_OVERRIDES = 8192
 _CLUSTER = re.compile(r"arn:[^:]+:ecs:[^:]*:[^:]*:task/([^/]+)/[^/]+")
 
-# ECS also hides throttles and quotas behind errors that otherwise say that the request is wrong.
+# ECS reports some throttles and quotas with the error codes of wrong requests.
 _THROTTLED = re.compile("Rate exceeded|[Ll]imit exceeded|limit on the number of")
 
 _STATUSES: Mapping[str, Status] = {
@@ -59,14 +59,14 @@ _STATUSES: Mapping[str, Status] = {
     "STOPPING": Status.RUNNING,
     "DEPROVISIONING": Status.RUNNING,
 }
-"""The life of a task before its end (ECS developer guide, "Task lifecycle")."""
+"""The states of a task before its end (ECS developer guide, "Task lifecycle")."""
 
 _ENDED = frozenset({"STOPPED", "DELETED"})
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where tasks run, on Fargate; `container` is the worker's name in every task definition."""
+    """Where tasks run on Fargate. `container` is the worker container's name in every task definition."""
 
     container: str
     subnets: tuple[str, ...] = ()
@@ -76,7 +76,7 @@ class Placement:
 
 
 class EcsTarget(Target):
-    """Starts jobs as ECS tasks. `client` must be one of `switchyard.clients`, which knows what may be repeated."""
+    """Runs jobs as ECS tasks. `client` must be `switchyard.clients.ecs`, which retries RunTask and sets IN_DOUBT."""
 
     def __init__(
         self, client: ECSClient, placement: Placement, *, jobs_table: str, environment: str, grace_seconds: float
@@ -125,7 +125,7 @@ class EcsTarget(Target):
                 return task
             raise self._verdict(error) from error
         except BotoCoreError as error:
-            # The last attempt may never have been sent; what became of those before, nobody knows.
+            # Even if the last attempt was never sent, an earlier one may have started the task.
             raise self._unknown(error) from error
         _count_retries(answer)
         return self._task_of(answer)
@@ -145,9 +145,9 @@ class EcsTarget(Target):
         return {"networkConfiguration": {"awsvpcConfiguration": awsvpc}, **capacity}
 
     def _overrides_of(self, job: Job) -> TaskOverrideTypeDef:
-        # Nothing of a user's size: what a worker needs to know beyond this, it reads from the job's record.
+        # Nothing whose size a user chooses: workers read the rest of their input from the job's item.
         variables = environment_of(job, self._jobs_table)
-        variables["DDB_TABLE"] = self._jobs_table  # what workers written for the systems before this one read
+        variables["DDB_TABLE"] = self._jobs_table  # for workers written for the systems that Switchyard replaces
         environment = [{"name": name, "value": value} for name, value in variables.items()]
         return {"containerOverrides": [{"name": self._placement.container, "environment": environment}]}  # type: ignore[typeddict-item]
 
@@ -156,7 +156,7 @@ class EcsTarget(Target):
             if arn := task.get("taskArn"):
                 return arn
         reasons = [failure.get("reason", "?") for failure in answer.get("failures", ())]
-        if not reasons:  # the SDK takes an answer that was cut off for an empty one
+        if not reasons:  # botocore parses a truncated response as an empty one
             raise self._unknown("the answer names no task")
         text = "; ".join(
             f"{failure.get('reason', '?')} {failure.get('detail', '')}".strip() for failure in answer["failures"]
@@ -181,8 +181,8 @@ class EcsTarget(Target):
     @override
     @translated()
     def find(self, job: Job) -> str | None:
-        # With startedBy no other filter is allowed, so that a task that has stopped is not listed. Starting again is
-        # safe then too: a worker that got as far as its fence check has moved the job, and no other gets past its own.
+        # With startedBy no other filter is allowed, so stopped tasks are not listed. Starting again is safe even then:
+        # a worker that passed its fence check has moved the job on, and after raise_fence no other passes it.
         pages = self._client.get_paginator("list_tasks").paginate(
             cluster=job.request.target.queue, startedBy=token_of(job)
         )
@@ -203,7 +203,7 @@ class EcsTarget(Target):
         try:
             tasks = self._client.describe_tasks(cluster=cluster, tasks=arns)["tasks"]
         except self._client.exceptions.ClusterNotFoundException:
-            return []  # ECS has forgotten the tasks with their cluster
+            return []  # the tasks are gone with their cluster
         return [run for task in tasks if (run := run_of(task))]
 
     @override
@@ -222,12 +222,12 @@ class EcsTarget(Target):
 
 
 def token_of(job: Job) -> str:
-    """What ECS knows a claim by: a `clientToken` (up to 64 characters) that is a `startedBy` (`[A-Za-z0-9-/_]`) too."""
+    """The token of a claim: a valid `clientToken` (up to 64 characters) and `startedBy` (`[A-Za-z0-9-/_]`)."""
     return f"switchyard-{stable_hash(job.id, str(job.fence), length=36)}"
 
 
 def _conflicting_task(error: ClientError) -> str | None:
-    """The task that was started with the same token, but other parameters: the settings have changed meanwhile."""
+    """The task that was started with the same token but other parameters, before the settings changed."""
     if error.response["Error"]["Code"] != "ConflictException":
         return None
     ids: list[str] = error.response.get("resourceIds") or []  # type: ignore[assignment]
@@ -240,7 +240,7 @@ def _count_retries(answer: Mapping[str, Any]) -> None:
 
 
 def run_of(detail: Mapping[str, Any]) -> Run | None:
-    """A run from ECS's description of a task, as DescribeTasks and state change events give it. None if not ours."""
+    """Reads a task's description by DescribeTasks or a state change event as a run. None if the task isn't ours."""
     state = detail.get("lastStatus", "")
     claimed = _claimed(detail)
     if claimed is None or (state not in _STATUSES and state not in _ENDED):
@@ -262,7 +262,7 @@ def run_of(detail: Mapping[str, Any]) -> Run | None:
 
 
 def _claimed(detail: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[str, int]] | None:
-    """The container that was given a claim, as far as the task has got one, and that claim."""
+    """The claim in a task's overrides, with its container, which is empty if the task has none yet."""
     for given in (detail.get("overrides") or {}).get("containerOverrides") or ():
         if claim := claim_of(given.get("environment") or ()):
             name = given.get("name")
@@ -272,7 +272,7 @@ def _claimed(detail: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[str, i
 
 
 def _moment(value: object) -> datetime | None:
-    """A time as ECS answers with it, as boto3 gives it, or as an event does."""
+    """Parses a time: epoch seconds, a datetime, or an event's ISO 8601 text."""
     if isinstance(value, int | float):
         return clock.from_epoch_ms(round(value * 1000))
     if isinstance(value, datetime) or value is None:
@@ -281,7 +281,7 @@ def _moment(value: object) -> datetime | None:
 
 
 def _error_of(detail: Mapping[str, Any], container: Mapping[str, Any]) -> JobError:
-    """Why a task failed, as a stable code. A worker's own message, where there is one, stands before it."""
+    """Why a task failed, according to ECS. An error that the worker has written takes precedence."""
     exit_code = container.get("exitCode")
     reason = told(container.get("reason"))
     stopped_reason = told(detail.get("stoppedReason"))
@@ -300,7 +300,7 @@ def _error_of(detail: Mapping[str, Any], container: Mapping[str, Any]) -> JobErr
 
 
 _FINAL_VERDICTS = (65, 77)
-"""Exit codes that stand whoever stopped the task; 75 is also how a worker ends that was told to stop."""
+"""Exit codes that count even if the task was stopped. 75 does not: a stopped worker also exits with it."""
 
 _HOST_LOST = frozenset({"SpotInterruption", "TerminationNotice", "InfrastructureHealth"})
 _STOPPED = frozenset({"UserInitiated", "ServiceSchedulerInitiated"})

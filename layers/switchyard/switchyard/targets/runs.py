@@ -1,4 +1,4 @@
-"""What all targets share: how a run knows its claim, and what the ends of workers mean (workers/CONTRACT.md)."""
+"""Shared by all targets: the environment of a run, the meaning of exit codes, the errors of a start."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,17 +14,17 @@ from switchyard.observability import Metric
 from switchyard.protocol.jobs import Job, JobError
 
 STOPPED = "stopped: Switchyard was asked to cancel the job"
-"""The reason that a stopped run is given."""
+"""The reason that is passed to the target when a run is stopped."""
 
 MAX_REASON = 500
-"""How much of a target's own words an error keeps, in characters."""
+"""How much of a target's own explanation an error keeps, in characters."""
 
 WORKER_VERDICTS: Mapping[int, JobError] = {
-    65: JobError("PERMANENT_FAILURE", "the worker says that this input can never be processed"),
-    75: JobError("RETRIES_EXHAUSTED", "the worker asked to be tried again until no attempts were left"),
+    65: JobError("PERMANENT_FAILURE", "the worker reported that this input can never be processed"),
+    75: JobError("RETRIES_EXHAUSTED", "the worker asked for another attempt until none were left"),
     77: JobError("SUPERSEDED", "the worker found that another run has taken its place"),
 }
-"""What the exit codes of workers/CONTRACT.md mean once no attempts are left."""
+"""By exit code (workers/CONTRACT.md), when no attempts are left."""
 
 OUT_OF_MEMORY = JobError("OUT_OF_MEMORY", "the container used more memory than its definition gives it")
 
@@ -32,7 +32,7 @@ _FENCE = re.compile("[0-9]{1,15}")
 
 
 def environment_of(job: Job, jobs_table: str) -> dict[str, str]:
-    """The variables that every worker is given."""
+    """The environment variables that every worker gets."""
     return {
         "JOB_ID": job.id,
         "FENCE": str(job.fence),
@@ -45,7 +45,7 @@ def environment_of(job: Job, jobs_table: str) -> dict[str, str]:
 
 
 def claim_of(environment: Iterable[Mapping[str, str]]) -> tuple[str, int] | None:
-    """The job id and fence in the environment of a run, as AWS lists it. None if the run isn't ours."""
+    """Reads job id and fence from the environment of a run, as AWS lists it. None if the run isn't ours."""
     variables = {pair.get("name"): pair.get("value") for pair in environment}
     match variables.get("JOB_ID"), variables.get("FENCE"):
         case str(job_id), str(fence) if job_id and _FENCE.fullmatch(fence):
@@ -54,17 +54,17 @@ def claim_of(environment: Iterable[Mapping[str, str]]) -> tuple[str, int] | None
 
 
 def told(reason: object) -> str:
-    """As much of a target's own words as an error keeps; empty where there are none."""
+    """The beginning of a target's own explanation; empty if there is none."""
     return reason[:MAX_REASON] if isinstance(reason, str) else ""
 
 
 def crashed(exit_code: int, reason: str) -> JobError:
-    """The end of a worker by an exit code that says nothing."""
+    """The error of a worker that ended with an exit code outside the contract."""
     return JobError("WORKER_CRASHED", f"the worker ended with exit code {exit_code}{f': {reason}' if reason else ''}")
 
 
 def verdict(call: str, error: ClientError, grace_seconds: float) -> StartFailed | OutcomeUnknown:
-    """What an error in answer to a start says of it."""
+    """Classifies an error response to a start: throttled, unknown outcome (5xx) or refused."""
     if is_throttle(error.response):
         return StartThrottled(f"{call}: {error}")
     if error.response["ResponseMetadata"]["HTTPStatusCode"] >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -74,7 +74,7 @@ def verdict(call: str, error: ClientError, grace_seconds: float) -> StartFailed 
 
 @contextmanager
 def counted() -> Iterator[None]:
-    """Counts a start: it succeeded, or it definitely failed. What is unknown counts as neither."""
+    """Counts a start as succeeded or failed. An unknown outcome counts as neither."""
     try:
         yield
     except StartFailed:
