@@ -22,13 +22,13 @@ from switchyard.protocol.ports import Target
 from switchyard.targets.runs import (
     OUT_OF_MEMORY,
     STOPPED,
-    WORKER_VERDICTS,
+    WORKER_ERRORS,
     claim_of,
     counted,
     crashed,
     environment_of,
-    told,
-    verdict,
+    excerpt,
+    start_error,
 )
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class BatchTarget(Target):
         except NEVER_SENT as error:
             raise StartThrottled(f"SubmitJob was never sent: {error}") from error
         except ClientError as error:
-            raise verdict("SubmitJob", error, self._grace_seconds) from error
+            raise start_error("SubmitJob", error, self._grace_seconds) from error
         except BotoCoreError as error:
             raise OutcomeUnknown(f"SubmitJob: {error}", self._grace_seconds) from error
         target_id = answer.get("jobId")
@@ -159,10 +159,10 @@ def run_of(detail: Mapping[str, Any]) -> Run | None:
 def _error_of(detail: Mapping[str, Any], container: Mapping[str, Any]) -> JobError:
     """Why a job failed, according to Batch. An error that the worker has written takes precedence."""
     exit_code = container.get("exitCode")
-    reason = told(container.get("reason"))
-    status_reason = told(detail.get("statusReason"))
-    if exit_code is not None and exit_code in WORKER_VERDICTS:
-        return WORKER_VERDICTS[exit_code]
+    reason = excerpt(container.get("reason"))
+    status_reason = excerpt(detail.get("statusReason"))
+    if exit_code is not None and exit_code in WORKER_ERRORS:
+        return WORKER_ERRORS[exit_code]
     if "OutOfMemory" in reason:
         return OUT_OF_MEMORY
     if "timeout" in status_reason.lower():

@@ -28,13 +28,13 @@ from switchyard.protocol.ports import Target
 from switchyard.targets.runs import (
     OUT_OF_MEMORY,
     STOPPED,
-    WORKER_VERDICTS,
+    WORKER_ERRORS,
     claim_of,
     counted,
     crashed,
     environment_of,
-    told,
-    verdict,
+    excerpt,
+    start_error,
 )
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class EcsTarget(Target):
             _count_retries(error.response)
             if task := _conflicting_task(error):
                 return task
-            raise self._verdict(error) from error
+            raise self._start_error(error) from error
         except BotoCoreError as error:
             # Even if the last attempt was never sent, an earlier one may have started the task.
             raise self._unknown(error) from error
@@ -167,8 +167,8 @@ class EcsTarget(Target):
             raise StartThrottled(f"RunTask: no room: {text}")
         raise StartRefused(f"RunTask: {text}")
 
-    def _verdict(self, error: ClientError) -> StartFailed | OutcomeUnknown:
-        found = verdict("RunTask", error, self._grace_seconds)
+    def _start_error(self, error: ClientError) -> StartFailed | OutcomeUnknown:
+        found = start_error("RunTask", error, self._grace_seconds)
         if isinstance(found, OutcomeUnknown):
             return found
         if error.response["ResponseMetadata"].get(IN_DOUBT) or error.response["Error"]["Code"] == "ConflictException":
@@ -283,11 +283,11 @@ def _moment(value: object) -> datetime | None:
 def _error_of(detail: Mapping[str, Any], container: Mapping[str, Any]) -> JobError:
     """Why a task failed, according to ECS. An error that the worker has written takes precedence."""
     exit_code = container.get("exitCode")
-    reason = told(container.get("reason"))
-    stopped_reason = told(detail.get("stoppedReason"))
+    reason = excerpt(container.get("reason"))
+    stopped_reason = excerpt(detail.get("stoppedReason"))
     stop_code = detail.get("stopCode")
-    if exit_code in _FINAL_VERDICTS:
-        return WORKER_VERDICTS[exit_code]
+    if exit_code in _FINAL_EXIT_CODES:
+        return WORKER_ERRORS[exit_code]
     if "OutOfMemory" in reason:
         return OUT_OF_MEMORY
     if stop_code in _HOST_LOST:
@@ -296,10 +296,10 @@ def _error_of(detail: Mapping[str, Any], container: Mapping[str, Any]) -> JobErr
         return JobError("STOPPED", stopped_reason or "the task was stopped from outside")
     if exit_code is None:
         return JobError("NOT_STARTED", stopped_reason or reason or "ECS ended the task before its container ran")
-    return WORKER_VERDICTS.get(exit_code) or crashed(exit_code, reason)
+    return WORKER_ERRORS.get(exit_code) or crashed(exit_code, reason)
 
 
-_FINAL_VERDICTS = (65, 77)
+_FINAL_EXIT_CODES = (65, 77)
 """Exit codes that count even if the task was stopped. 75 does not: a stopped worker also exits with it."""
 
 _HOST_LOST = frozenset({"SpotInterruption", "TerminationNotice", "InfrastructureHealth"})

@@ -19,7 +19,7 @@ STOPPED = "stopped: Switchyard was asked to cancel the job"
 MAX_REASON = 500
 """How much of a target's own explanation an error keeps, in characters."""
 
-WORKER_VERDICTS: Mapping[int, JobError] = {
+WORKER_ERRORS: Mapping[int, JobError] = {
     65: JobError("PERMANENT_FAILURE", "the worker reported that this input can never be processed"),
     75: JobError("RETRIES_EXHAUSTED", "the worker asked for another attempt until none were left"),
     77: JobError("SUPERSEDED", "the worker found that another run has taken its place"),
@@ -53,7 +53,7 @@ def claim_of(environment: Iterable[Mapping[str, str]]) -> tuple[str, int] | None
     return None
 
 
-def told(reason: object) -> str:
+def excerpt(reason: object) -> str:
     """The beginning of a target's own explanation; empty if there is none."""
     return reason[:MAX_REASON] if isinstance(reason, str) else ""
 
@@ -63,7 +63,7 @@ def crashed(exit_code: int, reason: str) -> JobError:
     return JobError("WORKER_CRASHED", f"the worker ended with exit code {exit_code}{f': {reason}' if reason else ''}")
 
 
-def verdict(call: str, error: ClientError, grace_seconds: float) -> StartFailed | OutcomeUnknown:
+def start_error(call: str, error: ClientError, grace_seconds: float) -> StartFailed | OutcomeUnknown:
     """Classifies an error response to a start: throttled, unknown outcome (5xx) or refused."""
     if is_throttle(error.response):
         return StartThrottled(f"{call}: {error}")
