@@ -110,14 +110,14 @@ def s3_location(url: str, bucket: str) -> str:
         # Like the AWS CLI: a key may contain `?`, `#` and `%`.
         host, _, key = url.removeprefix("s3://").partition("/")
         if host != bucket:
-            raise UrlNotAllowed("the URL is not of this system's bucket")
+            raise UrlNotAllowed("the URL is not in this system's bucket")
         return _key(key)
     parts = _split(url)
     if parts.scheme != "https":
         raise UrlNotAllowed("the URL must begin with s3:// or https://")
     host, port = _host_and_port(parts)
     if not host.startswith(f"{bucket}.") or not _S3_ENDPOINT.fullmatch(host, len(bucket)) or port not in (None, 443):
-        raise UrlNotAllowed("the URL is not of this system's bucket")
+        raise UrlNotAllowed("the URL is not in this system's bucket")
     if "?" in url or "#" in url:
         raise UrlNotAllowed("the URL must have no query and no fragment")
     try:

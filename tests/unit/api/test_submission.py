@@ -253,7 +253,7 @@ def test_no_value_of_a_known_field_breaks_the_reading(changes: dict[str, Any]) -
 
 def test_the_image_that_is_refused_is_named_by_its_place() -> None:
     answer = refused(PROCESS, IMAGES | {"imageUrls": ["s3://media/a.jpg", "s3://other/secret.jpg"]})
-    assert answer.body["details"] == ["imageUrls[1]: the URL is not of this system's bucket"]
+    assert answer.body["details"] == ["imageUrls[1]: the URL is not in this system's bucket"]
 
 
 def test_a_request_that_would_not_fit_into_an_item_is_refused() -> None:

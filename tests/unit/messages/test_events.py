@@ -227,7 +227,7 @@ REFUSED = {
         "the URL's host is not a public address",
         "the URL must not hold a user name or password",
         "imageUrls must be a list of 1 to 1000 URLs",
-        "imageUrls[0]: the URL is not of this system's bucket",
+        "imageUrls[0]: the URL is not in this system's bucket",
         "metadata is not an object",
     ],
     "mixed_batch": ["the body is not JSON"],

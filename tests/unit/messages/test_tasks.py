@@ -186,9 +186,9 @@ INVALID: dict[str, tuple[Any, str]] = {
     "a long image": ({"imageUrls": [IMAGE.ljust(2049, "a")]}, "imageUrls[0] must be text"),
     "no torrent": ({"kind": "torrent-seeding"}, "torrentKey must be text of 1 to 1024 characters"),
     "a long torrent": ({"torrentKey": "ü" * 513}, "torrentKey has more than 1024 bytes"),
-    "no torrent's key": ({"torrentKey": "torrents/match.mkv"}, "torrentKey is not a path of plain names"),
-    "a torrent elsewhere": ({"torrentKey": "torrents/../a.torrent"}, "torrentKey is not a path of plain names"),
-    "a torrent in no folder": ({"torrentKey": "torrents//a.torrent"}, "torrentKey is not a path of plain names"),
+    "no torrent's key": ({"torrentKey": "torrents/match.mkv"}, "torrentKey must end in .torrent"),
+    "a torrent elsewhere": ({"torrentKey": "torrents/../a.torrent"}, "torrentKey must end in .torrent"),
+    "a torrent in no folder": ({"torrentKey": "torrents//a.torrent"}, "torrentKey must end in .torrent"),
     "a torrent without Unicode": ({"torrentKey": "\ud800"}, "torrentKey is not valid Unicode"),
     "an id that is none": ({**RECORDING, "jobId": {}}, "jobId must be printable text"),
     "a long id": ({**RECORDING, "jobId": "a" * 257}, "jobId must be printable text of at most 256"),
@@ -281,7 +281,7 @@ def test_a_kind_that_nothing_runs_is_rejected_with_the_setting(message: dict[str
     kind = message["kind"]
     error = refusal(message, replace(WORK, definitions={**DEFINITIONS, kind: ""}))
     assert isinstance(error, KindNotConfigured)
-    assert str(error) == f"nothing runs {kind} here: {TASKS[kind].definition} is not set"
+    assert str(error) == f"this deployment doesn't run {kind}: {TASKS[kind].definition} is not set"
 
 
 def test_a_rejected_message_is_kept_as_it_came() -> None:

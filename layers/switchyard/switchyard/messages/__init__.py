@@ -1,1 +1,1 @@
-"""Queues, and what their messages ask for."""
+"""Reads queues and their messages, and writes messages."""

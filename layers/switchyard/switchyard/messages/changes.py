@@ -1,4 +1,4 @@
-"""Reads the state changes of Batch jobs and ECS tasks, which EventBridge sends to a queue, and applies them."""
+"""Applies the state changes of Batch jobs and ECS tasks that EventBridge sends to a queue."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -17,18 +17,22 @@ _READERS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], Run | None]]] = 
     "Batch Job State Change": ("jobId", batch.run_of),
     "ECS Task State Change": ("taskArn", ecs.run_of),
 }
-"""Which field of an event's detail names the run, and what reads it, by `detail-type`."""
+"""By `detail-type`: the field of the detail that identifies the run, and the function that reads it."""
 
 
 @dataclass(slots=True, eq=False)
 class Changes:
-    """What the queue of state changes does with a message; what is no state change goes to `rejected`."""
+    """Handles the queue of state changes. Other messages go to `rejected`."""
 
     tracker: Tracker
     rejected: DeadLetterQueue
 
     def handle(self, message: Message) -> None:
-        """Applies one state change; ignores those of jobs that aren't ours."""
+        """Applies a state change. Ignores runs that aren't ours.
+
+        Raises:
+            RetryableError, StartFailed: as `Tracker.apply`.
+        """
         try:
             run = read(message.body)
         except InvalidMessage as error:
@@ -40,9 +44,9 @@ class Changes:
         self.tracker.apply(run)
 
     def exhausted(self, message: Message, error: SwitchyardError) -> bool:
-        """Leaves it to the reconciler, which asks the target how the run stands and starts waiting jobs.
+        """Leaves the run to the reconciler, which describes it and starts waiting jobs.
 
-        A message that only met a failing service comes back, in the end to the dead-letter queue.
+        If a service was unavailable, the message returns to the queue, which finally dead-letters it.
         """
         if isinstance(error, Unavailable):
             return False
@@ -51,10 +55,10 @@ class Changes:
 
 
 def read(body: str) -> Run | None:
-    """The run that a state change is about, as it then stood; None where it is not one of ours.
+    """Reads a state change as the run that it describes. None if the run isn't ours.
 
     Raises:
-        InvalidMessage: this is no state change of a Batch job or an ECS task.
+        InvalidMessage: not a state change of a Batch job or an ECS task.
     """
     try:
         event = json.loads(body)
@@ -62,12 +66,12 @@ def read(body: str) -> Run | None:
     except (ValueError, KeyError, TypeError, RecursionError):
         raise InvalidMessage("not an EventBridge event") from None
     if not isinstance(kind, str) or kind not in _READERS:
-        raise InvalidMessage("neither a Batch job's nor an ECS task's state change")
+        raise InvalidMessage("not a state change of a Batch job or an ECS task")
     name, run_of = _READERS[kind]
     if not isinstance(detail, dict) or not isinstance(detail.get(name), str):
         raise InvalidMessage(f"{kind}: the detail names no {name}")
     try:
         return run_of(detail)
     except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError):
-        # AWS documents the shape. What hasn't got it fails somewhere in the reading, and would on every receive.
-        raise InvalidMessage(f"{kind}: the detail is not of the documented shape") from None
+        # An event without the documented shape fails anywhere in `run_of`, and would again on every receive.
+        raise InvalidMessage(f"{kind}: the detail doesn't have the documented shape") from None

@@ -1,4 +1,4 @@
-"""The dead-letter queues, as whoever gives a message up writes to them. What reads queues is `queues`."""
+"""Sends messages to dead-letter queues, with the reason."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MAX_ATTRIBUTE = 1000
 
 @dataclass(slots=True, eq=False)
 class DeadLetterQueue(DeadLetters):
-    """Where messages go that we give up on ourselves, with the reason."""
+    """A dead-letter queue for messages that Switchyard gives up before the queue's redrive policy does."""
 
     client: SQSClient
     url: str
@@ -33,9 +33,9 @@ class DeadLetterQueue(DeadLetters):
         self.send(redrive_body(request), error)
 
     def send(self, body: str, error: SwitchyardError, *, video_id: str | None = None) -> None:
-        """Sends a message with `ErrorType` and `ErrorMessage` attributes; the caller then acknowledges the original.
+        """Sends a message with the attributes `ErrorType` and `ErrorMessage`. The caller then deletes the original.
 
-        `video_id` is the original's attribute of that name, without which a redrive would be for another job.
+        `video_id` is the original's attribute of that name. Without it, a redrive would start another job.
         """
         text = "".join(c if c.isprintable() else "?" for c in str(error))[:_MAX_ATTRIBUTE]
         attributes = {"ErrorType": error.code, "ErrorMessage": text or error.code}

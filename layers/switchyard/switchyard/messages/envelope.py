@@ -1,4 +1,4 @@
-"""What all messages have in common: their envelope, how a body is decoded, and which text is taken from it. Pure."""
+"""Shared by all messages: envelope, decoding of bodies, checks of fields. Pure."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ _JSON_TYPE_NAMES = {list: "a list", str: "a string", int: "a number", float: "a 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What SQS says about a message: its id, when it was sent, and the `video_id` message attribute if any."""
+    """A message's id, the time it was sent, and its `video_id` message attribute, if any."""
 
     message_id: str
     sent_at: datetime
@@ -25,7 +25,7 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A part of a message that can never be processed: why, and the part itself as a message of its own."""
+    """A part of a message that can never be processed, as a message body of its own, with the reason."""
 
     error: PermanentError
     body: str
@@ -33,14 +33,18 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What a message asks for. Both are empty for `s3:TestEvent`, which S3 sends when notifications are set up."""
+    """The requests of a message. Both lists are empty for `s3:TestEvent`, which S3 sends to test notifications."""
 
     requests: list[WorkRequest] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
 
 
 def decode(body: str) -> Mapping[str, Any]:
-    """A message body as a JSON object; InvalidMessage for anything else."""
+    """Decodes a message body that must be a JSON object.
+
+    Raises:
+        InvalidMessage: it is anything else.
+    """
     try:
         message = json.loads(body)
     except (ValueError, RecursionError):
@@ -49,7 +53,11 @@ def decode(body: str) -> Mapping[str, Any]:
 
 
 def json_object(message: object) -> Mapping[str, Any]:
-    """Decoded JSON that has to be an object; InvalidMessage for anything else."""
+    """Checks that a decoded message is a JSON object.
+
+    Raises:
+        InvalidMessage: it is anything else.
+    """
     if not isinstance(message, dict):
         kind = _JSON_TYPE_NAMES.get(type(message), "null")
         raise InvalidMessage(f"the body is {kind}, not a JSON object")
@@ -57,7 +65,10 @@ def json_object(message: object) -> Mapping[str, Any]:
 
 
 def out_of_failure(message: Mapping[str, Any], envelope: Envelope) -> tuple[Mapping[str, Any], Envelope]:
-    """The event of an asynchronous invocation, taken from the record that Lambda writes when all retries failed."""
+    """Unwraps the event in the record that Lambda writes when all retries of an asynchronous invocation failed.
+
+    Returns other messages unchanged.
+    """
     match message:
         case {"requestPayload": dict(payload), "requestContext": {"requestId": request_id}} if _is_printable(
             request_id, _MAX_ID_LENGTH
@@ -67,7 +78,11 @@ def out_of_failure(message: Mapping[str, Any], envelope: Envelope) -> tuple[Mapp
 
 
 def mapping(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """A member that has to be an object; InvalidMessage for anything else."""
+    """Reads a member that must be an object.
+
+    Raises:
+        InvalidMessage: it is missing, or anything else.
+    """
     value = parent.get(name)
     if not isinstance(value, dict):
         raise InvalidMessage(f"{name} is missing or not an object")
@@ -75,7 +90,11 @@ def mapping(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def identifier(parent: Mapping[str, Any], name: str) -> str | None:
-    """An optional id: a string or an integer. InvalidMessage for anything else."""
+    """Reads an optional id: a string or an integer. None if it is absent or empty.
+
+    Raises:
+        InvalidMessage: it is anything else.
+    """
     value = parent.get(name)
     if value is None or value == "":
         return None
@@ -87,17 +106,17 @@ def identifier(parent: Mapping[str, Any], name: str) -> str | None:
 
 
 def is_identifier(value: object) -> TypeGuard[str]:
-    """Whether a message may carry this as an id."""
+    """Whether this is valid as an id: printable, and not too long."""
     return _is_printable(value, _MAX_ID_LENGTH)
 
 
 def optional_text(value: object, limit: int) -> str | None:
-    """Printable text of at most `limit` characters; None for any other value."""
+    """Reads printable text of 1 to `limit` characters. None for any other value."""
     return value if _is_printable(value, limit) else None
 
 
 def named_version(message: Mapping[str, Any]) -> str | None:
-    """The version that a message itself names, as a redrive's does; None where it names none."""
+    """Reads the `version` of a message, which redrives have. None without one."""
     return optional_text(message.get("version"), MAX_VERSION_LENGTH)
 
 

@@ -1,4 +1,4 @@
-"""From a message to its jobs: reads it, dispatches what it asks for, dead-letters what can't be."""
+"""Reads a message, dispatches its requests, and dead-letters those that can't be processed."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,7 +21,7 @@ from switchyard.protocol.jobs import WorkRequest
 
 
 class RequestsFailed(RetryableError):
-    """Some requests of one message failed, each in its own way; the others are done. `failures` is never empty."""
+    """Some requests of a message failed; the others are done. `failures` is never empty."""
 
     def __init__(self, failures: list[tuple[WorkRequest, RetryableError | StartFailed]]) -> None:
         _, first = failures[0]
@@ -31,22 +31,26 @@ class RequestsFailed(RetryableError):
 
 
 class Work(Protocol):
-    """How the messages of a queue become requests."""
+    """Reads the messages of a queue as requests."""
 
     def parse(self, body: str, envelope: Envelope) -> Parsed:
-        """Reads a message body. Never raises for what it holds."""
+        """Reads a message body. Invalid content is in `rejected`, never raised."""
 
 
 @dataclass(slots=True, eq=False)
 class Intake:
-    """What a queue of requests does with a message; `handle` and `exhausted` are as `queues.Queue` wants them."""
+    """Handles a queue of requests. `handle` and `exhausted` are the callbacks of `queues.Queue`."""
 
     dispatcher: Dispatcher
     work: Work
     dead_letters: DeadLetterQueue
 
     def handle(self, message: Message) -> None:
-        """Gives every request of a message its turn; RequestsFailed names those that have to come back."""
+        """Dispatches every request of a message, even if others fail.
+
+        Raises:
+            RequestsFailed: some requests must be retried.
+        """
         parsed = self._parse(message)
         failures: list[tuple[WorkRequest, RetryableError | StartFailed]] = []
         for request in parsed.requests:
@@ -56,10 +60,10 @@ class Intake:
                 failures.append((request, error))
         if failures:
             raise RequestsFailed(failures)
-        self._reject(message, parsed)  # last, so that a message that comes back is not rejected once a receive
+        self._reject(message, parsed)  # last, so that a retried message is rejected once, not at every receive
 
     def exhausted(self, message: Message, error: SwitchyardError) -> bool:
-        """The last receive failed too: each request that failed is given up, unless it is seen to elsewhere."""
+        """Gives up the requests that failed on the last receive, except those that the reconciler finishes."""
         failures = error.failures if isinstance(error, RequestsFailed) else []
         if any(self._comes_back(failure) for _, failure in failures):
             return False
@@ -73,9 +77,9 @@ class Intake:
         return True
 
     def _comes_back(self, failure: SwitchyardError) -> bool:
-        """Whether a failure says nothing about the request: with AT_CAPACITY=return, most receives found a full lane.
+        """Whether the message must return to the queue, since it may have used up its receives on a full lane.
 
-        How often such a message comes back, the redrive policy of its queue decides.
+        So it is with AT_CAPACITY=return. The queue's redrive policy limits how often the message returns.
         """
         waits_in_queue = not self.dispatcher.waiting_room and not isinstance(failure, StartRefused)
         return isinstance(failure, LaneIsFull) or (

@@ -1,4 +1,4 @@
-"""The kinds of jobs: the one list of them and of their lanes. Everything else reads it. Pure."""
+"""The list of all kinds of jobs and their lanes. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ class Kind:
     """A kind of job.
 
     Attributes:
-        name: As messages, items and the API have it.
-        lane: Whose slots its jobs take. Where nothing limits a kind, only the name that its items have.
-        target: What runs it: "batch", "ecs", or the "function" that its messages go to.
-        limit: The environment variable that says how many run at once; empty where nothing does.
-        definition: The environment variable that names its job or task definition; empty for a function.
-        field: The field that tells a task's message from those of other kinds; empty where a queue holds one kind only.
+        name: The name in messages, items and the API.
+        lane: The lane whose slots its jobs take. For a kind without a limit, only a value in its items.
+        target: What runs it: "batch", "ecs" or a "function".
+        limit: The environment variable with the maximum of concurrent jobs; empty if there is none.
+        definition: The environment variable with its job or task definition; empty for a function.
+        field: The field that identifies the kind of a message without `kind`; empty for kinds with their own queue.
     """
 
     name: str
@@ -32,10 +32,10 @@ SEEDING = Kind("torrent-seeding", "seeding", "ecs", "MAX_CONCURRENT_SEEDERS", "T
 TORRENT = Kind("torrent", "torrents", "function")
 
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (VIDEO, RECORDING, IMAGES, SEEDING, TORRENT)}
-"""Every kind, by its name."""
+"""All kinds, by name."""
 
 TASKS: Mapping[str, Kind] = {name: kind for name, kind in KINDS.items() if kind.target == "ecs"}
-"""The kinds that run as ECS tasks, by their names."""
+"""The kinds that run as ECS tasks, by name."""
 
 LANES: Mapping[str, Kind] = {kind.lane: kind for kind in KINDS.values() if kind.limit}
-"""The kind of each lane that has slots, by the lane's name."""
+"""The kinds whose lane has slots, by lane."""

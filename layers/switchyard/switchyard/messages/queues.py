@@ -1,4 +1,4 @@
-"""SQS: the messages of one invocation side by side, each on its own; retries that wait."""
+"""Handles the SQS messages of an invocation in parallel, and delays those that are retried."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 _MAX_BATCH = 10
 _BACKOFF_BASE = 5
 _BACKOFF_LIMIT = 900
-_MAX_ATTRIBUTE = 1000
+_MAX_REASON_LENGTH = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """An SQS message: what a record handler sees of it."""
+    """An SQS message."""
 
     body: str
     id: str
@@ -38,7 +38,7 @@ class Message:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Message:
-        """Reads a record of a Lambda event ("Using Lambda with Amazon SQS" in the Lambda developer guide)."""
+        """Reads a record of a Lambda event (Lambda developer guide, "Using Lambda with Amazon SQS")."""
         about = record["attributes"]
         return cls(
             body=record["body"],
@@ -58,8 +58,9 @@ class Message:
 class Queue:
     """Handles the messages of a queue.
 
-    `handle` deals with one message: returning acknowledges it, raising brings it back. `exhausted` is asked on a
-    message's last receive, when `handle` says it should come back once more: True acknowledges it.
+    `handle` processes one message: if it returns, the message is deleted; if it raises, the message returns to the
+    queue. `exhausted` is called if `handle` raises a retryable error on the last receive: if it returns True, the
+    message is deleted.
     """
 
     client: SQSClient
@@ -67,13 +68,13 @@ class Queue:
     max_receive_count: int
     handle: Callable[[Message], None]
     exhausted: Callable[[Message, SwitchyardError], bool]
-    # Kept from one invocation to the next, for threads cost as much as a message.
+    # Reused by later invocations, since starting the threads costs as much as a message.
     pool: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, _MAX_BATCH), repr=False)
 
     def consume(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Handles up to ten messages side by side.
+        """Handles up to ten messages in parallel.
 
-        The answer names those that come back ("Implementing partial batch responses" in the Lambda developer guide).
+        Returns the partial batch response (Lambda developer guide, "Implementing partial batch responses").
         """
         records: list[dict[str, Any]] = event["Records"]
         if len(records) == 1:
@@ -84,10 +85,10 @@ class Queue:
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in comes_back]}
 
     def _fails(self, record: Mapping[str, Any]) -> bool:
-        """Handles a record; whether its message comes back. `_handle` has logged why."""
+        """Handles a record. True if its message must return to the queue; `_handle` has logged why."""
         try:
             self._handle(Message.of(record))
-        except Exception:  # noqa: BLE001 - a record that fails in any way leaves the others of its batch
+        except Exception:  # noqa: BLE001 - a failed record must not fail its batch
             return True
         return False
 
@@ -103,12 +104,12 @@ class Queue:
             self._delay(message, error, None)
             raise
         except Exception as error:
-            # Ours to mend, not to retry in a hurry: the queue's own visibility timeout and redrive policy apply.
+            # A bug: no early retry, the queue's own visibility timeout and redrive policy apply.
             logger.exception("unexpected error", message_id=message.id, error_type=type(error).__name__)
             raise
 
     def _delay(self, message: Message, error: Exception, seconds: float | None) -> None:
-        """Brings a message back sooner than its visibility timeout would, with jitter. A convenience: may fail."""
+        """Lets a message return before its visibility timeout, with jitter. If that fails, it only returns later."""
         if seconds is None:
             ceiling = min(_BACKOFF_LIMIT, _BACKOFF_BASE * 2**message.receive_count)
             seconds = random.uniform(_BACKOFF_BASE, ceiling)  # noqa: S311 - jitter, not a secret
@@ -117,7 +118,7 @@ class Queue:
             message_id=message.id,
             seconds=round(seconds),
             error_type=error.code if isinstance(error, SwitchyardError) else type(error).__name__,
-            reason=str(error)[:_MAX_ATTRIBUTE],
+            reason=str(error)[:_MAX_REASON_LENGTH],
         )
         try:
             self.client.change_message_visibility(

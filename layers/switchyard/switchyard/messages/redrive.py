@@ -1,7 +1,6 @@
-"""Writes messages that ask for work of the dispatcher. Pure; docs/messages.md describes every field.
+"""Writes the messages that `videos` and `tasks` read: redrives, requests of the API, requests to seed. Pure.
 
-Requests of the API, redrives and torrents that are to be seeded are all written here, in the terms `videos` and `tasks`
-read.
+docs/messages.md describes every field.
 """
 
 import json
@@ -13,7 +12,7 @@ from switchyard.protocol.jobs import WorkRequest
 
 
 def redrive_body(request: WorkRequest) -> str:
-    """A message that asks for the very same work again, job id and source version included."""
+    """Writes a message that requests exactly the same work: same job id, same source version."""
     return _object_body(request) if request.source.is_object else _job_body(request)
 
 
@@ -56,7 +55,7 @@ def task_body(
     metadata: Mapping[str, Any] | None = None,
     announced: bool = False,
 ) -> str:
-    """A message that asks for a task. `given` is its input, under the names that messages of this kind have for it."""
+    """Writes a message that requests a task. `given` is its input, with the field names of messages of this kind."""
     return _body(
         {
             "kind": kind,

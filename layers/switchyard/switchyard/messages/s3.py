@@ -1,4 +1,4 @@
-"""Reads what S3 says of uploads: notifications and EventBridge's Object Created, also wrapped by SNS. Pure."""
+"""Reads S3's announcements of uploads: S3 notifications and EventBridge events, also wrapped by SNS. Pure."""
 
 import json
 import re
@@ -19,7 +19,7 @@ _MAX_VERSION_PART_LENGTH = 256
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """An object that was uploaded, and what S3 says of the state it had then."""
+    """An uploaded object, and S3's details of the upload."""
 
     bucket: str
     key: str
@@ -30,28 +30,35 @@ class Upload:
 
     @property
     def version(self) -> str | None:
-        """What tells this upload from others to the same key: versionId, else ETag and sequencer; None without both."""
+        """Identifies this upload of the key: the versionId, else ETag and sequencer; None without either."""
         return self.version_id or (f"{self.etag}-{self.sequencer}" if self.etag and self.sequencer else None)
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What S3 says of one upload, not yet read. `alone` says it as a message of its own; None if nothing else does."""
+    """The announcement of one upload, not yet parsed.
 
-    told: Mapping[str, Any]
-    alone: Mapping[str, Any] | None = None
+    `message` is a message with this announcement only; None if the received one has no other.
+    """
+
+    event: Mapping[str, Any]
+    message: Mapping[str, Any] | None = None
 
     def upload(self) -> Upload:
-        """The uploaded object. InvalidMessage where this is about no upload, or names no object."""
-        return _upload_of_event(self.told) if "detail-type" in self.told else _upload_of_record(self.told)
+        """Parses the announcement.
+
+        Raises:
+            InvalidMessage: it is not an upload, or names no object.
+        """
+        return _upload_of_event(self.event) if "detail-type" in self.event else _upload_of_record(self.event)
 
     def body(self, whole: str) -> str:
-        """A message body that holds this notice and no other, given the body that it came in."""
-        return whole if self.alone is None else json.dumps(self.alone)
+        """A message body with this announcement only, given the body that was received."""
+        return whole if self.message is None else json.dumps(self.message)
 
 
 def out_of_sns(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The message in SNS's envelope, where SNS is between S3 and SQS without raw delivery; any other as it is."""
+    """Unwraps a message that SNS delivered without raw message delivery. Returns other messages unchanged."""
     match message:
         case {"Type": "Notification", "Message": str(inner)}:
             return out_of_sns(decode(inner))
@@ -59,7 +66,11 @@ def out_of_sns(message: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def notices(message: Mapping[str, Any]) -> list[Notice] | None:
-    """The uploads a message of S3 is about: none for its `s3:TestEvent`. None where S3 didn't send it."""
+    """Splits a message of S3 into its announcements; empty for `s3:TestEvent`. None if S3 didn't send it.
+
+    Raises:
+        InvalidMessage: `Records` is empty.
+    """
     match message:
         case {"Event": "s3:TestEvent"}:
             return []
@@ -76,7 +87,11 @@ def notices(message: Mapping[str, Any]) -> list[Notice] | None:
 
 
 def location(bucket: object, key: object) -> tuple[str, str]:
-    """A bucket's name and a key, as far as S3 itself would have them. InvalidMessage for anything else."""
+    """Checks a bucket's name and a key by S3's own rules.
+
+    Raises:
+        InvalidMessage: one of them is missing or invalid.
+    """
     if not isinstance(bucket, str) or not _BUCKET_NAME.fullmatch(bucket):
         raise InvalidMessage("the bucket is missing or not a bucket name")
     if not isinstance(key, str) or not key:
@@ -93,12 +108,12 @@ def location(bucket: object, key: object) -> tuple[str, str]:
 
 
 def version_id(value: object) -> str | None:
-    """An S3 versionId; "null" is every object's in a bucket whose versioning is suspended, and tells nothing apart."""
+    """Reads an S3 versionId. None for "null", which uploads have while versioning is suspended: it is not unique."""
     return None if value == "null" else optional_text(value, MAX_VERSION_LENGTH)
 
 
 def moment(value: object) -> datetime | None:
-    """A time as ISO 8601; None for any other value."""
+    """Reads an ISO 8601 time. None for any other value."""
     try:
         return clock.parse(value) if isinstance(value, str) else None
     except ValueError:
@@ -125,7 +140,7 @@ def _upload_of_record(record: Mapping[str, Any]) -> Upload:
 
 
 def _url_decoded(key: object) -> object:
-    """A key as S3 notifications spell it, decoded; anything but text is left for `location` to refuse."""
+    """Decodes the key of an S3 notification. Returns other types unchanged; `location` refuses them."""
     if not isinstance(key, str):
         return key
     try:

@@ -1,6 +1,6 @@
-"""Reads job messages: they ask for what runs as an ECS task. docs/messages.md describes every field.
+"""Reads job messages, which request ECS tasks. docs/messages.md describes every field.
 
-The API builds and reads the same messages as the queue's function, so what one accepts the other does.
+The API checks its requests with this module too, so that the queue's function accepts what the API accepted.
 """
 
 import json
@@ -20,17 +20,20 @@ MAX_IMAGES = 1000
 MAX_FILENAME_LENGTH = 255
 MAX_METADATA_BYTES = 32 * 1024
 MAX_REQUEST_BYTES = 200 * 1024
-"""A request, its metadata a second time and what a job comes to hold stay below the 400 KB of an item."""
+"""A request, its metadata a second time and later attributes of the job stay below an item's 400 KB."""
 
 _MAX_DEPTH = 32
 
 
 @dataclass(slots=True, eq=False)
 class TaskWork:
-    """How job messages become requests.
+    """Reads job messages as requests.
 
-    `bucket` is where images are and results go, `definitions` has the task definition of every kind that this
-    deployment runs, `networks` are inner addresses that may be recorded from all the same.
+    Attributes:
+        bucket: The bucket of images and of results.
+        cluster: The ECS cluster.
+        definitions: The task definition of every kind that this deployment runs, by kind.
+        networks: Private networks that may be recorded from.
     """
 
     bucket: str
@@ -39,19 +42,23 @@ class TaskWork:
     networks: Sequence[Network] = ()
 
     def parse(self, body: str, envelope: Envelope) -> Parsed:
-        """Reads a job message, and looks up the host of a URL to record from. Never raises for what the body holds."""
+        """Reads a job message. Resolves the host of a URL to record. Invalid content is in `rejected`, never raised."""
         try:
             return Parsed(requests=[self.read(decode(body), envelope)])
         except PermanentError as error:
             return Parsed(rejected=[Rejected(error, body)])
 
     def read(self, message: Mapping[str, Any], envelope: Envelope) -> WorkRequest:
-        """Reads a decoded job message, as `parse` does. PermanentError for what can't be processed."""
+        """Reads a decoded job message.
+
+        Raises:
+            PermanentError: it can't be processed.
+        """
         message, envelope = out_of_failure(message, envelope)
         kind = _kind_of(message)
         definition = self.definitions.get(kind.name)
         if not definition:
-            raise KindNotConfigured(f"nothing runs {kind.name} here: {kind.definition} is not set")
+            raise KindNotConfigured(f"this deployment doesn't run {kind.name}: {kind.definition} is not set")
         request = WorkRequest(
             job_id=legal_name(identifier(message, "jobId") or envelope.message_id),
             kind=kind.name,
@@ -78,10 +85,10 @@ class TaskWork:
 def _kind_of(message: Mapping[str, Any]) -> Kind:
     name = message.get("kind")
     if name is None:
-        told = [kind for kind in TASKS.values() if message.get(kind.field) is not None]
-        if len(told) != 1:
-            raise InvalidMessage("kind is missing, and not told by exactly one of url, imageUrls and torrentKey")
-        return told[0]
+        possible = [kind for kind in TASKS.values() if message.get(kind.field) is not None]
+        if len(possible) != 1:
+            raise InvalidMessage("kind is missing; without it, give exactly one of url, imageUrls and torrentKey")
+        return possible[0]
     if not isinstance(name, str) or name not in TASKS:
         raise InvalidMessage(f"kind must be one of {', '.join(TASKS)}")
     return TASKS[name]
@@ -117,7 +124,7 @@ def _seeding(message: Mapping[str, Any], _: TaskWork) -> Mapping[str, Any]:
     if len(key.encode()) > MAX_KEY_BYTES:
         raise InvalidMessage(f"torrentKey has more than {MAX_KEY_BYTES} bytes")
     if not key.endswith(".torrent") or not {"", ".", ".."}.isdisjoint(key.split("/")):
-        raise InvalidMessage("torrentKey is not a path of plain names that ends in .torrent")
+        raise InvalidMessage("torrentKey must end in .torrent and have no empty, . or .. segment")
     return {"torrentKey": key}
 
 
@@ -126,7 +133,7 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any], TaskWork], Mapping[str, Any]
     IMAGES.name: _images,
     SEEDING.name: _seeding,
 }
-"""What reads a task's input from its message, by kind."""
+"""Read a task's input from its message, by kind."""
 
 
 def _text(message: Mapping[str, Any], name: str, limit: int) -> str:
@@ -150,7 +157,7 @@ def _metadata(value: object) -> Mapping[str, Any] | None:
 
 
 def _demand_plain(value: object, name: str, depth: int = 0) -> None:
-    """Demands what every reader of JSON understands alike: Python's reads more, and would fail when it is written."""
+    """Refuses what Python reads but other JSON parsers don't: lone surrogates, NaN and infinity, deep nesting."""
     match value:
         case str():
             try:

@@ -1,8 +1,7 @@
-"""Reads the messages that ask for a video job. Pure; every accepted shape is described in docs/messages.md.
+"""Reads the messages that request video jobs. Pure; docs/messages.md describes every accepted shape.
 
-Job messages, which ask for anything else, are read by `tasks`, and torrents' by `torrents.messages`, in the same terms.
-
-A message may hold several S3 records; each is read on its own, so that a bad one never touches its siblings.
+A message may have several S3 records. Each is read separately, so that an invalid one doesn't affect the others.
+`tasks` and `torrents.messages` read the messages of other kinds.
 """
 
 import re
@@ -32,7 +31,7 @@ from switchyard.protocol.jobs import Source, TargetSpec, WorkRequest
 
 @dataclass(frozen=True, slots=True)
 class VideoMessage:
-    """One request to process one object, whatever shape it came in. Ids are as sent, not yet made legal."""
+    """A request to process one object, independent of the message's shape. Ids are as sent, not yet made legal."""
 
     source: Source
     video_id: str | None = None
@@ -42,7 +41,7 @@ class VideoMessage:
 
 @dataclass(slots=True, eq=False)
 class VideoWork:
-    """How messages become requests: the lane and target they go to, where ids come from, which buckets are served."""
+    """Reads messages as requests for `lane` and `target`. `id_pattern` finds the video id in a key."""
 
     lane: str
     target: TargetSpec
@@ -50,7 +49,7 @@ class VideoWork:
     allowed_buckets: frozenset[str]
 
     def parse(self, body: str, envelope: Envelope) -> Parsed:
-        """Reads a message body in any of the accepted shapes. Never raises for what the body holds."""
+        """Reads a message body in any of the accepted shapes. Invalid content is in `rejected`, never raised."""
         parsed = Parsed()
         try:
             for read, notice in _parts(decode(body)):
@@ -86,7 +85,7 @@ class VideoWork:
     def _id_from_key(self, key: str) -> str | None:
         match = self.id_pattern.search(key)
         found = match["video_id"] if match else None
-        # An id that a message could not carry could not be sent again in a redrive's body either.
+        # A redrive sends the id in a message, which must accept it.
         return found if is_identifier(found) else None
 
 
@@ -94,11 +93,11 @@ type _Reader = Callable[[Envelope], VideoMessage]
 
 
 def _parts(message: Mapping[str, Any]) -> Iterator[tuple[_Reader, Notice | None]]:
-    """The requests a message holds: what reads each, and S3's notice of it if S3 sent it. None in `s3:TestEvent`."""
+    """Splits a message into requests: a reader for each, and S3's notice if S3 sent it. Empty for `s3:TestEvent`."""
     message = out_of_sns(message)
-    told = notices(message)
-    if told is not None:
-        for notice in told:
+    announced = notices(message)
+    if announced is not None:
+        for notice in announced:
             yield partial(_read_notice, notice), notice
         return
     match message:
@@ -124,7 +123,7 @@ def _read_notice(notice: Notice, envelope: Envelope) -> VideoMessage:
             message_id=envelope.message_id,
             version_id=upload.version_id,
             sequencer=upload.sequencer,
-            # Without a version of its own the event is no better than a plain message, and is compared like one.
+            # An event without a version is treated like a plain message.
             written_at=upload.written_at if upload.version else None,
         )
     )
@@ -142,7 +141,7 @@ def _read_backend(message: Mapping[str, Any], envelope: Envelope) -> VideoMessag
 
 
 def _read_flat(bucket: str, key: str, message: Mapping[str, Any], envelope: Envelope) -> VideoMessage:
-    """Reads a flat message that names its object in the fields `bucket` and `key`."""
+    """Reads a flat message; `bucket` and `key` are the names of its fields."""
     return VideoMessage(
         _plain_source(message.get(bucket), message.get(key), message, envelope),
         video_id=identifier(message, "video_id"),
@@ -152,7 +151,7 @@ def _read_flat(bucket: str, key: str, message: Mapping[str, Any], envelope: Enve
 
 
 def _plain_source(bucket: object, key: object, message: Mapping[str, Any], envelope: Envelope) -> Source:
-    """The source of a message that names an object: versioned by the message, or by the S3 versionId it gives."""
+    """The source of a plain message. Its version is the message's versionId or version, else the message id."""
     known = version_id(message.get("versionId"))
     version = known or named_version(message)
     return Source(
@@ -160,7 +159,7 @@ def _plain_source(bucket: object, key: object, message: Mapping[str, Any], envel
         version=version or envelope.message_id,
         message_id=envelope.message_id,
         version_id=known,
-        # What `redrive_body` writes, so that S3's order of uploads still tells old from new; worth nothing without.
+        # Redrives have these, so that their version can still be ordered. They are useless without a version.
         sequencer=optional_text(message.get("sequencer"), MAX_VERSION_LENGTH) if version else None,
         written_at=moment(message.get("writtenAt")) if version else None,
     )
