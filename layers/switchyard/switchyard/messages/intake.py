@@ -77,9 +77,10 @@ class Intake:
         return True
 
     def _comes_back(self, failure: SwitchyardError) -> bool:
-        """Whether the message must return to the queue, since it may have used up its receives on a full lane.
+        """Whether the message must return to the queue instead of being given up.
 
-        So it is with AT_CAPACITY=return. The queue's redrive policy limits how often the message returns.
+        With AT_CAPACITY=return a message uses up most receives on a full lane, so the last one is not evidence against
+        the request. The queue's redrive policy limits how often the message returns.
         """
         waits_in_queue = not self.dispatcher.waiting_room and not isinstance(failure, StartRefused)
         return isinstance(failure, LaneIsFull) or (

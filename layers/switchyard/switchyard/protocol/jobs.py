@@ -86,7 +86,7 @@ class TargetSpec:
 
 @dataclass(frozen=True, slots=True)
 class WorkRequest:
-    """Everything needed to start a job, frozen when it is accepted: a later start uses nothing else.
+    """Everything needed to start a job. Frozen when the job is accepted, so that a later start uses the same values.
 
     `sent_at` is when the message was sent, and orders the waiting room. `input` is the worker's input beyond the
     object, `metadata` the caller's own data; both are JSON values, stored unchanged. An `announced` request was

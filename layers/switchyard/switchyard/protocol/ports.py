@@ -226,7 +226,7 @@ class DeadLetters(Protocol):
 
 
 class Repair(Protocol):
-    """Repairs jobs of a lane without slots and target."""
+    """Repairs the jobs of a lane without slots and target."""
 
     def ask_again(self, job_id: str) -> None:
         """Requests a job's work again if its message was lost or its worker died. Idempotent."""
