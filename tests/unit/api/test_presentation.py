@@ -514,7 +514,7 @@ def test_a_token_of_another_users_list_is_worth_nothing(listing: Showing) -> Non
 
 def test_a_list_of_everything_is_refused(listing: Showing) -> None:
     answer = listing.ask(LIST, query={"limit": "10"})
-    assert (answer.status, answer.body["details"]) == (400, ["at least one of status, userId and kind is needed"])
+    assert (answer.status, answer.body["details"]) == (400, ["at least one of status, userId and kind is required"])
 
 
 @pytest.mark.parametrize(
@@ -537,7 +537,7 @@ def test_a_bad_parameter_is_refused(listing: Showing, query: dict[str, str]) -> 
         ("limit", "must be 1 to 100"),
         ("kind", "must be 1 to 128 characters"),
         ("userId", "must be 1 to 256 printable ASCII characters"),
-        ("nextToken", "must be that of the previous page, asked for with the same parameters"),
+        ("nextToken", "must come from the previous page of a request with the same parameters"),
     ],
 )
 def test_a_refusal_says_what_is_allowed(listing: Showing, name: str, rule: str) -> None:

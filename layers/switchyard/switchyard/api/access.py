@@ -1,4 +1,4 @@
-"""Who may see which job. A job the caller may not see is not found, like one that isn't there."""
+"""Who may see which job. A job that the caller may not see answers 404, as if it did not exist."""
 
 import re
 
@@ -11,7 +11,7 @@ def job_id_of(request: Request) -> str:
     """The job id in a request's path.
 
     Raises:
-        Problem: 404, for what can't be a job's id.
+        Problem: 404 if it is not a valid job id.
     """
     job_id = request.path.get("jobId", "")
     if not _JOB_ID.fullmatch(job_id):
@@ -25,5 +25,5 @@ def is_visible(request: Request, owner: str | None) -> bool:
 
 
 def not_found() -> Problem:
-    """404, the same for a job that isn't there and for another user's."""
+    """404, the same for a job that does not exist and for another user's."""
     return Problem(404, "NOT_FOUND", "There is no such job.")

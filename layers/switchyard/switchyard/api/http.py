@@ -1,8 +1,8 @@
-"""The API's HTTP: requests as API Gateway's REST proxy gives them, answers as it wants them, and every error alike.
+"""HTTP behind API Gateway's REST proxy integration: routing, request bodies, responses, CORS and errors.
 
-openapi.json, beside this module, is the contract: request bodies are validated against its own schemas. A handler gets
-a `Request`, gives a `Response` or raises a `Problem`; what else goes wrong becomes a 503 (AWS) or a 500 (us), without a
-word of the exception's text.
+openapi.json, beside this module, is the contract: request bodies are validated against its schemas. A handler takes a
+`Request` and returns a `Response` or raises a `Problem`. Any other exception becomes a 503 (an AWS call failed) or a
+500 (a bug), and its text is never shown.
 """
 
 import base64
@@ -22,7 +22,7 @@ from switchyard.observability import logger
 MAX_BODY = 256 * 1024
 """Bytes of a request's body."""
 MAX_DEPTH = 32
-"""How deep objects and arrays of a request may be nested. What is stored of it is written and read as JSON again."""
+"""Levels of objects and arrays in a request, so that what is stored of it can be written and read as JSON again."""
 
 _MAX_DETAILS = 10
 _RETRY_AFTER = 2
@@ -31,7 +31,7 @@ _ANY_ORIGIN = "*"
 
 
 class Problem(Exception):
-    """An answer that says no. `error` is stable; `message` and `details` are for people, and safe to show."""
+    """An error response. `error` is a stable code; `message` and `details` are for people, and safe to show."""
 
     def __init__(
         self,
@@ -51,9 +51,9 @@ class Problem(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. `route` is the path with its parameters' names, `/jobs/{jobId}`; header names are in lower case.
+    """One request. `route` is the path's template, such as `/jobs/{jobId}`; header names are in lower case.
 
-    `user_id` is who asks, where the caller is a user (Cognito). An API key or an IAM role is not one.
+    `user_id` is the caller's id if the caller is a user (Cognito), and None for an API key or an IAM role.
     """
 
     method: str
@@ -67,14 +67,14 @@ class Request:
     body_is_base64: bool = field(default=False, repr=False)
 
     def json(self, schema: str, limit: int = MAX_BODY) -> dict[str, Any]:
-        """The body, which is as `components.schemas.<schema>` of openapi.json demands, defaults filled in.
+        """The body, validated against `components.schemas.<schema>` of openapi.json, with defaults filled in.
 
         Raises:
-            Problem: 400 with every rule that is broken, 413 for more than `limit` bytes, 415 for another content type.
+            Problem: 400 with the broken rules, 413 for more than `limit` bytes, 415 for another content type.
         """
         media_type = self.headers.get("content-type", "application/json")
         if media_type != "application/json" and media_type.partition(";")[0].strip().lower() != "application/json":
-            raise Problem(415, "UNSUPPORTED_MEDIA_TYPE", "The body has to be application/json.")
+            raise Problem(415, "UNSUPPORTED_MEDIA_TYPE", "The Content-Type must be application/json.")
         validate = _validator(schema)
         value = _parse(self._text(limit))
         try:
@@ -84,7 +84,7 @@ class Request:
             raise invalid(*dict.fromkeys(_detail(each) for each in broken)) from None
 
     def has(self, tag: str) -> bool:
-        """Whether the caller has what this ETag names: nothing costly need then be made, the answer is a 304."""
+        """Whether `If-None-Match` names this ETag: the caller has the current representation, so a 304 suffices."""
         condition = self.headers.get("if-none-match", "")
         # If-None-Match compares weakly (RFC 9110, 13.1.2).
         named = (each.strip().removeprefix("W/") for each in condition.split(","))
@@ -109,7 +109,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer; `body` becomes JSON. One with an `ETag` header may be kept by the caller, see `Request.has`."""
+    """A response; `body` becomes JSON. With an `ETag` header, callers may cache it, see `Request.has`."""
 
     status: int
     body: object | None = None
@@ -120,14 +120,18 @@ type Handler = Callable[[Request], Response]
 
 
 class Api:
-    """Routes, `"POST /process"` to its handler, and the origins whose pages may read the answers (`*`: all)."""
+    """Routes events to handlers.
+
+    `routes` maps method and route, as in `"POST /process"`, to a handler. `cors_origins` are the origins whose pages
+    may read responses; `*` allows all.
+    """
 
     def __init__(self, routes: Mapping[str, Handler], cors_origins: frozenset[str] = frozenset()) -> None:
         self.routes = dict(routes)
         self._origins = cors_origins
 
     def handle(self, event: Mapping[str, Any], context: object) -> dict[str, Any]:
-        """Answers an event of a REST API's proxy integration (payload version 1.0)."""
+        """The response to an event of a REST API's proxy integration (payload version 1.0). Never raises."""
         headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
         about: Mapping[str, Any] = event.get("requestContext") or {}
         request_id = str(about.get("requestId") or getattr(context, "aws_request_id", ""))
@@ -138,7 +142,7 @@ class Api:
             problem = error
         except (ClientError, BotoCoreError, RetryableError) as error:
             problem = _unavailable(error, request_id)
-        except Exception as error:  # noqa: BLE001 - the caller gets an answer of ours, and never the exception's text
+        except Exception as error:  # noqa: BLE001 - callers get a response of ours, never the exception's text
             problem = _unexpected(error, request_id)
         return _proxy(_refusal(problem, request_id), shared)
 
@@ -165,17 +169,17 @@ class Api:
         )
 
     def _other(self, method: str, resource: str) -> Response:
-        # A path's methods may be several functions': the document knows them all.
+        # Several functions may share a path: only the document knows all its methods.
         methods = [name.upper() for name in document()["paths"].get(resource, ()) if name != "parameters"]
         if not methods:
             raise Problem(404, "NOT_FOUND", "There is no such route.")
         allow = {"Allow": ", ".join([*methods, "OPTIONS"])}
         if method != "OPTIONS":
-            raise Problem(405, "METHOD_NOT_ALLOWED", "The route has no such method.", headers=allow)
+            raise Problem(405, "METHOD_NOT_ALLOWED", "The route does not support this method.", headers=allow)
         return Response(204, None, allow)
 
     def _shared(self, method: str | None, origin: str | None) -> dict[str, str]:
-        """The headers that let a page of another origin read the answer, or ask what it may send."""
+        """The CORS headers of a response, or of a preflight's."""
         if not self._origins:
             return {}
         if _ANY_ORIGIN in self._origins:
@@ -203,7 +207,7 @@ def _proxy(response: Response, shared: Mapping[str, str]) -> dict[str, Any]:
 
 _EXPOSED = {"Access-Control-Expose-Headers": "ETag, Location, Retry-After"}
 _PREFLIGHT = {
-    # All methods of the API: a path's others may be another function's.
+    # All methods of the API: another function may serve the path's others.
     "Access-Control-Allow-Methods": "GET, POST, DELETE",
     "Access-Control-Allow-Headers": (
         "Authorization, Content-Type, Idempotency-Key, If-None-Match, X-Api-Key, "
@@ -230,7 +234,7 @@ def _refusal(problem: Problem, request_id: str) -> Response:
 
 def _unexpected(error: Exception, request_id: str) -> Problem:
     logger.exception("unexpected error", error_type=type(error).__name__, api_request_id=request_id)
-    return Problem(500, "INTERNAL", "Something went wrong here. The request id helps to find out what.")
+    return Problem(500, "INTERNAL", "An unexpected error occurred. Quote the request id when you report it.")
 
 
 def _unavailable(error: ClientError | BotoCoreError | RetryableError, request_id: str) -> Problem:
@@ -241,24 +245,28 @@ def _unavailable(error: ClientError | BotoCoreError | RetryableError, request_id
     elif isinstance(cause, RetryableError):
         kind, wait = cause.code, cause.retry_after
     logger.warning("unavailable", error_type=kind, api_request_id=request_id)
-    message = "Something that is needed for this is not available at the moment. Please try again."
+    message = "A service that this request needs is unavailable at the moment. Please try again."
     return Problem(503, "UNAVAILABLE", message, headers={"Retry-After": str(math.ceil(wait or _RETRY_AFTER))})
 
 
 def invalid(*details: str) -> Problem:
-    """400 INVALID_REQUEST; `details` say what is wrong, without what the caller sent."""
+    """400 INVALID_REQUEST; `details` say what is wrong without repeating the caller's values."""
     return Problem(400, "INVALID_REQUEST", "The request is invalid.", details[:_MAX_DETAILS])
 
 
 def _too_large(limit: int) -> Problem:
-    return Problem(413, "TOO_LARGE", f"The body may have {limit // 1024} KiB at most.")
+    return Problem(413, "TOO_LARGE", f"The body must not exceed {limit // 1024} KiB.")
 
 
 # ---- bodies ---------------------------------------------------------------------------------------------------------
 
 
 def _parse(text: str) -> object:
-    """Strictly: what two readers could understand in two ways, or can't be stored and read again, is refused."""
+    """Refuses ambiguous JSON (duplicate names, NaN) and what can't be stored and read again.
+
+    Raises:
+        Problem: 400.
+    """
     try:
         value: object = _DECODER.decode(text)
         if "\\u" in text:
@@ -266,7 +274,7 @@ def _parse(text: str) -> object:
     except RecursionError:
         raise invalid(_TOO_DEEP) from None
     except UnicodeEncodeError:
-        raise invalid("the body holds half of a surrogate pair") from None
+        raise invalid("the body has an unpaired surrogate") from None
     except ValueError:
         raise invalid("the body is not JSON") from None
     if text.count("{") + text.count("[") > MAX_DEPTH and _deeper(value, MAX_DEPTH):
@@ -274,7 +282,7 @@ def _parse(text: str) -> object:
     return value
 
 
-_TOO_DEEP = f"the body is nested more than {MAX_DEPTH} deep"
+_TOO_DEEP = f"the body is nested more than {MAX_DEPTH} levels deep"
 
 
 def _deeper(value: object, depth: int) -> bool:
@@ -292,7 +300,7 @@ def _deeper(value: object, depth: int) -> bool:
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise invalid("the body has an object with the same name twice")
+        raise invalid("the body has an object with a duplicate name")
     return found
 
 
@@ -304,7 +312,7 @@ def _number(digits: str) -> float:
 
 
 def _no_number(_: str) -> NoReturn:
-    raise invalid("the body is not JSON: NaN and Infinity are no numbers")
+    raise invalid("the body is not JSON: NaN and Infinity are not allowed")
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_number, parse_constant=_no_number)
@@ -315,13 +323,13 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_number, pars
 
 @cache
 def document() -> dict[str, Any]:
-    """openapi.json. Not to be changed."""
+    """openapi.json, shared by all callers: don't modify it."""
     return cast("dict[str, Any]", json.loads(Path(__file__).with_name("openapi.json").read_bytes()))
 
 
 @cache
 def _validator(schema: str) -> Callable[[object], object]:
-    """Compiled once an execution environment, and only where bodies are read: a GET needs none of it."""
+    """The compiled schema. Compiling waits for the first body, so that functions that only serve GETs start faster."""
     import fastjsonschema  # noqa: PLC0415
 
     root = {"$ref": f"#/components/schemas/{schema}", "components": document()["components"]}
@@ -329,11 +337,11 @@ def _validator(schema: str) -> Callable[[object], object]:
 
 
 def _detail(broken: Any) -> str:  # noqa: ANN401 - fastjsonschema's exception, whose module is imported late
-    """A broken rule in words, without what the caller sent: names of fields are the schema's own."""
+    """Describes a broken rule without repeating the caller's values: field names are the schema's."""
     where = "the body" + broken.name.removeprefix("data")
     match broken.rule:
         case "additionalProperties":
-            return f"{where} may have no other fields than {', '.join(broken.definition['properties'])}"
+            return f"{where} must have no fields other than {', '.join(broken.definition['properties'])}"
         case "oneOf" | "anyOf":
             return f"{where} {broken.definition['description']}"
         case _:

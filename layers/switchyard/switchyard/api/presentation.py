@@ -1,6 +1,6 @@
-"""Shows jobs: one as it stands, many as a list, and the API's own document.
+"""Answers `GET /jobs/{jobId}`, `GET /jobs` and `GET /openapi.json`.
 
-A row may be another program's: only what is as expected is shown.
+Other programs may write to the table too: attributes of unexpected shape are left out.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _LIMIT = re.compile(r"[1-9][0-9]?|100")
 
 @dataclass(slots=True, eq=False)
 class Presentation:
-    """Answers the questions about jobs."""
+    """The handlers of the routes that read jobs."""
 
     records: Records
     results: Results
@@ -62,18 +62,18 @@ class Presentation:
         return Response(200, self._view(record, files), {"ETag": tag})
 
     def jobs(self, request: Request) -> Response:
-        """`GET /jobs`. A listed job has the names of its attributes, which are the API's too."""
+        """`GET /jobs`. Listed jobs are items of the table's index, whose attribute names are the API's as well."""
         limit = _query(request, "limit", _LIMIT, "1 to 100") or _PAGE
         try:
             page = self.records.page(_filters(request), int(limit), request.query.get("nextToken"))
         except BadToken:
-            raise invalid("nextToken must be that of the previous page, asked for with the same parameters") from None
+            raise invalid("nextToken must come from the previous page of a request with the same parameters") from None
         return Response(200, {"jobs": page.jobs} | ({"nextToken": page.next_token} if page.next_token else {}))
 
     def _tag(self, record: PlainItem, *, has_links: bool) -> str:
-        """Changes with the job, and in time before links that were given with it expire."""
+        """The ETag. It changes with the job, and before the links in a response expire."""
         state = json.dumps(record, sort_keys=True)
-        # Twice in a link's life: a caller with this representation has links that are good for another half of it.
+        # It changes twice in a link's lifetime, so links in a cached response stay valid for at least half of it.
         half_life = self.results.link_lifetime.total_seconds() / 2
         period = int(clock.now().timestamp() // half_life) if has_links else 0
         return f'W/"{stable_hash(state, str(period))}"'
@@ -128,17 +128,21 @@ def _error(record: PlainItem) -> dict[str, str] | None:
 
 
 def _filters(request: Request) -> Filters:
-    """Which jobs to list. A user's list has only their own, whether they ask for that or not."""
+    """Which jobs to list. Users get only their own, with or without `userId`.
+
+    Raises:
+        Problem: 400 or 403.
+    """
     status = request.query.get("status")
     if status is not None and status not in Status:
         raise invalid(f"status must be one of {', '.join(Status)}")
     user_id = _query(request, "userId", _USER_ID, "1 to 256 printable ASCII characters")
     if request.user_id is not None and user_id not in (None, request.user_id):
-        raise Problem(403, "FORBIDDEN", "Only your own jobs can be listed.")
+        raise Problem(403, "FORBIDDEN", "You can only list your own jobs.")
     kind = _query(request, "kind", _KIND, "1 to 128 characters")
     filters = Filters(user_id=request.user_id or user_id, kind=kind, status=status)
     if filters == Filters():
-        raise invalid("at least one of status, userId and kind is needed")
+        raise invalid("at least one of status, userId and kind is required")
     return filters
 
 

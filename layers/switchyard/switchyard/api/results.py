@@ -1,6 +1,6 @@
-"""What callers see of a job's result, by kind: facts, detections and links to files.
+"""What callers see of a job's result, by kind: fields, detections and links to files.
 
-A worker reads what strangers send, so its result is a stranger's too: only what is as expected is shown.
+Workers process untrusted input, so their results are untrusted too: fields of unexpected shape are left out.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 
 
 _DETECTIONS = "detections.json"
-"""The file with everything found in the images, if that is too much for the job's record."""
+"""The file with all detections, written if they don't fit into the job's item."""
 _MAX_DETECTIONS = 4 * 1024 * 1024
 _MAX_ANSWER = 5 * 1024 * 1024
-"""Lambda answers with at most 6 MB. The body is text inside JSON, where a character that isn't ASCII takes up to three
-times its bytes."""
+"""Bytes. Lambda limits a response to 6 MB. The body is a JSON string in it, where escaping a non-ASCII character takes
+up to three times its UTF-8 bytes."""
 _MAX_LINKS = 100
 _INTERNAL = frozenset({"runId", "detections"})
-"""Of a result: what only workers need, and what is shown beside it."""
-_GONE = frozenset({"NoSuchKey", "NoSuchBucket", "AccessDenied"})  # denied: it isn't there, and we may not list
+"""Fields of a result that `result` leaves out: only workers need `runId`, and `detections` has a field of its own."""
+_GONE = frozenset({"NoSuchKey", "NoSuchBucket", "AccessDenied"})  # S3 denies a missing key to whoever may not list
 
 
 @dataclass(slots=True, eq=False)
 class Results:
-    """The results in one bucket. `s3` gives the client that reads and signs, made when it is first needed."""
+    """The results in one bucket. `s3` returns the client that reads and signs; it is called on first need."""
 
     s3: Callable[[], S3Client]
     bucket: str
@@ -45,11 +45,11 @@ class Results:
     link_lifetime: timedelta
 
     def files(self, record: PlainItem) -> dict[str, str]:
-        """The files of a job's result that are linked: name to key, at most a hundred."""
+        """The result's files that get a link, at most 100: name to key."""
         return _files(record) or _torrent(record, self.torrent_prefix)
 
     def shown(self, record: PlainItem, files: Mapping[str, str]) -> dict[str, Any]:
-        """The fields of a job's view that tell of its result; None where there is nothing to show."""
+        """The fields of a job's representation that come from its result; None for those it lacks."""
         result = _result(record)
         return {
             "imageCount": _image_count(record, result),
@@ -59,22 +59,22 @@ class Results:
         }
 
     def _detections(self, result: PlainItem, files: Mapping[str, str]) -> list[Any] | None:
-        """What was found in the images, from the record or from S3; None if it is too much for an answer."""
+        """The detections, from the record or from S3; None if there are none or they exceed a response."""
         found = result.get("detections")
         if found is None and _DETECTIONS in files:
             found = self._read(files[_DETECTIONS]).get("images")
         return found if isinstance(found, list) else None
 
     def _read(self, key: str) -> dict[str, Any]:
-        """A JSON file of a result; empty if it can't be shown: its link is in the answer."""
+        """A JSON file of a result; empty if it is missing or too large. The response links to it anyway."""
         try:
             answer = self.s3().get_object(Bucket=self.bucket, Key=key)
         except ClientError as error:
             if error.response["Error"]["Code"] not in _GONE:
                 raise
-            logger.warning("a file of a result is missing", key=key, error_type=error.response["Error"]["Code"])
+            logger.warning("result file missing", key=key, error_type=error.response["Error"]["Code"])
             return {}
-        with closing(answer["Body"]) as body:  # its own context manager gives the stream that counts nothing
+        with closing(answer["Body"]) as body:  # its own context manager returns the raw stream, which checks no length
             data = body.read() if answer["ContentLength"] <= _MAX_DETECTIONS else b""
         text = data.decode(errors="replace")
         return (parsed(text) or {}) if len(json.dumps(text)) <= _MAX_ANSWER else {}
@@ -84,7 +84,7 @@ class Results:
 
 
 def parsed(text: object) -> dict[str, Any] | None:
-    """A JSON object; None for anything else."""
+    """Parses a JSON object; None for anything else."""
     try:
         found = json.loads(text) if isinstance(text, str) else None
     except (ValueError, RecursionError):
@@ -98,7 +98,7 @@ def _result(record: PlainItem) -> PlainItem:
 
 
 def _files(record: PlainItem) -> dict[str, str]:
-    """The files a worker saved. Whatever its result says, only its job's folder is read."""
+    """The files that a worker saved. Files outside its job's folder are ignored, whatever its result says."""
     result = _result(record)
     prefix, names = result.get("prefix"), result.get("files")
     folder = [record[JOB_ID.name], ""]
@@ -110,7 +110,7 @@ def _files(record: PlainItem) -> dict[str, str]:
 
 
 def _torrent(record: PlainItem, prefix: str) -> dict[str, str]:
-    """The file that a torrent's job made. Only a torrent's key counts, whoever wrote it there."""
+    """The .torrent file of a torrent's job. A key that can't be one is ignored, whoever wrote the result."""
     key = _result(record).get("torrentKey") if record.get(KIND.name) == TORRENT.name else None
     if not isinstance(key, str) or not key.startswith(prefix) or not key.endswith(".torrent") or not _is_plain(key):
         return {}
@@ -118,7 +118,7 @@ def _torrent(record: PlainItem, prefix: str) -> dict[str, str]:
 
 
 def _is_plain(key: str) -> bool:
-    """Whether a client asks for this very key, and doesn't first resolve a `..` or an empty step in it."""
+    """Whether HTTP clients request this key unchanged: it has no `.`, `..` or empty segment for them to resolve."""
     return {"", ".", ".."}.isdisjoint(key.split("/"))
 
 

@@ -1,7 +1,7 @@
-"""Presigned URLs of objects in S3, for a third of the CPU time that S3's client takes for one.
+"""Presigned URLs of S3 objects, for a third of the CPU time that boto3's client takes.
 
-The client checks, serializes and finds the endpoint anew for every URL, and only then has botocore's signer sign. What
-it finds out is the same for all objects of a bucket, so it is asked once. The signer is the same, and so is the URL.
+For every URL, the client validates, serializes and resolves the endpoint before botocore's signer signs. The endpoint
+is the same for all objects of a bucket, so it is resolved once here. The same signer then makes the same URL.
 """
 
 from __future__ import annotations
@@ -33,19 +33,22 @@ def presigned_url(
     query: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> str:
-    """A URL with which anybody can send this one request, with exactly these `headers`, for `lifetime` (SigV4).
+    """A URL that lets anybody send this one request, with exactly these `headers`, for `lifetime` (SigV4).
 
-    `client` says for which endpoint and Region. NoCredentialsError where there is nothing to sign with.
+    Endpoint and Region are those of `client`.
+
+    Raises:
+        NoCredentialsError: there are no credentials to sign with.
     """
     url = _address(client, bucket) + quote(key, safe="/~")
     request = AWSRequest(method, url, headers=dict(headers or {}), params=dict(query or {}))
     seconds = int(lifetime.total_seconds())
     S3SigV4QueryAuth(clients.credentials(), "s3", client.meta.region_name, expires=seconds).add_auth(request)
-    return str(request.url)  # which has the signature now
+    return str(request.url)  # add_auth has added the signature
 
 
 @cache
 def _address(client: S3Client, bucket: str) -> str:
-    """The bucket's URL, up to and with the slash before a key."""
+    """The bucket's URL, with the slash before a key."""
     url = client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": _ANY_KEY})
     return url.partition("?")[0].removesuffix(_ANY_KEY)

@@ -1,7 +1,7 @@
-"""Submits jobs: written down first, then queued, so that whoever is told of a job finds it.
+"""Submits jobs: each is stored before it is queued, so that a job id in an answer can be looked up at once.
 
-A job's id is its idempotency record: it comes from the caller's `Idempotency-Key`, and DynamoDB lets one request write
-it down (docs/adr/0011). What was written down and can't be queued is withdrawn.
+The job's item is also its idempotency record: the id derives from the caller's `Idempotency-Key`, and a conditional
+write lets one request create the item (docs/adr/0011). If queueing fails, the item is deleted again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _KEY = re.compile(r"[!-~]{1,255}")
 
 @dataclass(slots=True, eq=False)
 class Submission:
-    """Takes requests for work; `work` says what of it this deployment runs, and where."""
+    """Accepts requests for jobs. `work` knows which kinds this deployment runs, and where."""
 
     records: Records
     work: TaskWork
@@ -45,15 +45,15 @@ class Submission:
     queue_url: str
 
     def process(self, request: Request) -> Response:
-        """`POST /process`: objects are to be found in images."""
+        """`POST /process`: detect objects in images."""
         body = request.json("ProcessRequest")
         job_id = self._submit(request, IMAGES.name, body)
         return Response(202, accepted(job_id) | {"imageCount": len(body["imageUrls"])})
 
     def record(self, request: Request) -> Response:
-        """`POST /jobs`: a stream is to be recorded."""
+        """`POST /jobs`: record a stream."""
         job_id = self._submit(request, RECORDING.name, request.json("JobRequest"))
-        # Relative to /jobs, since nothing here knows under which host and stage the API is reached.
+        # Relative to /jobs: the API's public host and stage are unknown here.
         return Response(201, accepted(job_id), {"Location": f"jobs/{job_id}"})
 
     def _submit(self, request: Request, kind: str, body: Mapping[str, Any]) -> str:
@@ -64,19 +64,23 @@ class Submission:
         job_id = own_id or (stable_hash(caller, request.route, key) if key else str(uuid.uuid4()))
         fingerprint = stable_hash(json.dumps(asked, sort_keys=True), caller, key, length=64)
         work = self._read(
-            # The version says which work it is: whatever gets lost or repeated, equal requests are one piece of it.
+            # The version identifies the work: equal requests are one job, whatever is lost or repeated.
             {**asked, "kind": kind, "jobId": job_id, "version": stable_hash(job_id, fingerprint), "announced": True}
         )
         known = accept(self.records, work, fingerprint, partial(self._send, work), repeatable=bool(key))
         if known and not (key and known.fingerprint == fingerprint):
             if own_id:
-                raise Problem(409, "JOB_EXISTS", "There is a job of this id already.")
-            raise Problem(409, "IDEMPOTENCY_KEY_REUSED", "This Idempotency-Key came with another request before.")
+                raise Problem(409, "JOB_EXISTS", "A job with this id exists already.")
+            raise Problem(409, "IDEMPOTENCY_KEY_REUSED", "This Idempotency-Key was used for a different request.")
         logger.info("accepted", job_id=job_id, kind=kind)
         return job_id
 
     def _read(self, message: Mapping[str, Any]) -> WorkRequest:
-        """The work that the message, once it is queued, will ask for."""
+        """The work that this message asks for once it is queued.
+
+        Raises:
+            Problem: 400 or 501.
+        """
         try:
             return self.work.read(message, Envelope(str(uuid.uuid4()), clock.now()))
         except PermanentError as error:
@@ -89,9 +93,13 @@ class Submission:
 def accept(
     records: Records, work: WorkRequest, fingerprint: str, send: Callable[[], None], *, repeatable: bool
 ) -> Known | None:
-    """Writes a job down and sends its message; gives the job that has its id already, if that is to be left alone.
+    """Stores a job and sends its message. Returns the existing job instead if its id is taken.
 
-    With `repeatable` it isn't, as long as it is PENDING and was asked for by an equal request.
+    With `repeatable`, an equal request for a job that is still PENDING sends its message again, and returns None.
+
+    Raises:
+        Contended: the job was created and deleted by others in every attempt.
+        ClientError, BotoCoreError: the job could not be queued, and its item was deleted.
     """
     for _ in range(RACES):
         try:
@@ -100,13 +108,13 @@ def accept(
                 send()
                 return None
         except (ClientError, BotoCoreError):
-            # Either call may have taken effect all the same: the job is gone, or it is being seen to already.
+            # Either call may have taken effect despite its error. A job that can't be withdrawn is already under way.
             if records.withdraw(work):
                 raise
             return None
         if not (repeatable and known.is_pending and known.fingerprint == fingerprint):
             return known
-        # Whoever wrote it down may have died before it was queued. If not, the second message is a duplicate.
+        # The first request may have died before queueing the job. If not, the second message is a harmless duplicate.
         if records.announce_again(work):
             send()
             return None
@@ -114,12 +122,16 @@ def accept(
 
 
 def accepted(job_id: str) -> dict[str, Any]:
-    """What is answered of a job that was written down and queued."""
+    """The body that answers for a job that was stored and queued."""
     return {"success": True, "jobId": job_id, "status": Status.PENDING, "message": "The job is accepted."}
 
 
 def idempotency_key(request: Request) -> str:
-    """The request's `Idempotency-Key`; empty where it has none."""
+    """The request's `Idempotency-Key`, empty if it has none.
+
+    Raises:
+        Problem: 400 if it is not valid.
+    """
     key = request.headers.get("idempotency-key")
     if key is None:
         return ""
@@ -129,7 +141,7 @@ def idempotency_key(request: Request) -> str:
 
 
 def _owned(body: Mapping[str, Any], user_id: str | None) -> dict[str, Any]:
-    """The body with its owner: a user's jobs are their own."""
+    """The body with its owner: jobs that a user submits belong to that user."""
     if user_id is None:
         return dict(body)
     if body.get("userId", user_id) != user_id:

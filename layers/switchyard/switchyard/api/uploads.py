@@ -1,4 +1,4 @@
-"""Uploads that go from the client straight to S3: presigned, in one piece or in parts. Only S3 keeps anything of them.
+"""Presigned uploads from the client straight to S3, in one request or in parts. S3 alone keeps their state.
 
 Keys are `<prefix>YYYY/MM/DD/<uuid4>-<safe name>`. Limits: "Amazon S3 multipart upload limits" in the S3 user guide.
 """
@@ -28,14 +28,13 @@ MAX_PUT = 5 * 2**30
 """Bytes of one PUT or POST."""
 MAX_PARTS = 10_000
 MIN_PART = 16 * 2**20
-"""Bytes of a part. Powers of two from here on are what torrents have as piece lengths (S3 itself would take 5 MiB)."""
+"""Bytes of a part. S3 allows 5 MiB, but part sizes that are powers of two can serve as a torrent's piece length."""
 MAX_NAME = 120
 """Characters of a key's last segment, after the uuid."""
 
 _MAX_COMPLETE_BODY = 2 * 2**20
-"""Bytes: 10,000 parts with ETag and checksum."""
+"""Bytes: enough for 10,000 parts with ETag and checksum."""
 
-# The first of each is appended where a name has none of them. Videos: what the bucket's notifications filter by.
 EXTENSIONS: Mapping[str, Sequence[str]] = {
     "video/mp4": (".mp4",),
     "video/quicktime": (".mov",),
@@ -45,7 +44,10 @@ EXTENSIONS: Mapping[str, Sequence[str]] = {
     "image/png": (".png",),
     "image/webp": (".webp",),
 }
-"""The types that may be uploaded, and the ends of their files' names."""
+"""The types that may be uploaded, each with its file name extensions. A name with none of them gets the first.
+
+The bucket's notifications filter by those of videos.
+"""
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _DOTS = re.compile(r"\.{2,}")
@@ -58,9 +60,9 @@ _MARKER = re.compile(r"[1-9][0-9]{0,4}")
 
 
 def safe_name(filename: str, content_type: str) -> str:
-    """As much of any file name as is safe everywhere: `[A-Za-z0-9._-]`, and with an end that belongs to the type.
+    """A file name reduced to `[A-Za-z0-9._-]`, with an extension that fits the type.
 
-    S3's notifications filter by the key's end, in lower or in upper case: so `.Mp4` becomes `.mp4`.
+    Extensions become lower case (`.Mp4` to `.mp4`), because S3's notifications filter by case-sensitive suffix.
     """
     base = _FOLDERS.split(filename)[-1]
     ascii_only = unicodedata.normalize("NFKD", base).encode("ascii", "ignore").decode()
@@ -73,7 +75,7 @@ def safe_name(filename: str, content_type: str) -> str:
 
 
 def part_size(size: int) -> int:
-    """The least power of two, from 16 MiB on, with which 10,000 parts suffice."""
+    """Bytes of a part: the least power of two, from 16 MiB, for which 10,000 parts suffice."""
     least = MIN_PART
     while size > least * MAX_PARTS:
         least *= 2
@@ -81,7 +83,7 @@ def part_size(size: int) -> int:
 
 
 class _Upload(TypedDict):
-    """An upload in parts, as S3's calls name it."""
+    """The arguments that identify a multipart upload in S3's calls."""
 
     Bucket: str
     Key: str
@@ -90,7 +92,7 @@ class _Upload(TypedDict):
 
 @dataclass(slots=True, eq=False)
 class Uploads:
-    """The upload routes' handlers. `max_bytes` is the greatest file this deployment takes."""
+    """The upload routes' handlers. `max_bytes` is the largest file that this deployment accepts."""
 
     client: S3Client
     bucket: str
@@ -103,7 +105,7 @@ class Uploads:
         body = request.json("PresignRequest")
         size = _whole(body.get("size"))
         if size is not None and size > MAX_PUT:
-            raise Problem(413, _TOO_LARGE, "More than 5 GiB have to go in parts: POST /uploads/multipart.")
+            raise Problem(413, _TOO_LARGE, "Files over 5 GiB must be uploaded in parts: POST /uploads/multipart.")
         self._check(size)
         content_type = _content_type(body)
         file = self._new(body)
@@ -122,7 +124,7 @@ class Uploads:
         self._check(size)
         file = self._new(body)
         checksum: dict[str, Any] = {}
-        if "checksum" in body:  # a checksum of checksums: those of the parts are kept with the object
+        if "checksum" in body:  # COMPOSITE, because S3 then keeps the parts' checksums with the object
             checksum = {"ChecksumAlgorithm": body["checksum"], "ChecksumType": "COMPOSITE"}
         created = self.client.create_multipart_upload(
             Bucket=self.bucket, Key=file["key"], ContentType=_content_type(body), **checksum
@@ -144,7 +146,7 @@ class Uploads:
         upload = self._named(request.query)
         marker = request.query.get("nextToken")
         if marker is not None and not _MARKER.fullmatch(marker):
-            raise invalid("nextToken must be that of the previous page")
+            raise invalid("nextToken must come from the previous page")
         with _explained():
             page = self.client.list_parts(**upload, PartNumberMarker=int(marker or 0))
         answer: dict[str, Any] = {"parts": [_shown(part) for part in page.get("Parts", ())]}
@@ -182,7 +184,7 @@ class Uploads:
     # ---- keys
 
     def _new(self, body: Mapping[str, Any]) -> dict[str, str]:
-        """A key of its own for a file, and the id of the job that a video becomes."""
+        """A unique key for a file, and for a video the id of its job."""
         content_type = _content_type(body)
         own = str(uuid.uuid4())
         name = safe_name(body.get("filename", body.get("file_name")), content_type)
@@ -190,7 +192,7 @@ class Uploads:
         return file | {"jobId": own} if content_type.startswith("video/") else file
 
     def _own(self, key: str, upload_id: str) -> _Upload:
-        """The upload that is meant. What this API can't have made doesn't exist, so that nobody reaches further."""
+        """The named upload. Keys that this API can't have made answer 404, so callers can't reach other objects."""
         if not (key.startswith(self.prefix) and _OWN.fullmatch(key, len(self.prefix))):
             raise Problem(*_NOT_FOUND)
         return {"Bucket": self.bucket, "Key": key, "UploadId": upload_id}
@@ -207,13 +209,13 @@ class Uploads:
 
     def _check(self, size: int | None) -> None:
         if size is not None and size > self.max_bytes:
-            raise Problem(413, _TOO_LARGE, f"A file may have {self.max_bytes} bytes at most.")
+            raise Problem(413, _TOO_LARGE, f"A file must not exceed {self.max_bytes} bytes.")
 
     def _held(self, upload: _Upload) -> dict[int, PartTypeDef] | None:
-        """The parts S3 has, or None for an upload that has ended.
+        """The parts that S3 has, or None for an upload that has ended.
 
-        S3 answers a repeated CompleteMultipartUpload as it did the first one, for some time: so whoever lost the first
-        answer may get it again, and it is left to S3 whether the upload is completed or gone.
+        For some time, S3 answers a repeated CompleteMultipartUpload as it did the first. So a client that lost the
+        first response can retry, and S3 decides whether the upload was completed or is gone.
         """
         try:
             pages = self.client.get_paginator("list_parts").paginate(**upload)
@@ -259,7 +261,7 @@ def _content_type(body: Mapping[str, Any]) -> str:
 
 
 def _whole(size: float | None) -> int | None:
-    """In JSON 5.0 is a whole number too."""
+    """The size as an int: JSON Schema counts 5.0 as an integer too."""
     return None if size is None else int(size)
 
 
@@ -273,7 +275,7 @@ def _shown(part: PartTypeDef) -> dict[str, Any]:
 def _completed(part: Mapping[str, Any], held: Mapping[int, PartTypeDef]) -> CompletedPartTypeDef:
     number = int(part["partNumber"])
     completed: CompletedPartTypeDef = {"PartNumber": number, "ETag": '"{}"'.format(part["etag"].strip('"'))}
-    # S3 demands the checksum where the upload was created with one. The one it has checked itself is as good.
+    # S3 requires the checksum if the upload was created with one. If the caller names none, S3's own is used.
     checksum = part.get("checksumSha1") or held.get(number, {}).get("ChecksumSHA1")
     if checksum:
         completed["ChecksumSHA1"] = checksum
@@ -287,26 +289,26 @@ def _verify(size: int, count: int, held: Mapping[int, PartTypeDef]) -> None:
         raise Problem(409, "PARTS_MISSING", f"{len(missing)} of {count} parts have not arrived.", details)
     sizes = [held[number]["Size"] for number in range(1, count + 1)]
     if any(each != sizes[0] for each in sizes[:-1]) or sizes[-1] > sizes[0]:
-        raise Problem(409, "PART_SIZES_DIFFER", "All parts but the last need one size, and the last no more.")
+        raise Problem(409, "PART_SIZES_DIFFER", "All parts but the last must have the same size, and the last no more.")
     if sum(sizes) != size:
-        raise Problem(409, "SIZE_MISMATCH", f"The parts that S3 has make {sum(sizes)} bytes, not {size}.")
+        raise Problem(409, "SIZE_MISMATCH", f"The uploaded parts add up to {sum(sizes)} bytes, not {size}.")
 
 
-# ---- what S3 refuses ------------------------------------------------------------------------------------------------
+# ---- S3's errors ----------------------------------------------------------------------------------------------------
 
 _TOO_LARGE = "UPLOAD_TOO_LARGE"
-_WRONG_ORDER = ("INVALID_PART_ORDER", "The parts have to be named in order: 1, 2, 3 and so on.")
-_NOT_FOUND = (404, "UPLOAD_NOT_FOUND", "There is no such upload: it was completed or aborted, or never was.")
-_INVALID_PART = (400, "INVALID_PART", "S3 has one of the parts not at all, or with another ETag or checksum.")
+_WRONG_ORDER = ("INVALID_PART_ORDER", "Parts must be listed in order: 1, 2, 3 and so on.")
+_NOT_FOUND = (404, "UPLOAD_NOT_FOUND", "There is no such upload: it was completed, aborted or never created.")
+_INVALID_PART = (400, "INVALID_PART", "A part is missing in S3, or has another ETag or checksum.")
 _REFUSALS: Mapping[str, tuple[int, str, str]] = {
     "NoSuchUpload": _NOT_FOUND,
     "InvalidPart": _INVALID_PART,
     "BadDigest": _INVALID_PART,
-    "InvalidRequest": _INVALID_PART,  # a checksum is missing, or of another algorithm
+    "InvalidRequest": _INVALID_PART,  # a checksum is missing or of another algorithm
     "InvalidPartOrder": (400, *_WRONG_ORDER),
-    "EntityTooSmall": (400, "PART_TOO_SMALL", "Every part but the last needs 5 MiB at least."),
+    "EntityTooSmall": (400, "PART_TOO_SMALL", "Every part but the last must have at least 5 MiB."),
 }
-"""What S3 says about a request of the caller's making. All else it says is ours to mend, or passes."""
+"""S3's errors that are the caller's to fix, as status, code and message. All others become a 503."""
 
 
 @contextmanager
