@@ -369,7 +369,7 @@ NO_REQUEST = {
         "the S3 event 'ObjectRemoved:Delete' is not an upload",
         "the key is missing or empty",
         "again must be true or false",
-        "not a segment as this function sends them: count is no such number",
+        "not a valid segment: count must be an integer from 1 to",
         "the segment goes beyond the object's end",
         "the bucket 'somebody-elses-bucket' is not S3_BUCKET",
     ],

@@ -1,1 +1,1 @@
-"""Torrents of S3 objects: the format, three ways to an object's hashes, and the function's work around them."""
+"""Torrents of S3 objects: the file format, three ways to get an object's hashes, and the jobs that make torrents."""

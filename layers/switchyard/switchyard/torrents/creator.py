@@ -1,10 +1,10 @@
-"""Makes torrents: an object's at once, or, of a huge one, segment by segment in as many invocations as it takes.
+"""Makes torrents: in one invocation, or for a large object segment by segment in as many as it takes.
 
-    describe ──▶ begin ──▶ hash ───────────────────────────────▶ publish ──▶ have it seeded ──▶ complete
-                       └──▶ send segments … hash, note a chunk ──▶ the last one puts the chunks together ──┘
+    describe ──▶ begin ──▶ hash ────────────────────────────────▶ publish ──▶ request seeding ──▶ complete
+                       └──▶ send segments … hash, record a chunk ──▶ the last one assembles the chunks ──┘
 
-Every step can be repeated: what is killed after any of them is done again by the next delivery of its message, by
-another message for the same object, or by the reconciler's. docs/architecture.md tells the whole story.
+Every step can be repeated. After a crash, the next delivery of the message, another message for the same object, or one
+from the reconciler continues. docs/architecture.md has the details.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ if TYPE_CHECKING:
 
 _BEAT_SECONDS = 2.0
 _LEAST_RESERVE = 10.0
-"""Seconds of an invocation that are kept for what comes after hashing."""
+"""Seconds of an invocation reserved for the steps after hashing."""
 
 
 class Unfinished(RetryableError):
-    """The job was begun, and what kept it from being done may pass. `run` is who had begun it."""
+    """The job was begun, and failed with an error that may pass. `run` is the run that failed."""
 
     def __init__(self, run: TorrentRun, error: SwitchyardError) -> None:
         super().__init__(str(error), getattr(error, "retry_after", None))
@@ -61,13 +61,13 @@ class Unfinished(RetryableError):
 
 
 class TooSlow(RetryableError):
-    """Not one piece could be hashed in the time that there was."""
+    """No piece could be hashed in the time left."""
 
     code = "TOO_SLOW"
 
 
 class TimeLeft:
-    """How long this invocation may last, by Lambda's own word."""
+    """The time that Lambda says this invocation has left."""
 
     def __init__(self, milliseconds: Callable[[], int]) -> None:
         self._milliseconds = milliseconds
@@ -75,17 +75,17 @@ class TimeLeft:
 
     @property
     def seconds(self) -> float:
-        """What is left."""
+        """The time left, in seconds."""
         return self._milliseconds() / 1000
 
     def is_short(self) -> bool:
-        """Whether what is left is needed for writing down what was done."""
+        """Whether the time left is needed to store what was hashed."""
         return self.seconds < max(_LEAST_RESERVE, self.total / 6)
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How torrents are made: as the settings of those names say."""
+    """How torrents are made, from the function's settings."""
 
     form: Format
     sharing: Sharing
@@ -97,12 +97,12 @@ class Recipe:
 
 @dataclass(slots=True)
 class _Pulse:
-    """Keeps a job alive while pieces are hashed, by any thread; what says that it isn't ours any more ends the work."""
+    """Writes a job's heartbeats while any thread hashes pieces. Stopped ends the work if the run must not continue."""
 
     jobs: TorrentJobs
     run: TorrentRun
     total: int | None
-    """Bytes of the whole object, where this is all of it."""
+    """Bytes of the object, if this invocation hashes all of it."""
     _done: int = 0
     _beaten_at: float = field(default_factory=monotonic)
     _lock: Lock = field(default_factory=Lock)
@@ -117,7 +117,7 @@ class _Pulse:
             self.jobs.beat(self.run, percent)
 
     def count(self) -> None:
-        """Measures what was hashed, also where it came to nothing."""
+        """Emits the metric of hashed bytes, whether or not the hashing succeeded."""
         observability.size(Metric.BYTES_HASHED, self._done)
 
 
@@ -134,11 +134,11 @@ class Creator:
     # ---- a request --------------------------------------------------------------------------------------------------
 
     def make(self, wanted: Wanted, asked: Envelope, time: TimeLeft) -> str:
-        """Makes an object's torrent, or has its segments hashed; gives the id of the job, which tells what came of it.
+        """Makes an object's torrent, or sends its segments. Returns the id of the job, which has the outcome.
 
         Raises:
-            ObjectGone: there is no such object, and none was named that a job might be about.
-            RetryableError, ClientError, BotoCoreError: later may work.
+            ObjectGone: the object doesn't exist, and `wanted` has no version that would determine a job.
+            RetryableError, ClientError, BotoCoreError: a retry may succeed.
         """
         version = wanted.version
         try:
@@ -149,7 +149,7 @@ class Creator:
             return self._void(wanted, version, error)
         thing = description.thing
         if version is not None and version != thing.version:
-            return self._void(wanted, version, ObjectChanged("the object has been replaced since"))
+            return self._void(wanted, version, ObjectChanged("the object has been replaced"))
         begun = self.jobs.begin(
             request(thing, message_id=asked.message_id, sent_at=asked.sent_at, user_id=self._owner(thing.key)),
             thing,
@@ -159,7 +159,7 @@ class Creator:
             logger.info("nothing to do", job_id=begun.id, fence=begun.fence, job_status=begun.status)
             return begun.id
         logger.info("begun", job_id=begun.job_id, fence=begun.fence, key=thing.key, size=thing.size)
-        with self._seeing_to_its_end(begun):
+        with self._ending(begun):
             self._demand_shareable(thing)
             known = None
             if self.recipe.form is Format.V1:
@@ -173,7 +173,7 @@ class Creator:
         return begun.job_id
 
     def _void(self, wanted: Wanted, version: str, error: ObjectGone | ObjectChanged) -> str:
-        """Ends the job, if there is one, of a version that is not the current one; that has a message of its own."""
+        """Ends the job, if any, of a version that is no longer current. The current one has its own message."""
         name = job_id(wanted.bucket, wanted.key, version)
         ended = self.jobs.void(name, JobError(error.code, str(error)))
         logger.info("not the current version", job_id=name, error_type=error.code, ended=ended)
@@ -193,7 +193,7 @@ class Creator:
             raise CannotShare("KEY_TOO_LONG", f"the torrent's key would have {size} bytes; S3 allows {MAX_KEY_BYTES}")
 
     def _hash_whole(self, run: TorrentRun, thing: ObjectVersion, time: TimeLeft) -> None:
-        """Hashes an object, or has it done where it is more than one invocation can be trusted with."""
+        """Hashes an object, or sends segments if one invocation can't be expected to finish."""
         recipe = self.recipe
         copied = recipe.by_copy and recipe.form is Format.V1 and recipe.max_piece_length >= segments.COPIED_PIECE
         way = Way.COPY if copied else Way.STREAM
@@ -211,29 +211,29 @@ class Creator:
             self._hash(run, Segment(run.job_id, run.fence, thing, layout, way, extent), time)
 
     def _send(self, segment: Segment, extents: list[Extent]) -> None:
-        """Has some pieces hashed by other invocations."""
+        """Sends ranges of pieces to other invocations."""
         logger.info("segments sent", job_id=segment.job_id, fence=segment.fence, segments=len(extents))
         self.outbox.send([replace(segment, extent=extent).body for extent in extents])
 
     # ---- a segment --------------------------------------------------------------------------------------------------
 
     def hash_segment(self, segment: Segment, time: TimeLeft) -> str:
-        """Hashes a segment, and makes the torrent where it was the last; gives the id of the job.
+        """Hashes a segment, and makes the torrent if it was the last. Returns the id of the job.
 
         Raises:
-            RetryableError, ClientError, BotoCoreError: later may work.
+            RetryableError, ClientError, BotoCoreError: a retry may succeed.
         """
         try:
             run = self.jobs.join(segment.job_id, segment.fence)
         except Stopped as stopped:
             logger.info("nothing to do", job_id=segment.job_id, fence=segment.fence, reason=str(stopped))
             return segment.job_id
-        with self._seeing_to_its_end(run):
+        with self._ending(run):
             self._hash(run, segment, time)
         return segment.job_id
 
     def _hash(self, run: TorrentRun, segment: Segment, time: TimeLeft) -> None:
-        """Hashes what is missing of a segment, and makes the torrent where nothing else is missing."""
+        """Hashes a segment's missing pieces, and makes the torrent if no others are missing."""
         thing, layout, way = segment.thing, segment.layout, segment.way
         done = segments.chunks_of(layout, run.chunks)
         todo = segments.gaps(segment.extent, done)
@@ -244,7 +244,7 @@ class Creator:
                 self._finish(run, thing, layout, way, digests)
                 return
             if not hashed.count:
-                raise TooSlow(f"no piece of {layout.piece_length} bytes could be hashed in the time there was")
+                raise TooSlow(f"no piece of {layout.piece_length} bytes could be hashed in the time left")
             done = self._note(run, segment, hashed, digests)
             rest = segments.gaps(segment.extent, done)
             if rest:
@@ -268,7 +268,7 @@ class Creator:
                         segment.thing, segment.layout, extent, out_of_time=time.is_short, progress=pulse.progress
                     )
                 except NoChecksum as error:
-                    logger.warning("S3 computes no checksums: reading", job_id=run.job_id, reason=str(error))
+                    logger.warning("S3 computes no checksums, reading", job_id=run.job_id, reason=str(error))
             return Way.STREAM, stream.digests(
                 segment.thing, segment.layout, extent, out_of_time=time.is_short, progress=pulse.progress
             )
@@ -281,7 +281,7 @@ class Creator:
     # ---- chunks -----------------------------------------------------------------------------------------------------
 
     def _note(self, run: TorrentRun, segment: Segment, hashed: Extent, digests: bytes) -> list[Extent]:
-        """Keeps what was hashed, then says so; gives all that has been hashed, by anybody."""
+        """Stores a chunk in S3, then records it in the job. Returns all chunks, whoever hashed them."""
         name = segments.chunk_name(segment.layout, hashed)
         self.s3.put_object(Bucket=segment.thing.bucket, Key=self._scratch(run) + name, Body=digests)
         chunks = self.jobs.add_chunk(run, name)
@@ -289,7 +289,7 @@ class Creator:
         return segments.chunks_of(segment.layout, chunks)
 
     def _assemble(self, run: TorrentRun, segment: Segment, way: Way, done: list[Extent]) -> None:
-        """Puts the chunks together. Two invocations that both came last make the same torrent."""
+        """Makes the torrent from the chunks. If two invocations both come last, they make the same torrent."""
         layout = segment.layout
         cover = segments.cover(layout.whole, done)
         with ThreadPoolExecutor(self.recipe.connections) as pool:
@@ -307,7 +307,7 @@ class Creator:
         self._finish(run, segment.thing, layout, way, digests)
 
     def _chunk(self, run: TorrentRun, segment: Segment, chunk: Extent) -> bytes | None:
-        """A chunk's digests, or None where they are gone: what lies there too long is deleted."""
+        """A chunk's digests; None if they are gone, since a lifecycle rule deletes old chunks."""
         key = self._scratch(run) + segments.chunk_name(segment.layout, chunk)
         try:
             digests = self.s3.get_object(Bucket=segment.thing.bucket, Key=key)["Body"].read()
@@ -318,7 +318,7 @@ class Creator:
         return digests if len(digests) == chunk.count * segment.layout.format.digest_size else None
 
     def _hash_lost(self, run: TorrentRun, segment: Segment, done: list[Extent], lost: list[Extent]) -> None:
-        """Has chunks hashed again. First sent, then struck off: a crash in between leads here again."""
+        """Sends lost chunks to be hashed again, and only then removes them: a crash in between repeats both steps."""
         layout = segment.layout
         logger.warning("chunks are gone", job_id=run.job_id, fence=run.fence, chunks=len(lost))
         self._send(segment, segments.gaps(layout.whole, set(done) - set(lost)))
@@ -328,7 +328,7 @@ class Creator:
 
     def _finish(self, run: TorrentRun, thing: ObjectVersion, layout: Layout, way: Way, digests: bytes) -> None:
         torrent, key = make(thing, layout, digests, self.recipe.sharing), self.work.torrent_key(thing.key)
-        self.jobs.beat(run)  # the last moment to notice a cancel
+        self.jobs.beat(run)  # the last chance to notice a cancel
         publish(self.s3, thing, torrent, key)
         result = {
             "infohash": torrent.infohash,
@@ -346,8 +346,8 @@ class Creator:
             observability.count(Metric.TORRENTS)
 
     @contextmanager
-    def _seeing_to_its_end(self, run: TorrentRun) -> Iterator[None]:
-        """What can't be mended ends the job; what may pass is for its message to bring back."""
+    def _ending(self, run: TorrentRun) -> Iterator[None]:
+        """Ends the job on a permanent error. Raises Unfinished on one that may pass, so that its message comes back."""
         try:
             yield
         except Stopped as stopped:
@@ -362,7 +362,7 @@ class Creator:
             raise Unfinished(run, Unavailable(f"{type(error).__name__}: {error}")) from error
 
     def give_up(self, unfinished: Unfinished) -> None:
-        """Ends a job whose message goes to the dead-letter queue. Sent again, the message begins it again."""
+        """Fails a job whose message goes to the dead-letter queue. After a redrive, the message begins it again."""
         reason = f"{unfinished.code}: {unfinished}"
         if self.jobs.fail(unfinished.run, JobError(GIVEN_UP, reason)):
             observability.count(Metric.FAILED)

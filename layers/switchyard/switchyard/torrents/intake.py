@@ -1,4 +1,4 @@
-"""From a message to torrents: reads it, does what it asks for, dead-letters what can't be done."""
+"""Handles the torrent function's messages and invocations: parses them, makes torrents, dead-letters the rest."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from switchyard.messages.dead_letters import DeadLetterQueue
 
 _HIDDEN = 60
-"""Seconds after which a message comes back whose invocation was killed."""
+"""Visibility timeout in seconds: if the invocation is killed, its message comes back after that."""
 _RENEWED = 20
-"""Seconds after which a message that is still worked on is hidden anew."""
+"""Seconds between extensions of the visibility timeout while a message is being handled."""
 
 
 @dataclass(slots=True, eq=False)
 class Intake:
-    """What the function does with messages of its queue, or with an event of its own."""
+    """Handles events: of the queue's event source mapping, and of direct invocations."""
 
     creator: Creator
     client: SQSClient
@@ -40,7 +40,7 @@ class Intake:
     dead_letters: DeadLetterQueue
     _queue: Queue = field(init=False)
     _time: TimeLeft = field(init=False)
-    """Of the invocation that is under way: an execution environment has one at a time."""
+    """Of the current invocation: an execution environment runs one at a time."""
 
     def __post_init__(self) -> None:
         self._queue = Queue(self.client, self.queue_url, self.max_receive_count, self._handle, self._exhausted)
@@ -48,12 +48,12 @@ class Intake:
     # ---- by queue ---------------------------------------------------------------------------------------------------
 
     def consume(self, event: dict[str, Any], time: TimeLeft) -> dict[str, Any]:
-        """Handles the messages of an event; the answer names those that are to come back."""
+        """Handles an SQS event; the response names the messages that must come back."""
         self._time = time
         return self._queue.consume(event)
 
     def _handle(self, message: Message) -> None:
-        """Does what a message asks for. One that asks for several torrents becomes a message for each of them."""
+        """Handles a message. One that asks for several torrents is split into a message for each."""
         with self._hidden(message):
             self._handle_hidden(message)
 
@@ -65,14 +65,15 @@ class Intake:
         else:
             for work in parsed.work:
                 self._do_or_reject(work, parsed, message)
-        for rejected in parsed.rejected:  # last, so that a message that comes back is not rejected once a receive
+        for rejected in parsed.rejected:  # last, or a message that comes back would be dead-lettered at each receive
             self.dead_letters.send(rejected.body, rejected.error)
 
     @contextmanager
     def _hidden(self, message: Message) -> Iterator[None]:
-        """Hides a message while it is worked on, a minute at a time: should we be killed, it comes back that soon.
+        """Keeps a message invisible while it is handled, a minute at a time.
 
-        The queue's own timeout is many times as long as an invocation can be.
+        The queue's own visibility timeout exceeds the longest invocation many times over. With this, a message whose
+        invocation was killed comes back within a minute.
         """
         self._hide(message)
         ended = threading.Event()
@@ -90,7 +91,7 @@ class Intake:
             thread.join()
 
     def _hide(self, message: Message) -> None:
-        """A convenience, and may fail: at worst the message is done twice, or comes back late."""
+        """Extends the visibility timeout. It may fail: at worst, the message is handled twice, or comes back late."""
         try:
             self.client.change_message_visibility(
                 QueueUrl=self.queue_url, ReceiptHandle=message.receipt_handle, VisibilityTimeout=_HIDDEN
@@ -107,7 +108,7 @@ class Intake:
             raise Unavailable(f"{type(error).__name__}: {error}") from error
 
     def _exhausted(self, message: Message, error: SwitchyardError) -> bool:
-        """The last receive failed too: to the dead-letter queue, from where it can be sent once more."""
+        """Dead-letters a message whose last receive failed too. A redrive sends it again."""
         self.dead_letters.send(message.body, error)
         if isinstance(error, Unfinished):
             self.creator.give_up(error)
@@ -116,10 +117,13 @@ class Intake:
     # ---- by invocation ----------------------------------------------------------------------------------------------
 
     def invoked(self, event: object, request_id: str, time: TimeLeft) -> dict[str, Any]:
-        """Does what an event asks for that came without a queue; raises what keeps it from being done.
+        """Handles an event that came without a queue, and returns the job as it then is.
 
-        Lambda gives every retry of an asynchronous invocation the same request id: the same work, done once. The answer
-        is the job as it then stands; of several torrents, as only S3 asks for them in one event, a list of such.
+        If S3 asks for several torrents in one event, the response lists their jobs. Lambda gives every retry of an
+        asynchronous invocation the same request id, so a retry is not new work.
+
+        Raises:
+            SwitchyardError, ClientError, BotoCoreError: the work could not be done.
         """
         self._time = time
         envelope = Envelope(request_id, clock.now())

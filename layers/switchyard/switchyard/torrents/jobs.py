@@ -1,7 +1,7 @@
-"""A torrent's job: what it is, and what a message means for it. Pure; `table` reads and writes it.
+"""A torrent's job, and the rules for what a message does to it. Pure; `table` reads and writes jobs.
 
-The **fence** counts how often a job was begun. Whoever began it last may go on with it; the writes of all before are
-refused, and tell them to stop. What has been hashed of a huge object is a set of names, so that noting it twice changes
+The **fence** counts how often a job was begun. Only the run that began it last may continue: writes of earlier runs are
+refused, which stops them. The hashed chunks of a large object are a set of names, so that adding one twice changes
 nothing (`segments`).
 """
 
@@ -15,22 +15,22 @@ from switchyard.protocol.jobs import TERMINAL, JobError, Status, WorkRequest
 
 GIVEN_UP = "GIVEN_UP"
 MAX_BEGINS = 25
-"""How often a job is begun without anything of it getting done in between."""
+"""How often a job is begun without a chunk being hashed in between, before it is given up."""
 SILENCE = timedelta(seconds=60)
-"""After which an invocation that kept a job alive is taken for dead."""
+"""An invocation whose last heartbeat is older is considered dead."""
 
 
 class Stopped(SwitchyardError):
-    """This run of the job is not to go on: the job was begun anew, or has ended, or is to be cancelled."""
+    """This run must stop: the job was begun again, has ended, or a cancel was requested."""
 
     code = "STOPPED"
 
 
 @dataclass(frozen=True, slots=True)
 class TorrentRun:
-    """The right to work on a job, until it is begun anew. `chunks` are the names of what was hashed when it was given.
+    """The right to work on a job until it is begun again. `chunks` names what had been hashed when the run began.
 
-    A segment's has the fence of whoever cut the object.
+    A segment has the fence of the run that split the object.
     """
 
     job_id: str
@@ -41,7 +41,11 @@ class TorrentRun:
 
 @dataclass(frozen=True, slots=True)
 class TorrentJob:
-    """A job as the table has it. `begun_by` is the message that it was begun for, `modified` when its object was."""
+    """A job as the table has it.
+
+    `begun_by` is the id of the message that it was begun for, `modified` the object's last modification, and `alive_at`
+    the last heartbeat, or the job's creation before the first.
+    """
 
     id: str
     status: Status
@@ -59,26 +63,26 @@ class TorrentJob:
 
 
 class TorrentVerdict(Enum):
-    """What a message means for the job found under its object's version."""
+    """What to do with the job found under the version of a message's object."""
 
     BEGIN = auto()
-    """It is new, or to be done again."""
+    """Begin it: it is new, or must be done again."""
     TAKE_OVER = auto()
-    """Whoever was at it is dead, or is an earlier delivery of this very message."""
+    """Continue it: its invocation is dead, or handled an earlier delivery of this message."""
     LEAVE = auto()
-    """It is done, or being done."""
+    """Do nothing: it is done, or under way."""
     CANCEL = auto()
-    """It is to be cancelled, and whoever would have noticed is dead."""
+    """Mark it CANCELLED: a cancel was requested, and its invocation is dead."""
     GIVE_UP = auto()
-    """It was begun too often."""
+    """Fail it: it was begun too often."""
 
 
 def judge_torrent(
     found: TorrentJob, message_id: str, modified: datetime, *, again: bool, now: datetime
 ) -> TorrentVerdict:
-    """What to do about a torrent, given the job the table holds for that version of the object.
+    """Decides what a message does, given the job that the table holds for that version of the object.
 
-    Without versions, the same bytes uploaded once more are the same version: only `modified` tells the two apart.
+    In a bucket without versioning, uploading the same bytes again keeps the version: only `modified` differs.
     """
     if found.status is Status.PENDING:
         return TorrentVerdict.BEGIN
@@ -87,7 +91,7 @@ def judge_torrent(
     if found.status in TERMINAL:
         wanted = found.begun_by != message_id and (again or found.status is Status.FAILED)
         return TorrentVerdict.BEGIN if wanted else TorrentVerdict.LEAVE
-    # SQS delivers a message again only once the invocation before is over, but for rare doubles, whose fence gives way.
+    # SQS delivers a message again only after its last invocation has ended. Rare duplicates lose by their fence.
     if found.begun_by != message_id and found.alive_at is not None and now - found.alive_at < SILENCE:
         return TorrentVerdict.LEAVE
     if found.cancel_requested:

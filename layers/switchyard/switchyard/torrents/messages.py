@@ -1,7 +1,6 @@
-"""What torrent messages ask for, and the job that is. Pure; docs/messages.md describes every shape.
+"""Torrent messages: their shapes, and the job each asks for. Pure; docs/messages.md describes every shape.
 
-The API, the reconciler and the function itself all name, write down and send torrents by this module, so that they
-never mean two jobs by one object.
+The API, the reconciler and the function all derive a torrent's job id here, so that one object never has two jobs.
 """
 
 import json
@@ -21,7 +20,7 @@ from switchyard.protocol.jobs import Source, TargetSpec, WorkRequest
 from switchyard.torrents.format.layout import Extent, Format, Layout, ObjectVersion, Way, version_of
 
 TARGET = TargetSpec(TORRENT.target, queue="", definition="s3_torrent_creator")
-"""The function that makes torrents does so itself: there are no slots, no locks and nothing to dispatch to."""
+"""s3_torrent_creator does the work itself: no slots, no locks, nothing to dispatch to."""
 
 _MAX_NUMBER = 2**53
 
@@ -30,21 +29,21 @@ _MAX_NUMBER = 2**53
 
 
 def job_id(bucket: str, key: str, version: str) -> str:
-    """The job of one state of one object. `version` is as `ObjectVersion` has it."""
+    """The id of the job for one version of an object. `version` is that of `ObjectVersion`."""
     return f"torrent-{stable_hash(bucket, key, version)}"
 
 
 def message(bucket: str, key: str, version: str | None = None, *, again: bool = False) -> str:
-    """A message that asks for an object's torrent; with `again` also where it has been made.
+    """The body of a message that asks for an object's torrent, with `again` even if it was made before.
 
-    With a `version` it is void once the object has been replaced.
+    With a `version`, the message does nothing once the object has been replaced.
     """
     wanted = {"bucket": bucket, "key": key, "version": version, "again": again or None}
     return json.dumps({name: value for name, value in wanted.items() if value is not None})
 
 
 def request(thing: ObjectVersion, *, message_id: str, sent_at: datetime, user_id: str | None = None) -> WorkRequest:
-    """The job of an object's torrent, as it is written down. `message_id` tells who asked."""
+    """The request that an object's torrent job stores. `message_id` is that of the message that asked."""
     return WorkRequest(
         job_id=job_id(thing.bucket, thing.key, thing.version),
         kind=TORRENT.name,
@@ -56,12 +55,12 @@ def request(thing: ObjectVersion, *, message_id: str, sent_at: datetime, user_id
     )
 
 
-# ---- what is asked for -----------------------------------------------------------------------------------------------
+# ---- parsing ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The torrent of an object. `version` is of the state that is meant, None where that is the present one."""
+    """A request for an object's torrent. `version` is the one wanted, None for the current one."""
 
     bucket: str
     key: str
@@ -70,15 +69,15 @@ class Wanted:
 
     @property
     def body(self) -> str:
-        """The message that asks for this and nothing else."""
+        """The message body that asks for this torrent alone."""
         return message(self.bucket, self.key, self.version, again=self.again)
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Some pieces of a huge object, to be hashed in an invocation of their own for a job that is under way.
+    """A range of a large object's pieces, hashed in an invocation of its own for a running job.
 
-    `fence` tells whose it is: where the job has been begun anew since, it is void.
+    `fence` names the run of the job: once the job has been begun again, the segment is ignored.
     """
 
     job_id: str
@@ -90,7 +89,7 @@ class Segment:
 
     @property
     def body(self) -> str:
-        """The message that has this segment hashed."""
+        """The message body that has this segment hashed."""
         told = {
             "jobId": self.job_id,
             "fence": self.fence,
@@ -119,7 +118,7 @@ class Ignored:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What a message asks for. All are empty for `s3:TestEvent`. `message_id` is of who asked in the first place."""
+    """What a message asks for; the lists are empty for `s3:TestEvent`. `message_id` is the original message's."""
 
     message_id: str
     work: list[Wanted | Segment] = field(default_factory=list)
@@ -129,7 +128,7 @@ class Parsed:
 
 @dataclass(slots=True, eq=False)
 class TorrentWork:
-    """How messages become work: the bucket whose objects get torrents, and the prefixes that mean something in it."""
+    """Parses messages. Holds the bucket whose objects get torrents, and its prefixes with a meaning."""
 
     bucket: str
     source_prefix: str
@@ -145,7 +144,7 @@ class TorrentWork:
         return self.read(message, envelope, body)
 
     def read(self, message: Mapping[str, Any], envelope: Envelope, body: str = "") -> Parsed:
-        """Reads a decoded message, as `parse` does. What is rejected of it is told in terms of `body`."""
+        """Reads a decoded message as `parse` does. Rejected parts are reported with `body`."""
         try:
             told, envelope = out_of_failure(message, envelope)
             told = out_of_sns(told)
@@ -173,24 +172,24 @@ class TorrentWork:
             parsed.work.append(work)
 
     def why_ignored(self, key: str) -> str | None:
-        """Why the object of this key gets no torrent, whoever asks; None where it gets one."""
+        """Why an object of this key gets no torrent; None if it gets one."""
         if key.endswith("/"):
             return "a folder marker"
         if key.lower().endswith(".torrent"):
             return "a torrent itself"
         if key.startswith((self.torrent_prefix, self.scratch_prefix)):
-            return "of the torrents' own"
-        # The worker that records streams writes them in pieces, which are gone when the recording is whole.
+            return "a file of the torrent function itself"
+        # record_stream stores pieces while it records, and deletes them when the recording is complete.
         if re.match(rf"{re.escape(self.source_prefix)}[^/]+/pieces-\d+/", key):
             return "a piece of a recording"
         return None
 
     def torrent_key(self, key: str) -> str:
-        """Where the torrent of an object goes: by its full key, so that no two objects share one."""
+        """The key of an object's torrent. It contains the object's full key, so that no two objects share one."""
         return f"{self.torrent_prefix}{key}.torrent"
 
     def owning_job(self, key: str) -> str | None:
-        """The id of the job whose result an object is, as far as its key tells."""
+        """The id of the job that produced an object, if its key names one."""
         if not key.startswith(self.source_prefix):
             return None
         owner, slash, _ = key.removeprefix(self.source_prefix).partition("/")
@@ -232,7 +231,7 @@ def _segment(told: Mapping[str, Any]) -> Segment:
             extent=Extent(_number(told, "first", least=0), _number(told, "count")),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise InvalidMessage(f"not a segment as this function sends them: {error}") from None
+        raise InvalidMessage(f"not a valid segment: {error}") from None
     if segment.extent.end > segment.layout.pieces:
         raise InvalidMessage("the segment goes beyond the object's end")
     return segment
@@ -241,12 +240,12 @@ def _segment(told: Mapping[str, Any]) -> Segment:
 def _text(told: Mapping[str, Any], name: str) -> str:
     value = optional_text(told.get(name), MAX_VERSION_LENGTH)
     if value is None:
-        raise ValueError(f"{name} is no text")
+        raise ValueError(f"{name} must be printable text")
     return value
 
 
 def _number(told: Mapping[str, Any], name: str, *, least: int = 1) -> int:
     value = told.get(name)
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= _MAX_NUMBER:
-        raise ValueError(f"{name} is no such number")
+        raise ValueError(f"{name} must be an integer from {least} to {_MAX_NUMBER}")
     return value

@@ -1,4 +1,4 @@
-"""What the function that makes torrents sends: segments to its own queue, finished torrents to be seeded."""
+"""The messages that s3_torrent_creator sends: segments to its own queue, and requests to seed finished torrents."""
 
 from __future__ import annotations
 
@@ -19,14 +19,18 @@ _MAX_BATCH = 10
 
 @dataclass(slots=True, eq=False)
 class Outbox:
-    """The queues that messages are sent to: ours, and that of seeding jobs, empty where nothing seeds."""
+    """Sends to the torrents' queue and to the seeding jobs' queue. An empty `seeding_queue_url` turns seeding off."""
 
     client: SQSClient
     queue_url: str
     seeding_queue_url: str = ""
 
     def send(self, bodies: list[str]) -> None:
-        """Sends messages to our own queue, all of them or some: RetryableError then."""
+        """Sends messages to the torrents' queue.
+
+        Raises:
+            Unavailable: SQS accepted only some of them.
+        """
         for at in range(0, len(bodies), _MAX_BATCH):
             batch = bodies[at : at + _MAX_BATCH]
             answer = self.client.send_message_batch(
@@ -34,10 +38,10 @@ class Outbox:
                 Entries=[{"Id": str(number), "MessageBody": body} for number, body in enumerate(batch)],
             )
             if answer.get("Failed"):
-                raise Unavailable(f"SQS took {len(batch) - len(answer['Failed'])} messages of {len(batch)}")
+                raise Unavailable(f"SQS accepted {len(batch) - len(answer['Failed'])} of {len(batch)} messages")
 
     def seed(self, run: TorrentRun, torrent: Torrent, torrent_key: str) -> str | None:
-        """Has a finished torrent seeded; the same one again is the same job. Gives that job's id."""
+        """Submits a job that seeds a torrent, once per torrent. Returns its id, or None if seeding is off."""
         if not self.seeding_queue_url:
             return None
         name, given = f"{run.job_id}-seed", {SEEDING.field: torrent_key}

@@ -1,10 +1,9 @@
-"""Puts a torrent to its place, so that an older upload's never replaces a newer one's, whoever is slow or dies.
+"""Writes .torrent files to S3 so that an older upload's never replaces a newer one's, in any order of events.
 
-    look where the torrent goes ──▶ is our upload still the current one? ──▶ put, if the place is as it was
+    look at the torrent's key ──▶ is our upload still the current one? ──▶ put, if the key is unchanged
 
-All three in this order: what was found current after the place was looked at, and lost that since, has a successor
-that looks at the place later than we did. Either it puts its torrent before ours, and then the place isn't as it was;
-or after, and then it replaces ours.
+The order matters. If our upload is replaced after the second step, its successor looks at the key later than we did.
+Either it puts its torrent before ours, and our put fails because the key has changed; or after, and it replaces ours.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ if TYPE_CHECKING:
 
 _ROUNDS = 5
 _RACE_LOST = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED, HTTPStatus.CONFLICT})
-"""How S3 says that the place is not as it was, or that somebody writes to it at this moment."""
+"""S3's answers if the key has changed, or is being written to at this moment."""
 
 
 def publish(client: S3Client, thing: ObjectVersion, torrent: Torrent, key: str) -> None:
-    """Puts the torrent of `thing` under `key` of its bucket; putting the same once more changes nothing.
+    """Puts the torrent of `thing` under `key` of its bucket. Idempotent.
 
     Raises:
-        ObjectChanged: the object has been replaced, or uploaded anew.
-        ObjectGone: it is no longer there.
-        Contended: others changed the torrent each time.
+        ObjectChanged: the object has been replaced or uploaded again.
+        ObjectGone: the object was deleted.
+        Contended: others wrote to `key` during every attempt.
     """
     put: dict[str, Any] = {
         "Bucket": thing.bucket,
@@ -43,7 +42,7 @@ def publish(client: S3Client, thing: ObjectVersion, torrent: Torrent, key: str) 
         "Metadata": {"source-version": thing.version, "info-hash": torrent.infohash},
     }
     etag = f'"{hashlib.md5(torrent.data, usedforsecurity=False).hexdigest()}"'
-    # Most torrents are the first of their object: that the place is free is found by the put itself.
+    # Most torrents are the first of their object: the first put finds out whether the key is free.
     place: dict[str, str] | None = {"IfNoneMatch": "*"}
     for _ in range(_ROUNDS):
         if place is not None:
@@ -54,25 +53,30 @@ def publish(client: S3Client, thing: ObjectVersion, torrent: Torrent, key: str) 
         if found == etag:
             return
         place = {"IfMatch": found} if found else {"IfNoneMatch": "*"}
-    raise Contended(f"the torrent of {thing.key!r} was changed {_ROUNDS} times while it was being put")
+    raise Contended(f"the torrent of {thing.key!r} was changed {_ROUNDS} times while being written")
 
 
 def demand_current(client: S3Client, thing: ObjectVersion) -> None:
-    """Raises ObjectChanged or ObjectGone where the object is no longer the upload that `thing` is."""
+    """Checks that `thing` is still the object's current upload.
+
+    Raises:
+        ObjectChanged: the object has been replaced or uploaded again.
+        ObjectGone: the object was deleted.
+    """
     try:
         head = client.head_object(Bucket=thing.bucket, Key=thing.key)
     except ClientError as error:
         if is_absent(error):
-            raise ObjectGone(f"{thing.key!r} is no longer there") from None
+            raise ObjectGone(f"{thing.key!r} was deleted") from None
         raise
-    # Of the same bytes uploaded once more, the later upload makes its own torrent.
+    # If the same bytes were uploaded again, the later upload makes its own torrent.
     found = ObjectVersion.of_answer(thing.bucket, thing.key, thing.size, head)
     if (found.version, found.modified) != (thing.version, thing.modified):
-        raise ObjectChanged(f"{thing.key!r} has been replaced meanwhile")
+        raise ObjectChanged(f"{thing.key!r} was replaced in the meantime")
 
 
 def _put(client: S3Client, arguments: dict[str, Any]) -> bool:
-    """Whether the place was as it had been found."""
+    """Puts the torrent; False if the key has changed since it was looked at."""
     try:
         client.put_object(**arguments)
     except ClientError as error:
@@ -92,7 +96,7 @@ def _etag(client: S3Client, bucket: str, key: str) -> str | None:
 
 
 def is_absent(error: ClientError) -> bool:
-    """Whether S3 says that there is no such object, which it does to those who may list the bucket."""
+    """Whether S3 answered 404: the object doesn't exist, and the caller may list the bucket."""
     return _status(error) == HTTPStatus.NOT_FOUND
 
 

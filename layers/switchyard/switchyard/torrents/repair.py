@@ -1,4 +1,4 @@
-"""Asks once more for torrents that nobody is at: their message got lost, or whoever was at them died too often."""
+"""Requests stalled torrents again: their message was lost, or their invocations died too often."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class TorrentRepair(Repair):
-    """Sends requests to the queue of torrents. `grace` is how long a job may lie there without a sign of life."""
+    """Sends requests to the torrents' queue. `grace` is how long a job may go without a heartbeat."""
 
     jobs: TorrentJobs
     client: SQSClient
@@ -36,6 +36,6 @@ class TorrentRepair(Repair):
         if job.alive_at is None or clock.now() - job.alive_at < self.grace:
             return
         source = job.request.source
-        logger.warning("a torrent is asked for again", job_id=job.id, fence=job.fence, job_status=job.status)
+        logger.warning("torrent requested again", job_id=job.id, fence=job.fence, job_status=job.status)
         body = message(source.bucket, source.key, source.version)
         self.client.send_message(QueueUrl=self.queue_url, MessageBody=body)

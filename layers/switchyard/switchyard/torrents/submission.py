@@ -1,7 +1,7 @@
-"""Takes requests for torrents over the API: of objects that are there, and that the caller may know of.
+"""`POST /torrents`: accepts requests for torrents of objects that exist and that the caller may see.
 
-A torrent's job is named by its object's bucket, key and version, so that every request is the same job until the
-object is uploaded anew.
+A torrent's job id derives from the object's bucket, key and version: all requests share one job until the object is
+uploaded again.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
-# Forbidden: it isn't there, and we may not list.
+# Forbidden: S3's answer for a missing key to a caller who may not list the bucket.
 _GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN})
 
 
 @dataclass(slots=True, eq=False)
 class TorrentSubmission:
-    """Takes requests for torrents of objects under `work.source_prefix`.
+    """Accepts requests for torrents of objects under `work.source_prefix`.
 
-    `s3` gives the client that looks for the object, made when it is first needed.
+    `s3` returns the client that looks for the object; it is called on first need.
     """
 
     records: Records
@@ -49,11 +49,11 @@ class TorrentSubmission:
     queue_url: str
 
     def ask(self, request: Request) -> Response:
-        """`POST /torrents`: of an object's present version."""
+        """`POST /torrents`: make the torrent of an object's current version."""
         body = request.json("TorrentRequest")
         if not self.queue_url:
             raise Problem(501, "NOT_CONFIGURED", "This deployment makes no torrents.")
-        idempotency_key(request)  # nothing depends on it: the object's version names the job
+        idempotency_key(request)  # only checked: the object's version determines the job
         again = body.get("again", False)
         thing, owner = self._object(request, body.get("bucket", self.work.bucket), body["key"])
         wanted = messages.request(thing, message_id=str(uuid.uuid4()), sent_at=clock.now(), user_id=owner)
@@ -63,14 +63,18 @@ class TorrentSubmission:
             self.sqs.send_message(QueueUrl=self.queue_url, MessageBody=message)
 
         known = accept(self.records, wanted, wanted.job_id, send, repeatable=True)
-        is_sent = known is None or _is_made_anew(known, again=again)
+        is_sent = known is None or _is_resent(known, again=again)
         if known and is_sent:
             send()
         logger.info("accepted" if is_sent else "known", job_id=wanted.job_id, kind=wanted.kind)
-        return Response(202, accepted(wanted.job_id) | (_as_it_is(known, is_sent=is_sent) if known else {}))
+        return Response(202, accepted(wanted.job_id) | (_standing(known, is_sent=is_sent) if known else {}))
 
     def _object(self, request: Request, bucket: str, key: str) -> tuple[ObjectVersion, str | None]:
-        """The object as it is now, and whose it is. What is somebody else's is as good as not there."""
+        """The object's current version, and its owner.
+
+        Raises:
+            Problem: 400, or 404 if the object doesn't exist or belongs to another user.
+        """
         self._check(bucket, key)
         owner = self._owner(key)
         if request.user_id is not None and request.user_id != owner:
@@ -84,7 +88,7 @@ class TorrentSubmission:
         return ObjectVersion.of_answer(bucket, key, found["ContentLength"], found), owner
 
     def _check(self, bucket: str, key: str) -> None:
-        """Refuses what no torrent is made of, before anything is looked at."""
+        """Refuses objects that get no torrent, before any AWS call."""
         try:
             location(bucket, key)
         except InvalidMessage as error:
@@ -94,29 +98,29 @@ class TorrentSubmission:
         if not key.startswith(self.work.source_prefix):
             raise _not_found()
         if not {".", ".."}.isdisjoint(key.split("/")):
-            raise invalid("the key must not have . or .. between slashes, which clients resolve")
+            raise invalid("the key must not have . or .. as a segment, because HTTP clients resolve them")
         if reason := self.work.why_ignored(key):
             raise invalid(f"the object gets no torrent: it is {reason}")
 
     def _owner(self, key: str) -> str | None:
-        """Whose job made the object, as far as is known."""
+        """The owner of the job that made the object, if known."""
         job_id = self.work.owning_job(key)
         record = self.records.read(job_id) if job_id else None
         owner = record.get(USER_ID.name) if record else None
         return owner if isinstance(owner, str) else None
 
 
-def _is_made_anew(known: Known, *, again: bool) -> bool:
-    """Whether a job that is there already is to be told of this request."""
+def _is_resent(known: Known, *, again: bool) -> bool:
+    """Whether this request sends another message for a job that exists already."""
     if known.status in (Status.PENDING, Status.FAILED):
         return True
     return again and known.status in TERMINAL
 
 
-def _as_it_is(known: Known, *, is_sent: bool) -> dict[str, Any]:
-    message = "The torrent is asked for again." if is_sent else "The torrent was asked for before."
+def _standing(known: Known, *, is_sent: bool) -> dict[str, Any]:
+    message = "The torrent was requested again." if is_sent else "The torrent was requested before."
     return {"status": known.status, "message": message}
 
 
 def _not_found() -> Problem:
-    return Problem(404, "OBJECT_NOT_FOUND", "There is no such object that a torrent could be made of.")
+    return Problem(404, "OBJECT_NOT_FOUND", "There is no such object to make a torrent of.")

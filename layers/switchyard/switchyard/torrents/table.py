@@ -1,6 +1,6 @@
-"""The jobs of torrents in JobsTable: begun, kept alive and ended by the function itself, by conditional writes.
+"""Torrents' jobs in JobsTable: s3_torrent_creator itself begins, keeps alive and ends them, by conditional writes.
 
-Above each write stands the little picture of its condition. What the fence is for is in `jobs`.
+A comment above each write draws its condition. `jobs` explains the fence.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 
 class TorrentJobs:
-    """JobsTable as the function that makes torrents uses it. Every method is one AWS call, `begin` at most a few."""
+    """JobsTable as s3_torrent_creator uses it. Most methods make one AWS call; `begin` and the refusals make a few."""
 
     def __init__(self, client: DynamoDBClient, jobs_table: str, *, keep_ended_jobs: timedelta) -> None:
         self._client = client
@@ -70,7 +70,7 @@ class TorrentJobs:
         return _job(item) if item else None
 
     def owner(self, job_id: str) -> str | None:
-        """Whose job, of whatever kind, this is."""
+        """The owner of a job of any kind; None if it has none, or doesn't exist."""
         answer = self._client.get_item(
             TableName=self._table,
             Key=job_key(job_id),
@@ -82,7 +82,11 @@ class TorrentJobs:
     # ---- beginning --------------------------------------------------------------------------------------------------
 
     def begin(self, request: WorkRequest, thing: ObjectVersion, *, again: bool) -> TorrentRun | TorrentJob:
-        """The right to make a torrent; or the job as it stands, where there is nothing to do about it."""
+        """Claims the right to make a torrent; returns the job as it is if there is nothing to do.
+
+        Raises:
+            Contended: others changed the job at every attempt.
+        """
         seen: TorrentJob | None = None
         for _ in range(RACES):
             now, verdict = clock.now(), TorrentVerdict.BEGIN
@@ -100,7 +104,7 @@ class TorrentJobs:
         if verdict is TorrentVerdict.CANCEL:
             self._cancel(seen.id, seen.fence)
         elif verdict is TorrentVerdict.GIVE_UP:
-            error = JobError(GIVEN_UP, f"it was begun {seen.attempts} times, and nothing came of it")
+            error = JobError(GIVEN_UP, f"begun {seen.attempts} times without progress")
             self.fail(TorrentRun(seen.id, seen.fence), error)
         else:
             return seen
@@ -119,7 +123,7 @@ class TorrentJobs:
             HEARTBEAT_AT.name: moment(now),
             UPDATED_AT.name: moment(now),
         }
-        # What was hashed stays: it is of the same bytes.
+        # Hashed chunks stay: they are of the same bytes.
         left = f"{RESULT}, {ERROR}, {ENDED_AT}, {TTL}, {CANCEL_REQUESTED_AT}" + (f", {PROGRESS}" if is_new else "")
         started = ":now" if is_new else f"if_not_exists({STARTED_AT}, :now)"
         condition, values = f"attribute_not_exists({JOB_ID})", {":now": moment(now)}
@@ -143,7 +147,11 @@ class TorrentJobs:
     # ---- keeping alive ----------------------------------------------------------------------------------------------
 
     def join(self, job_id: str, fence: int) -> TorrentRun:
-        """Sets to work on a segment of a job. One that was given up is under way again. Raises Stopped."""
+        """Joins a run of a job to hash a segment. A job that was given up is RUNNING again.
+
+        Raises:
+            Stopped: this run must not continue.
+        """
         #   RUNNING, or FAILED as given up; fence = ours, no cancel ──▶ RUNNING
         found = self._go_on(
             job_id,
@@ -153,15 +161,23 @@ class TorrentJobs:
         return TorrentRun(job_id, fence, found.chunks, found.user_id)
 
     def beat(self, run: TorrentRun, percent: int | None = None) -> None:
-        """Says that somebody is at it, and how far. Raises Stopped where nobody should be any more."""
+        """Writes a heartbeat, and the progress if given.
+
+        Raises:
+            Stopped: this run must not continue.
+        """
         progress = "" if percent is None else f", {PROGRESS} = :progress"
         values = {} if percent is None else {":progress": _progress(percent)}
-        #   RUNNING, or FAILED as given up; fence = ours, no cancel ──▶ as it is
+        #   RUNNING, or FAILED as given up; fence = ours, no cancel ──▶ unchanged
         self._go_on(run.job_id, run.fence, f"SET {HEARTBEAT_AT} = :now, {UPDATED_AT} = :now{progress}", values)
 
     def add_chunk(self, run: TorrentRun, name: str) -> frozenset[str]:
-        """Notes what has been hashed; gives all that has, by anybody. Raises Stopped."""
-        #   RUNNING, or FAILED as given up; fence = ours, no cancel ──▶ as it is, with one chunk more
+        """Records a hashed chunk; returns the names of all chunks, whoever hashed them.
+
+        Raises:
+            Stopped: this run must not continue.
+        """
+        #   RUNNING, or FAILED as given up; fence = ours, no cancel ──▶ with one chunk more
         found = self._go_on(
             run.job_id,
             run.fence,
@@ -171,8 +187,8 @@ class TorrentJobs:
         return found.chunks
 
     def lose_chunks(self, run: TorrentRun, names: list[str]) -> None:
-        """Notes that what has been hashed is gone."""
-        #   fence = ours ──▶ as it is, without these chunks
+        """Removes chunks whose objects were lost."""
+        #   fence = ours ──▶ without these chunks
         self._update(
             run.job_id,
             f"SET {UPDATED_AT} = :now DELETE {CHUNKS} :names",
@@ -181,8 +197,8 @@ class TorrentJobs:
         )
 
     def advance(self, run: TorrentRun, percent: int) -> None:
-        """Says how far all segments together are; never less than was said before."""
-        #   RUNNING, fence = ours, less done ──▶ as it is, with more done
+        """Writes the progress of all segments together; it never decreases."""
+        #   RUNNING, fence = ours, less progress ──▶ with more progress
         self._update(
             run.job_id,
             f"SET {PROGRESS} = :progress",
@@ -208,12 +224,16 @@ class TorrentJobs:
         found = changed.found
         if found is not None and found.fence == fence and found.cancel_requested:
             self._cancel(job_id, fence)
-        raise Stopped(f"job {job_id} is {found.status if found else 'gone'}, or was begun anew")
+        raise Stopped(f"job {job_id} is {found.status if found else 'gone'}, or was begun again")
 
     # ---- ending -----------------------------------------------------------------------------------------------------
 
     def complete(self, run: TorrentRun, result: Mapping[str, str | int]) -> bool:
-        """The torrent is published. False where somebody else was quicker to say so. Raises Stopped."""
+        """Marks the job COMPLETED, once its torrent is published. False if it was COMPLETED already.
+
+        Raises:
+            Stopped: the job has ended otherwise, or was begun again.
+        """
         now = clock.now()
         #   RUNNING, or FAILED as given up; fence = ours ──▶ COMPLETED
         changed = self._update(
@@ -233,10 +253,10 @@ class TorrentJobs:
             return True
         if changed.found and changed.found.status is Status.COMPLETED:
             return False
-        raise Stopped(f"job {run.job_id} has ended otherwise, or was begun anew")
+        raise Stopped(f"job {run.job_id} has ended otherwise, or was begun again")
 
     def fail(self, run: TorrentRun, error: JobError) -> bool:
-        """Ends a job without a torrent; as cancelled, where that was asked for. False where it changed meanwhile."""
+        """Marks the job FAILED, or CANCELLED if a cancel was requested. True only if it is FAILED now."""
         #   RUNNING, fence = ours, no cancel ──▶ FAILED
         changed = self._end(
             run.job_id,
@@ -244,10 +264,12 @@ class TorrentJobs:
             f"{FENCE} = :fence AND {STATUS} = :running AND attribute_not_exists({CANCEL_REQUESTED_AT})",
             {":fence": number(run.fence), ":running": text(Status.RUNNING)},
         )
-        return changed or (self._cancel(run.job_id, run.fence) and False)
+        if not changed:
+            self._cancel(run.job_id, run.fence)
+        return changed
 
     def void(self, job_id: str, error: JobError) -> bool:
-        """Ends a job, if there is one, whose object is no longer there as it was. False where it had ended."""
+        """Marks a job FAILED because its object is gone or replaced. False if it has ended or doesn't exist."""
         #   PENDING | RUNNING ──▶ FAILED
         return self._end(
             job_id,
@@ -265,9 +287,9 @@ class TorrentJobs:
         )
         return isinstance(changed, TorrentJob)
 
-    def _cancel(self, job_id: str, fence: int) -> bool:
-        #   RUNNING, fence = ours, to be cancelled ──▶ CANCELLED
-        changed = self._update(
+    def _cancel(self, job_id: str, fence: int) -> None:
+        #   RUNNING, fence = ours, cancel requested ──▶ CANCELLED
+        self._update(
             job_id,
             f"SET {STATUS} = :to, {ENDED_AT} = :now, {UPDATED_AT} = :now, {TTL} = :ttl",
             f"{FENCE} = :fence AND {STATUS} = :running AND attribute_exists({CANCEL_REQUESTED_AT})",
@@ -278,13 +300,12 @@ class TorrentJobs:
                 **self._at_the_end(clock.now()),
             },
         )
-        return isinstance(changed, TorrentJob)
 
     def _at_the_end(self, now: datetime) -> dict[str, Any]:
         return {":now": moment(now), ":ttl": number(int((now + self._keep).timestamp()))}
 
     def _update(self, job_id: str, update: str, condition: str, values: Mapping[str, Any]) -> TorrentJob | _Refused:
-        """One UpdateItem; the job as it then is, or as it is where the condition refused."""
+        """Sends one UpdateItem. Returns the job after it, or the job that the condition refused."""
         try:
             answer = self._client.update_item(
                 TableName=self._table,
@@ -303,7 +324,7 @@ class TorrentJobs:
 
 @dataclass(frozen=True, slots=True)
 class _Refused:
-    """A condition did not hold; `found` is the job as it is."""
+    """The condition did not hold; `found` is the job as it is, or None if there is none."""
 
     found: TorrentJob | None
 

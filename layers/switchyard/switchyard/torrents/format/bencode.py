@@ -1,28 +1,28 @@
-"""Bencoding (BEP 3): what torrents are written in. Pure.
+"""Bencoding (BEP 3), the encoding of .torrent files. Pure.
 
-Reading is strict, since a value has only one right encoding: what this reads, `encode` makes again byte for byte.
+Decoding is strict, because each value has exactly one valid encoding: `encode(decode(data)) == data`.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 
 type Bencodable = int | bytes | str | Sequence[Bencodable] | Mapping[bytes, Bencodable] | Mapping[str, Bencodable]
-"""What can be written; text becomes UTF-8."""
+"""What can be encoded; text becomes UTF-8."""
 type Bencoded = int | bytes | list[Bencoded] | dict[bytes, Bencoded]
-"""What is read."""
+"""What is decoded."""
 
 _INTEGER = re.compile(rb"i(0|-?[1-9][0-9]*)e")
 _LENGTH = re.compile(rb"(0|[1-9][0-9]*):")
 _MAX_DEPTH = 100
-"""Lists and dictionaries within each other; libtorrent's limit too."""
+"""Levels of nested lists and dictionaries; libtorrent has the same limit."""
 
 
 class BencodeError(ValueError):
-    """Not bencoding, or not the one right form of it. The text says what is wrong, and at which byte."""
+    """Data that is not bencoded, or not in the canonical form. The message says what is wrong, and at which byte."""
 
 
 def encode(value: Bencodable) -> bytes:
-    """The bencoding of `value`, keys in the order of their bytes."""
+    """Encodes `value`, with keys sorted by their bytes."""
     match value:
         case int():
             return b"i%de" % value
@@ -38,10 +38,10 @@ def encode(value: Bencodable) -> bytes:
 
 
 def decode(data: bytes) -> Bencoded:
-    """The value that `data` is the encoding of, from its first byte to its last.
+    """Decodes `data`, which must be one value and nothing else.
 
     Raises:
-        BencodeError: it isn't one, has a number or a dictionary in another than the right form, or goes too deep.
+        BencodeError: it is not bencoded, not canonical, or nested too deeply.
     """
     value, end = _read(data, 0, 0)
     if end != len(data):
@@ -50,7 +50,7 @@ def decode(data: bytes) -> Bencoded:
 
 
 def _read(data: bytes, at: int, depth: int) -> tuple[Bencoded, int]:
-    """The value that begins at `at`, and the place after it."""
+    """The value that begins at `at`, and the position after it."""
     match data[at : at + 1]:
         case b"i":
             return _number(_INTEGER, data, at)
@@ -67,7 +67,7 @@ def _read(data: bytes, at: int, depth: int) -> tuple[Bencoded, int]:
 def _number(form: re.Pattern[bytes], data: bytes, at: int) -> tuple[int, int]:
     found = form.match(data, at)
     if not found:
-        raise BencodeError(f"no value, or a number not in its right form, at {at}")
+        raise BencodeError(f"no value, or a number not in canonical form, at {at}")
     try:
         return int(found[1]), found.end()
     except ValueError:  # more digits than Python reads

@@ -1,4 +1,4 @@
-"""The .torrent file and the magnet link of an object whose pieces' hashes are known. Pure.
+"""Makes an object's .torrent file and magnet link from the hashes of its pieces. Pure.
 
 BEP 3 (version 1) and BEP 52 (hybrid, for clients of both versions), with trackers in tiers (BEP 12), web seeds
 (BEP 19) and the private flag (BEP 27); BEP 9 for the magnet link.
@@ -18,24 +18,24 @@ from switchyard.torrents.format.trees import NOTHING, root
 _CREATED_BY = "Switchyard"
 _FEW_PIECES = 2048
 _SHA1 = 20
-# What libtorrent changes in a name, so that every client shows the same. Controls, and what is a separator on Windows:
+# libtorrent replaces these in a name; replacing them here shows every client the same name. Controls and backslash:
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\\\\]")
-# And what can't be seen; some of it makes text run backwards, and "gpj.exe" look like "exe.jpg".
+# And invisible characters, some of which reverse the text, so that "gpj.exe" looks like "exe.jpg".
 _INVISIBLE = re.compile("[\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 _MAX_NAME = 240
-"""Bytes of a name. File systems have 255, and clients put a suffix of their own on what isn't complete."""
+"""Bytes of a name. File systems allow 255, and clients append a suffix to incomplete files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sharing:
-    """How a torrent's content is found, and what else is said of it.
+    """How a torrent's content is found, and its other metadata.
 
     Attributes:
-        trackers: tiers of announce URLs (BEP 12), to be tried in order; one tier's trackers have the same standing.
-        web_seed_base_urls: where the bucket is served by HTTP; an object is at such a URL + "/" + its key.
-        private: peers come from the trackers alone (BEP 27). It is part of the infohash, and so is `source`.
-        source: what trackers call themselves, so that one content has another infohash on each.
-        comment: for people.
+        trackers: tiers of announce URLs (BEP 12), tried in order; trackers of one tier are equal.
+        web_seed_base_urls: where HTTP serves the bucket; an object's URL is such a URL, "/" and its key.
+        private: peers come from the trackers alone (BEP 27). It is part of the infohash, as is `source`.
+        source: a tracker's name for itself, which gives the same content a different infohash on each tracker.
+        comment: free text.
     """
 
     trackers: Sequence[Sequence[str]] = ()
@@ -47,7 +47,7 @@ class Sharing:
 
 @dataclass(frozen=True, slots=True)
 class Torrent:
-    """A .torrent file's content, its infohashes in hex digits (version 2's in a hybrid), and its magnet link."""
+    """A .torrent file's content, its infohashes in hex (`infohash_v2` only in a hybrid) and its magnet link."""
 
     data: bytes
     infohash: str
@@ -56,7 +56,7 @@ class Torrent:
 
 
 def piece_length_for(size: int, maximum: int, minimum: int = 2**20) -> int:
-    """The piece length for an object of `size` bytes: `minimum`, doubled until there are few pieces or at `maximum`."""
+    """The piece length for `size` bytes: `minimum`, doubled until there are at most 2,048 pieces, up to `maximum`."""
     length = minimum
     while length < maximum and size > length * _FEW_PIECES:
         length *= 2
@@ -64,9 +64,9 @@ def piece_length_for(size: int, maximum: int, minimum: int = 2**20) -> int:
 
 
 def name_of(key: str) -> str:
-    """The name that clients give the file: the last part of `key`, made one that any of them can write.
+    """The name of the downloaded file: the last segment of `key`, without characters that a client can't write.
 
-    A name that is too long loses the end of what is before its suffix.
+    A name that is too long is shortened before its suffix.
     """
     name = _UNSAFE.sub("_", _INVISIBLE.sub("", key.rpartition("/")[2]))
     if name in ("", ".", ".."):
@@ -79,27 +79,27 @@ def name_of(key: str) -> str:
 
 
 def web_seed_urls(bases: Sequence[str], key: str, version_id: str | None) -> list[str]:
-    """One full URL of the object for each base URL (BEP 19).
+    """The object's full URL for each base URL (BEP 19).
 
-    Full and encoded throughout, as clients differ in what they add to a folder's URL and in what they encode.
+    The URLs are complete and encoded, because clients differ in how they extend a folder's URL and what they encode.
     """
     query = f"?versionId={quote(version_id, safe='')}" if version_id else ""
     return [f"{base}/{quote(key, safe='/~')}{query}" for base in bases]
 
 
 def make(thing: ObjectVersion, layout: Layout, digests: bytes, sharing: Sharing) -> Torrent:
-    """The torrent of an object, always the same bytes for the same arguments.
+    """Makes the torrent of an object. The same arguments always give the same bytes.
 
     Args:
         thing: the object.
-        layout: how it is cut into pieces.
-        digests: the pieces' digests in order, each of `layout.format.digest_size` bytes: SHA-1, and in a hybrid then
-            the root of the piece's hash tree. Where the object is longer than a piece, leaves are added up to a whole
-            piece's; else, as BEP 52 has it for such files, up to the next power of two.
-        sharing: the rest.
+        layout: how it is divided into pieces.
+        digests: the pieces' digest records in order, each of `layout.format.digest_size` bytes: SHA-1, and in a hybrid
+            the root of the piece's hash tree. If the object is longer than a piece, each tree is padded to the leaves
+            of a whole piece; otherwise to the next power of two, as BEP 52 requires for such files.
+        sharing: trackers, web seeds and other metadata.
 
     Raises:
-        ValueError: the digests or the layout aren't those of the object.
+        ValueError: digests or layout don't fit the object.
     """
     record = layout.format.digest_size
     if layout.size != thing.size or not digests or len(digests) != layout.pieces * record:
@@ -136,13 +136,13 @@ def make(thing: ObjectVersion, layout: Layout, digests: bytes, sharing: Sharing)
 
 
 def _root(roots: Sequence[bytes], piece_length: int) -> bytes:
-    """The root of a file's hash tree, whose layer of pieces is filled up with pieces of which no leaf is there."""
+    """The root of a file's hash tree, whose layer of pieces is padded with the roots of empty pieces."""
     filler = root([NOTHING], (piece_length // LEAF).bit_length() - 1)
     return root(roots, (len(roots) - 1).bit_length(), filler)
 
 
 def _announcing(trackers: Sequence[Sequence[str]]) -> dict[str, Bencodable]:
-    """The first tracker for clients that know one only, and the tiers where there are more."""
+    """The first tracker, for clients that support only one, and the tiers if there are more."""
     if not trackers:
         return {}
     first: dict[str, Bencodable] = {"announce": trackers[0][0]}
@@ -152,7 +152,7 @@ def _announcing(trackers: Sequence[Sequence[str]]) -> dict[str, Bencodable]:
 def _magnet(
     infohash: str, infohash_v2: str | None, name: str, trackers: Sequence[str], web_seeds: Sequence[str]
 ) -> str:
-    """The magnet link (BEP 9); 1220 says SHA-256, 32 bytes, in the form of a multihash."""
+    """The magnet link (BEP 9). 1220 is the multihash prefix of SHA-256 with 32 bytes."""
     fields = [f"xt=urn:btih:{infohash}"]
     if infohash_v2:
         fields.append(f"xt=urn:btmh:1220{infohash_v2}")

@@ -1,7 +1,7 @@
-"""How a huge object is cut for several invocations, and which of its pieces are hashed already. Pure.
+"""Splits a large object for several invocations, and tracks which pieces are hashed. Pure.
 
-A **chunk** is what one invocation has hashed of a segment: all of it, or as much as there was time for. Chunks may
-overlap, since a segment may be delivered twice.
+A **chunk** is the part of a segment that one invocation has hashed: all of it, or as much as time allowed. Chunks may
+overlap, because a segment may be delivered twice.
 """
 
 from collections.abc import Iterable
@@ -11,10 +11,10 @@ from switchyard.torrents.format.layout import Extent, Format, Layout, Way
 from switchyard.torrents.format.metainfo import piece_length_for
 
 MAX_SEGMENTS = 10_000
-"""Their names are kept in one item, which holds 400 KB."""
+"""Limited by the chunks' names, which are kept in one item of at most 400 KB."""
 
 COPIED_PIECE = 2**23
-"""The least piece length where S3 computes the hashes: a request a piece."""
+"""The minimum piece length if S3 computes the hashes, which takes a request per piece."""
 
 _WORKING_MEMORY = 64 * 2**20
 _COPIES_OF_DIGESTS = 4
@@ -24,18 +24,18 @@ _COPIES_OF_DIGESTS = 4
 
 
 def layout_for(size: int, form: Format, way: Way, max_piece_length: int) -> Layout:
-    """How an object is cut into pieces that have to be hashed first."""
+    """The pieces of an object whose hashes are not known yet."""
     least = COPIED_PIECE if way is Way.COPY else 2**20
     return Layout(size, piece_length_for(size, max_piece_length, least), form)
 
 
 def segment_pieces(piece_length: int, *, megabytes_per_second: int, seconds: float) -> int:
-    """How many pieces one invocation that lasts `seconds` can surely hash: in a third of its time, at least one."""
+    """How many pieces an invocation of `seconds` can safely hash: those of a third of its time, at least one."""
     return max(1, int(megabytes_per_second * 10**6 * seconds / 3) // piece_length)
 
 
 def cut(extents: Iterable[Extent], pieces: int) -> list[Extent]:
-    """The same pieces, at most so many of them together."""
+    """Splits extents into extents of at most `pieces` pieces."""
     return [
         Extent(first, min(pieces, extent.end - first))
         for extent in extents
@@ -47,12 +47,12 @@ def cut(extents: Iterable[Extent], pieces: int) -> list[Extent]:
 
 
 def chunk_name(layout: Layout, extent: Extent) -> str:
-    """What a chunk is called. One of another layout is another chunk: how torrents are made may change midway."""
+    """A chunk's name. It contains the layout, because the settings may change while a job runs."""
     return f"{_prefix(layout)}{extent.first}+{extent.count}"
 
 
 def chunks_of(layout: Layout, names: Iterable[str]) -> list[Extent]:
-    """The chunks of this layout, out of the names of all."""
+    """The chunks of this layout among all names."""
     prefix = _prefix(layout)
     counts = (name.removeprefix(prefix).split("+") for name in names if name.startswith(prefix))
     return [Extent(int(first), int(count)) for first, count in counts]
@@ -63,7 +63,7 @@ def _prefix(layout: Layout) -> str:
 
 
 def gaps(whole: Extent, done: Iterable[Extent]) -> list[Extent]:
-    """The pieces of `whole` that are in none of the others."""
+    """The pieces of `whole` that are not in `done`."""
     missing, next_piece = [], whole.first
     for extent in sorted(done):
         if extent.first > next_piece:
@@ -75,7 +75,7 @@ def gaps(whole: Extent, done: Iterable[Extent]) -> list[Extent]:
 
 
 def cover(whole: Extent, done: Iterable[Extent]) -> list[tuple[Extent, Extent]]:
-    """As few chunks as make up `whole`, which has no gaps, in order: each with those of its pieces that are taken."""
+    """The fewest chunks that cover `whole`, in order, each with the pieces to take from it. There must be no gaps."""
     chosen, next_piece, remaining = [], whole.first, sorted(done)
     while next_piece < whole.end:
         chunk = max((each for each in remaining if each.first <= next_piece), key=lambda each: each.end)
@@ -85,14 +85,14 @@ def cover(whole: Extent, done: Iterable[Extent]) -> list[tuple[Extent, Extent]]:
     return chosen
 
 
-# ---- foretelling -----------------------------------------------------------------------------------------------------
+# ---- estimating ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What it takes to make the torrent of an object that has to be read, or copied: bytes, and minutes.
+    """An estimate of the work to make the torrent of an object that must be read or copied: bytes and minutes.
 
-    `memory` is beyond the interpreter's own: while hashing, or in the invocation that puts all together.
+    `memory` is in bytes, beyond the interpreter's own: while hashing, or while assembling the torrent.
     """
 
     layout: Layout
@@ -118,9 +118,9 @@ def plan(
     seconds: float = 900,
     concurrency: int = 10,
 ) -> Plan:
-    """The plan for an object of `size` bytes, with `concurrency` invocations of `seconds` at once.
+    """The estimate for an object of `size` bytes, with `concurrency` invocations of `seconds` at once.
 
-    It takes `megabytes_per_second` at its word: whole rounds of segments, one segment an invocation.
+    It assumes exactly `megabytes_per_second`, and rounds of segments with one segment per invocation.
     """
     layout = layout_for(size, form, way, max_piece_length)
     pieces = segment_pieces(layout.piece_length, megabytes_per_second=megabytes_per_second, seconds=seconds)

@@ -1,6 +1,6 @@
-"""The hashes of one piece, from bytes that come in any portions: its SHA-1, and the root of its SHA-256 tree. Pure.
+"""Hashes one piece incrementally: its SHA-1, and the root of its SHA-256 tree. Pure.
 
-BEP 3 has the first; BEP 52 ("Merkle hash trees of 16 KiB leaves") the second, which a hybrid torrent needs besides.
+BEP 3 defines the first, BEP 52 the second, a Merkle tree of 16 KiB leaves that hybrid torrents need too.
 """
 
 import hashlib
@@ -11,28 +11,28 @@ from typing import Protocol
 from switchyard.torrents.format.layout import LEAF, Format, Layout
 
 NOTHING = bytes(32)
-"""What stands for a leaf that isn't there."""
+"""The hash of a missing leaf."""
 
 _sha1 = partial(hashlib.sha1, usedforsecurity=False)  # BEP 3 has no other
 
 
 class PieceHash(Protocol):
-    """Takes the bytes of a piece in order, and gives its digest record (see `Format.digest_size`)."""
+    """Hashes the bytes of a piece in order into its digest record (see `Format.digest_size`)."""
 
     def update(self, data: Buffer, /) -> None:
-        """Takes the next bytes, without keeping them."""
+        """Adds the next bytes, without keeping a reference."""
 
     def digest(self) -> bytes:
-        """The record of what was taken."""
+        """The digest record of the bytes so far."""
 
 
 def piece_hash(layout: Layout) -> PieceHash:
-    """What hashes a piece of this object."""
+    """A hasher for a piece of this object."""
     return _sha1() if layout.format is Format.V1 else _HybridHash(_height(layout))
 
 
 def root(layer: Sequence[bytes], height: int, filler: bytes = NOTHING) -> bytes:
-    """The root of a tree of that height over a layer's first nodes; all other nodes of the layer are `filler`."""
+    """The root of a tree of that height over a layer's first nodes; the layer's other nodes are `filler`."""
     for _ in range(height):
         if len(layer) % 2:
             layer = [*layer, filler]
@@ -42,13 +42,13 @@ def root(layer: Sequence[bytes], height: int, filler: bytes = NOTHING) -> bytes:
 
 
 def _height(layout: Layout) -> int:
-    """That of a piece's tree: as wide as a piece, but for an object of one piece only as wide as the object needs."""
+    """The height of a piece's tree: for a whole piece's leaves, or for an object of one piece only for its own."""
     leaves = -(-min(layout.size, layout.piece_length) // LEAF)
     return (leaves - 1).bit_length()
 
 
 class _HybridHash:
-    """Hashes a piece for both versions at once."""
+    """Hashes a piece for both protocol versions at once."""
 
     def __init__(self, height: int) -> None:
         self._height = height

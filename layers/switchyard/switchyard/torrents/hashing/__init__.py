@@ -1,6 +1,6 @@
-"""The ways to the hashes of an object's pieces, for those who go them: one name for each.
+"""Three ways to get the hashes of an object's pieces.
 
-`checksums` asks S3 for what it knows already, `copying` lets S3 compute them, `streaming` reads the object.
+`checksums` uses checksums that S3 already has, `copying` has S3 compute them, `streaming` reads the object.
 """
 
 from switchyard.torrents.hashing.checksums import Description, describe, part_digests

@@ -1,7 +1,8 @@
-"""The hashes that S3 has already: those of an object's parts, if it was uploaded in parts with SHA-1 checksums.
+"""Piece hashes from S3's own checksums, for an object uploaded in parts with SHA-1 checksums.
 
-GetObjectAttributes lists them (S3 API reference), a thousand a page. A checksum of type COMPOSITE is the SHA-1 of the
-parts' SHA-1s: by it we know that the list is whole and in order (S3 user guide, "Checking object integrity").
+GetObjectAttributes lists the parts' checksums (S3 API reference), 1,000 a page. The object's checksum of type COMPOSITE
+is the SHA-1 of the parts' SHA-1s. It proves that the list is complete and in order (S3 user guide, "Checking object
+integrity").
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
     )
 
 _PAGE = 1000
-"""Parts of a page: the most that S3 gives."""
+"""Parts of a page: S3's maximum."""
 _SHA1 = 20
 
 
@@ -36,7 +37,7 @@ class Description:
 
     Attributes:
         thing: the object.
-        composite: the SHA-1 of its parts' SHA-1s in base64, or None where it has none.
+        composite: the SHA-1 of its parts' SHA-1s in base64; None if it has none.
         parts: the first page of its parts.
     """
 
@@ -46,7 +47,11 @@ class Description:
 
 
 def describe(client: S3Client, bucket: str, key: str) -> Description:
-    """The current version of an object, by one call. Raises ObjectGone."""
+    """Describes the current version of an object, by one call.
+
+    Raises:
+        ObjectGone: the object doesn't exist.
+    """
     with of_object(bucket, key):
         found = _attributes(client, bucket, key)
     checksum = found.get("Checksum", {})
@@ -59,9 +64,12 @@ def describe(client: S3Client, bucket: str, key: str) -> Description:
 
 
 def part_digests(client: S3Client, description: Description, maximum: int) -> tuple[int, bytes] | None:
-    """The piece length, at most `maximum` bytes, and the SHA-1s of all pieces; None where S3 has none to use.
+    """The piece length, at most `maximum` bytes, and the SHA-1s of all pieces; None if S3 has no usable ones.
 
-    Takes a call for each thousand parts after the first. Raises ObjectGone and ObjectChanged.
+    Makes a call for every 1,000 parts after the first 1,000.
+
+    Raises:
+        ObjectGone, ObjectChanged: the object was deleted or replaced in the meantime.
     """
     thing, first = description.thing, description.parts.get("Parts", [])
     count = description.parts.get("TotalPartsCount", 0)
@@ -73,23 +81,23 @@ def part_digests(client: S3Client, description: Description, maximum: int) -> tu
     composite = base64.b64encode(hashlib.sha1(digests, usedforsecurity=False).digest()).decode()
     is_whole = _is_cut(parts, thing.size, count, length) and len(digests) == count * _SHA1
     if not is_whole or composite != description.composite:
-        logger.warning("part checksums don't make the object's own", bucket=thing.bucket, parts=len(parts))
+        logger.warning("part checksums don't match the object's", bucket=thing.bucket, parts=len(parts))
         return None
     return length, digests
 
 
 def _piece_length(size: int, count: int, first: Sequence[ObjectPartTypeDef], maximum: int) -> int | None:
-    """What the parts are as pieces, going by the first page; None if they can't be."""
+    """The piece length that fits the parts, judged by the first page; None if they can't be pieces."""
     if not first or not size:
         return None
-    # The only part is the last one too: it may be of any size.
+    # A single part is also the last one, which may have any size.
     length = first[0]["Size"] if count > 1 else max(LEAF, 1 << (size - 1).bit_length())
     fits = LEAF <= length <= maximum and length.bit_count() == 1 and count == -(-size // length)
     return length if fits else None
 
 
 def _is_cut(parts: Sequence[ObjectPartTypeDef], size: int, count: int, length: int) -> bool:
-    """Whether these are all parts, each as long as its piece."""
+    """Whether this is the complete list of parts, each as long as its piece."""
     if len(parts) != count:
         return False
     return all(part["Size"] == min(length, size - index * length) for index, part in enumerate(parts))
@@ -99,12 +107,16 @@ def _digest(part: ObjectPartTypeDef) -> bytes:
     try:
         digest = base64.b64decode(part.get("ChecksumSHA1", ""), validate=True)
     except ValueError:
-        return b""  # then there are too few
+        return b""  # the caller then finds too few digests
     return digest if len(digest) == _SHA1 else b""
 
 
 def _pages(client: S3Client, description: Description) -> Iterator[Sequence[ObjectPartTypeDef]]:
-    """The parts, page by page, all of the one version."""
+    """The parts of this version, page by page.
+
+    Raises:
+        ObjectGone, ObjectChanged: the object was deleted or replaced in the meantime.
+    """
     thing, page = description.thing, description.parts
     while True:
         yield page.get("Parts", [])

@@ -1,7 +1,7 @@
-"""The hashes that S3 computes: it copies the pieces to a multipart upload that is never completed.
+"""Piece hashes that S3 computes while it copies the pieces into a multipart upload that is never completed.
 
-UploadPartCopy to an upload that was created with SHA-1 checksums answers with that of the part (S3 API reference). A
-part that is never completed has no least size, and nobody but us ever sees it.
+UploadPartCopy into an upload created with SHA-1 checksums returns the part's checksum (S3 API reference). Parts of an
+upload that is never completed have no minimum size, and nobody else can read them.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _SHA1 = 20
 
 
 class NoChecksum(SwitchyardError):
-    """S3 copied a piece and did not say its SHA-1: the object has to be read after all."""
+    """S3 copied a piece without returning its SHA-1: the object must be read instead."""
 
     code = "NO_CHECKSUM"
 
 
 class _Upload(TypedDict):
-    """A multipart upload, as S3's calls name it."""
+    """The arguments that identify a multipart upload in S3's calls."""
 
     Bucket: str
     Key: str
@@ -43,9 +43,9 @@ class _Upload(TypedDict):
 
 @dataclass(slots=True, eq=False)
 class Copy:
-    """Has S3 copy pieces to `<scratch_prefix>copy`, up to `connections` of them at once, and takes their checksums.
+    """Has S3 copy pieces to `<scratch_prefix>copy`, up to `connections` at once, and collects their checksums.
 
-    Pieces of version 1 only, and of 5 GiB at most.
+    For version 1 torrents with pieces of at most 5 GiB.
     """
 
     client: S3Client
@@ -55,9 +55,12 @@ class Copy:
     def digests(
         self, thing: ObjectVersion, layout: Layout, extent: Extent, *, out_of_time: OutOfTime, progress: Progress
     ) -> bytes:
-        """The SHA-1s of the extent's first pieces: of all of them, unless time runs out.
+        """The SHA-1s of the extent's pieces, or only of the first ones if time runs out.
 
-        Raises NoChecksum, ObjectGone, ObjectChanged, Unavailable; ClientError and BotoCoreError pass.
+        Raises:
+            NoChecksum: S3 computes no checksums.
+            ObjectGone, ObjectChanged: the object was deleted or replaced in the meantime.
+            Unavailable, ClientError, BotoCoreError: a retry may succeed.
         """
         digests = b""
         for first in range(extent.first, extent.end, _MAX_PARTS):
@@ -74,9 +77,9 @@ class Copy:
 
     @contextmanager
     def _upload(self, thing: ObjectVersion) -> Iterator[_Upload]:
-        """A multipart upload that is gone after the block.
+        """A multipart upload that is aborted after the block.
 
-        Where ending it fails, or an answer to its beginning is lost, the bucket's lifecycle rule ends it.
+        If aborting fails, or the response to its creation is lost, the bucket's lifecycle rule aborts it.
         """
         bucket, key = thing.bucket, f"{self.scratch_prefix}copy"
         created = self.client.create_multipart_upload(Bucket=bucket, Key=key, ChecksumAlgorithm="SHA1")
@@ -92,7 +95,7 @@ class Copy:
 
 @dataclass(slots=True, eq=False)
 class _Copying:
-    """One upload, whose first part is the piece `first`."""
+    """One upload. Its part 1 is the piece with the index `first`."""
 
     client: S3Client
     thing: ObjectVersion
@@ -106,7 +109,7 @@ class _Copying:
         source: CopySourceTypeDef = {"Bucket": self.thing.bucket, "Key": self.thing.key}
         if self.thing.version_id:
             source["VersionId"] = self.thing.version_id
-        # S3 takes no range of a source of up to 5 MB, which is one piece.
+        # S3 refuses a range for a source of up to 5 MB. Such an object is one piece.
         whole = stop - start == self.thing.size
         ranged: dict[str, Any] = {} if whole else {"CopySourceRange": f"bytes={start}-{stop - 1}"}
         try:
@@ -119,7 +122,7 @@ class _Copying:
                     CopySourceIfMatch=self.thing.etag,
                 )
         except self.client.exceptions.NoSuchUpload as error:
-            raise Unavailable("somebody else ended the scratch upload") from error
+            raise Unavailable("the scratch upload was aborted by someone else") from error
         checksum = copied["CopyPartResult"].get("ChecksumSHA1")
         if not checksum:
             raise NoChecksum(f"S3 copied a piece of s3://{self.thing.bucket}/{self.thing.key} without its SHA-1")

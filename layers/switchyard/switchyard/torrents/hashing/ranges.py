@@ -1,4 +1,4 @@
-"""Work on an object range by range: by several threads, in order, for as long as there is time."""
+"""Processes an object's pieces in ranges, with several threads, in order, until time runs out."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from switchyard.errors import ObjectChanged, ObjectGone
 from switchyard.torrents.format.layout import Extent
 
 type OutOfTime = Callable[[], bool]
-"""Whether the work should end with what is done. Asked by any thread, often."""
+"""Returns whether to stop with what is done. Called often, by any thread."""
 
 type Progress = Callable[[int], None]
-"""Told how many more bytes were hashed, by any thread. What it raises ends the work, and passes."""
+"""Receives the number of newly hashed bytes, from any thread. An exception from it ends the work and propagates."""
 
 _LOOK = 1.0
-"""Seconds between two looks at the time while every thread waits for S3."""
+"""Seconds between two checks of the time while all threads wait for S3."""
 
 
 class StopSignal:
-    """Tells threads that hash one object together when to stop: time is up, or one of them failed."""
+    """Stops the threads that hash one object together, when time is up or one of them fails."""
 
     def __init__(self, out_of_time: OutOfTime) -> None:
         self._out_of_time = out_of_time
@@ -34,13 +34,13 @@ class StopSignal:
         self._alarms: set[Callable[[], None]] = set()
 
     def goes_on(self) -> bool:
-        """True while time is left and no thread has failed."""
+        """Whether to go on: time is left, and no thread has failed."""
         if not self._over.is_set() and self._out_of_time():
             self.stop()
         return not self._over.is_set()
 
     def stop(self) -> None:
-        """Stops every thread, and wakes those that wait."""
+        """Stops all threads and wakes those that wait."""
         with self._lock:
             self._over.set()
             for wake in self._alarms:
@@ -52,7 +52,7 @@ class StopSignal:
 
     @contextmanager
     def waking(self, wake: Callable[[], None]) -> Iterator[None]:
-        """Has `wake` called, which must not raise, if `stop` is called during the block."""
+        """Calls `wake`, which must not raise, if `stop` is called during the block."""
         with self._lock:
             self._alarms.add(wake)
         try:
@@ -70,10 +70,10 @@ def in_order(
     digest_size: int,
     out_of_time: OutOfTime,
 ) -> bytes:
-    """Has `work` done for each part, the first ones first, and gives the records of the first pieces.
+    """Calls `work` for each part, in order, and returns the digest records of the first pieces.
 
-    `work` gives the records of its part, or of its first pieces once it is told to stop. What lies behind the
-    first gap is dropped. When this returns or raises, all threads have ended.
+    `work` returns the records of its part, or of its first pieces if it is stopped. Records after the first gap are
+    dropped. All threads have ended when this returns or raises.
     """
     signal = StopSignal(out_of_time)
     records: dict[int, bytes] = {}
@@ -82,7 +82,7 @@ def in_order(
     def work_on() -> None:
         try:
             while signal.goes_on():
-                index = next(indices, None)  # one call into C: no two threads get the same
+                index = next(indices, None)  # a single C call: no two threads get the same index
                 if index is None:
                     return
                 records[index] = work(parts[index], signal)
@@ -112,12 +112,17 @@ def _unbroken(parts: Sequence[Extent], records: dict[int, bytes], digest_size: i
 
 
 _OTHERS = frozenset({"NoSuchBucket", "NoSuchUpload"})
-"""What S3 answers with 404 although it says nothing of the object."""
+"""Errors with status 404 that don't concern the object."""
 
 
 @contextmanager
 def of_object(bucket: str, key: str) -> Iterator[None]:
-    """Around a call that reads an object: what S3's refusal says of it. Raises ObjectGone or ObjectChanged."""
+    """Translates S3's errors from the block, which reads an object.
+
+    Raises:
+        ObjectGone, ObjectChanged: the object was deleted or replaced.
+        ClientError: any other error.
+    """
     try:
         yield
     except ClientError as error:
@@ -126,5 +131,5 @@ def of_object(bucket: str, key: str) -> Iterator[None]:
         if status == HTTPStatus.NOT_FOUND and code not in _OTHERS:
             raise ObjectGone(f"s3://{bucket}/{key} is gone") from error
         if status in {HTTPStatus.PRECONDITION_FAILED, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE}:
-            raise ObjectChanged(f"s3://{bucket}/{key} was replaced while its torrent was made") from error
+            raise ObjectChanged(f"s3://{bucket}/{key} was replaced while its torrent was being made") from error
         raise

@@ -1,6 +1,6 @@
-"""The hashes of what is read: ranged GETs by several connections, each piece hashed as it comes.
+"""Piece hashes by reading the object: ranged GETs on several connections, hashed as the bytes arrive.
 
-A range is whole pieces. Only one portion of each connection is held at a time, whatever the length of a piece.
+A range consists of whole pieces. Each connection holds one portion in memory at a time, however long a piece is.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
     from mypy_boto3_s3 import S3Client
 
 _PORTION = 2**20
-"""Bytes read and hashed at once: all that is held of a connection, and enough that few turns are needed."""
+"""Bytes read and hashed at once: the memory of a connection. Large enough to keep the loop cheap."""
 _LEAST_RANGE = 8 * 2**20
 _MOST_RANGE = 64 * 2**20
-"""Bytes of a range of several pieces: what a GET costs is small beside them, and little is lost when time runs out."""
+"""Bytes of a range of several pieces: large against the cost of a GET, and small enough to lose when time runs out."""
 
 _BROKEN = (BotoCoreError, HTTPError, OSError)
-"""What reading a body raises when it stalls or breaks off."""
+"""Exceptions from reading a body that stalls or breaks off."""
 _PATIENCE = 4
-"""Times that a body may break in a row without a byte of progress."""
+"""How often in a row a body may break off without a byte of progress."""
 
 _AT_ONCE = struct.pack("ii", 1, 0)
 
 
 @dataclass(slots=True, eq=False)
 class Stream:
-    """Reads objects by up to `connections` connections at once."""
+    """Reads objects on up to `connections` connections at once."""
 
     client: S3Client
     connections: int
@@ -52,10 +52,12 @@ class Stream:
     def digests(
         self, thing: ObjectVersion, layout: Layout, extent: Extent, *, out_of_time: OutOfTime, progress: Progress
     ) -> bytes:
-        """The digest records of the extent's first pieces: of all of them, unless time runs out.
+        """The digest records of the extent's pieces, or only of the first ones if time runs out.
 
-        Raises ObjectGone, ObjectChanged, and Unavailable where S3's answers keep breaking off; ClientError and
-        BotoCoreError pass.
+        Raises:
+            ObjectGone, ObjectChanged: the object was deleted or replaced in the meantime.
+            Unavailable: S3's responses keep breaking off.
+            ClientError, BotoCoreError: a call failed.
         """
 
         def read(part: Extent, signal: StopSignal) -> bytes:
@@ -84,7 +86,7 @@ class Stream:
 
 
 def _ranges(layout: Layout, extent: Extent, connections: int) -> list[Extent]:
-    """Some pieces as ranges for that many connections."""
+    """Splits pieces into ranges for so many connections."""
     start, stop = layout.bytes_of(extent)
     share = min(max((stop - start) // connections, _LEAST_RANGE), _MOST_RANGE)
     count = max(1, share // layout.piece_length)
@@ -92,7 +94,7 @@ def _ranges(layout: Layout, extent: Extent, connections: int) -> list[Extent]:
 
 
 class _Reader:
-    """The bytes of a range, of exactly one version of an object. A body that breaks is resumed where it broke."""
+    """Reads a range of exactly one version of an object. Resumes a body where it broke off."""
 
     def __init__(self, client: S3Client, thing: ObjectVersion, start: int, stop: int, signal: StopSignal) -> None:
         self._client = client
@@ -111,7 +113,7 @@ class _Reader:
         self._open.close()
 
     def read(self, most: int) -> bytes:
-        """The next bytes, as many as there are up to `most`; none once it is told to stop."""
+        """The next bytes, up to `most`; empty once stopped."""
         while self._signal.goes_on():
             body = self._body or self._request()
             try:
@@ -119,14 +121,14 @@ class _Reader:
             except _BROKEN as error:
                 self._resume(error)
                 continue
-            if self._signal.goes_on():  # or else the read may have been made to end
+            if self._signal.goes_on():  # otherwise `_wake` may have cut the read short
                 self._at += len(portion)
                 self._breaks = 0
                 return portion
         return b""
 
     def _request(self) -> StreamingBody:
-        """Asks for what is left of the range."""
+        """Requests the rest of the range."""
         wanted = f"bytes {self._at}-{self._stop - 1}/{self._thing.size}"
         pinned: dict[str, Any] = {"VersionId": self._thing.version_id} if self._thing.version_id else {}
         with of_object(self._thing.bucket, self._thing.key):
@@ -142,8 +144,8 @@ class _Reader:
         status, length = found["ResponseMetadata"]["HTTPStatusCode"], found["ContentLength"]
         answered = (status, found.get("ContentRange"), length)
         if answered != (HTTPStatus.PARTIAL_CONTENT, wanted, self._stop - self._at):
-            raise Unavailable(f"S3 was asked for {wanted}, and answered {answered}")
-        # None where the connection ends with this answer: it has let go of its socket, which the body closes itself.
+            raise Unavailable(f"S3 answered a request for {wanted} with {answered}")
+        # None if the connection ends with this response: the body then owns the socket, and closes it.
         if connection is not None and (sock := connection.sock) is not None:
             self._open.callback(self._leave, connection, sock)
             self._open.enter_context(self._signal.waking(partial(_wake, sock)))
@@ -151,9 +153,9 @@ class _Reader:
         return body
 
     def _leave(self, connection: HTTPConnection, sock: socket.socket) -> None:
-        """Closes a connection in the middle of a body; urllib3 would keep it, to find it of no use another time.
+        """Closes a connection whose body was not read to its end, which urllib3 would keep although it is unusable.
 
-        It is reset, so that S3 doesn't try to send the rest.
+        Resets it, so that S3 doesn't try to send the rest.
         """
         if self._at < self._stop and connection.sock is sock:
             with suppress(OSError):
@@ -165,12 +167,12 @@ class _Reader:
         self._body = None
         self._breaks += 1
         if self._signal.goes_on() and self._breaks > _PATIENCE:
-            raise Unavailable(f"S3's answer broke off {self._breaks} times at byte {self._at}: {error}") from error
+            raise Unavailable(f"S3's response broke off {self._breaks} times at byte {self._at}: {error}") from error
         if self._breaks > 1:
             self._signal.pause(random.uniform(0, 0.1 * 2**self._breaks))  # noqa: S311 - jitter, not a secret
 
 
 def _wake(sock: socket.socket) -> None:
-    """Makes another thread's read end. A TLS socket's own `shutdown` would let that thread read on, without TLS."""
+    """Ends another thread's read. A TLS socket's own `shutdown` would let that thread read on, without TLS."""
     with suppress(OSError):
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
