@@ -33,7 +33,7 @@ HOST = "127.0.0.1"
 
 
 class Server(uvicorn.Server):
-    """uvicorn, but a signal that ends it in good order is no failure, and a second one is a plea for haste."""
+    """uvicorn, except that a signal is not a failure, and a second signal ends the workers at once."""
 
     def __init__(self, config: uvicorn.Config, hurry: asyncio.Event) -> None:
         super().__init__(config)
@@ -48,7 +48,7 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     def crash(self, task: asyncio.Task[None]) -> None:
-        """Shut down if a task ended in an error: a stand-in that moves no jobs must not answer as if it did."""
+        """Shut down if a background task has failed: the stand-in must not answer while it moves no jobs."""
         if not task.cancelled() and (error := task.exception()):
             LOG.critical("stopping: %s", error, exc_info=error)
             self.failed = self.should_exit = True
@@ -56,7 +56,7 @@ class Server(uvicorn.Server):
 
 @dataclass
 class Compute:
-    """The whole program, put together."""
+    """The assembled program."""
 
     config: Config
     state: Path
@@ -65,7 +65,7 @@ class Compute:
     hurry: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def serve(self, port: int) -> bool:
-        """Answer calls and run jobs until a signal ends it; false if something else did."""
+        """Answer calls and run jobs until a signal; False if it ended for another reason."""
         with (
             contextlib.closing(Store(self.state / "runs.sqlite3")) as store,
             socket.create_server((HOST, port)) as listener,
@@ -116,7 +116,7 @@ class Compute:
             return server.started and not server.failed
 
     def _publish(self, port: int) -> None:
-        """Tell the starter the port, in a file that is there whole or not at all."""
+        """Write the port to a file, atomically, for the process that started us."""
         scratch = self.state / "port.tmp"
         scratch.write_text(str(port))
         scratch.replace(self.state / "port")
@@ -124,16 +124,16 @@ class Compute:
 
 
 @click.command()
-@click.option("--state", type=click.Path(path_type=Path, file_okay=False), required=True, help="Where jobs are kept.")
 @click.option(
-    "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), help="What can run, and where."
+    "--state", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for jobs and tasks."
 )
-@click.option("--port", default=0, show_default=True, help="0: any free one; STATE/port tells which.")
-@click.option("--emulator", metavar="URL", help="Who knows IAM and EventBridge; without it everything is allowed.")
 @click.option(
-    "--keep-workers", is_flag=True, help="On SIGTERM leave workers running, to be taken up at the next start."
+    "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), help="Queues, clusters and definitions."
 )
-@click.option("--reap", "only_reap", is_flag=True, help="End the workers a killed stand-in left behind; start nothing.")
+@click.option("--port", default=0, show_default=True, help="0 chooses a free one; the file STATE/port has it.")
+@click.option("--emulator", metavar="URL", help="For IAM and EventBridge. Without it, everything is allowed.")
+@click.option("--keep-workers", is_flag=True, help="On SIGTERM, leave workers running; the next start takes them over.")
+@click.option("--reap", "only_reap", is_flag=True, help="Only end the workers that a killed stand-in left behind.")
 def main(
     *,
     state: Path,
@@ -152,13 +152,13 @@ def main(
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise click.ClickException(f"another stand-in works in {state}") from None
+        raise click.ClickException(f"another stand-in runs in {state}") from None
     (state / "port").unlink(missing_ok=True)
     if only_reap:
         click.echo(f"{reap(state / 'attempts')} workers ended")
         return
     if config_file is None:
-        raise click.UsageError("--config is needed")
+        raise click.UsageError("--config is required")
     try:
         config = Config.read(config_file)
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""HTTP: AWS Batch under /v1/, Amazon ECS by `X-Amz-Target`, and what people and tests ask for under /_compute/."""
+"""HTTP: AWS Batch under /v1/, Amazon ECS by `X-Amz-Target`, and our own endpoints under /_compute/."""
 
 import asyncio
 import contextlib
@@ -38,14 +38,14 @@ MAX_SHOWN = 1000
 
 
 class Wire(H11Protocol):
-    """uvicorn's HTTP, with a hand on the connections, so that a fault can cut one."""
+    """uvicorn's HTTP protocol, which also records its connections, so that a fault can cut one."""
 
     open: ClassVar[dict[tuple[str, int], Transport]] = {}
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Remember the connection by the caller's address."""
         super().connection_made(transport)
-        # asyncio sets it only on sockets made with an explicit protocol number; without it each answer takes 40 ms.
+        # asyncio sets it only on sockets made with an explicit protocol number; without it each response takes 40 ms.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.open[transport.get_extra_info("peername")] = transport
 
@@ -56,14 +56,14 @@ class Wire(H11Protocol):
 
 
 class _Torn(JSONResponse):
-    """An answer whose second half never comes."""
+    """A response whose second half is never sent."""
 
     def __init__(self, request: Request, content: Shape) -> None:
         super().__init__(content, headers=_request_id())
         self._request = request
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as ASGI has it
-        """Promise the whole of it, send half, and hang up."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
+        """Announce the complete body, send half of it, and close the connection."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body[: len(self.body) // 2], "more_body": True})
         _hang_up(self._request)
@@ -111,8 +111,8 @@ class Api:
         """Any call of AWS Batch or Amazon ECS."""
         signed = _signed(request, await request.body())
         service = self.ecs if request.headers.get("x-amz-target", "").startswith(f"{TARGET}.") else self.batch
-        # Asked for even where nobody checks the signature: a web page in the developer's browser can reach this port,
-        # but can't send this header, and so can't start commands.
+        # Required even if nobody checks the signature: a web page in the developer's browser can reach this port, but
+        # can't send this header, and so can't start commands.
         if signed.service != service.name:
             raise UnsignedError
         operation, members = service.operation(request)
@@ -143,7 +143,7 @@ class Api:
         if fault.mode.endswith("after_effect"):
             service.call(operation, members)
         if fault.mode.startswith("timeout"):
-            # The body was read: the next thing to come is the caller hanging up.
+            # The body was read, so the next message is the caller's disconnect.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(request.receive(), fault.delaySeconds)
         _cut(request)
@@ -153,7 +153,7 @@ class Api:
     # ---- people, the command line, tests -----------------------------------------------------------------------
 
     async def health(self, request: Request) -> Response:  # noqa: ARG002 - every endpoint is given it
-        """That it works, how much there is to do, and how often each operation was called that the caller may use."""
+        """The status, the number of jobs, tasks and events, and how often each operation was called."""
         return JSONResponse(
             {
                 "status": "ok",
@@ -169,7 +169,7 @@ class Api:
         return self._newest(request, Job)
 
     async def all_tasks(self, request: Request) -> Response:
-        """As `jobs`, of the tasks of ECS; `?status=` is their last status."""
+        """As `jobs`, for ECS tasks; `?status=` is their last status."""
         return self._newest(request, Task)
 
     def _newest(self, request: Request, kind: type[ComputeRun]) -> Response:
@@ -179,9 +179,9 @@ class Api:
         return JSONResponse({f"{kind.kind}s": [run.detail for run in runs]})
 
     async def log(self, request: Request) -> Response:
-        """What a job or a task wrote, from `?offset=` on; `?attempt=` is the last one unless named.
+        """The output of a job or task from `?offset=` on; of the last attempt, or of `?attempt=`.
 
-        `X-Next-Offset` is where to go on, `X-Job-Status` says whether more can come.
+        `X-Next-Offset` is the next offset to read; `X-Job-Status` shows whether more can come.
         """
         run = self.store.get(Job, request.path_params["id"]) or self.store.get(Task, request.path_params["id"])
         if run is None:
@@ -196,7 +196,7 @@ class Api:
         return Response(content, headers={**headers, "X-Attempt": str(attempt)}, media_type="text/plain")
 
     async def forget_job(self, request: Request) -> Response:
-        """Forget a job of Batch that has ended, as Batch itself does some days later."""
+        """Forget a Batch job that has ended, as Batch itself does after some days."""
         job = self.store.get(Job, request.path_params["id"])
         if job is None or not job.ended:
             return JSONResponse({"message": "no such job, or it has not ended"}, 404)
@@ -204,7 +204,7 @@ class Api:
         return JSONResponse({"job": job.detail})
 
     async def stop_task(self, request: Request) -> Response:
-        """Take a task away as the platform does: `{"stopCode": "SpotInterruption", "stoppedReason": "…"}`."""
+        """Stop a task as the platform does: `{"stopCode": "SpotInterruption", "stoppedReason": "…"}`."""
         task = self.store.get(Task, request.path_params["id"])
         if task is None:
             return JSONResponse({"message": "no such task"}, 404)
@@ -213,7 +213,7 @@ class Api:
         return JSONResponse({"task": task.detail})
 
     async def metadata(self, request: Request) -> Response:
-        """What a task's worker may ask: the task metadata endpoint, version 4.
+        """The task metadata endpoint, version 4, for a task's worker.
 
         https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-metadata-endpoint-v4-fargate-response.html
         """
@@ -234,16 +234,16 @@ class Api:
         )
 
     async def add_faults(self, request: Request) -> Response:
-        """Put faults in force; see `faults`."""
+        """Add faults; see `faults`."""
         self.faults.add(await request.json())
         return await self.report_faults(request)
 
     async def report_faults(self, request: Request) -> Response:  # noqa: ARG002 - every endpoint is given it
-        """The faults in force and how often each has fired."""
+        """The active faults, and how often each has fired."""
         return JSONResponse(self.faults.report())
 
     async def clear_faults(self, request: Request) -> Response:
-        """No more faults; events that one held back go out."""
+        """Remove all faults; events that one held back are delivered."""
         self.faults.clear()
         self.outbox.release()
         return await self.report_faults(request)
@@ -260,9 +260,9 @@ def _members(service: Service, body: bytes) -> Shape:
     try:
         members = json.loads(body) if body else {}
     except ValueError as error:
-        raise service.invalid(f"the body is no JSON: {error}") from error
+        raise service.invalid(f"the body is not JSON: {error}") from error
     if not isinstance(members, dict):
-        raise service.invalid("the body is no JSON object")
+        raise service.invalid("the body is not a JSON object")
     return cast("Shape", members)
 
 
@@ -275,7 +275,7 @@ def _signed(request: Request, body: bytes) -> SignedRequest:
 
 
 def _cut(request: Request) -> None:
-    """End the connection with a reset instead of an answer."""
+    """Reset the connection instead of answering."""
     client = cast("tuple[str, int]", request.scope["client"])
     if transport := Wire.open.get(client):
         reset = struct.pack("ii", 1, 0)
@@ -284,7 +284,7 @@ def _cut(request: Request) -> None:
 
 
 def _hang_up(request: Request) -> None:
-    """End the connection in good order, wherever its answer is."""
+    """Close the connection normally, even in the middle of a response."""
     if transport := Wire.open.get(cast("tuple[str, int]", request.scope["client"])):
         transport.close()
 

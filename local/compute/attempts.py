@@ -1,4 +1,4 @@
-"""One run of a job, seen from the stand-in: a directory (see `supervisor`) and perhaps a child process."""
+"""One run of a job from the stand-in's side: a directory (see `supervisor`) and perhaps a child process."""
 
 import contextlib
 import fcntl
@@ -24,7 +24,7 @@ class Attempt:
     child: subprocess.Popen[bytes] | None = None
 
     def launch(self, specification: Shape) -> None:
-        """Start a supervisor. Does no harm where one runs, or the attempt already ran."""
+        """Start a supervisor. Harmless if one runs already, or the attempt has run."""
         scratch = self.directory / supervisor.SCRATCH
         scratch.mkdir(parents=True, exist_ok=True)
         supervisor.write(self.directory / supervisor.SPECIFICATION, specification)
@@ -35,26 +35,26 @@ class Attempt:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # Out of reach of the terminal's Ctrl-C and of whoever kills the stand-in's group.
+                # Keeps it out of reach of the terminal's Ctrl-C and of a kill of the stand-in's process group.
                 start_new_session=True,
             )
 
     def running(self) -> Shape | None:
-        """What `running.json` says, once the worker runs."""
+        """The content of `running.json`; None until the worker runs."""
         return self._read(supervisor.RUNNING)
 
     def ended(self) -> Shape | None:
-        """What `ended.json` says, once the worker has ended."""
+        """The content of `ended.json`; None until the worker has ended."""
         return self._read(supervisor.ENDED)
 
     def alive(self) -> bool:
-        """Whether a supervisor is at work."""
+        """Whether a supervisor runs."""
         if self.child is not None and self.child.poll() is None:
             return True
         return self._supervisor() is not None
 
     def stop(self, *, now: bool = False) -> None:
-        """Ask the worker to end; `now`, make it."""
+        """Ask the worker to end; with `now`, kill it."""
         number = signal.SIGUSR1 if now else signal.SIGTERM
         if self.child is not None and self.child.poll() is None:
             self.child.send_signal(number)
@@ -67,17 +67,17 @@ class Attempt:
             time.sleep(0.02)
 
     def kill_worker(self) -> None:
-        """End a worker whose supervisor was killed."""
+        """Kill a worker whose supervisor was killed."""
         running = self.running()
         if running is None:
             return
-        # Its own session's leader, or it is another process that got the number since.
+        # The worker leads its own session. Any other process has only inherited its pid.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if os.getsid(running["pid"]) == running["pid"]:
                 os.killpg(running["pid"], signal.SIGKILL)
 
     def _supervisor(self) -> int | None:
-        """The pid in the lock file, if the lock is held: a number alone might belong to anyone by now."""
+        """The pid in the lock file if the lock is held; otherwise the pid may have been reused."""
         try:
             descriptor = os.open(self.directory / supervisor.LOCK, os.O_RDONLY)
         except FileNotFoundError:
@@ -98,7 +98,7 @@ class Attempt:
 
 
 def reap(attempts: Path) -> int:
-    """End the workers that a killed stand-in left behind under `attempts`; returns how many were asked to."""
+    """End the workers that a killed stand-in left behind under `attempts`; returns their number."""
     left = [attempt for lock in attempts.glob(f"*/*/{supervisor.LOCK}") if (attempt := Attempt(lock.parent)).alive()]
     for attempt in left:
         attempt.stop()

@@ -1,18 +1,17 @@
-"""Whether the caller may: asked of the emulator, which holds the users, roles and policies.
+"""Checks callers' permissions by asking the emulator, which has the users, roles and policies.
 
-The caller's signed request goes to the emulator's own endpoint; the emulator checks signature and policies before
-anything else, and only that verdict counts. What it doesn't do for Batch and ECS is added here:
+The caller's signed request is forwarded to the emulator's own Batch or ECS, which checks signature and policies first.
+Only that verdict counts. This module adds what the emulator lacks:
 
-- It checks a Batch action against the resource `*`, and an ECS action against the cluster that the request names. The
-  latter would let pass what AWS refuses, so it is made to look at another resource that nobody names: it takes the
-  body's digest from a header that it doesn't ask to be signed, so the body may be another. A statement limited to a
-  queue or a task definition thus never allows. A refusal is therefore checked again by SimulatePrincipalPolicy, against
-  each resource that the call is about.
-- A call may need a second action (SubmitJob with tags needs TagResource, RunTask needs iam:PassRole). For Batch the
-  same request is sent once more with an `X-Amz-Target` header, which the emulator reads before the path, and no
-  signature covers. For ECS that header is signed: the second action is simulated for the caller whom the refusal of the
-  first one named. Who is allowed the first on everything isn't named, and is refused: better that than to let pass too
-  much.
+- Resources. The emulator checks a Batch action against the resource `*`, and an ECS action against the cluster in the
+  request. The latter would allow calls that AWS refuses, so the request is sent with another body, which names a
+  cluster that no statement names. (The emulator takes the body's digest from a header that need not be signed.) A
+  statement limited to a queue or task definition then never allows the call, so every refusal is checked again with
+  SimulatePrincipalPolicy, against each resource of the call.
+- Second actions: SubmitJob with tags needs TagResource, RunTask needs iam:PassRole. For Batch, the same request is sent
+  again with an `X-Amz-Target` header, which the emulator reads before the path and no signature covers. For ECS, that
+  header is signed, so the second action is simulated for the principal that the first refusal names. A caller who may
+  do the first action on everything is not named, and is refused: too strict rather than too lax.
 """
 
 import asyncio
@@ -34,16 +33,16 @@ from local.compute.service import Grant
 
 TIMEOUT_SECONDS = 10
 SERVICE_ERRORS = frozenset({"ClientException", "InvalidAction", "ClusterNotFoundException"})
-"""What the emulator's own Batch and ECS answer where they can't do something: by then the caller has passed."""
+"""Errors of the emulator's own Batch and ECS that come after the permission check."""
 CREDENTIAL = re.compile(r"AWS4-HMAC-SHA256 .*Credential=(?P<key>[^/,]+)/[^,]+/(?P<service>[^/,]+)/aws4_request")
 NOWHERE = "arn:aws:ecs:us-east-1:000000000000:nowhere/nothing"
-"""A resource that no statement names but one about all of them."""
+"""A resource that only a statement for all resources covers."""
 ASSUMED_ROLE = re.compile(r"^arn:aws:sts::(\d+):assumed-role/([^/]+)/")
 
 
 @dataclass(frozen=True)
 class SignedRequest:
-    """A request as it came over the wire."""
+    """A request as it was received."""
 
     method: str
     target: str
@@ -52,16 +51,16 @@ class SignedRequest:
 
     @property
     def service(self) -> str:
-        """The service it claims to be signed for; nothing if it isn't signed."""
+        """The service in its signature; empty if it isn't signed."""
         return self._credential("service")
 
     @property
     def key(self) -> str:
-        """The access key it claims to be signed with."""
+        """The access key in its signature; empty if it isn't signed."""
         return self._credential("key")
 
     def having(self, **headers: str) -> "SignedRequest":
-        """The same with other headers; their names with underscores for hyphens."""
+        """A copy with other headers; their names have underscores for hyphens."""
         others = {name.replace("_", "-"): value for name, value in headers.items()}
         kept = [(name, value) for name, value in self.headers if name.lower() not in others]
         return replace(self, headers=[*kept, *((name, value) for name, value in others.items() if value)])
@@ -75,7 +74,7 @@ class SignedRequest:
 
 @dataclass(frozen=True)
 class Refusal:
-    """The emulator's refusal, to be passed on."""
+    """A refusal of the emulator, to be passed on."""
 
     status: int
     error_type: str
@@ -83,22 +82,22 @@ class Refusal:
 
 
 class Gatekeeper:
-    """Asks the emulator at `url`."""
+    """Checks permissions with the emulator at `url`."""
 
     def __init__(self, url: str, config: Config) -> None:
         self._address = urlsplit(url).netloc
         self._iam: Any = boto3.client("iam", endpoint_url=url, region_name=config.region, config=ONE_TRY, **ROOT)
 
     async def check(self, request: SignedRequest, grants: list[Grant]) -> Refusal | None:
-        """None if the caller holds every grant.
+        """None if the caller has every grant, otherwise the refusal.
 
         Raises:
-            EmulatorUnreachableError: nobody can tell.
+            EmulatorUnreachableError: the emulator doesn't answer.
         """
         try:
             return await asyncio.to_thread(self._check, request, grants)
         except (OSError, http.client.HTTPException, BotoCoreError, ClientError) as error:
-            raise EmulatorUnreachableError(f"the emulator can't say who may do this: {error}") from error
+            raise EmulatorUnreachableError(f"can't check permissions, the emulator doesn't answer: {error}") from error
 
     def _check(self, request: SignedRequest, grants: list[Grant]) -> Refusal | None:
         principal = None
@@ -110,7 +109,7 @@ class Gatekeeper:
             if refusal:
                 principal = _principal(refusal)
                 if not principal:
-                    # Not a matter of policies: a bad signature, an unknown key.
+                    # Not about policies: a bad signature or an unknown key.
                     return refusal
             elif request.key == ROOT["aws_access_key_id"]:
                 continue
@@ -121,7 +120,7 @@ class Gatekeeper:
     def _forward(self, request: SignedRequest) -> Refusal | None:
         connection = http.client.HTTPConnection(self._address, timeout=TIMEOUT_SECONDS)
         try:
-            # The signature covers the Host header: the caller's stays.
+            # The signature covers the Host header, so the caller's is kept.
             connection.putrequest(request.method, request.target, skip_host=True, skip_accept_encoding=True)
             for name, value in request.headers:
                 connection.putheader(name, value)
@@ -136,7 +135,7 @@ class Gatekeeper:
         return Refusal(answer.status, error_type, body)
 
     def _simulated(self, principal: str, grant: Grant) -> bool:
-        """Whether the principal's policies allow the action on each of the resources themselves."""
+        """Whether the principal's policies allow the action on each of the resources."""
         return bool(grant.resources) and all(
             self._iam.simulate_principal_policy(
                 PolicySourceArn=principal, ActionNames=[grant.action], ResourceArns=[resource]
@@ -147,7 +146,7 @@ class Gatekeeper:
 
 
 def _question(request: SignedRequest, grant: Grant, *, first: bool) -> SignedRequest | None:
-    """The request by which the emulator tells whether the caller has the action on everything; None if none does."""
+    """The request with which to ask the emulator for the action on all resources; None if it can't be asked."""
     if request.service == "batch":
         return request.having(x_amz_target="" if first else f"AWSBatch.{grant.action.partition(':')[2]}")
     if not first:
@@ -158,13 +157,13 @@ def _question(request: SignedRequest, grant: Grant, *, first: bool) -> SignedReq
 
 
 def _principal(refusal: Refusal) -> str | None:
-    """The user or role that a refusal names; a session's policies are its role's."""
+    """The user or role that a refusal names; for a session, its role."""
     found = re.search(rb"User: (\S+) is not authorized", refusal.body)
     return ASSUMED_ROLE.sub(r"arn:aws:iam::\1:role/\2#", found[1].decode()).partition("#")[0] if found else None
 
 
 def _denied(principal: str | None, grant: Grant) -> Refusal:
-    """The refusal of an action that the emulator wasn't asked about."""
+    """A refusal of an action that the emulator wasn't asked about."""
     why = "because no identity-based policy allows it" if principal else "as far as the local stand-in can tell"
     message = (
         f"User: {principal or '?'} is not authorized to perform: {grant.action} on {', '.join(grant.resources)}, {why}"

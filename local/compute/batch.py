@@ -1,8 +1,8 @@
-"""AWS Batch's operations: what is allowed, what comes back.
+"""AWS Batch's operations: checks of requests, and responses.
 
-Limits and wordings come from the API reference (https://docs.aws.amazon.com/batch/latest/APIReference/) and from errors
-seen on AWS. What this program can't do (array and multi-node jobs, dependencies, EKS, consumable resources) is refused,
-never ignored.
+Limits and error messages come from the API reference (https://docs.aws.amazon.com/batch/latest/APIReference/) and from
+errors seen on AWS. Unsupported features (array and multi-node jobs, dependencies, EKS, consumable resources) are
+refused, never ignored.
 """
 
 import json
@@ -69,7 +69,7 @@ class Batch(Service):
 
     @property
     def operations(self) -> Mapping[str, Callable[[Shape], Shape]]:
-        """What is done here."""
+        """The supported operations."""
         return {
             "SubmitJob": self.submit_job,
             "DescribeJobs": self.describe_jobs,
@@ -84,9 +84,9 @@ class Batch(Service):
         }
 
     def named(self, request: Request) -> tuple[str, Shape]:
-        """The operation is the method and the path."""
+        """The operation is determined by method and path."""
         method, path = request.method, request.url.path.rstrip("/")
-        # The emulator would take an action out of the query before it looks at the path.
+        # The emulator would read an action from the query before it looks at the path.
         known = request.query_params.keys() <= {"tagKeys"}
         for name, (verb, pattern) in self._routes.items():
             if known and verb == method and (found := pattern.fullmatch(path)):
@@ -101,7 +101,7 @@ class Batch(Service):
         return (str(request.get("jobName", "")),)
 
     def grants(self, operation: str, request: Shape) -> list[Grant]:
-        """SubmitJob is about a queue and a definition; tags are a permission of their own."""
+        """SubmitJob needs a queue and a definition as resources; tags need a permission of their own."""
         action = f"batch:{operation}"
         match operation:
             case "SubmitJob":
@@ -121,7 +121,7 @@ class Batch(Service):
     # ---- jobs --------------------------------------------------------------------------------------------------
 
     def submit_job(self, request: Shape) -> Shape:
-        """Take a job. Nothing keeps two of them from having the same name, as on AWS."""
+        """Accept a job. As on AWS, several jobs may have the same name."""
         if len(json.dumps(request).encode()) > MAX_REQUEST_BYTES:
             raise InvalidRequestError(f"SubmitJob request exceeds {MAX_REQUEST_BYTES} bytes")
         if not JOB_NAME.fullmatch(request["jobName"]):
@@ -141,7 +141,7 @@ class Batch(Service):
         return {"jobArn": job.detail["jobArn"], "jobName": job.detail["jobName"], "jobId": job.id}
 
     def describe_jobs(self, request: Shape) -> Shape:
-        """Up to a hundred jobs in full; ids that aren't known are left out."""
+        """Up to 100 jobs in full; unknown ids are left out."""
         ids = request["jobs"]
         if not ids:
             raise InvalidRequestError("jobs must not be empty")
@@ -151,12 +151,12 @@ class Batch(Service):
         return {"jobs": [job.detail for each in wanted if (job := self._store.get(Job, each))]}
 
     def list_jobs(self, request: Shape) -> Shape:
-        """Summaries, newest first: of one status (RUNNING if none is named), or whatever the status by a filter."""
+        """Summaries, newest first: of one status (by default RUNNING), or of all statuses with a filter."""
         given = [key for key in ("jobQueue", "arrayJobId", "multiNodeJobId") if request.get(key)]
         if len(given) != 1:
             raise InvalidRequestError("Exactly one of jobQueue, arrayJobId, multiNodeJobId must be specified")
         if given != ["jobQueue"]:
-            # There are no such jobs here, so none of them has children.
+            # Array and multi-node jobs don't exist here, so there are no child jobs.
             return {"jobSummaryList": []}
         conditions: list[Condition] = [("place = ?", self._queue(request["jobQueue"]))]
         filters = request.get("filters", [])
@@ -171,7 +171,7 @@ class Batch(Service):
             conditions.append(("status = ?", status))
         size = self.page_size(request, MAX_FILTERED if filters else MAX_LISTED)
         scope = [request["jobQueue"], request.get("jobStatus"), filters]
-        # One more than asked for tells whether there is a next page.
+        # Reading one more than requested shows whether there is a next page.
         jobs = self._store.page(Job, conditions, before=self.position(request, scope), limit=size + 1)
         answer: Shape = {"jobSummaryList": [_summary(job.detail) for job in jobs[:size]]}
         if len(jobs) > size:
@@ -179,13 +179,13 @@ class Batch(Service):
         return answer
 
     def terminate_job(self, request: Shape) -> Shape:
-        """End a job in any state. AWS answers the same for a job it doesn't know."""
+        """End a job in any state. As on AWS, an unknown job is no error."""
         _check_ending(request)
         self._jobs.terminate(request["jobId"], request["reason"])
         return {}
 
     def cancel_job(self, request: Shape) -> Shape:
-        """End a job that hasn't reached STARTING; one that has goes on, and the call succeeds all the same."""
+        """End a job that hasn't reached STARTING. Otherwise the call succeeds without effect."""
         _check_ending(request)
         self._jobs.cancel(request["jobId"], request["reason"])
         return {}
@@ -251,7 +251,7 @@ class Batch(Service):
     # ---- queues and definitions --------------------------------------------------------------------------------
 
     def describe_job_queues(self, request: Shape) -> Shape:
-        """The queues of the configuration; names that aren't known are left out."""
+        """The configured queues; unknown names are left out."""
         asked = {each.rpartition("job-queue/")[2] for each in request.get("jobQueues", ())}
         queues = [
             {
@@ -273,7 +273,7 @@ class Batch(Service):
         return self._paged("jobQueues", queues, request)
 
     def describe_job_definitions(self, request: Shape) -> Shape:
-        """The definitions of the configuration; names that aren't known are left out."""
+        """The configured job definitions; unknown names are left out."""
         asked = {each.rpartition("job-definition/")[2] for each in request.get("jobDefinitions", ())}
         named = request.get("jobDefinitionName", "").rpartition("job-definition/")[2].partition(":")[0]
         definitions = [
@@ -346,7 +346,7 @@ class Batch(Service):
         return {}
 
     def untag_resource(self, request: Shape) -> Shape:
-        """Take tags off a job."""
+        """Remove tags from a job."""
         job = self._tagged(request)
         job.detail["tags"] = {k: v for k, v in job.detail["tags"].items() if k not in request["tagKeys"]}
         self._store.save(job)
@@ -365,7 +365,7 @@ class Batch(Service):
 
 
 def _route(http: Mapping[str, str]) -> tuple[str, re.Pattern[str]]:
-    """The method and path of an operation, its `{labels}` as named groups."""
+    """The method and path of an operation, with its `{labels}` as named groups."""
     return http["method"], re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+)", re.escape(http["requestUri"])))
 
 
@@ -415,7 +415,7 @@ def _check_ending(request: Shape) -> None:
 
 
 def _named(column: str, value: str) -> list[Condition]:
-    """A name or, ending in an asterisk, everything that begins so. By comparison, which an index serves."""
+    """An exact name, or with a trailing asterisk a prefix. Uses comparisons, which an index supports."""
     if not value.endswith("*"):
         return [(f"{column} = ?", value)]
     prefix = value[:-1]

@@ -1,4 +1,4 @@
-"""The queues, clusters and definitions that exist here: a JSON file, read once at the start.
+"""The configured queues, clusters and definitions: a JSON file, read once at the start.
 
 {"region": "us-east-1", "account": "000000000000",
  "queues": {"switchyard-local": {"maxRunning": 8}},
@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any, Self
 
 type Shape = dict[str, Any]
-"""A JSON object in AWS's own spelling."""
+"""A JSON object with AWS's member names."""
 
 DEFAULT_MAX_RUNNING = 4
 DEFAULT_GRACE_SECONDS = 30
-"""How long AWS leaves a container between SIGTERM and SIGKILL."""
+"""AWS's default time between SIGTERM and SIGKILL."""
 DEFAULT_CONTAINER = "worker"
 
 
@@ -32,7 +32,7 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True)
 class Place:
-    """A job queue or a cluster, and the number of jobs or tasks it runs at once."""
+    """A job queue or a cluster, and how many jobs or tasks it runs at once."""
 
     name: str
     max_running: int = DEFAULT_MAX_RUNNING
@@ -40,7 +40,7 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """What a job definition and a task definition have in common: what runs, and in what environment."""
+    """The common part of job and task definitions: the command and its environment."""
 
     name: str
     command: tuple[str, ...]
@@ -50,7 +50,7 @@ class Program:
 
     @property
     def revision(self) -> str:
-        """`name:revision`; a file holds one revision of each definition."""
+        """`name:revision`; every definition has one revision."""
         return f"{self.name}:1"
 
 
@@ -66,7 +66,7 @@ class Definition(Program):
 
 @dataclass(frozen=True, kw_only=True)
 class TaskDefinition(Program):
-    """A task definition: of one container, for Fargate, in a network of its own (`awsvpc`)."""
+    """A task definition with one container, for Fargate, with the network mode `awsvpc`."""
 
     container: str = DEFAULT_CONTAINER
     task_role_arn: str | None = None
@@ -74,7 +74,7 @@ class TaskDefinition(Program):
 
 @dataclass(frozen=True)
 class Config:
-    """Everything the file says."""
+    """The content of the configuration file."""
 
     region: str
     account: str
@@ -88,7 +88,7 @@ class Config:
         """Read and check a configuration file.
 
         Raises:
-            ConfigError: it is no JSON, or holds a setting this program doesn't know or can't use.
+            ConfigError: the file is not JSON, or has an unknown or invalid setting.
         """
         try:
             document = json.loads(path.read_text())

@@ -1,8 +1,8 @@
-"""Amazon ECS's operations, as far as a task on Fargate is concerned: what is allowed, what comes back.
+"""Amazon ECS's operations for tasks on Fargate: checks of requests, and responses.
 
-Limits and wordings come from the API reference (https://docs.aws.amazon.com/AmazonECS/latest/APIReference/) and from
-errors seen on AWS. Every task definition has one container and a network of its own. What this program can't do
-(services, container instances, volumes, ECS Exec) is refused, never ignored.
+Limits and error messages come from the API reference (https://docs.aws.amazon.com/AmazonECS/latest/APIReference/) and
+from errors seen on AWS. Every task definition has one container and the network mode `awsvpc`. Unsupported features
+(services, container instances, volumes, ECS Exec) are refused, never ignored.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ from local.compute.store import Condition, Store
 from local.compute.tasks import Tasks, new_secret
 
 TARGET = "AmazonEC2ContainerServiceV20141113"
-"""What its operations' names begin with in `X-Amz-Target`."""
+"""The prefix of its operations' names in `X-Amz-Target`."""
 
 MAX_OVERRIDES = 8192
 MAX_COUNT = 10
@@ -39,9 +39,9 @@ MAX_LISTED = 100
 MAX_SUBNETS = 16
 MAX_SECURITY_GROUPS = 5
 SHOWN_MS = 3600 * 1000
-"""How long ECS shows a task that has stopped."""
+"""How long ECS shows a stopped task."""
 TOKEN_MS = 24 * 3600 * 1000
-"""How long ECS knows a client token, unless its task has been forgotten before."""
+"""How long ECS remembers a client token, unless its task is forgotten first."""
 
 CLIENT_TOKEN = re.compile(r"[!-~]{1,64}")
 STARTED_BY = re.compile(r"[A-Za-z0-9_/-]{1,128}")
@@ -71,7 +71,7 @@ class Ecs(Service):
 
     @property
     def operations(self) -> Mapping[str, Callable[[Shape], Shape]]:
-        """What is done here."""
+        """The supported operations."""
         return {
             "RunTask": self.run_task,
             "StopTask": self.stop_task,
@@ -80,20 +80,20 @@ class Ecs(Service):
         }
 
     def named(self, request: Request) -> tuple[str, Shape]:
-        """The operation is the second half of `X-Amz-Target`."""
+        """The operation is the second part of `X-Amz-Target`."""
         name = request.headers["x-amz-target"].partition(".")[2]
-        # The emulator would take an action out of these before it looks at the header.
+        # The emulator would read an action from path or query before it looks at the header.
         if request.method != "POST" or request.url.path != "/" or request.url.query:
             raise ClientError(f"no operation of Amazon ECS: {request.method} {request.url.path}")
         return name, {}
 
     def aliases(self, request: Shape) -> tuple[str, ...]:
-        """What the task is to be started by, and its family."""
+        """The task's `startedBy` and its family."""
         family = str(request.get("taskDefinition", "")).rpartition("/")[2].partition(":")[0]
         return str(request.get("startedBy", "")), family
 
     def grants(self, operation: str, request: Shape) -> list[Grant]:
-        """RunTask is about a revision of a task definition, and hands a role to whatever runs."""
+        """RunTask needs a revision of a task definition as its resource, and passes a role to the task."""
         action = f"ecs:{operation}"
         cluster = str(request.get("cluster", DEFAULT_CLUSTER)).rpartition("/")[2]
         match operation:
@@ -116,7 +116,7 @@ class Ecs(Service):
     # ---- RunTask -----------------------------------------------------------------------------------------------
 
     def run_task(self, request: Shape) -> Shape:
-        """Start a task, or tell of the one that the same request with the same client token has started."""
+        """Start a task, or return the one that the same request with the same client token has started."""
         cluster = self._cluster(request)
         definition = self._definition(request["taskDefinition"])
         self._check(request, definition)
@@ -133,7 +133,7 @@ class Ecs(Service):
         return {"tasks": [task.detail], "failures": []}
 
     def no_room(self, request: Shape, reason: str) -> Shape:
-        """What RunTask answers where a task can't be placed."""
+        """RunTask's response if a task can't be placed."""
         cluster = self._cluster(request).name
         arn = self._config.arn(f"container-instance/{cluster}/{uuid.uuid4().hex}", "ecs")
         return {"tasks": [], "failures": [{"arn": arn, "reason": reason}]}
@@ -144,7 +144,7 @@ class Ecs(Service):
         if not 1 <= count <= MAX_COUNT:
             raise InvalidParameterError(f"Tasks count must be between 1 and {MAX_COUNT}.")
         if count > 1:
-            raise ClientError("the local stand-in for Amazon ECS starts one task a call")
+            raise ClientError("the local stand-in for Amazon ECS starts one task per call")
         if (given := request.get("clientToken")) is not None and not CLIENT_TOKEN.fullmatch(given):
             raise InvalidParameterError("Client token must have 1 to 64 characters in the range of 33-126.")
         if (started_by := request.get("startedBy")) is not None and not STARTED_BY.fullmatch(started_by):
@@ -247,7 +247,7 @@ class Ecs(Service):
     # ---- the others --------------------------------------------------------------------------------------------
 
     def stop_task(self, request: Shape) -> Shape:
-        """End a task; one that has ended stays as it is."""
+        """End a task. No effect on a task that has ended."""
         cluster = self._cluster(request)
         arn = self._task_arn(cluster.name, request["task"], check=True)
         task = self._known(arn)
@@ -257,7 +257,7 @@ class Ecs(Service):
         return {"task": task.detail}
 
     def describe_tasks(self, request: Shape) -> Shape:
-        """Up to a hundred tasks in full; what isn't known is among the failures."""
+        """Up to 100 tasks in full; unknown ones are listed as failures."""
         cluster = self._cluster(request)
         if not request["tasks"]:
             raise InvalidParameterError("Tasks cannot be empty.")
@@ -274,7 +274,7 @@ class Ecs(Service):
         }
 
     def list_tasks(self, request: Shape) -> Shape:
-        """ARNs of the tasks that are to run, unless another desired status is asked for, newest first."""
+        """ARNs of tasks by desired status (by default RUNNING), newest first."""
         cluster = self._cluster(request)
         filters = {key: value for key, value in request.items() if key not in {"cluster", "maxResults", "nextToken"}}
         if "startedBy" in filters and len(filters) > 1:
@@ -297,7 +297,7 @@ class Ecs(Service):
         ]
         size = self.page_size(request, MAX_LISTED)
         scope = [cluster.name, filters]
-        # One more than asked for tells whether there is a next page.
+        # Reading one more than requested shows whether there is a next page.
         tasks = self._store.page(Task, conditions, before=self.position(request, scope), limit=size + 1)
         answer: Shape = {"taskArns": [task.arn for task in tasks[:size]]}
         if len(tasks) > size:
@@ -351,7 +351,7 @@ def _untagged(detail: Shape) -> Shape:
 
 
 def _provider(request: Shape) -> str | None:
-    """The capacity provider for the one task: the one with a base, else the heaviest."""
+    """The capacity provider for a single task: the one with the highest base, then the highest weight."""
     strategy = request.get("capacityProviderStrategy", [])
     best = max(strategy, key=lambda each: (each.get("base", 0), each.get("weight", 0)), default=None)
     return str(best["capacityProvider"]) if best else None

@@ -1,8 +1,8 @@
-"""The processes of everything that runs here: started, watched, asked to end.
+"""Starts, watches and ends the processes of jobs and tasks.
 
-What a run's states are, and when it has its turn, its kind knows (see `jobs` and `tasks`). Everything can stop dead
-between any two lines and go on from the store and the attempts' files: a state is committed before what follows from
-it is done, and what is done twice does no harm.
+A run's kind defines its states and decides when it starts (see `jobs` and `tasks`). The program may be killed between
+any two lines, and continues from the store and the attempts' files: a state is committed before it takes effect, and
+every effect can be repeated.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ from local.compute.store import Store
 LOG = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.02
-"""How often running attempts' files are looked at: what it adds to a run's end."""
+"""Seconds between two checks of running attempts' files: the delay it adds to a run's end."""
 ADMITTED_AT_ONCE = 50
-"""Requests moved on in one step, so that thousands of them don't keep callers waiting."""
+"""Runs admitted in one step, so that thousands of them don't block callers."""
 KEPT_SECONDS = 7 * 24 * 3600
-"""How long what has ended is kept, with its log: as long as AWS Batch shows a job."""
+"""How long an ended run and its log are kept: as long as AWS Batch shows a job."""
 
 EXITED = "Essential container in task exited"
 HOST_LOST = "Host EC2 (instance i-00000000000000000) terminated."
@@ -36,13 +36,13 @@ HOST_LOST = "Host EC2 (instance i-00000000000000000) terminated."
 
 @dataclass(frozen=True)
 class Workload:
-    """What an attempt runs.
+    """The command that an attempt runs.
 
     Attributes:
-        command: The words of it.
-        environment: What definition and starter say.
-        service: What the service adds, which nobody overrides.
-        timeout: Seconds until it is made to end.
+        command: The program and its arguments.
+        environment: Variables of the definition and the caller.
+        service: Variables that the service adds, which override all others.
+        timeout: Seconds until it is ended.
     """
 
     command: list[str]
@@ -52,30 +52,30 @@ class Workload:
 
 
 class Kind[R: ComputeRun](Protocol):
-    """A kind of run: the states it goes through."""
+    """A kind of run, which defines its states."""
 
     def admit(self) -> bool:
-        """Move on what was asked for, up to where it waits for its turn; true if there may be more."""
+        """Move new runs to the state in which they wait to start; True if there may be more."""
 
     def start(self) -> None:
-        """Start what has its turn."""
+        """Start the runs whose turn it is."""
 
     def under_way(self) -> Iterable[R]:
-        """The runs that have a process, or were about to."""
+        """The runs that have a process, or were about to get one."""
 
     def workload(self, run: R) -> Workload:
-        """What its next attempt runs."""
+        """The command of its next attempt."""
 
     def began(self, run_id: str, running: Shape) -> None:
-        """Its attempt's worker runs: `running.json`."""
+        """Called when its worker runs, with `running.json`."""
 
     def finished(self, run_id: str, ended: Shape) -> None:
-        """Its attempt is over: `ended.json`, with an exit code of None if nobody saw it."""
+        """Called when its attempt has ended, with `ended.json`; the exit code is None if it is unknown."""
 
 
 @dataclass
 class _Process:
-    """An attempt under way, and whether its kind knows that it runs."""
+    """A running attempt, and whether its kind was told that it runs."""
 
     kind: Kind[Any]
     place: str
@@ -84,7 +84,7 @@ class _Process:
 
 
 class Engine:
-    """Moves runs' processes through their lives, and tells their kinds."""
+    """Runs the processes, and reports their starts and ends to their kinds."""
 
     def __init__(self, config: Config, store: Store, attempts: Path) -> None:
         self._config = config
@@ -95,14 +95,14 @@ class Engine:
         self._wake = asyncio.Event()
         self.closing = False
 
-    # ---- what kinds ask for ------------------------------------------------------------------------------------
+    # ---- for kinds ---------------------------------------------------------------------------------------------
 
     def take(self, kind: Kind[Any]) -> None:
-        """Move this kind of run too."""
+        """Register a kind of run."""
         self._kinds.append(kind)
 
     def wake(self) -> None:
-        """There is something to do."""
+        """Make the loop look for work now."""
         self._wake.set()
 
     def has(self, run: ComputeRun) -> bool:
@@ -110,7 +110,7 @@ class Engine:
         return run.id in self._processes
 
     def count(self, kind: Kind[Any], place: str) -> int:
-        """How many runs of a kind have a process, in one place."""
+        """How many runs of a kind have a process in a place."""
         return sum(each.kind is kind and each.place == place for each in self._processes.values())
 
     def launch[R: ComputeRun](self, kind: Kind[R], run: R) -> None:
@@ -125,18 +125,18 @@ class Engine:
             process.attempt.stop()
 
     def log(self, run_id: str, attempt: int) -> Path:
-        """The file that an attempt's output goes to."""
+        """The file of an attempt's output."""
         return self._directory(run_id, attempt) / supervisor.LOG
 
     def forget(self, run: ComputeRun) -> None:
-        """Know nothing any more of a run that has ended."""
+        """Delete an ended run and its files."""
         self._store.forget_one(run.id)
         shutil.rmtree(self._attempts / run.id, ignore_errors=True)
 
     # ---- running -----------------------------------------------------------------------------------------------
 
     def resume(self) -> None:
-        """Take up where the last process left off: attach to living workers, start what was about to start."""
+        """Continue after a restart: attach to running workers, and launch what was about to start."""
         for kind in self._kinds:
             for run in kind.under_way():
                 attempt = Attempt(self._directory(run.id, run.attempt))
@@ -145,10 +145,10 @@ class Engine:
                     attempt.launch(self._specification(run, kind.workload(run)))
                 if run.stopping:
                     attempt.stop()
-                LOG.info("took up %s %s, %s", run.kind, run.id, run.status)
+                LOG.info("resumed %s %s, %s", run.kind, run.id, run.status)
 
     async def run(self) -> None:
-        """Move everything until cancelled."""
+        """Move all runs until cancelled."""
         forget_at = 0.0
         while True:
             self._wake.clear()
@@ -165,7 +165,7 @@ class Engine:
                 await asyncio.wait_for(self._wake.wait(), 0 if busy else POLL_SECONDS if self._processes else 3600)
 
     async def close(self, hurry: asyncio.Event) -> None:
-        """End the workers as a lost host would, and write down how they ended; at once when `hurry` is set."""
+        """End the workers as a lost host would, and record how they ended; at once when `hurry` is set."""
         self.closing = True
         for process in self._processes.values():
             process.attempt.stop()
@@ -179,12 +179,12 @@ class Engine:
             await asyncio.sleep(POLL_SECONDS)
 
     def _watch(self) -> None:
-        """Tell kinds what the attempts' files say."""
+        """Report the attempts' files to their kinds."""
         for run_id, process in list(self._processes.items()):
             ended = process.attempt.ended()
             lost = False
             if ended is None and not process.attempt.alive():
-                # It may have written its last word between the two looks.
+                # It may have written the file between the two checks.
                 ended = process.attempt.ended()
                 lost = ended is None
             if not process.announced and (running := process.attempt.running()):
@@ -221,7 +221,7 @@ class Engine:
 
 
 def _loss(attempt: Attempt) -> Shape:
-    """What is known of an attempt whose supervisor was killed. Nobody saw the worker's exit code."""
+    """The end of an attempt whose supervisor was killed: the worker's exit code is unknown."""
     attempt.kill_worker()
     now = supervisor.now()
     started = (attempt.running() or {}).get("startedAt", now)

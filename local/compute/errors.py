@@ -1,10 +1,10 @@
-"""The errors a caller sees, as AWS Batch and Amazon ECS word them."""
+"""The errors that callers see, with the codes and messages of AWS Batch and Amazon ECS."""
 
 import uuid
 
 
 class ApiError(Exception):
-    """An answer other than success: `code` is the AWS error code, `status` the HTTP status, `more` further members."""
+    """An error response: `code` is the AWS error code, `status` the HTTP status, `more` has further members."""
 
     code = "ServerException"
     status = 500
@@ -16,21 +16,21 @@ class ApiError(Exception):
 
 
 class ClientError(ApiError):
-    """The caller's fault: the one 4xx error that AWS Batch declares, and ECS's most common one."""
+    """The caller's fault: the only 4xx error that AWS Batch declares, and ECS's most common one."""
 
     code = "ClientException"
     status = 400
 
 
 class InvalidRequestError(ClientError):
-    """A ClientException from Batch's own validation, in the wrapping AWS gives those."""
+    """A ClientException from Batch's own validation, in AWS's wording."""
 
     def __init__(self, message: str) -> None:
         super().__init__(f"Error executing request, Exception : {message}, RequestId: {uuid.uuid4()}")
 
 
 class InvalidParameterError(ClientError):
-    """ECS: a member has a value that it can't have."""
+    """ECS: a member has an invalid value."""
 
     code = "InvalidParameterException"
 
@@ -45,7 +45,7 @@ class ClusterNotFoundError(ClientError):
 
 
 class ServiceNotFoundError(ClientError):
-    """ECS: there is no such service; here there are none."""
+    """ECS: there is no such service. Here there are no services at all."""
 
     code = "ServiceNotFoundException"
 
@@ -63,7 +63,7 @@ class PlatformUnknownError(ClientError):
 
 
 class ConflictError(ClientError):
-    """ECS: the client token belongs to another request, which these tasks came of."""
+    """ECS: the client token was used by another request, which started these tasks."""
 
     code = "ConflictException"
 
@@ -75,7 +75,7 @@ class ConflictError(ClientError):
 
 
 class ThrottledError(ApiError):
-    """Batch: too many calls a second."""
+    """Batch: too many calls per second."""
 
     code = "TooManyRequestsException"
     status = 429
@@ -86,7 +86,7 @@ class ThrottledError(ApiError):
 
 
 class RateExceededError(ThrottledError):
-    """ECS: too many calls a second."""
+    """ECS: too many calls per second."""
 
     code = "ThrottlingException"
     status = 400
@@ -104,7 +104,7 @@ class UnsignedError(ApiError):
 
 
 class EmulatorUnreachableError(ApiError):
-    """The emulator, which knows who may do what, doesn't answer."""
+    """The emulator, which checks permissions, doesn't answer."""
 
     status = 503
     code = "ServiceUnavailable"

@@ -1,8 +1,8 @@
-"""State change events: what EventBridge would deliver, delivered as it would.
+"""Delivers state change events as EventBridge would.
 
-PutEvents refuses events from `aws.*` sources, here as on AWS. So the emulator's EventBridge is asked for the default
-bus's rules and their targets, each rule's pattern is tested by TestEventPattern, and matching events go to the rule's
-SQS targets. What a template says about rules and targets is thereby put to the test.
+PutEvents refuses events from `aws.*` sources, on the emulator as on AWS. So this module reads the default bus's rules
+and targets from the emulator, tests each rule's pattern by TestEventPattern, and sends matching events to the rule's
+SQS targets. This tests the rules and targets of the template.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 RULES_SECONDS = 1.0
-"""How long rules and targets are remembered: soon enough for a test that changes them, no call for every event."""
+"""How long rules and targets are cached: short enough for tests that change them, without a call for every event."""
 RETRY_SECONDS = (0.2, 0.5, 1, 2, 5)
 PATTERNS_REMEMBERED = 10_000
 
@@ -39,14 +39,18 @@ ONE_TRY = ClientConfig(connect_timeout=2, read_timeout=10, retries={"total_max_a
 
 
 class Bridge(Protocol):
-    """Takes events to whoever wants them."""
+    """Delivers events to their targets."""
 
     def deliver(self, event: Shape) -> None:
-        """Deliver one event, or raise BotoCoreError or ClientError to be asked again."""
+        """Deliver one event.
+
+        Raises:
+            BotoCoreError, ClientError: to be called again later.
+        """
 
 
 class Outbox:
-    """Every state change goes in; a courier takes each out until it is delivered. At least once, in order per run."""
+    """Stores state changes until they are delivered: at least once, and in order for each run."""
 
     def __init__(self, config: Config, store: Store, faults: Faults) -> None:
         self._config = config
@@ -55,7 +59,7 @@ class Outbox:
         self._changed = asyncio.Event()
 
     def put(self, run: ComputeRun) -> None:
-        """Keep the event of a run's present state, in the caller's transaction."""
+        """Store the event of a run's current state, in the caller's transaction."""
         fault = self._faults.take(EVENTS, run.aliases, run.status)
         mode = fault.mode if fault else None
         delay = (fault.delaySeconds or DELAY_SECONDS) if fault and mode == "delay" else 0
@@ -68,7 +72,7 @@ class Outbox:
         self._changed.set()
 
     def release(self) -> None:
-        """Let go of what a fault holds back."""
+        """Release the events that a fault holds back."""
         self._store.release_events()
         self._changed.set()
 
@@ -79,7 +83,7 @@ class Outbox:
             self._changed.clear()
             for event in self._store.due_events(time.time(), limit=100):
                 if not await self._deliver(bridge, event):
-                    # The emulator is away: all wait, so that no run's events overtake each other.
+                    # The emulator is unreachable. All events wait, so that those of a run stay in order.
                     await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
                     failures += 1
                     break
@@ -91,7 +95,7 @@ class Outbox:
         try:
             await asyncio.to_thread(bridge.deliver, event.body)
         except (BotoCoreError, ClientError) as error:
-            LOG.warning("event kept for later: %s", error)
+            LOG.warning("event will be retried: %s", error)
             return False
         self._store.delivered(event)
         return True
@@ -118,7 +122,7 @@ def envelope(config: Config, run: ComputeRun) -> Shape:
 
 
 class EventBridge:
-    """The rules of the emulator's default bus, applied. Used by one thread at a time."""
+    """Applies the rules of the emulator's default bus. For one thread at a time."""
 
     def __init__(self, emulator: str, region: str) -> None:
         self._events = boto3.client("events", endpoint_url=emulator, region_name=region, config=ONE_TRY, **ROOT)
@@ -146,7 +150,7 @@ class EventBridge:
                     yield rule["EventPattern"], [target for page in targets for target in page["Targets"]]
 
     def _matched(self, pattern: str, event: Shape) -> bool:
-        # A pattern sees nothing of an event but the fields it names: events alike in those are alike to it.
+        # A pattern depends only on the fields it names, so events with equal values there share a result.
         key = json.dumps([pattern, _named(json.loads(pattern), event)])
         if key not in self._matches:
             if len(self._matches) >= PATTERNS_REMEMBERED:
@@ -159,7 +163,7 @@ class EventBridge:
         if ":sqs:" not in target["Arn"] or "InputPath" in target or "InputTransformer" in target:
             if target["Arn"] not in self._warned:
                 self._warned.add(target["Arn"])
-                LOG.error("no event goes to %s: only SQS targets without input transformation work here", target["Arn"])
+                LOG.error("can't deliver to %s: only SQS targets without input transformation work here", target["Arn"])
             return
         body = target.get("Input") or json.dumps(event)
         group = target.get("SqsParameters", {}).get("MessageGroupId")
@@ -167,7 +171,7 @@ class EventBridge:
             self._to_queue(target["Arn"], body, group)
         except self._sqs.exceptions.QueueDoesNotExist:
             dead_letter = target.get("DeadLetterConfig", {}).get("Arn")
-            LOG.warning("queue %s doesn't exist; the event goes to %s", target["Arn"], dead_letter or "nobody")
+            LOG.warning("queue %s doesn't exist; dead-letter queue: %s", target["Arn"], dead_letter or "none")
             if dead_letter:
                 self._to_queue(dead_letter, body, None)
 

@@ -1,4 +1,4 @@
-"""Faults on demand, for tests: what AWS does now and then, at a moment of the test's choice.
+"""Injects faults for tests: what AWS does now and then, at a moment that the test chooses.
 
 `POST /_compute/faults` takes a JSON list of objects:
 
@@ -6,13 +6,13 @@
     mode            for an operation: throttle, error500, refuse, reset, reset_after_effect, cut_after_effect,
                     timeout_before_effect, timeout_after_effect; RunTask also: capacity; for events: drop, duplicate,
                     delay, reverse
-    times           how many requests or events it hits; left out: all, until cleared
-    probability     how likely it is to hit one that it fits; left out: certain
-    delaySeconds    timeout_*: how long the connection stays silent before it is cut (left out: until the caller gives
+    times           how many requests or events it hits; default: all, until cleared
+    probability     how likely it hits a matching one; default: 1
+    delaySeconds    timeout_*: how long the connection stays silent before it is cut (default: until the caller gives
                     up); delay: how late the event comes
     status          only events of this job or task status
-    jobName         only this job name, or tasks started by this or of this family; a trailing * matches the rest
-    reason          capacity: the failure's reason (left out: RESOURCE:CPU)
+    jobName         only this job name, or tasks with this startedBy or family; a trailing * matches any rest
+    reason          capacity: the failure's reason (default: RESOURCE:CPU)
 """
 
 import random
@@ -29,12 +29,12 @@ REQUEST_MODES = (
 )
 _MODES = {EVENTS: ("drop", "duplicate", "delay", "reverse"), "RunTask": (*REQUEST_MODES, "capacity")}
 DELAY_SECONDS = 2.0
-"""How late a delayed event comes if the fault doesn't say."""
+"""The default delay of an event."""
 
 
 @dataclass
 class Fault:
-    """One fault; `fired` counts what it has hit."""
+    """One fault; `fired` counts its hits."""
 
     operation: str
     mode: str
@@ -47,13 +47,13 @@ class Fault:
     fired: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse a mode that does nothing."""
+        """Refuse a mode that the operation doesn't have."""
         modes = _MODES.get(self.operation, REQUEST_MODES)
         if self.mode not in modes:
-            raise ClientError(f"mode {self.mode!r} of {self.operation} is none of {', '.join(modes)}")
+            raise ClientError(f"mode {self.mode!r} of {self.operation} must be one of {', '.join(modes)}")
 
     def hits(self, operation: str, names: Iterable[str], status: str | None) -> bool:
-        """Whether it is this one's turn."""
+        """Whether this fault hits the request or event."""
         return (
             self.operation == operation
             and (self.times is None or self.fired < self.times)
@@ -64,7 +64,7 @@ class Fault:
 
 
 class Faults:
-    """The faults in force, in the order they were given: the first that fits is the one."""
+    """The active faults, in the order they were added: the first one that matches is used."""
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
@@ -73,7 +73,7 @@ class Faults:
         """Add faults.
 
         Raises:
-            ClientError: one of them has an unknown setting or mode.
+            ClientError: a fault has an unknown setting or mode.
         """
         try:
             self._faults += [Fault(**document) for document in documents]
@@ -81,15 +81,15 @@ class Faults:
             raise ClientError(str(error)) from error
 
     def clear(self) -> None:
-        """Forget them all."""
+        """Remove all faults."""
         self._faults.clear()
 
     def report(self) -> list[Shape]:
-        """All of them, with how often each has fired."""
+        """All faults, with how often each has fired."""
         return [vars(fault) for fault in self._faults]
 
     def take(self, operation: str, names: Iterable[str], status: str | None = None) -> Fault | None:
-        """The fault that hits this request or event, counted; None if none does."""
+        """Find the fault that hits this request or event, and count it; None if there is none."""
         for fault in self._faults:
             if fault.hits(operation, names, status):
                 fault.fired += 1

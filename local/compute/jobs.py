@@ -1,4 +1,4 @@
-"""A job's life: SUBMITTED → PENDING → RUNNABLE → STARTING → RUNNING → SUCCEEDED | FAILED, or back to RUNNABLE."""
+"""A job's states: SUBMITTED → PENDING → RUNNABLE → STARTING → RUNNING → SUCCEEDED | FAILED, or back to RUNNABLE."""
 
 import re
 import uuid
@@ -28,15 +28,15 @@ class Jobs:
         self._engine = engine
         engine.take(self)
 
-    # ---- what callers ask for ----------------------------------------------------------------------------------
+    # ---- for callers -------------------------------------------------------------------------------------------
 
     def submit(self, job: Job) -> None:
-        """Take a job; it is durable when this returns. AWS sends no event for it."""
+        """Accept a job; it is durable when this returns. As on AWS, there is no event for SUBMITTED."""
         self._store.add(job)
         self._engine.wake()
 
     def terminate(self, job_id: str, reason: str) -> None:
-        """End a job, whatever it is doing. One that is unknown or has ended stays as it is."""
+        """End a job in any state. No effect on a job that is unknown, has ended or is ending."""
         job = self._store.get(Job, job_id)
         if job is None or job.ended or job.stopping:
             return
@@ -50,17 +50,17 @@ class Jobs:
         self._engine.stop(job)
 
     def cancel(self, job_id: str, reason: str) -> None:
-        """End a job that hasn't started; any other stays as it is."""
+        """End a job that hasn't started. No effect on any other."""
         job = self._store.get(Job, job_id)
         if job is None or job.ended or self._engine.has(job):
             return
         with self._store.transaction():
             self._move(job, "FAILED", statusReason=reason, stoppedAt=supervisor.now(), isCancelled=True)
 
-    # ---- what the engine asks for ------------------------------------------------------------------------------
+    # ---- for the engine ----------------------------------------------------------------------------------------
 
     def admit(self) -> bool:
-        """SUBMITTED → PENDING → RUNNABLE: nothing holds a job back here but its turn."""
+        """SUBMITTED → PENDING → RUNNABLE: jobs here wait for nothing but room."""
         admitted = 0
         for queue in self._config.queues:
             jobs = self._store.by_status(Job, ["SUBMITTED", "PENDING"], place=queue, limit=ADMITTED_AT_ONCE)
@@ -75,7 +75,7 @@ class Jobs:
         return admitted > 0
 
     def start(self) -> None:
-        """RUNNABLE → STARTING, oldest first, as far as the queues' limits go."""
+        """RUNNABLE → STARTING, oldest first, up to the queues' limits."""
         for queue in self._config.queues.values():
             free = queue.max_running - self._engine.count(self, queue.name)
             if free <= 0:
@@ -88,11 +88,11 @@ class Jobs:
                 self._engine.launch(self, job)
 
     def under_way(self) -> Iterable[Job]:
-        """Those STARTING or RUNNING."""
+        """The jobs that are STARTING or RUNNING."""
         return self._store.by_status(Job, ["STARTING", "RUNNING"])
 
     def workload(self, job: Job) -> Workload:
-        """The definition's command or the caller's, with parameters filled in."""
+        """The definition's or the caller's command, with parameters filled in."""
         container = job.detail["container"]
         return Workload(
             [_substituted(word, job.detail["parameters"]) for word in container["command"]],
@@ -116,7 +116,7 @@ class Jobs:
 
     def finished(self, job_id: str, ended: Shape) -> None:
         """→ SUCCEEDED, FAILED, or RUNNABLE for another attempt."""
-        # Read anew for each change: tags may have changed, or termination been asked for, since the last one.
+        # Read again for each change, because tags may have changed or TerminateJob may have been called.
         job = self._store.known(Job, job_id)
         detail = job.detail
         outcome = {key: ended[key] for key in ("exitCode", "reason") if ended[key] is not None}
@@ -144,7 +144,7 @@ class Jobs:
         )
         with self._store.transaction():
             if again:
-                # The next attempt is placed anew; this one's facts are among the attempts now.
+                # The next attempt gets a new placement; this one's is in `attempts` now.
                 detail["container"] = {k: v for k, v in detail["container"].items() if k not in _PLACED}
                 detail.pop("startedAt", None)
                 self._move(job, "RUNNABLE", statusReason=status_reason)
@@ -177,5 +177,5 @@ class Jobs:
 
 
 def _substituted(word: str, parameters: Shape) -> str:
-    """A command's word with its `Ref::name` placeholders replaced, as far as there are parameters of that name."""
+    """A command's argument with its `Ref::name` placeholders replaced by parameters. Unknown names stay."""
     return re.sub(r"Ref::([A-Za-z0-9_-]+)", lambda found: parameters.get(found[1], found[0]), word)

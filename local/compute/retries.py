@@ -7,9 +7,9 @@ from local.compute.config import Shape
 
 
 def retried(strategy: Shape, *, attempts: int, exit_code: int | None, reason: str, status_reason: str) -> bool:
-    """True if a job that has failed `attempts` times is to run once more.
+    """Whether a job that has failed `attempts` times runs again.
 
-    The first rule whose conditions all hold decides; where none does, the job is retried.
+    The first rule whose conditions all hold decides. If there is none, the job is retried.
     """
     if attempts >= strategy.get("attempts", 1):
         return False
@@ -25,5 +25,5 @@ def retried(strategy: Shape, *, attempts: int, exit_code: int | None, reason: st
 
 
 def _matches(pattern: str, value: str) -> bool:
-    # AWS's globs know one wildcard, a trailing asterisk: anything else stands for itself.
+    # AWS's patterns have one wildcard, a trailing asterisk. All other characters are literal.
     return value.startswith(pattern[:-1]) if pattern.endswith("*") else value == pattern

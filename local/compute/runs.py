@@ -1,4 +1,4 @@
-"""The runs of the two services: Batch jobs and ECS tasks, each as the JSON that its service describes it by."""
+"""Batch jobs and ECS tasks, each kept as the JSON with which its service describes it."""
 
 import time
 from abc import ABC, abstractmethod
@@ -11,14 +11,14 @@ from local.compute.config import Shape
 
 @dataclass
 class ComputeRun(ABC):
-    """A Batch job or an ECS task: `detail` is what AWS shows of it, `own` what only this program needs to know."""
+    """A Batch job or an ECS task: `detail` is AWS's description of it, `own` has data for this program alone."""
 
     kind: ClassVar[str]
     final: ClassVar[frozenset[str]]
-    """The statuses that are its end."""
+    """Its final statuses."""
     source: ClassVar[str]
     change: ClassVar[str]
-    """The source and the type of its events."""
+    """`source` and `detail-type` of its events."""
 
     detail: Shape
     own: Shape
@@ -27,12 +27,12 @@ class ComputeRun(ABC):
     @property
     @abstractmethod
     def id(self) -> str:
-        """What it is known by."""
+        """Its id."""
 
     @property
     @abstractmethod
     def status(self) -> str:
-        """How far it is, in its service's words."""
+        """Its status in its service."""
 
     @property
     @abstractmethod
@@ -42,7 +42,7 @@ class ComputeRun(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """What its starter calls it; lists are filtered by it."""
+        """The name that the caller gave it, by which lists are filtered."""
 
     @property
     @abstractmethod
@@ -52,27 +52,27 @@ class ComputeRun(ABC):
     @property
     @abstractmethod
     def attempt(self) -> int:
-        """The number of the attempt that runs, or is the next to run."""
+        """The number of the current or next attempt."""
 
     @property
     def last_attempt(self) -> int:
-        """The number of the latest attempt that has a log, or will have."""
+        """The number of the latest attempt that has or will have a log."""
         return self.attempt
 
     @property
     @abstractmethod
     def stopping(self) -> bool:
-        """Whether somebody asked for its end."""
+        """Whether its end was requested."""
 
     @property
     @abstractmethod
     def created_at(self) -> int:
-        """When it was asked for, in milliseconds since 1970."""
+        """When it was requested (milliseconds since 1970)."""
 
     @property
     @abstractmethod
     def ended_at(self) -> int | None:
-        """When it ended, likewise."""
+        """When it ended (milliseconds since 1970)."""
 
     @property
     @abstractmethod
@@ -82,25 +82,25 @@ class ComputeRun(ABC):
     @property
     @abstractmethod
     def aliases(self) -> tuple[str, ...]:
-        """What a fault may call it by."""
+        """The names by which a fault can select it."""
 
     @abstractmethod
     def told(self) -> Shape:
-        """What its events say of it."""
+        """The `detail` of its events."""
 
     @property
     def announced(self) -> bool:
-        """Whether its attempt is known to run."""
+        """Whether its current attempt is known to run."""
         return "startedAt" in self.detail
 
     @property
     def ended(self) -> bool:
-        """Whether nothing will change any more."""
+        """Whether its status is final."""
         return self.status in self.final
 
 
 class Job(ComputeRun):
-    """A job of AWS Batch: `detail` is its DescribeJobs shape."""
+    """A Batch job: `detail` has the shape of DescribeJobs."""
 
     kind = "job"
     final = frozenset({"SUCCEEDED", "FAILED"})
@@ -134,12 +134,12 @@ class Job(ComputeRun):
 
     @property
     def attempt(self) -> int:
-        """One more than have ended."""
+        """One more than the number of ended attempts."""
         return len(self.detail["attempts"]) + 1
 
     @property
     def last_attempt(self) -> int:
-        """The one that runs, else the last one that ran."""
+        """The running attempt, or else the last one that ran."""
         active = self.status in {"STARTING", "RUNNING"}
         return self.attempt if active else max(self.attempt - 1, 1)
 
@@ -165,11 +165,11 @@ class Job(ComputeRun):
 
     @property
     def aliases(self) -> tuple[str, ...]:
-        """The job's name as it was given."""
+        """The job's name."""
         return (self.detail["jobName"],)
 
     def told(self) -> Shape:
-        """As DescribeJobs, but AWS's events carry the job's own ARN among the tags.
+        """As in DescribeJobs, but AWS's events have the job's ARN among the tags.
 
         https://docs.aws.amazon.com/batch/latest/userguide/batch_job_events.html
         """
@@ -177,7 +177,7 @@ class Job(ComputeRun):
 
 
 class Task(ComputeRun):
-    """A task of Amazon ECS: `detail` is its DescribeTasks shape, with tags."""
+    """An ECS task: `detail` has the shape of DescribeTasks, with tags."""
 
     kind = "task"
     final = frozenset({"STOPPED"})
@@ -206,7 +206,7 @@ class Task(ComputeRun):
 
     @property
     def name(self) -> str:
-        """What it was started by."""
+        """Its `startedBy`."""
         return str(self.detail.get("startedBy", ""))
 
     @property
@@ -221,12 +221,12 @@ class Task(ComputeRun):
 
     @property
     def attempt(self) -> int:
-        """ECS starts a task once."""
+        """Always 1: ECS doesn't restart tasks."""
         return 1
 
     @property
     def stopping(self) -> bool:
-        """Whether StopTask was called, or the platform takes it away."""
+        """Whether StopTask was called, or the platform is stopping it."""
         return bool(self.detail["desiredStatus"] == "STOPPED")
 
     @property
@@ -241,11 +241,11 @@ class Task(ComputeRun):
 
     @property
     def aliases(self) -> tuple[str, ...]:
-        """What it was started by, and its family."""
+        """Its `startedBy` and its family."""
         return (self.name, self.family)
 
     def told(self) -> Shape:
-        """As DescribeTasks without tags, its times as text.
+        """As in DescribeTasks, without tags and with times as text.
 
         https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs_task_events.html
         """

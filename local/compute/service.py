@@ -1,4 +1,4 @@
-"""What the stand-in's services have in common: operations by name, checks against AWS's own models, paging, tags."""
+"""The base of the stand-in's services: operations by name, validation with AWS's models, paging, tags."""
 
 import base64
 import json
@@ -23,25 +23,25 @@ MAX_TAG_VALUE = 256
 
 @dataclass(frozen=True)
 class Grant:
-    """A permission that a call needs, such as `batch:SubmitJob`, on every one of these resources."""
+    """A permission that a call needs: an action such as `batch:SubmitJob` on each of the resources."""
 
     action: str
     resources: tuple[str, ...] = ()
 
 
 class Service(ABC):
-    """An AWS service: its operations, each a method from request members to response members.
+    """An AWS service. Each operation is a method from request members to response members.
 
-    Shapes and required members come from botocore's own model of the service.
+    Shapes and required members come from botocore's model of the service.
     """
 
     name: ClassVar[str]
     """Its name for botocore, in signatures and in IAM's actions."""
     title: ClassVar[str]
     invalid: ClassVar[type[ClientError]]
-    """What it answers to a request that doesn't keep its rules."""
+    """Its error for an invalid request."""
     throttled: ClassVar[type[ThrottledError]]
-    """What it answers to too many."""
+    """Its error for too many requests."""
 
     def __init__(self) -> None:
         self._model = Session().get_service_model(self.name)
@@ -50,11 +50,11 @@ class Service(ABC):
     @property
     @abstractmethod
     def operations(self) -> Mapping[str, Callable[[Shape], Shape]]:
-        """What is done here."""
+        """The supported operations, by name."""
 
     @abstractmethod
     def named(self, request: Request) -> tuple[str, Shape]:
-        """The operation that a request is for, and the members that its line holds.
+        """A request's operation, and the members in its path and query.
 
         Raises:
             ClientError: the service has no such operation.
@@ -62,17 +62,17 @@ class Service(ABC):
 
     @abstractmethod
     def grants(self, operation: str, request: Shape) -> list[Grant]:
-        """The permissions a call needs, the operation's own first; no resources where IAM knows none for it."""
+        """The permissions that a call needs, the operation's own first; without resources if IAM has none for it."""
 
     @abstractmethod
     def aliases(self, request: Shape) -> tuple[str, ...]:
-        """What a fault may call the run by that a request is for."""
+        """The names by which a fault can select the request's run."""
 
     def operation(self, request: Request) -> tuple[str, Shape]:
-        """As `named`, of what is done here.
+        """As `named`, for supported operations.
 
         Raises:
-            ClientError: it isn't.
+            ClientError: the operation isn't supported.
         """
         name, members = self.named(request)
         if name not in self.operations:
@@ -91,15 +91,19 @@ class Service(ABC):
             raise self.invalid(report.generate_report())
         return self.operations[operation](request)
 
-    # ---- what requests of both have ----------------------------------------------------------------------------
+    # ---- checks for both services ------------------------------------------------------------------------------
 
     def check_unsupported(self, request: Shape, members: Iterable[str]) -> None:
-        """Refuse what this program can't do; to ignore it would be worse."""
+        """Refuse unsupported members rather than ignore them.
+
+        Raises:
+            ClientError: the request has one of them.
+        """
         if unsupported := [member for member in members if request.get(member)]:
             raise ClientError(f"the local stand-in for {self.title} doesn't support {', '.join(unsupported)}")
 
     def check_tags(self, tags: Mapping[str, str]) -> None:
-        """Refuse tags that AWS would."""
+        """Refuse tags that AWS would refuse."""
         if len(tags) > MAX_TAGS:
             raise self.invalid(f"A resource can have at most {MAX_TAGS} tags")
         for key, value in tags.items():
@@ -109,14 +113,14 @@ class Service(ABC):
                 raise self.invalid(f"Invalid tag value for key {key}: {value}")
 
     def page_size(self, request: Shape, largest: int) -> int:
-        """How many items a page may hold."""
+        """The number of items of a page."""
         asked = int(request.get("maxResults", largest))
         if asked < 1:
             raise self.invalid("maxResults must be at least 1")
         return min(asked, largest)
 
     def position(self, request: Shape, scope: object) -> int | None:
-        """Where the page begins; a token is good only for the list it came from."""
+        """Where the page begins, from `nextToken`. A token is valid only for the list it came from."""
         given = request.get("nextToken")
         if not given:
             return None
@@ -130,10 +134,10 @@ class Service(ABC):
 
 
 def token(position: int, scope: object) -> str:
-    """What `Service.position` reads."""
+    """The `nextToken` that `Service.position` reads."""
     return base64.urlsafe_b64encode(json.dumps([position, scope]).encode()).decode()
 
 
 def _taggable(text: str) -> bool:
-    # AWS: letters and digits of any script, spaces, and these.
+    # AWS allows letters and digits of any script, spaces, and these.
     return all(letter in "+-=._:/@" or unicodedata.category(letter)[0] in "LNZ" for letter in text)

@@ -1,7 +1,6 @@
-"""What survives a kill: jobs and tasks, and the events not yet delivered, in one SQLite file.
+"""The durable state in one SQLite file: jobs, tasks and undelivered events.
 
-Used from one thread. A run is kept as the JSON that its service describes it by, beside the columns that lists are
-made by.
+For one thread. A run is stored as the JSON with which its service describes it, with extra columns for lists.
 """
 
 import json
@@ -16,18 +15,18 @@ from local.compute.runs import ComputeRun
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
-  seq INTEGER PRIMARY KEY AUTOINCREMENT,   -- in the order they were asked for
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,   -- in the order of requests
   kind TEXT NOT NULL,                      -- job or task
   id TEXT NOT NULL UNIQUE,
-  name TEXT NOT NULL,                      -- the job's name in lower case; what the task was started by
+  name TEXT NOT NULL,                      -- the job's name in lower case; the task's startedBy
   place TEXT NOT NULL,                     -- queue or cluster
   definition TEXT NOT NULL,                -- name:revision
   token TEXT,                              -- the client token of RunTask
   status TEXT NOT NULL,
   created_at INTEGER NOT NULL,             -- ms
   ended_at INTEGER,                        -- ms
-  detail TEXT NOT NULL,                    -- what AWS shows of it
-  own TEXT NOT NULL                        -- what only this program needs to know
+  detail TEXT NOT NULL,                    -- AWS's description
+  own TEXT NOT NULL                        -- data for this program alone
 );
 CREATE INDEX IF NOT EXISTS runs_by_status ON runs (kind, place, status, seq);
 CREATE INDEX IF NOT EXISTS runs_by_name ON runs (kind, place, name, seq);
@@ -37,19 +36,19 @@ CREATE TABLE IF NOT EXISTS events (
   run TEXT NOT NULL,
   body TEXT NOT NULL,
   due_at REAL NOT NULL,
-  held INTEGER NOT NULL                    -- kept back until its run has ended (see faults)
+  held INTEGER NOT NULL                    -- held back until its run has ended (see faults)
 );
 CREATE INDEX IF NOT EXISTS events_by_due ON events (held, due_at);
 CREATE INDEX IF NOT EXISTS events_by_run ON events (run);
 """
 
 type Condition = tuple[str, str | int]
-"""SQL with one mark, and the mark's value: `("status = ?", "RUNNING")`."""
+"""SQL with one placeholder, and its value: `("status = ?", "RUNNING")`."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """A state change on its way to EventBridge."""
+    """An undelivered state change."""
 
     seq: int
     body: Shape
@@ -62,8 +61,7 @@ class Store:
         self._database = sqlite3.connect(path, isolation_level=None)
         self._database.row_factory = sqlite3.Row
         self._database.execute("PRAGMA journal_mode = WAL")
-        # What is committed survives this process's death, which is the promise; only a power cut could take the last
-        # moments back, and the jobs would be gone with it anyway.
+        # Commits survive the death of this process. A power cut could lose the last ones, but it ends the jobs too.
         self._database.execute("PRAGMA synchronous = NORMAL")
         self._database.executescript(_SCHEMA)
 
@@ -73,7 +71,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All of it or nothing."""
+        """Commit all writes of the block together, or none."""
         with self._database:
             self._database.execute("BEGIN IMMEDIATE")
             yield
@@ -111,7 +109,11 @@ class Store:
         return next(self._runs(kind, "AND id = ?", [run_id]), None)
 
     def known[R: ComputeRun](self, kind: type[R], run_id: str) -> R:
-        """A run that is known to exist."""
+        """A run that must exist.
+
+        Raises:
+            LookupError: it doesn't.
+        """
         run = self.get(kind, run_id)
         if run is None:
             raise LookupError(run_id)
@@ -120,7 +122,7 @@ class Store:
     def by_status[R: ComputeRun](
         self, kind: type[R], statuses: Iterable[str], *, place: str | None = None, limit: int = -1
     ) -> list[R]:
-        """Runs in any of these statuses, of one place or of all, oldest first."""
+        """Runs in any of these statuses, of one place or all, oldest first."""
         wanted = list(statuses)
         where, values = ("AND place = ? ", [place]) if place is not None else ("", [])
         marks = ", ".join("?" * len(wanted))
@@ -133,9 +135,9 @@ class Store:
 
         Args:
             kind: Jobs or tasks.
-            conditions: What they must meet.
-            before: only runs with a smaller `seq`: the last one of the page before.
-            limit: at most so many.
+            conditions: The conditions.
+            before: Only runs with a smaller `seq`: that of the previous page's last run.
+            limit: The maximum number of runs.
         """
         wanted = [*conditions, *([("seq < ?", before)] if before is not None else [])]
         where = "".join(f"AND {sql} " for sql, _ in wanted)
@@ -150,7 +152,7 @@ class Store:
         return result
 
     def forget(self, before: int) -> list[str]:
-        """Delete what ended before a time (ms); returns the ids."""
+        """Delete runs that ended before a time (ms); returns their ids."""
         rows = self._database.execute("DELETE FROM runs WHERE ended_at < ? RETURNING id", [before])
         return [row["id"] for row in rows.fetchall()]
 
@@ -166,34 +168,34 @@ class Store:
     # ---- events ------------------------------------------------------------------------------------------------
 
     def add_event(self, run_id: str, body: Shape, *, due_at: float, held: bool) -> None:
-        """Keep an event for delivery."""
+        """Store an event for delivery."""
         self._database.execute(
             "INSERT INTO events (run, body, due_at, held) VALUES (?, ?, ?, ?)",
             (run_id, json.dumps(body), due_at, held),
         )
 
     def due_events(self, now: float, limit: int) -> list[Event]:
-        """Events to deliver now, in their order."""
+        """Events to deliver now, in order."""
         rows = self._database.execute(
             "SELECT seq, body FROM events WHERE held = 0 AND due_at <= ? ORDER BY seq LIMIT ?", (now, limit)
         )
         return [Event(row["seq"], json.loads(row["body"])) for row in rows]
 
     def next_due(self) -> float | None:
-        """When the next event is due; None if none waits."""
+        """When the next event is due; None if there is none."""
         row = self._database.execute("SELECT min(due_at) AS due FROM events WHERE held = 0").fetchone()
         return None if row["due"] is None else float(row["due"])
 
     def delivered(self, event: Event) -> None:
-        """Drop an event."""
+        """Delete a delivered event."""
         self._database.execute("DELETE FROM events WHERE seq = ?", (event.seq,))
 
     def release_events(self) -> None:
-        """Let every held event go, in order."""
+        """Release all held events, in order."""
         self._database.execute("UPDATE events SET held = 0 WHERE held = 1")
 
     def release_reversed(self, run_id: str) -> None:
-        """Let a run's held events go, the last one first."""
+        """Release a run's held events, the last one first."""
         self._database.execute(
             "INSERT INTO events (run, body, due_at, held)"
             " SELECT run, body, due_at, 0 FROM events WHERE held = 1 AND run = ? ORDER BY seq DESC",
@@ -202,5 +204,5 @@ class Store:
         self._database.execute("DELETE FROM events WHERE held = 1 AND run = ?", (run_id,))
 
     def waiting_events(self) -> int:
-        """How many events wait."""
+        """The number of undelivered events."""
         return int(self._database.execute("SELECT count(*) FROM events").fetchone()[0])

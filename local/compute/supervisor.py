@@ -1,16 +1,16 @@
-"""Runs one attempt of a job and writes down how it ended; started as a process of its own, `supervisor.py DIRECTORY`.
+"""Runs one attempt of a job or task and records how it ended, as a process of its own: `supervisor.py DIRECTORY`.
 
-The stand-in may be killed at any moment; this process is not its child's keeper but the attempt's. It lives in its own
-session, imports nothing but the standard library (it starts in some 20 ms), and talks through files in the directory:
+The stand-in may be killed at any moment, and the attempt continues. So this process has its own session, and
+communicates through files in the directory. It imports only the standard library, to start in some 20 ms.
 
     attempt.json      in: command, environment, cwd, timeoutSeconds, graceSeconds
     supervisor.lock   locked while this process lives; holds its pid
-    running.json      out: pid and startedAt, once the worker runs
+    running.json      out: pid, startedAt, once the worker runs
     ended.json        out: exitCode, reason, startedAt, stoppedAt, timedOut
     log               the worker's stdout and stderr
-    scratch/          the worker's HOME and TMPDIR; gone when it ends, as a container's disk is
+    scratch/          the worker's HOME and TMPDIR; deleted when it ends, like a container's disk
 
-SIGTERM asks the worker's process group to end, and after the grace period kills it; SIGUSR1 kills it at once.
+On SIGTERM it asks the worker's process group to end, and kills it after the grace period; on SIGUSR1, at once.
 """
 
 import fcntl
@@ -38,14 +38,14 @@ SIGNALS = {signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD, signal.SIGALRM}
 
 
 def main(directory: Path) -> None:
-    """Run the attempt described in `directory`, unless it already ran."""
-    # Blocked before anything else, so that no signal is lost between here and the wait.
+    """Run the attempt described in `directory`, unless it has run already."""
+    # Blocked first, so that no signal is lost before the wait.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    # Some systems discard even a blocked SIGCHLD while nobody handles it.
+    # Some systems discard even a blocked SIGCHLD if it has no handler.
     signal.signal(signal.SIGCHLD, lambda *_: None)
     lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    # A stand-in restarted in the wrong moment starts two of us: the second finds the first one's traces.
+    # A stand-in that restarts at the wrong moment starts two supervisors: the second finds the first one's files.
     if (directory / RUNNING).exists() or (directory / ENDED).exists():
         return
     os.truncate(lock, 0)
@@ -67,7 +67,7 @@ def _run(directory: Path, specification: dict[str, Any]) -> dict[str, Any]:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                # The blocked signals would be inherited, and the worker deaf to SIGTERM. One thread: safe.
+                # The worker would inherit the blocked signals and ignore SIGTERM. Safe, since there is one thread.
                 preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS),  # noqa: PLW1509
             )
     except (OSError, ValueError, subprocess.SubprocessError) as error:
@@ -80,15 +80,15 @@ def _run(directory: Path, specification: dict[str, Any]) -> dict[str, Any]:
         }
     write(directory / RUNNING, {"pid": worker.pid, "startedAt": started})
     timed_out = _watch(worker, specification["timeoutSeconds"], specification["graceSeconds"])
-    # A container's processes end with its first one.
+    # As in a container, all processes end with the first one.
     _signal(worker, signal.SIGKILL)
-    # As a shell and a container runtime report it: 128 and the signal's number.
+    # As shells and container runtimes report it: 128 plus the signal's number.
     exit_code = worker.returncode if worker.returncode >= 0 else 128 - worker.returncode
     return {"exitCode": exit_code, "reason": None, "startedAt": started, "stoppedAt": now(), "timedOut": timed_out}
 
 
 def _watch(worker: subprocess.Popen[bytes], timeout: float | None, grace: float) -> bool:
-    """Wait for the worker's end, and bring it about when asked or due; true if it ran out of time."""
+    """Wait for the worker's end, and end it on a signal or timeout; True if it timed out."""
     stopping = timed_out = False
     if timeout:
         signal.setitimer(signal.ITIMER_REAL, timeout)
@@ -98,7 +98,7 @@ def _watch(worker: subprocess.Popen[bytes], timeout: float | None, grace: float)
             _signal(worker, signal.SIGKILL)
         elif received != signal.SIGCHLD and not stopping:
             stopping, timed_out = True, received == signal.SIGALRM
-            # Never 0, which would switch the timer off.
+            # Never 0, which would turn the timer off.
             signal.setitimer(signal.ITIMER_REAL, max(grace, 0.001))
             _signal(worker, signal.SIGTERM)
     signal.setitimer(signal.ITIMER_REAL, 0)
@@ -109,19 +109,19 @@ def _signal(worker: subprocess.Popen[bytes], number: signal.Signals) -> None:
     try:
         os.killpg(worker.pid, number)
     except (ProcessLookupError, PermissionError):
-        # None left, or on macOS only one not yet waited for.
+        # No process is left, or on macOS only a zombie.
         return
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file that a reader sees whole or not at all."""
+    """Write a JSON file atomically."""
     scratch = path.with_suffix(".tmp")
     scratch.write_text(json.dumps(content))
     scratch.replace(path)
 
 
 def now() -> int:
-    """The time as AWS Batch gives it: milliseconds since 1970."""
+    """The current time in AWS Batch's format: milliseconds since 1970."""
     return time.time_ns() // 1_000_000
 
 

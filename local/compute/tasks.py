@@ -1,6 +1,6 @@
-"""A task's life: PROVISIONING → PENDING → RUNNING → STOPPED, with STOPPING before the end if somebody asked for it.
+"""A task's states: PROVISIONING → PENDING → RUNNING → STOPPED, with STOPPING before the end if it was requested.
 
-ECS starts a task once: whatever ends it, it isn't tried again.
+ECS doesn't retry tasks.
 """
 
 import uuid
@@ -26,22 +26,22 @@ class Tasks:
         self._address = address
         engine.take(self)
 
-    # ---- what callers ask for ----------------------------------------------------------------------------------
+    # ---- for callers -------------------------------------------------------------------------------------------
 
     def busy(self, cluster: Place) -> int:
-        """How many tasks take up room in a cluster."""
+        """How many tasks of a cluster haven't stopped."""
         counts = self._store.counts(Task).get(cluster.name, {})
         return sum(number for status, number in counts.items() if status not in Task.final)
 
     def run(self, task: Task, token: str | None) -> None:
-        """Take a task; it is durable when this returns."""
+        """Accept a task; it is durable when this returns."""
         with self._store.transaction():
             self._store.add(task, token)
             self._outbox.put(task)
         self._engine.wake()
 
     def stop(self, task: Task, code: str, reason: str) -> None:
-        """End a task: SIGTERM, and after the grace period SIGKILL. One that is ending already goes on doing so."""
+        """End a task: SIGTERM, and after the grace period SIGKILL. No effect on a task that is ending."""
         if task.stopping:
             return
         now = supervisor.now() / 1000
@@ -54,15 +54,15 @@ class Tasks:
         self._engine.stop(task)
 
     def with_secret(self, token: str) -> Task | None:
-        """The task that a metadata address was made for."""
+        """The task that a metadata URL belongs to."""
         task_id, _, secret = token.partition("-")
         task = self._store.get(Task, task_id)
         return task if task and task.own["secret"] == secret else None
 
-    # ---- what the engine asks for ------------------------------------------------------------------------------
+    # ---- for the engine ----------------------------------------------------------------------------------------
 
     def admit(self) -> bool:
-        """Nothing to wait for: RunTask answers at once whether there is room."""
+        """Nothing to do: RunTask itself answers whether there is room."""
         return False
 
     def start(self) -> None:
@@ -73,11 +73,11 @@ class Tasks:
             self._engine.launch(self, task)
 
     def under_way(self) -> Iterable[Task]:
-        """Those that have left PROVISIONING and haven't stopped."""
+        """The tasks between PROVISIONING and STOPPED."""
         return self._store.by_status(Task, ["PENDING", "RUNNING", "STOPPING"])
 
     def workload(self, task: Task) -> Workload:
-        """The definition's command or the caller's; the caller's environment over the definition's."""
+        """The caller's or the definition's command; the caller's variables override the definition's."""
         [override] = task.detail["overrides"]["containerOverrides"] or [{}]
         given = {each["name"]: each.get("value", "") for each in override.get("environment", ())}
         return Workload(
@@ -90,7 +90,7 @@ class Tasks:
         )
 
     def began(self, task_id: str, running: Shape) -> None:
-        """PENDING → RUNNING; a task that is to stop already goes on stopping."""
+        """PENDING → RUNNING. A task that is being stopped stays STOPPING."""
         task = self._store.known(Task, task_id)
         task.detail["startedAt"] = running["startedAt"] / 1000
         with self._store.transaction():
@@ -106,11 +106,11 @@ class Tasks:
         code, reason = self._cause(ended)
         [container] = task.detail["containers"]
         if ended["reason"]:
-            # There never was a container, so it has no exit code.
+            # The container never started, so it has no exit code.
             container["reason"] = ended["reason"]
         elif ended["exitCode"] is not None:
             container["exitCode"] = ended["exitCode"]
-        # Who asked first is the one who stopped it.
+        # An earlier cause, such as StopTask, takes precedence.
         task.detail = {"stopCode": code, "stoppedReason": reason, "stoppingAt": at} | task.detail
         with self._store.transaction():
             self._move(task, "STOPPED", desiredStatus="STOPPED", executionStoppedAt=at, stoppedAt=at)
@@ -126,12 +126,12 @@ class Tasks:
         version = task.detail["version"] + 1
         task.detail |= {**changes, "lastStatus": status, "version": version}
         for container in task.detail["containers"]:
-            # Of a task's states, containers know these three.
+            # Containers have the states PENDING, RUNNING and STOPPED.
             container["lastStatus"] = container["lastStatus"] if status == "STOPPING" else status
         self._store.save(task)
         self._outbox.put(task)
 
 
 def new_secret() -> str:
-    """What makes a task's metadata address unknown to others."""
+    """A secret that makes a task's metadata URL unguessable."""
     return uuid.uuid4().hex

@@ -526,7 +526,7 @@ def test_a_state_directory_has_one_master(standin: StandIn) -> None:
     command = [*standin.command(), "--config", str(standin.state / "config.json")]
     second = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert second.returncode == 1
-    assert "another stand-in works in" in second.stderr
+    assert "another stand-in runs in" in second.stderr
 
 
 # ---- faults ----------------------------------------------------------------------------------------------------
