@@ -1,4 +1,4 @@
-"""The local system from the command line: `python -m local --help`, or `make help`."""
+"""The local system's command line: `python -m local --help`, or `make help`."""
 
 import time
 from collections import Counter
@@ -36,7 +36,7 @@ _SHOWN = 10
 
 
 class BrokenFunctionsError(Exception):
-    """Functions were deployed that can't be imported; the message has their errors."""
+    """Deployed functions can't be imported; the message has their errors."""
 
     def __init__(self, errors: dict[str, str], advice: str = "") -> None:
         told = [f"  {name}: {error}" for name, error in errors.items()]
@@ -61,7 +61,7 @@ _EXPECTED = (
     ClientError,
     httpx.HTTPError,
 )
-"""Errors that are no bug of this program: reported in a sentence, without a traceback."""
+"""Expected errors: they end a command with a sentence instead of a traceback."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -69,11 +69,11 @@ _EXPECTED = (
     "--state",
     type=click.Path(file_okay=False, path_type=Path),
     default=STATE,
-    help="Folder for everything that runs; another folder is another system.  [default: .local]",
+    help="Folder of the local system; another folder is a separate system.  [default: .local]",
 )
 @click.pass_context
 def main(context: click.Context, state: Path) -> None:
-    """Switchyard on one machine: no AWS account, no Docker."""
+    """Run Switchyard on this machine, without an AWS account or Docker."""
     end_like_ctrl_c()
     seal_this_process()
     context.obj = LocalStack(state.resolve())
@@ -83,11 +83,11 @@ def main(context: click.Context, state: Path) -> None:
 @click.option(
     "--worker",
     type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path),
-    help="Your own worker for uploads, instead of analyze_video: a Python file or an executable.",
+    help="Your own worker for uploads instead of analyze_video: a Python file or an executable.",
 )
 @click.pass_obj
 def up(stack: LocalStack, *, worker: Path | None) -> None:
-    """Start the system and deploy template.yaml to it; run again, it deploys what has changed."""
+    """Start the system and deploy template.yaml. If it runs already, deploy changes."""
     if worker:
         stack = LocalStack(stack.folder, definitions=own_worker(worker))
     out = console()
@@ -96,7 +96,7 @@ def up(stack: LocalStack, *, worker: Path | None) -> None:
         try:
             _check_imports(stack)
         except BrokenFunctionsError as error:
-            raise BrokenFunctionsError(error.errors, "The rest runs. Mend them and run `make up` again.") from None
+            raise BrokenFunctionsError(error.errors, "The rest runs. Fix them and run `make up` again.") from None
     if done.started:
         out.print("running", style="green")
     else:
@@ -107,7 +107,7 @@ def up(stack: LocalStack, *, worker: Path | None) -> None:
 @main.command()
 @click.pass_obj
 def down(stack: LocalStack) -> None:
-    """End everything that `up` started, and forget its jobs, objects and messages; logs and results stay."""
+    """End the system and forget its jobs, objects and messages. Logs and results stay."""
     with _plainly():
         ran = stack.down()
     out = console()
@@ -122,7 +122,7 @@ def down(stack: LocalStack) -> None:
 @click.option("--keep", is_flag=True, help="Leave the system running afterwards.")
 @click.pass_obj
 def demo(stack: LocalStack, *, keep: bool) -> None:
-    """Send real videos through the system and check what becomes of them."""
+    """Send real videos through the system and check their jobs and results."""
     _play(stack, scenario.play, keep=keep)
 
 
@@ -130,7 +130,7 @@ def demo(stack: LocalStack, *, keep: bool) -> None:
 @click.option("--keep", is_flag=True, help="Leave the system running afterwards.")
 @click.pass_obj
 def demo_of_the_api(stack: LocalStack, *, keep: bool) -> None:
-    """Have photographs looked at and a live stream recorded over the HTTP API, and check what becomes of them."""
+    """Analyze photographs and record a live stream over the HTTP API, and check the results."""
     _play(stack, demo_api.play, keep=keep)
 
 
@@ -138,14 +138,14 @@ def demo_of_the_api(stack: LocalStack, *, keep: bool) -> None:
 @click.option("--keep", is_flag=True, help="Leave the system running afterwards.")
 @click.pass_obj
 def demo_of_torrents(stack: LocalStack, *, keep: bool) -> None:
-    """Have a stream recorded, see it become a torrent, and download that by clients nobody here wrote."""
+    """Record a stream, and download its torrent with aria2 and libtorrent."""
     _play(stack, demo_torrent.play, keep=keep)
 
 
 @main.command()
 @click.pass_obj
 def status(stack: LocalStack) -> None:
-    """Show addresses, the newest jobs, slots and queues."""
+    """Show addresses, queues, slots and the newest jobs."""
     out = console()
     with _plainly():
         print_rows(out, places.rows(stack))
@@ -168,7 +168,7 @@ def status(stack: LocalStack) -> None:
 @main.command()
 @click.pass_obj
 def env(stack: LocalStack) -> None:
-    """Print shell commands that point the AWS CLI and the examples in the docs at the system.
+    """Print shell commands that point the AWS CLI and the docs' examples at the system.
 
     For your shell: eval "$(make env)". To undo it, open another shell.
     """
@@ -178,11 +178,11 @@ def env(stack: LocalStack) -> None:
 
 @main.command()
 @click.argument("what", metavar="FILE|URL")
-@click.option("--key", help="The object's key, of a video.  [default: uploads/<file name>]")
+@click.option("--key", help="The object's key, for a video.  [default: uploads/<file name>]")
 @click.option("--timeout", default=3600.0, show_default=True, help="Seconds to follow the job.")
 @click.pass_obj
 def send(stack: LocalStack, what: str, key: str | None, timeout: float) -> None:
-    """Send work and follow its job to the end: a video or a picture by its file, a stream to record by its URL."""
+    """Send a video or picture (FILE) or a stream to record (URL), and follow its job to the end."""
     out = console()
     if not what:
         raise click.UsageError("give a file or an http(s) URL: make send FILE=clip.mp4")
@@ -198,7 +198,7 @@ def send(stack: LocalStack, what: str, key: str | None, timeout: float) -> None:
                     out.print(f"job {each.job.id}", markup=False)
 
         if off := pickup.switched_off(stack, sent.lane):
-            out.print(f"sent, but it has to wait: {off}", style="yellow", markup=False)
+            out.print(f"sent, but nothing will pick it up yet: {off}", style="yellow", markup=False)
         [job] = follow(
             view,
             {sent.mark: sent.at},
@@ -217,13 +217,13 @@ def send(stack: LocalStack, what: str, key: str | None, timeout: float) -> None:
 @main.command()
 @click.argument("what", default="functions", metavar="[WHAT]")
 @click.argument("job_id", required=False)
-@click.option("-f", "--follow", "following", is_flag=True, help="Go on until Ctrl-C.")
+@click.option("-f", "--follow", "following", is_flag=True, help="Follow the log until Ctrl-C.")
 @click.pass_obj
 def logs(stack: LocalStack, what: str, job_id: str | None, *, following: bool) -> None:
     """Print a log.
 
-    WHAT is `functions` (all of them, the default), one function's name, `emulator`, `compute`, or `job` and a
-    job's id for what its worker printed.
+    WHAT is `functions` (all functions, the default), a function's name, `emulator`, `compute`, or `job` with a
+    job's id for its worker's output.
     """
     with _plainly():
         for lines in logs_of.lines(stack, what, job_id):
@@ -239,9 +239,9 @@ def logs(stack: LocalStack, what: str, job_id: str | None, *, following: bool) -
 @click.argument("event", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.pass_obj
 def invoke(stack: LocalStack, function: str, event: Path) -> None:
-    """Run FUNCTION (its name in template.yaml) in Docker with the event in the file EVENT.
+    """Run FUNCTION (its name in template.yaml) in Docker, with the event in the file EVENT.
 
-    Samples under events/ are filled in with the names of the running stack. What became of the work is printed last.
+    Samples from events/ get the names of the running stack. The jobs and dead letters that result are printed last.
     """
     out = console(stderr=True)
     with _plainly():
@@ -250,7 +250,7 @@ def invoke(stack: LocalStack, function: str, event: Path) -> None:
             before = samples.scene(stack)
             code = run_in_docker(stack, function, actual)
             if not code:
-                out.print("\nWhat became of it:")
+                out.print("\nResult:")
                 for line in samples.outcome(stack, before):
                     out.print(f"  {line}", markup=False)
     if code:
@@ -258,28 +258,28 @@ def invoke(stack: LocalStack, function: str, event: Path) -> None:
 
 
 @main.command("start-api")
-@click.option("--port", default=3000, show_default=True, help="Where it answers, on 127.0.0.1.")
+@click.option("--port", default=3000, show_default=True, help="Port on 127.0.0.1.")
 @click.pass_obj
 def start_api(stack: LocalStack, *, port: int) -> None:
-    """Serve the HTTP API in Docker until Ctrl-C; `sam local start-api` asks for no key."""
+    """Serve the HTTP API in Docker until Ctrl-C. `sam local start-api` requires no key."""
     out = console(stderr=True)
     with _plainly():
         require_docker()
         with _running(stack, out), api_in_docker(stack, port) as server:
             out.print(
-                f"The API will answer at http://127.0.0.1:{port}, for example at /openapi.json, and asks for no key.\n"
-                "`sam local start-api` knows no stages: leave the /v1 of other addresses out.",
+                f"The API will answer at http://127.0.0.1:{port}, for example /openapi.json. It requires no key.\n"
+                "`sam local start-api` has no stages: leave /v1 out of its addresses.",
                 markup=False,
             )
             server.wait()
 
 
-# ---- the pieces ----------------------------------------------------------------------------------------------
+# ---- helpers -------------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def _running(stack: LocalStack, out: Console) -> Iterator[None]:
-    """The system for the length of a `with` block; ended after it only if it was started for it."""
+    """Run the system for a `with` block. Afterwards, end it only if the block started it."""
     started = False
     try:
         started = _up(stack, out).started
@@ -290,7 +290,7 @@ def _running(stack: LocalStack, out: Console) -> Iterator[None]:
 
 
 def _play(stack: LocalStack, play: Callable[[LocalStack, Console], None], *, keep: bool) -> None:
-    """Play a demo on the system, started for it unless it runs."""
+    """Run a demo on the system, starting the system first if needed."""
     out = console()
     began = time.monotonic()
     started = False
@@ -302,26 +302,26 @@ def _play(stack: LocalStack, play: Callable[[LocalStack, Console], None], *, kee
                 _check_imports(stack)
                 play(stack, out)
         finally:
-            # Also when the start itself was interrupted: up() has then cleaned up, and there is nothing to end.
+            # If starting was interrupted, `started` is False: up() has cleaned up, and there is nothing to end.
             if started and not keep:
                 out.print("ending the system")
                 stack.down()
     seconds = time.monotonic() - began
-    out.print(f"all as promised: {seconds:.0f} s, {ready:.0f} of them to set up", style="bold green")
+    out.print(f"every check passed in {seconds:.0f} s, {ready:.0f} s of it to start the system", style="bold green")
     if keep or not started:
         out.print("the system still runs: `make status`, `make logs`, `make down`")
 
 
 @contextmanager
 def _pointing_to_logs(stack: LocalStack, out: Console, *, ends: bool) -> Iterator[None]:
-    """After a failure, say where to look. Logs of functions and jobs end with the system, so they are copied first."""
+    """After a failure, say where to look. Copies the logs first if the system is about to end with them."""
     try:
         yield
     except _EXPECTED:
         if ends:
             try:
                 folder = logs_of.keep(stack)
-            except _EXPECTED:  # perhaps the emulator itself has crashed
+            except _EXPECTED:  # the emulator itself may have crashed
                 folder = stack.logs
             out.print(f"logs are kept in {shown(folder)}", markup=False)
             out.print("to look at the system itself, leave it running: add ARGS=--keep")
@@ -336,7 +336,7 @@ def _up(stack: LocalStack, out: Console) -> Outcome:
             raise click.ClickException(f".venvs/{name} is missing: run `make setup`")
     if not out.is_terminal:
         return stack.up(lambda step: out.print(step, markup=False))
-    with out.status("looking at what runs") as spinner:
+    with out.status("checking what runs") as spinner:
 
         def say(step: str) -> None:
             out.print(f"[dim]•[/dim] {step}")
@@ -351,7 +351,7 @@ def _check_imports(stack: LocalStack) -> None:
 
 
 def _print_job(out: Console, job: Job) -> None:
-    """A line for a job, cut on a terminal to its width; below it its error, whole."""
+    """Print a line for a job, cut to the width of a terminal, and below it the complete error."""
     line = f"  {job.status:9}  {job.lane or 'torrent':10}  {job.id}  {job.name}"
     out.print(line, markup=False, no_wrap=True, overflow="ellipsis" if out.is_terminal else "ignore")
     if job.error:
@@ -360,7 +360,7 @@ def _print_job(out: Console, job: Job) -> None:
 
 @contextmanager
 def _plainly() -> Iterator[None]:
-    """Expected errors end the command with a sentence and exit code 1."""
+    """End the command with a sentence and exit code 1 on an expected error."""
     try:
         yield
     except _EXPECTED as error:

@@ -1,4 +1,4 @@
-"""The deployed HTTP API: where it is, its key, and what its clients do: ask, follow a job, fetch its files."""
+"""A client of the deployed HTTP API: its address and key, requests, following a job, fetching its files."""
 
 import time
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from local.view import TERMINAL
 STAGE: Final = "v1"
 
 _PATIENCE: Final = 90.0
-"""Seconds that a job may take on a busy machine."""
+"""Seconds to wait for a job's status on a busy machine."""
 _EVERY: Final = 0.3
 """Seconds between two polls."""
 
@@ -22,7 +22,7 @@ type _Json = dict[str, Any]
 
 
 class ApiError(Exception):
-    """The API didn't answer as it should."""
+    """The API returned an error, or a job took too long."""
 
 
 def address(stack: LocalStack) -> str:
@@ -31,19 +31,23 @@ def address(stack: LocalStack) -> str:
 
 
 def key(stack: LocalStack) -> str:
-    """The value of the API key that the template makes."""
+    """The value of the API key that the template creates."""
     found = stack.client("apigateway").get_api_key(apiKey=stack.resource("ApiKey"), includeValue=True)
     return str(found["value"])
 
 
 def client(stack: LocalStack) -> httpx.Client:
-    """A client whose paths are relative to the API, and which carries its key."""
-    # trust_env off: a proxy of the user's can't reach this machine's loopback address.
+    """An HTTP client with the API's base URL and key."""
+    # trust_env off: the user's proxy can't reach this machine's loopback address.
     return httpx.Client(base_url=address(stack), headers={"x-api-key": key(stack)}, trust_env=False, timeout=30)
 
 
 def ask(http: httpx.Client, method: str, path: str, body: object = None) -> _Json:
-    """Ask for something; what was answered. ApiError for an answer that is an error."""
+    """Send a request; the response's body.
+
+    Raises:
+        ApiError: The response is an error.
+    """
     answer = http.request(method, path, json=body)
     if answer.is_error:
         raise ApiError(f"{method} {path}: {answer.status_code} {answer.text}")
@@ -52,7 +56,11 @@ def ask(http: httpx.Client, method: str, path: str, body: object = None) -> _Jso
 
 
 def follow(http: httpx.Client, job_id: str, console: Console, *, until: frozenset[str] | set[str]) -> _Json:
-    """Poll a job, with its ETag, until it has one of these statuses or has ended."""
+    """Poll a job, with ETags, until it has one of these statuses or has ended.
+
+    Raises:
+        ApiError: The response is an error, or the status didn't come in time.
+    """
     deadline = time.monotonic() + _PATIENCE
     began, status, tag, polls, unchanged = time.monotonic(), "", "", 0, 0
     while True:
@@ -77,7 +85,7 @@ def follow(http: httpx.Client, job_id: str, console: Console, *, until: frozense
 
 
 def fetch(job: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Download a job's result files by its presigned links."""
+    """Download a job's result files by their presigned links; their paths in `folder`."""
     fetched = []
     for name, url in job.get("links", {}).items():
         path = folder / Path(name).name

@@ -1,7 +1,7 @@
-"""MiniStack, which plays AWS here: how it is started and what its functions may see.
+"""Starts MiniStack, the AWS emulator, and defines the environment of its functions.
 
-It answers every service the template uses except Batch and ECS, which `local.compute` answers, and it runs
-the functions as processes with their roles' policies enforced (AUTH=true).
+MiniStack emulates every service that the template uses except Batch and ECS, which `local.compute` emulates. It runs
+functions as processes and enforces their roles' policies (AUTH=true).
 """
 
 from collections.abc import Mapping
@@ -21,15 +21,15 @@ _ISOLATION: Final = ROOT / "local" / "isolation"
 def start_emulator(
     *, port: int, compute_port: int, state: Path, log: Path, extra: Mapping[str, str] | None = None
 ) -> Process:
-    """Start MiniStack; it answers `HEALTH` a second later.
+    """Start MiniStack; it answers at `HEALTH` about a second later.
 
     Args:
-        port: Where it listens, on 127.0.0.1 only.
-        compute_port: Where the stand-in for Batch and ECS listens; functions inherit the addresses.
-        state: A folder for everything it keeps on disk.
+        port: Its port on 127.0.0.1.
+        compute_port: The port of the stand-in for Batch and ECS; functions inherit its address.
+        state: The folder for its files.
         log: The file its output is appended to.
-        extra: More environment variables, which its functions inherit too. With `HTTP_PROXY`, to put faults on the
-            wire, calls to the emulator go through that proxy; the stand-in makes faults of its own.
+        extra: More environment variables, which functions inherit. With `HTTP_PROXY`, functions call the emulator
+            through that proxy, which lets tests inject faults; the stand-in injects its own.
     """
     temporary = state / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
@@ -41,12 +41,12 @@ def start_emulator(
         "S3_DATA_DIR": str(state / "s3"),
         "GATEWAY_PORT": str(port),
         "BIND_HOST": "127.0.0.1",  # its default is every interface
-        "AUTH": "true",  # a function may do what its role allows, and no more
+        "AUTH": "true",  # enforces the functions' roles
         "IOT_MTLS_ENABLED": "0",  # would listen on a fixed port
         "AWS_ENDPOINT_URL_BATCH": compute,
         "AWS_ENDPOINT_URL_ECS": compute,
         "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.2",
-        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",  # as Lambda has it: functions make their parts when imported
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",  # as on Lambda: functions build their wiring at init
         "PYTHONPATH": str(_ISOLATION),
         "SWITCHYARD_RUNTIME": str(_RUNTIME),
         **(extra or {}),
@@ -57,9 +57,9 @@ def start_emulator(
 
 
 def isolated(module: str) -> tuple[list[str], dict[str, str]]:
-    """The command and environment that run a module of `local/isolation` as the emulator runs functions.
+    """The command and environment to run a module of `local/isolation` as the emulator runs functions.
 
-    The module sees the packages of the Lambda runtime and no others.
+    The module sees the Lambda runtime's packages and no others.
     """
     variables = {
         "AWS_LAMBDA_FUNCTION_NAME": "import",

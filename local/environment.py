@@ -1,8 +1,7 @@
-"""Where things are, and the environment that every process of the local system is given.
+"""Paths, and the environment of every process of the local system.
 
-The user's own `AWS_*` variables and profiles never reach anything here: one forgotten `AWS_PROFILE` would
-otherwise send a demo's upload to a real account. Whatever talks to AWS gets the emulator's address and its
-test credentials, always.
+The user's own `AWS_*` variables and profiles never reach these processes: otherwise one forgotten `AWS_PROFILE` would
+send a demo's upload to a real account. Every AWS client gets the emulator's address and test credentials.
 """
 
 import os
@@ -33,34 +32,34 @@ def sealed(environ: Mapping[str, str], endpoint: str | None = None) -> dict[str,
     """The user's environment with every `AWS_*` variable replaced by the emulator's.
 
     Args:
-        environ: Usually `os.environ`; proxies, certificates and pip's settings in it are kept, since
-            `sam build` needs them.
-        endpoint: The emulator's address. Without one, a port that nothing listens on: better refused than
-            real.
+        environ: Usually `os.environ`. Its proxies, certificates and pip settings are kept, because `sam build` needs
+            them.
+        endpoint: The emulator's address. The default is a port that nothing listens on, so that calls fail rather than
+            reach AWS.
     """
     kept = {name: value for name, value in environ.items() if not name.startswith("AWS_")}
     return kept | credentials(endpoint or "http://127.0.0.1:9") | _no_proxy()
 
 
 def bare(endpoint: str | None = None) -> dict[str, str]:
-    """The least a process needs, and nothing of the user's: for the emulator and for the workers."""
+    """A minimal environment for the emulator and the workers, without the user's variables."""
     basics = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     aws = credentials(endpoint) if endpoint else {}
     return {"LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1", **basics, **aws, **_no_proxy()}
 
 
 def credentials(endpoint: str) -> dict[str, str]:
-    """The `AWS_*` variables that lead to the emulator at this address, and nowhere else."""
+    """The `AWS_*` variables that point to the emulator at this address."""
     return {**_AWS, "AWS_ENDPOINT_URL": endpoint}
 
 
 def shown(path: Path) -> str:
-    """A path as people should read it: relative to the project if it lies inside."""
+    """A path for display: relative to the project if it lies inside."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
 def seal_this_process() -> None:
-    """Take the user's `AWS_*` variables from this process too, for the boto3 clients made in it."""
+    """Remove the user's `AWS_*` variables from this process, for its own boto3 clients."""
     environ = sealed(os.environ)
     os.environ.clear()
     os.environ.update(environ)

@@ -1,4 +1,4 @@
-"""Follows what was sent until each has become a job and the job has ended, and shows it as it happens."""
+"""Follows work from its sending to the end of its jobs, and shows the progress."""
 
 import contextlib
 import time
@@ -16,37 +16,37 @@ from local.view import Job, Lane
 from switchyard.messages.kinds import VIDEO
 
 _EVERY = 0.1
-"""Seconds between two looks at the tables."""
+"""Seconds between two reads of the tables."""
 PICKUP_SECONDS = 10.0
-"""After so long, work that nothing has picked up is reported."""
+"""Seconds until work that nothing has picked up is reported."""
 REMINDER_SECONDS = 30.0
-"""Between two reports of the same state."""
+"""Seconds between two reports of the same state."""
 _COLOURS = {"COMPLETED": "green", "FAILED": "red", "CANCELLED": "red", "RUNNING": "cyan", "WAITING": "yellow"}
 
 
 class Observer(Protocol):
-    """The part of a View that following needs."""
+    """The part of `View` that following needs."""
 
     def jobs_of(self, marks: Iterable[str]) -> dict[str, Job]:
-        """The jobs of these objects, by key, or jobs by their id."""
+        """Jobs by their object's key, or by their id."""
 
     def lane(self, name: str) -> Lane:
         """A lane's slots."""
 
 
 class FollowTimeoutError(Exception):
-    """The jobs didn't end in time; the message says where each stood."""
+    """The jobs didn't end in time; the message has each one's status."""
 
 
 @dataclass(slots=True)
 class Followed:
-    """One upload, or other work, and what is known of it so far.
+    """An upload or other work, and what is known about it so far.
 
     Attributes:
         mark: The object's key in the media bucket, or the job's id.
-        sent: When its upload began, or it was submitted (epoch seconds).
-        job: As last read; None while there is none.
-        seen: Each status with the time it was first seen, in that order.
+        sent: When the upload began, or the work was submitted (epoch seconds).
+        job: The job as last read; None until it exists.
+        seen: Each status with the time it was first seen, in order.
     """
 
     mark: str
@@ -56,25 +56,25 @@ class Followed:
 
     @property
     def name(self) -> str:
-        """The file's name, or what else tells people which job it is."""
+        """The file's name, or another name that people recognize."""
         return self.job.name if self.job else self.mark.rpartition("/")[2]
 
     @property
     def picked_up(self) -> bool:
-        """Whether more than its record exists: PENDING is what the API accepted, and nothing has read yet."""
+        """Whether a function has read the work. A PENDING job was accepted by the API and not read yet."""
         return self.job is not None and self.job.status != "PENDING"
 
     @property
     def standing(self) -> str:
-        """Where its job stands, in a few words."""
+        """The job's status and progress in a few words."""
         if self.job is None:
             return f"{self.name} is not known yet"
         percent = f", {self.job.percent:.0f} %" if self.job.percent else ""
         return f"{self.name} is {self.job.status}{percent}"
 
     def update(self, job: Job | None, now: float) -> bool:
-        """Take in the job as just read; whether its status is another than before."""
-        # An object written anew keeps its job id: until the new upload's message is handled, its job is the old one.
+        """Store the job as just read; whether its status has changed."""
+        # An object uploaded again keeps its job id: until the new upload's message is handled, the job is the old one.
         if job is None or job.sent < self.sent - 1:
             return False
         changed = self.job is None or self.job.status != job.status
@@ -94,22 +94,22 @@ def follow(
     look: Callable[[Lane, Sequence[Followed]], None] = lambda _lane, _followed: None,
     explain: Callable[[], str] = lambda: "",
 ) -> list[Job]:
-    """Follow what was sent to the end of its jobs, whatever it is.
+    """Follow work until all its jobs have ended, however they end.
 
     Args:
-        view: Of the running stack.
-        sent: When each was sent (epoch seconds), by its object's key or its job's id.
-        console: Where to show it: a live table on a terminal, else a line for every change.
+        view: Reads the running stack.
+        sent: When each piece of work was sent (epoch seconds), by its object's key or its job's id.
+        console: Shows a live table on a terminal, otherwise a line for every change.
         seconds: How long to wait for all of them.
-        lane: The lane they take.
-        look: Given the lane's slots and the jobs whose status has changed, each time they are read.
-        explain: Why nothing may have picked up what was sent, as far as that can be told.
+        lane: Their lane.
+        look: Called at each read with the lane's slots and the jobs whose status has changed.
+        explain: Returns why nothing may have picked up the work, if known.
 
     Returns:
         The jobs, in the order of `sent`.
 
     Raises:
-        FollowTimeoutError: If some haven't ended by then.
+        FollowTimeoutError: If some haven't ended in time.
     """
     followed = [Followed(mark, when) for mark, when in sent.items()]
     deadline = time.monotonic() + seconds
@@ -129,14 +129,14 @@ def follow(
 
 
 class _Reports:
-    """Says now and then what is being waited for, so that silence never means that nothing happens."""
+    """Reports now and then what is being waited for, so that the output is never silent for long."""
 
     def __init__(self, explain: Callable[[], str]) -> None:
         self._explain = explain
         self._next = time.monotonic() + PICKUP_SECONDS
 
     def due(self, followed: Iterable[Followed], changed: Iterable[Followed]) -> str:
-        """A report, if it is time for one."""
+        """A report if one is due, otherwise nothing."""
         now = time.monotonic()
         if any(changed):
             self._next = now + (PICKUP_SECONDS if any(not each.picked_up for each in followed) else REMINDER_SECONDS)
@@ -151,7 +151,7 @@ class _Reports:
 
 
 class _Lines:
-    """For a file or a pipe: a line for each change."""
+    """Output for a file or a pipe: a line for each change."""
 
     def __init__(self, console: Console, start: float) -> None:
         self._console = console
@@ -167,7 +167,7 @@ class _Lines:
 
 
 class _LiveTable:
-    """For a terminal: a table that keeps up with the jobs."""
+    """Output for a terminal: a table that is updated in place."""
 
     def __init__(self, live: Live, start: float) -> None:
         self._live = live

@@ -1,4 +1,4 @@
-"""The functions as deployed: their names, and whether each can be imported."""
+"""The deployed functions: their names, and whether they can be imported."""
 
 import json
 import re
@@ -20,14 +20,14 @@ def names(stack: LocalStack) -> dict[str, str]:
 
 
 def logical_id(stack: LocalStack, name: str) -> str | None:
-    """A function by any spelling of its name: SqsToBatchFunction, sqs-to-batch or sqs_to_batch; None if unknown."""
+    """A function's logical id by any spelling: SqsToBatchFunction, sqs-to-batch or sqs_to_batch; None if unknown."""
     return names(stack).get(_folder(name))
 
 
 def broken(stack: LocalStack) -> dict[str, str]:
-    """Import each deployed function with its own variables; errors by folder name, of those that can't be imported.
+    """Import each deployed function with its own variables; the errors by folder name.
 
-    No function is invoked. As in Lambda, a module has only its layer and the runtime's packages to import from.
+    Functions are not invoked. As on Lambda, they can import only the layer's and the runtime's packages.
     """
     deployed: Mapping[str, Mapping[str, Any]] = {
         each["FunctionName"]: each
@@ -46,7 +46,7 @@ def broken(stack: LocalStack) -> dict[str, str]:
 
 
 def imported(functions: Mapping[str, Mapping[str, Any]], layer: Path) -> dict[str, str]:
-    """Import functions, each described as `isolation/import_functions.py` asks; errors by name."""
+    """Import functions, each described as in `isolation/import_functions.py`; the errors by name."""
     command, env = isolated("import_functions")
     done = subprocess.run(
         command,

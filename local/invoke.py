@@ -1,7 +1,7 @@
-"""Functions in Docker by `sam local invoke` and `sam local start-api`, with the running local system around them.
+"""Runs functions in Docker by `sam local invoke` and `sam local start-api`, connected to the running local system.
 
-SAM's containers are made from the Lambda base image, so this shows what the emulator can't: that layer and handlers
-work there. They reach the emulator by a relay on Docker's own network, since it listens on 127.0.0.1 only.
+SAM's containers use the Lambda base image, so this shows what the emulator can't: that layer and handlers work there.
+The emulator listens on 127.0.0.1 only; containers reach it through a relay on Docker's network.
 """
 
 import contextlib
@@ -33,16 +33,16 @@ IMAGE: Final = "public.ecr.aws/lambda/python:3.13-x86_64"
 
 
 class InvokeError(Exception):
-    """The function can't be invoked here; the message says what to do."""
+    """The function can't run in Docker here; the message says what to do."""
 
 
 def invoke(stack: LocalStack, function: str, event: Path) -> int:
-    """Invoke a function of the template; what it prints and answers goes to our own output.
+    """Invoke a function of the template. Its output and response go to our own output.
 
     Args:
-        stack: Must be running: the function works on its tables and queues.
+        stack: The running system, whose tables and queues the function uses.
         function: The logical id.
-        event: A file holding the event.
+        event: The file with the event.
 
     Returns:
         SAM's exit code.
@@ -58,18 +58,18 @@ def invoke(stack: LocalStack, function: str, event: Path) -> int:
 
 @contextlib.contextmanager
 def api(stack: LocalStack, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """The HTTP API in Docker for the length of a `with` block; nobody checks keys there.
+    """Serve the HTTP API in Docker for a `with` block. It requires no key.
 
     Args:
         stack: As for `invoke`.
-        port: Where it will answer, on 127.0.0.1; not before it has loaded the template.
+        port: Its port on 127.0.0.1. It answers once it has loaded the template.
 
     Raises:
         InvokeError: If Docker is missing.
     """
     with _local(stack, [function.logical_id for function in invoked_by(Trigger.API)]) as sam:
         command = [*sam.command("start-api"), "--host", "127.0.0.1", "--port", str(port)]
-        # A session of its own: what ends it must be able to end its children too.
+        # A session of its own, so that its children can be ended with it.
         server = subprocess.Popen(command, cwd=ROOT, env=sam.environment, start_new_session=True)
         try:
             yield server
@@ -106,29 +106,29 @@ def _local(stack: LocalStack, functions: Sequence[str]) -> Iterator[_Sam]:
 
 
 def require_docker() -> None:
-    """See that Docker can be used, before anything is started for it.
+    """Check that Docker can be used, before anything is started for it.
 
     Raises:
         InvokeError: If it can't.
     """
     if not shutil.which("docker"):
-        raise InvokeError("`sam local` needs Docker, but there is no docker command. `make demo` works without it.")
+        raise InvokeError("`sam local` needs Docker, but there is no docker command. `make demo` needs no Docker.")
     asked = _docker("info")
     if asked.returncode:
         raise InvokeError(f"`sam local` needs Docker, but it does not answer: {asked.stderr.strip()}")
 
 
 def _template(stack: LocalStack, wanted: Sequence[str], endpoints: dict[str, str]) -> Path:
-    """The built template with the functions' variables as deployed; beside the built one, as its paths are relative."""
+    """Write a copy of the built template, beside it for its relative paths, with the functions' deployed variables."""
     template = yaml.safe_load((_BUILD / "template.yaml").read_text())
     functions = {
         name: resource for name, resource in template["Resources"].items() if resource["Type"].endswith("::Function")
     }
-    # SAM passes on only the variables that the template names, so the addresses go there too.
+    # SAM passes only variables that the template names, so the addresses go there too.
     addresses = {f"AWS_ENDPOINT_URL{service}": url for service, url in endpoints.items()}
     for name in wanted:
         if name not in functions:
-            raise InvokeError(f"there is no function {name!r} in template.yaml; there are {', '.join(functions)}")
+            raise InvokeError(f"template.yaml has no function {name!r}; it has {', '.join(functions)}")
         deployed: dict[str, Any] = stack.client("lambda").get_function_configuration(FunctionName=stack.resource(name))
         functions[name]["Properties"]["Environment"] = {
             "Variables": {**deployed["Environment"]["Variables"], **addresses, "POWERTOOLS_TRACE_DISABLED": "true"}
@@ -141,14 +141,14 @@ def _template(stack: LocalStack, wanted: Sequence[str], endpoints: dict[str, str
 
 @contextlib.contextmanager
 def _reachable(port: int) -> Iterator[str]:
-    """An address at which containers reach that port of 127.0.0.1."""
-    if sys.platform != "linux":  # Docker Desktop takes containers to the host's loopback address itself
+    """An address by which containers reach that port of 127.0.0.1."""
+    if sys.platform != "linux":  # Docker Desktop itself forwards to the host's loopback address
         yield f"http://host.docker.internal:{port}"
         return
     asked = _docker("network", "inspect", "bridge", "--format", "{{json .IPAM.Config}}")
     if asked.returncode:
         raise InvokeError(f"Docker has no bridge network: {asked.stderr.strip()}")
-    # An engine that chose the network itself names no gateway; it is then the first address.
+    # An engine that chose the network itself names no gateway: it is the first address.
     network = json.loads(asked.stdout)[0]
     gateway = network.get("Gateway") or str(next(ipaddress.ip_network(network["Subnet"]).hosts()))
     with socket.create_server((gateway, 0)) as server:
@@ -160,7 +160,7 @@ def _reachable(port: int) -> Iterator[str]:
 
 
 def _relay(server: socket.socket, port: int) -> None:
-    """Connect whoever connects to that port of 127.0.0.1, until the server is shut down."""
+    """Forward connections to that port of 127.0.0.1, until the server is shut down."""
     with contextlib.suppress(OSError):
         while True:
             threading.Thread(target=_connect, args=(server.accept()[0], port), daemon=True).start()

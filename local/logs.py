@@ -1,4 +1,4 @@
-"""Logs of the running system, and copies of them that stay when it ends."""
+"""Reads the running system's logs, and copies them before it ends."""
 
 import http.client
 import shutil
@@ -12,22 +12,22 @@ from local.stack import LocalStack, LogLine, NotRunningError
 from local.view import Job, View, cluster_of
 
 type Lines = Iterator[list[str]]
-"""What is new at each look; endless."""
+"""Endless; each item has the lines since the last one."""
 
 _KEPT = ("emulator.log", "compute.log", "build.log", "deploy.log")
 
 
 class UnknownLogError(Exception):
-    """There is no such log; the message says which there are."""
+    """There is no such log; the message lists the logs."""
 
 
 def lines(stack: LocalStack, what: str, job_id: str | None = None) -> Lines:
-    """A log's lines.
+    """The lines of a log.
 
     Args:
         stack: Must be running.
-        what: `functions` for all of them, one function's name, `emulator`, `compute` or `job`.
-        job_id: The job whose worker's output is wanted, with `job`.
+        what: `functions` for all functions, a function's name, `emulator`, `compute` or `job`.
+        job_id: With `job`: the job whose worker's output is wanted.
 
     Raises:
         UnknownLogError: If there is no such log.
@@ -45,12 +45,12 @@ def lines(stack: LocalStack, what: str, job_id: str | None = None) -> Lines:
     logical_id = functions.logical_id(stack, what)
     if logical_id is None:
         known = ", ".join(["functions", *deployed, "emulator", "compute", "job ID"])
-        raise UnknownLogError(f"there is no log of {what!r}; there are {known}")
+        raise UnknownLogError(f"there is no log {what!r}; the logs are {known}")
     return _of_functions(stack, [logical_id])
 
 
 def keep(stack: LocalStack) -> Path:
-    """Copy the logs of processes, functions and jobs to a folder that the next start leaves alone; that folder."""
+    """Copy the logs of processes, functions and jobs to a folder that the next start keeps; the folder."""
     folder = stack.logs / f"failed-{time.strftime('%Y-%m-%dT%H-%M-%S')}"
     folder.mkdir(parents=True, exist_ok=True)
     for name in _KEPT:
@@ -102,7 +102,7 @@ def _of_job(stack: LocalStack, job_id: str | None) -> Lines:
 
 
 def _path(job: Job) -> str:
-    """Where the stand-in for Batch and ECS shows a worker's output."""
+    """The path by which the stand-in for Batch and ECS serves a worker's output."""
     target_id = job.target_id or ""
     kind = "tasks" if cluster_of(target_id) else "jobs"
     return f"/_compute/{kind}/{quote(target_id.rpartition('/')[2])}/log"

@@ -1,4 +1,4 @@
-"""What the system picks up, and why it may not pick up what was sent."""
+"""Explains which work the system picks up, and why it may not have picked up some."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ _READING: Final = frozenset({"Creating", "Enabling", "Enabled", "Updating"})
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """S3 announces objects with this prefix and suffix. Both are case-sensitive."""
+    """S3 announces objects whose key has this prefix and suffix. Both are case-sensitive."""
 
     prefix: str
     suffix: str
 
     def fits(self, key: str) -> bool:
-        """Whether S3 announces an object of this key."""
+        """Whether S3 announces an object with this key."""
         return key.startswith(self.prefix) and key.endswith(self.suffix)
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """What reads a queue: its function and the parameter that turns it off, by their logical ids."""
+    """A queue, the function that reads it, and the template's parameter that turns that off, by logical id."""
 
     queue: str
     function: str
@@ -38,14 +38,14 @@ _ECS: Final = Reader("EcsQueue", "DispatchToEcsFunction", "EcsProcessingEnabled"
 
 
 def video_rules(stack: LocalStack) -> list[Rule]:
-    """The rules by which the media bucket announces videos, as deployed."""
+    """The rules by which the deployed media bucket announces videos."""
     found = stack.client("s3").get_bucket_notification_configuration(Bucket=stack.resource("MediaBucket"))
     name = stack.resource(_VIDEO.queue).rpartition("/")[2]
     return [_rule(each) for each in found.get("QueueConfigurations", ()) if each["QueueArn"].rpartition(":")[2] == name]
 
 
 def refusal(key: str, rules: Sequence[Rule]) -> str:
-    """Why an object of this key becomes no job, and which do; empty if it does."""
+    """Why an object with this key becomes no job, and which objects do; empty if it becomes one."""
     if any(rule.fits(key) for rule in rules):
         return ""
     suffixes = list(dict.fromkeys(rule.suffix for rule in rules))
@@ -63,7 +63,7 @@ def refusal(key: str, rules: Sequence[Rule]) -> str:
 
 
 def switched_off(stack: LocalStack, lane: str) -> str:
-    """Why nothing reads the queue of a lane's work; empty while something does."""
+    """Why nothing reads the queue of a lane's work; empty if something does."""
     reader = _VIDEO if lane == VIDEO.lane else _ECS
     found = stack.client("lambda").list_event_source_mappings(FunctionName=stack.resource(reader.function))
     mappings = found["EventSourceMappings"]
@@ -75,17 +75,17 @@ def switched_off(stack: LocalStack, lane: str) -> str:
 
 
 def explanation(stack: LocalStack, lane: str) -> str:
-    """Why work sent to a lane has not been picked up, as far as that can be told."""
+    """Why work sent to a lane has not been picked up, as far as is known."""
     if off := switched_off(stack, lane):
         return off
     reader = _VIDEO if lane == VIDEO.lane else _ECS
     queues = View(stack).queues()
     dead, (waiting, in_flight) = sum(queues[reader.queue.replace("Queue", "DeadLetterQueue")]), queues[reader.queue]
     if dead:
-        return f"the dead-letter queue holds {dead}; `make logs` shows why"
+        return f"messages in the dead-letter queue: {dead}; `make logs` shows why"
     if in_flight:
-        return f"{reader.function} has it, or failed and gets it again later; `make logs` shows more"
-    return f"{reader.queue} holds {waiting} messages"
+        return f"{reader.function} is handling it, or failed and will retry; `make logs` shows more"
+    return f"messages waiting in {reader.queue}: {waiting}"
 
 
 def _rule(configuration: dict[str, Any]) -> Rule:

@@ -1,4 +1,4 @@
-"""Where the running system can be reached, for people and for their shells."""
+"""The running system's addresses, for people and for their shells."""
 
 import shlex
 from collections.abc import Mapping
@@ -9,20 +9,20 @@ from local.stack import STACK_NAME, LocalStack
 
 
 def rows(stack: LocalStack) -> list[tuple[str, str]]:
-    """Addresses and names, each with its label."""
+    """Labels and addresses."""
     return [
         ("AWS emulator", f"{stack.emulator.url}  (pid {stack.emulator.pid})"),
         ("Batch and ECS", f"{stack.compute.url}  (pid {stack.compute.pid})"),
         ("HTTP API", api.address(stack)),
         ("API key", api.key(stack)),
-        ("videos go to", f"s3://{stack.resource('MediaBucket')}/{stack.parameters.get('UploadPrefix', 'uploads/')}"),
+        ("videos", f"s3://{stack.resource('MediaBucket')}/{stack.parameters.get('UploadPrefix', 'uploads/')}"),
         ("logs", shown(stack.logs)),
-        ("in your shell", 'eval "$(make env)" sets up the AWS CLI, $API, $KEY and $BUCKET'),
+        ("your shell", 'eval "$(make env)" sets up the AWS CLI, $API, $KEY and $BUCKET'),
     ]
 
 
 def variables(stack: LocalStack) -> Mapping[str, str]:
-    """Environment variables that point the AWS CLI, SDKs and the examples in the documentation at the system."""
+    """Environment variables that point the AWS CLI, SDKs and the docs' examples at the system."""
     return {
         **credentials(stack.emulator.url),
         "AWS_ENDPOINT_URL_BATCH": stack.compute.url,
@@ -37,7 +37,7 @@ def variables(stack: LocalStack) -> Mapping[str, str]:
 def exports(variables: Mapping[str, str]) -> str:
     """Shell commands that set these variables, for `eval` in bash, zsh or any POSIX shell.
 
-    They remove every other `AWS_*` variable first: a profile or session token of a real account must not be mixed in.
+    They first remove all other `AWS_*` variables, so that no profile or session token of a real account is mixed in.
     """
     return "\n".join(
         [

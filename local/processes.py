@@ -1,7 +1,7 @@
-"""Processes that outlive the command that started them, and that a later command finds and ends.
+"""Starts processes that outlive the command that started them, and ends them from a later command.
 
-Each runs in a session of its own, so that whatever it starts can be ended with it; each is known by its pid
-*and* the time it started, since the system gives a pid away again once its process has ended.
+Each runs in a session of its own, so that its children can be ended with it. It is identified by its pid *and* its
+start time, because the operating system reuses pids.
 """
 
 import contextlib
@@ -24,10 +24,10 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class CommandFailedError(Exception):
-    """A command ended with another code than 0.
+    """A command ended with an exit code other than 0.
 
     Attributes:
-        log: The file holding everything it printed.
+        log: The file with its output.
     """
 
     def __init__(self, name: str, code: int, log: Path) -> None:
@@ -41,8 +41,8 @@ class Process:
     """A process in a session of its own.
 
     Attributes:
-        pid: Its id, which is its process group's too.
-        started: When it started, in whatever form the system tells it; only compared, never read.
+        pid: Its process id, which is also its process group's id.
+        started: Its start time, in the operating system's format; only compared, never parsed.
     """
 
     pid: int
@@ -50,18 +50,18 @@ class Process:
 
     @classmethod
     def of(cls, pid: int) -> Self:
-        """The process that has this id now."""
+        """The process that has this pid now."""
         return cls(pid, _started(pid))
 
     def is_alive(self) -> bool:
-        """Whether this very process runs; a zombie doesn't."""
-        # If it is our own child, it stays a zombie until somebody asks.
+        """Whether this process still runs. A zombie doesn't."""
+        # Our own child stays a zombie until it is waited for.
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, os.WNOHANG)
         return bool(self.started) and _started(self.pid) == self.started
 
     def stop(self, grace: float = 10) -> None:
-        """End it and everything in its process group: first by SIGTERM, after `grace` seconds by SIGKILL."""
+        """End it and its process group: by SIGTERM, and after `grace` seconds by SIGKILL."""
         if not self.is_alive():
             return
         with contextlib.suppress(ProcessLookupError):
@@ -69,14 +69,14 @@ class Process:
         deadline = time.monotonic() + grace
         while self.is_alive() and time.monotonic() < deadline:
             time.sleep(0.02)
-        # Also when it has ended by itself: its children may be slower.
+        # Even if it has ended: its children may still run.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         while self.is_alive():
             time.sleep(0.01)
 
     def kill(self) -> None:
-        """End this one process the hard way, as a crash would: its children live on."""
+        """Kill this process alone, as a crash would: its children keep running."""
         if self.is_alive():
             os.kill(self.pid, signal.SIGKILL)
             while self.is_alive():
@@ -84,17 +84,17 @@ class Process:
 
 
 def start(command: Sequence[str | Path], *, env: Mapping[str, str], cwd: Path, log: Path) -> Process:
-    """Start a process that lives on when this one ends; what it prints is appended to `log`."""
+    """Start a process that outlives this one; its output is appended to `log`."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         child = _spawn(command, env=env, cwd=cwd, output=output)
-    # It is followed by its pid from now on; without this, Popen's finaliser warns that it still runs.
+    # From now on it is tracked by its pid; without this, Popen's finalizer warns that it still runs.
     child.returncode = 0
     return Process.of(child.pid)
 
 
 def run(command: Sequence[str | Path], *, env: Mapping[str, str], cwd: Path, log: Path) -> None:
-    """Run a command to its end, its output in `log`; if we are interrupted, it ends with all it started.
+    """Run a command with its output in `log`. If interrupted, end the command and its children.
 
     Raises:
         CommandFailedError: If it fails.
@@ -115,12 +115,12 @@ def run(command: Sequence[str | Path], *, env: Mapping[str, str], cwd: Path, log
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C and SIGTERM back until the block has ended.
+    """Defer Ctrl-C and SIGTERM until the block has ended.
 
-    For the moment between a process's start and its record, and for the time it takes to end things.
+    Used between starting a process and recording it, and while ending processes.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals only ever interrupt the main thread
+        yield  # signals interrupt only the main thread
         return
     pending: list[int] = []
     previous = {number: signal.signal(number, lambda n, _: pending.append(n)) for number in _ENDING}
@@ -134,7 +134,7 @@ def uninterrupted() -> Iterator[None]:
 
 
 def end_like_ctrl_c() -> None:
-    """Make SIGTERM and a closed terminal unwind the stack as Ctrl-C does, so that every `finally` is run."""
+    """Make SIGTERM and a closed terminal unwind the stack as Ctrl-C does, so that every `finally` runs."""
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
 
@@ -145,7 +145,7 @@ def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
 
 @contextlib.contextmanager
 def locked(path: Path, *, seconds: float = math.inf) -> Iterator[None]:
-    """Hold the lock of that file; another process that wants it waits.
+    """Hold an exclusive lock on that file; other processes wait for it.
 
     Raises:
         TimeoutError: If another process still holds it after so many seconds.
@@ -169,7 +169,7 @@ def _taken(lock: IO[str], *, wait: bool) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that were free a moment ago, all different."""
+    """Different ports of 127.0.0.1 that were free a moment ago."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -178,7 +178,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def answers(port: int, path: str) -> bool:
-    """Whether a server answers on that port of 127.0.0.1, and is content."""
+    """Whether a server on that port of 127.0.0.1 answers with status 200."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
         connection.request("GET", path)
@@ -190,7 +190,7 @@ def answers(port: int, path: str) -> bool:
 
 
 def wait_until_answering(process: Process, port: int, path: str, seconds: float = 30) -> bool:
-    """Wait for a server to answer; False if it ended instead, as when another took its port first.
+    """Wait for a server to answer; False if it ended instead, for example because its port was taken.
 
     Raises:
         TimeoutError: If it neither answers nor ends.
@@ -220,11 +220,11 @@ def _spawn(
 
 
 def _started(pid: int) -> str:
-    """When the process with that id started; empty if there is none."""
+    """The start time of the process with that pid; empty if there is none."""
     stat = Path(f"/proc/{pid}/stat")
     if stat.parent.parent.joinpath("self").exists():
         try:
-            # The name, in brackets, may hold anything; after it come the state and, 20th, the start time.
+            # The name is in parentheses and may contain anything. After it come the state and, 20th, the start time.
             fields = stat.read_text().rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):
             return ""

@@ -1,4 +1,4 @@
-"""Sample events for the running system, and what became of the work that one asked for."""
+"""Fills in sample events for the running system, and reports the jobs and dead letters that result."""
 
 import re
 import tempfile
@@ -17,13 +17,13 @@ from local.workers import CLUSTER, QUEUE
 EVENTS: Final = ROOT / "events"
 
 _PATIENCE: Final = 20.0
-"""Seconds that a job may take to end before its status is reported as it is."""
+"""Seconds to wait for a job to end before its current status is reported."""
 _EVERY: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Jobs by their id, and dead letters by their message id."""
+    """Jobs by id, and dead letters by message id."""
 
     jobs: dict[str, Job]
     letters: dict[str, str]
@@ -31,7 +31,7 @@ class Scene:
 
 @contextmanager
 def filled(event: Path, stack: LocalStack) -> Iterator[Path]:
-    """The file of an event. One of the project's samples is copied, with the running stack's names filled in."""
+    """The event's file; for one of the project's samples a copy with the running stack's names filled in."""
     if not event.resolve().is_relative_to(EVENTS):
         yield event
         return
@@ -52,7 +52,7 @@ def fill(text: str, stack: LocalStack) -> str:
 
 
 def scene(stack: LocalStack) -> Scene:
-    """Jobs and dead letters as they are now."""
+    """The current jobs and dead letters."""
     view = View(stack)
     letters = {
         message["MessageId"]: f"{name}: {_reason(message)}"
@@ -64,7 +64,7 @@ def scene(stack: LocalStack) -> Scene:
 
 
 def outcome(stack: LocalStack, before: Scene, *, patience: float = _PATIENCE) -> list[str]:
-    """What has changed since then, a line each: jobs with their status, dead letters with their reason.
+    """What has changed since `before`, a line each: jobs with their status, dead letters with their reason.
 
     Args:
         stack: Must be running.
@@ -88,7 +88,7 @@ def _differs(job: Job, before: Job | None) -> bool:
 
 
 def _messages(stack: LocalStack, queue: str) -> list[dict[str, Any]]:
-    """Up to ten messages of a queue, which stay there."""
+    """Up to ten messages of a queue, which stay in it."""
     found = stack.client("sqs").receive_message(
         QueueUrl=stack.resource(queue), MaxNumberOfMessages=10, VisibilityTimeout=0, MessageAttributeNames=["All"]
     )
@@ -99,4 +99,4 @@ def _messages(stack: LocalStack, queue: str) -> list[dict[str, Any]]:
 def _reason(message: dict[str, Any]) -> str:
     attributes = {name: value.get("StringValue", "") for name, value in message.get("MessageAttributes", {}).items()}
     told = [attributes[name] for name in ("ErrorType", "ErrorMessage") if attributes.get(name)]
-    return ": ".join(told) or "tried too often; the function's log says why"
+    return ": ".join(told) or "received too often; the function's log says why"

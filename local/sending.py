@@ -1,4 +1,4 @@
-"""Sends one piece of work into the system, each kind the way that its clients would."""
+"""Sends one piece of work to the system, in the way that clients send its kind."""
 
 import mimetypes
 import time
@@ -21,12 +21,12 @@ class SendError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What was sent.
+    """A piece of work that was sent.
 
     Attributes:
         mark: The object's key in the media bucket, or the job's id.
-        at: When (epoch seconds).
-        lane: The lane it takes.
+        at: When it was sent (epoch seconds).
+        lane: Its lane.
     """
 
     mark: str
@@ -35,15 +35,15 @@ class Sent:
 
 
 def send(stack: LocalStack, what: str, key: str | None = None) -> Sent:
-    """Send a URL to be recorded, a picture to be looked at, or any other file as a video.
+    """Send a URL to be recorded, a picture to be analyzed, or any other file as a video.
 
     Args:
         stack: Must be running.
         what: An http(s) URL, or a path.
-        key: Where a video goes in the media bucket.
+        key: A video's key in the media bucket.
 
     Raises:
-        SendError: If the API refuses it, or S3 would not announce a video of that key.
+        SendError: If the API refuses it, or S3 would not announce a video with that key.
     """
     if what.startswith(("http://", "https://")):
         return _through_the_api(stack, RECORDING.lane, "/jobs", {"url": what})
@@ -64,10 +64,10 @@ def _through_the_api(stack: LocalStack, lane: str, path: str, body: dict[str, An
 
 
 def _uploaded(stack: LocalStack, file: Path, media_type: str) -> str:
-    """Put a picture where the API says; its URL there."""
+    """Upload a picture by a presigned URL; its S3 URL."""
     description = {"filename": file.name, "contentType": media_type, "size": file.stat().st_size, "kind": "image"}
     upload = _post(stack, "/uploads/presign", description)
-    # trust_env off: a proxy of the user's can't reach this machine's loopback address.
+    # trust_env off: the user's proxy can't reach this machine's loopback address.
     answer = httpx.put(upload["url"], content=file.read_bytes(), headers=upload["headers"], trust_env=False, timeout=60)
     if answer.is_error:
         raise SendError(f"the upload of {file.name} was refused: {answer.status_code}")

@@ -1,9 +1,9 @@
-"""The local system as one object: its processes, the template deployed to it, and clients for all of it.
+"""The local system as one object: its processes, the deployed template, and AWS clients for it.
 
     with LocalStack(folder).running() as stack:
         stack.client("s3").upload_file("clip.mp4", stack.resource("MediaBucket"), "uploads/clip.mp4")
 
-What runs is recorded in the state folder, so that another command, later, finds it: `python -m local status`.
+The state folder records what runs, so that a later command finds it: `python -m local status`.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ type Say = Callable[[str], None]
 
 
 class NotRunningError(Exception):
-    """The local system isn't running, or only in part."""
+    """The local system isn't running, or only part of it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +119,14 @@ class Outcome:
 
 
 class LocalStack:
-    """The system on this machine, kept under one folder.
+    """The system on this machine, with all its files in one folder.
 
     Args:
-        state: Where its processes keep their files and logs.
-        parameters: Of the template, where they differ from the defaults.
-        definitions: The job definitions that the stand-in for Batch knows, by name.
-        tasks: The task definitions that the stand-in for ECS knows, by family.
-        emulator_environment: More variables for the emulator and so for every function.
+        state: The folder for its processes' files and logs.
+        parameters: The template's parameters that differ from the defaults.
+        definitions: The job definitions of the stand-in for Batch, by name.
+        tasks: The task definitions of the stand-in for ECS, by family.
+        emulator_environment: More environment variables for the emulator, which functions inherit.
     """
 
     def __init__(
@@ -147,14 +147,14 @@ class LocalStack:
         self._state = _State.read(self._file)
         self._clients: dict[str, Any] = {}
 
-    # ---- what is there -----------------------------------------------------------------------------------
+    # ---- what runs ---------------------------------------------------------------------------------------
 
     @property
     def emulator(self) -> Server:
         """The AWS emulator.
 
         Raises:
-            NotRunningError: If there is none.
+            NotRunningError: If it isn't running.
         """
         return _running("the emulator", self._state.emulator)
 
@@ -163,13 +163,13 @@ class LocalStack:
         """The stand-in for Batch and ECS.
 
         Raises:
-            NotRunningError: If there is none.
+            NotRunningError: If it isn't running.
         """
         return _running("the stand-in for Batch and ECS", self._state.compute)
 
     @property
     def resources(self) -> Mapping[str, str]:
-        """Physical names of what is deployed, by the template's logical ids."""
+        """Physical names of the deployed resources, by logical id."""
         return self._state.resources
 
     @property
@@ -183,23 +183,23 @@ class LocalStack:
         return self.folder / "logs"
 
     def resource(self, logical_id: str) -> str:
-        """The physical name (for a queue its URL) of a resource of the template.
+        """The physical name of a resource in the template; a queue's is its URL.
 
         Raises:
-            NotRunningError: If nothing of that name is deployed.
+            NotRunningError: If the resource isn't deployed.
         """
         try:
             return self._state.resources[logical_id]
         except KeyError:
             raise NotRunningError(f"{logical_id} isn't deployed here; `make up` deploys the system") from None
 
-    # boto3's stubs know what a client can do only for literal service names; callers annotate it.
+    # boto3's stubs know a client's type only for literal service names; callers annotate it.
     def client(self, service: str, **credentials: str) -> Any:  # noqa: ANN401
-        """A boto3 client for the local system; for Batch and ECS it talks to the stand-in, as functions do.
+        """A boto3 client for the local system. For Batch and ECS it uses the stand-in, as functions do.
 
         Args:
-            service: boto3's name of it.
-            credentials: Instead of the root's, as `boto3.client` takes them.
+            service: boto3's name of the service.
+            credentials: Credentials other than the root user's, as `boto3.client` takes them.
         """
         server = self.compute if service in {"batch", "ecs"} else self.emulator
         if credentials:
@@ -209,11 +209,11 @@ class LocalStack:
         return self._clients[service]
 
     def function_log(self, logical_id: str, since: float = 0) -> list[LogLine]:
-        """The lines a function has logged itself, oldest first.
+        """The lines that a function logged itself, oldest first.
 
         Args:
-            logical_id: The function's, in the template.
-            since: Only what was logged at that time or later (epoch seconds).
+            logical_id: The function's logical id.
+            since: Only lines from this time on (epoch seconds).
         """
         pages = self.client("logs").get_paginator("filter_log_events")
         name = f"/aws/lambda/{self.resource(logical_id)}"
@@ -225,7 +225,7 @@ class LocalStack:
             ]
         except self.client("logs").exceptions.ResourceNotFoundException:
             return []  # never invoked
-        # Sorting is stable: lines of one millisecond stay in their order.
+        # Sorting is stable: lines of the same millisecond keep their order.
         return [
             LogLine(event["timestamp"] / 1000, event["message"].rstrip())
             for event in sorted(events, key=lambda event: event["timestamp"])
@@ -236,7 +236,7 @@ class LocalStack:
 
     @contextlib.contextmanager
     def running(self, say: Say = lambda _: None) -> Iterator[Self]:
-        """The system for the length of a `with` block, ended after it whatever happens."""
+        """Run the system for a `with` block, and end it afterwards in any case."""
         try:
             self.up(say)
             yield self
@@ -244,7 +244,7 @@ class LocalStack:
             self.down()
 
     def up(self, say: Say = lambda _: None) -> Outcome:
-        """Start what doesn't run and deploy what isn't deployed; nothing is done twice.
+        """Start what isn't running and deploy what has changed.
 
         Raises:
             CommandFailedError: If `sam` fails; the message holds the end of its output.
@@ -258,7 +258,7 @@ class LocalStack:
                     self._stop()
                     self._start(say)
                 elif not (self._compute_answers() and workers.knows(self.folder / "compute", self._definitions)):
-                    say("starting the stand-in for Batch and ECS again, with its jobs")
+                    say("restarting the stand-in for Batch and ECS; its jobs stay")
                     self.restart_compute()
                 deployed = (digest, self._parameters()) != (self._state.built, self._state.parameters)
                 if deployed:
@@ -270,7 +270,7 @@ class LocalStack:
             return Outcome(started, deployed)
 
     def down(self) -> bool:
-        """End every process, and forget what was deployed; logs and results stay.
+        """End every process and forget what was deployed; logs and results stay.
 
         Returns:
             Whether anything ran.
@@ -282,7 +282,7 @@ class LocalStack:
             return ran
 
     def redeploy(self, **parameters: str) -> None:
-        """Deploy the same template again with other parameters, given by name; the rest stay as they are."""
+        """Deploy the same template with changed parameters; the others keep their values."""
         changed = self._state.parameters | parameters
         if changed == self._state.parameters:
             return
@@ -300,11 +300,11 @@ class LocalStack:
         self._record()
 
     def restart_compute(self, *, crash: bool = True, room: int = workers.ROOM) -> None:
-        """End the stand-in for Batch and ECS and start it again on its port, with its jobs.
+        """Restart the stand-in for Batch and ECS on the same port, with its jobs.
 
         Args:
-            crash: End it the hard way, so that it can't put anything in order first.
-            room: How many jobs and tasks run at once from now on; with 0 it is as if there were no machine.
+            crash: Kill it, so that it can't clean up.
+            room: How many jobs and tasks run at once from now on; 0 simulates a missing machine.
         """
         server = self._state.compute
         if server is None:
@@ -327,15 +327,15 @@ class LocalStack:
             "TaskRoleArns": workers.TASK_ROLE,
             "SubnetIds": "subnet-00000000",
             "SecurityGroupIds": "sg-00000000",
-            "AllowedNetworks": "127.0.0.0/8",  # what is recorded here is served here
-            # Tests ask as fast as they can.
+            "AllowedNetworks": "127.0.0.0/8",  # demos and tests serve their streams on this machine
+            # Tests send requests as fast as they can.
             "ApiRateLimit": "10000",
             "ApiBurstLimit": "5000",
             "ApiDailyQuota": "1000000000",
         } | self._wanted
 
     def _start(self, say: Say) -> None:
-        for name in ("emulator", "compute"):  # of an emulator that has forgotten everything
+        for name in ("emulator", "compute"):  # files of a previous emulator, which is gone
             shutil.rmtree(self.folder / name, ignore_errors=True)
             (self.logs / f"{name}.log").unlink(missing_ok=True)
         for _ in range(3):
@@ -351,11 +351,11 @@ class LocalStack:
                 )
                 self._state.emulator = Server(process.pid, process.started, port)
                 self._record()
-            # False: between our choice of the ports and their use, another process took one.
+            # On failure, another process may have taken a port since we chose it: try other ports.
             if wait_until_answering(process, port, emulator.HEALTH) and self._start_compute(compute_port):
                 return
             self._stop()
-        raise NotRunningError(f"the emulator or the stand-in for Batch and ECS did not start; see {self.logs}")
+        raise NotRunningError(f"the emulator or the stand-in for Batch and ECS did not start: see {self.logs}")
 
     def _start_compute(self, port: int, room: int = workers.ROOM) -> bool:
         with uninterrupted():
@@ -374,7 +374,7 @@ class LocalStack:
 
     def _stop(self) -> None:
         with uninterrupted():
-            # First what starts workers: they end with it.
+            # The stand-in first: workers end with it.
             for server in (self._state.compute, self._state.emulator):
                 if server is not None:
                     server.process.stop()
@@ -384,9 +384,9 @@ class LocalStack:
             self._file.unlink(missing_ok=True)
 
     def _build(self, say: Say) -> str:
-        """Run `sam build` unless the last one was of these very sources; their digest."""
+        """Run `sam build` if the sources have changed since the last build; the sources' digest."""
         stamp = _BUILD / "sources.sha256"
-        with locked(STATE / "build.lock"):  # one build folder for every stack of this clone
+        with locked(STATE / "build.lock"):  # all stacks of this clone share one build folder
             digest = _digest()
             if stamp.exists() and stamp.read_text() == digest:
                 return digest
@@ -407,7 +407,7 @@ class LocalStack:
             [
                 *(_SAM, "deploy", "--config-file", ROOT / "samconfig.toml", "--config-env", "local"),
                 *("--stack-name", STACK_NAME, "--no-progressbar"),
-                # sam can't say that one is empty; where the default isn't either, `redeploy` can.
+                # sam can't set a parameter to an empty value; `redeploy` can.
                 *("--parameter-overrides", *(f"{key}={value}" for key, value in parameters.items() if value)),
             ],
             env=_sam_environment(self.emulator.url),
@@ -452,7 +452,7 @@ def _client(service: str, url: str, credentials: Mapping[str, str]) -> Any:  # n
 
 
 def _digest() -> str:
-    """A digest of everything `sam build` reads."""
+    """A digest of all files that `sam build` reads."""
     files = [ROOT / "template.yaml"]
     for folder in ("functions", "layers", "stacks"):
         files += sorted(path for path in (ROOT / folder).rglob("*") if path.is_file())
@@ -464,6 +464,6 @@ def _digest() -> str:
 
 
 def _sam_environment(endpoint: str | None) -> dict[str, str]:
-    """The user's environment without their AWS, and with a `python3.13` that has pip before any other."""
+    """The user's environment without their AWS settings, with a `python3.13` that has pip first on PATH."""
     env = sealed(os.environ, endpoint)
     return env | {"PATH": f"{VENVS / 'uv' / 'bin'}{os.pathsep}{env['PATH']}", "SAM_CLI_TELEMETRY": "0"}

@@ -1,4 +1,4 @@
-"""What the system is doing, read from its tables, queues and buckets: what the commands show."""
+"""Reads jobs, lanes, queues and results from the running system, for the commands to show."""
 
 import json
 import time
@@ -20,7 +20,7 @@ LANES: Final[Mapping[str, tuple[str, str]]] = {
     lane: (kind.limit.title().replace("_", ""), str(TrackJobSettings.variables()[kind.limit].default))
     for lane, kind in kinds.LANES.items()
 }
-"""The lanes, each with the template's parameter that limits it and its default."""
+"""The lanes, each with the template's parameter for its limit and that parameter's default."""
 TERMINAL: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 QUEUES: Final = (
     "VideoQueue",
@@ -34,17 +34,17 @@ QUEUES: Final = (
 )
 
 WIDTH: Final = 80
-"""Columns that output to a file or a pipe is laid out for."""
+"""Columns of output to a file or a pipe."""
 
 _read = TypeDeserializer().deserialize
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One item of JobsTable, as people want to see it.
+    """An item of JobsTable, for display.
 
-    Times are epoch seconds, None for what hasn't happened; `sent` is when the message that asked for it was sent.
-    `key` is empty for work that has no object of its own; `subject` says in short what such work is about.
+    Times are epoch seconds, or None if not reached; `sent` is when the message that asked for the job was sent.
+    `key` is empty for work without an object; `subject` then describes it.
     """
 
     id: str
@@ -66,7 +66,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The file's name, or what else tells people which job it is."""
+        """The file's name, or another name that people recognize."""
         return self.key.rpartition("/")[2] or self.subject or self.id
 
     @property
@@ -77,7 +77,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Who holds the lane's slots, and how many jobs wait for one."""
+    """The ids of the jobs that hold the lane's slots, and the number of jobs waiting for one."""
 
     holders: frozenset[str]
     waiting: int
@@ -102,12 +102,12 @@ class View:
         return sorted((_job(item) for page in pages for item in page["Items"]), key=lambda job: job.created)
 
     def jobs_of(self, marks: Iterable[str]) -> dict[str, Job]:
-        """Jobs by the key of their object in the media bucket, or by their id; none for a mark that has none yet."""
+        """Jobs by the key of their object in the media bucket, or by their id. Marks without a job are left out."""
         wanted = set(marks)
         return {mark: job for job in self.jobs() for mark in (job.key, job.id) if mark in wanted}
 
     def lane(self, name: str) -> Lane:
-        """The lane's slots and waiting room, in all its shards."""
+        """The lane's slots and waiting room, over all its shards."""
         table, shards = self._stack.resource("LanesTable"), int(self._stack.parameters.get("LaneShards", "1"))
         names = [name, *(f"{name}/{number}of{shards}" for number in range(shards))]
         keys = [{"pk": {"S": f"LANE#{each}"}, "sk": {"S": "SLOTS"}} for each in names]
@@ -117,7 +117,7 @@ class View:
         return Lane(holders, sum(int(item.get("waiting", 0)) for item in items))
 
     def queues(self) -> dict[str, tuple[int, int]]:
-        """Messages of each queue, by its logical id: those that wait, and those that are being handled."""
+        """Each queue's messages, by logical id: the number waiting, and the number in flight."""
         return {name: self._depth(self._stack.resource(name)) for name in QUEUES}
 
     def submitted(self, job: Job) -> float | None:
@@ -131,17 +131,17 @@ class View:
         return described[0]["createdAt"] / 1000 if described else None
 
     def upload(self, file: Path, key: str) -> float:
-        """Put a file into the media bucket; the time just before (epoch seconds)."""
+        """Upload a file to the media bucket; the time just before (epoch seconds)."""
         before = time.time()
         self._stack.client("s3").upload_file(str(file), self._stack.resource("MediaBucket"), key)
         return before
 
     def location(self, job: Job) -> str:
-        """Where a job's results are, as S3 URL."""
+        """The S3 URL of a job's results."""
         return f"s3://{self._stack.resource('MediaBucket')}/{_prefix(job)}"
 
     def results(self, job: Job, folder: Path) -> list[Path]:
-        """Fetch a job's result files into `folder`; their paths there."""
+        """Download a job's result files to `folder`; their paths."""
         s3, bucket, prefix = self._stack.client("s3"), self._stack.resource("MediaBucket"), _prefix(job)
         fetched = []
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
@@ -160,12 +160,12 @@ class View:
 
 
 def cluster_of(target_id: str) -> str | None:
-    """The cluster of an ECS task, by its ARN; None for a job of Batch."""
+    """The cluster of an ECS task, from its ARN; None for a Batch job."""
     return target_id.split("/")[1] if target_id.startswith("arn:") else None
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that draws on a terminal. To a file or a pipe it writes plain text and never breaks a line."""
+    """A console: rich output on a terminal; plain text without line breaks to a file or a pipe."""
     plain = Console(stderr=stderr, highlight=False)
     if plain.is_terminal:
         return plain
@@ -173,7 +173,7 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def print_rows(out: Console, rows: Sequence[tuple[str, str]]) -> None:
-    """Print labels and values in two columns. Long values are never broken, so that they can be copied."""
+    """Print labels and values in two columns. Long values are not wrapped, so that they can be copied."""
     width = max(len(label) for label, _ in rows)
     for label, value in rows:
         out.print(f"{label:{width}}  {value}".rstrip(), markup=False, soft_wrap=True)
@@ -208,7 +208,7 @@ def _job(raw: Mapping[str, Any]) -> Job:
 def _subject(given: Mapping[str, Any]) -> str:
     match given:
         case {"url": str(url)}:
-            # Without credentials: a query may hold some too.
+            # Without user info and query, which may hold credentials.
             parts = urlsplit(url)
             return f"{parts.hostname}{parts.path}"
         case {"imageUrls": [_]}:

@@ -1,7 +1,7 @@
-"""What the stand-in for Batch and ECS is told to run, and how it is started and ended.
+"""Configures, starts and ends the stand-in for Batch and ECS.
 
-On AWS a job definition or a task definition names a container image; here it names a command, whose working folder and
-environment stand in for the image.
+On AWS a job definition or task definition names a container image. Here it names a command, a working folder and an
+environment.
 """
 
 import json
@@ -20,22 +20,22 @@ HEALTH: Final = "/_compute/health"
 QUEUE: Final = "switchyard-local"
 CLUSTER: Final = "switchyard-local"
 ROOM: Final = 64
-"""Jobs at once, of queue and cluster each. More than any lane's limit here: it is Switchyard that holds work back."""
+"""Jobs that queue and cluster each run at once: more than any lane's limit, so that Switchyard's limits decide."""
 TASK_ROLE: Final = f"arn:aws:iam::{ACCOUNT}:role/switchyard-local-task"
-"""Whoever runs a task has to be allowed to hand it this role; workers here use the emulator's root all the same."""
+"""The role that a caller of RunTask must be allowed to pass. Workers here use the emulator's root user anyway."""
 _CONFIG = "config.json"
 
 RETRY_STRATEGY: Final[Mapping[str, Any]] = {
     "attempts": 3,
     "evaluateOnExit": [
-        {"onStatusReason": "Host EC2*", "action": "RETRY"},  # the host went away
+        {"onStatusReason": "Host EC2*", "action": "RETRY"},  # the host was lost
         {"onExitCode": "65", "action": "EXIT"},  # a permanent failure
         {"onExitCode": "77", "action": "EXIT"},  # superseded by another run
         {"onExitCode": "75", "action": "RETRY"},
         {"onReason": "*", "action": "RETRY"},  # a crash
     ],
 }
-"""As in stacks/compute.yaml; workers/CONTRACT.md tells what the exit codes mean."""
+"""As in stacks/compute.yaml; workers/CONTRACT.md explains the exit codes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,9 @@ class JobDefinition:
     """A job definition of the stand-in.
 
     Attributes:
-        command: What runs, its program as an absolute path.
-        environment: In addition to what every worker gets: the emulator's address and credentials.
-        cwd: Where it runs.
+        command: The command, with its program as an absolute path.
+        environment: Variables in addition to every worker's: the emulator's address and credentials.
+        cwd: The working folder.
         retry_strategy: As in Batch's RegisterJobDefinition.
         grace: Seconds between SIGTERM and SIGKILL.
     """
@@ -62,8 +62,8 @@ class TaskDefinition:
     """A task definition of the stand-in.
 
     Attributes:
-        command: As in a job definition, and so are the others.
-        container: The name of its one container.
+        command: As in a job definition, like `environment`, `cwd` and `grace`.
+        container: The name of its container.
     """
 
     command: tuple[str, ...]
@@ -90,12 +90,12 @@ DEFINITIONS: Final[Mapping[str, JobDefinition]] = {
     "analyze-video": JobDefinition(_command("analyze_video"), _environment("analyze_video"))
 }
 TASKS: Final[Mapping[str, TaskDefinition]] = {
-    # The demo's live stream is served on this machine, where no stream of a stranger's may lead.
+    # The demo serves its live stream on this machine, which streams may not be on by default.
     "record-stream": TaskDefinition(
         _command("record_stream"), {**_environment("record_stream"), "ALLOWED_NETWORKS": "127.0.0.0/8"}
     ),
     "detect-objects": TaskDefinition(_command("detect_objects"), _environment("detect_objects")),
-    # Any port: several seed at once, and share the address that on Fargate each has for itself.
+    # Any port: several tasks seed at once from the same address; on Fargate each has its own.
     "seed-torrent": TaskDefinition(
         _command("seed_torrent"), {**_environment("seed_torrent"), "LISTEN_INTERFACES": "127.0.0.1:0"}
     ),
@@ -103,7 +103,7 @@ TASKS: Final[Mapping[str, TaskDefinition]] = {
 
 
 def own_worker(path: Path) -> dict[str, JobDefinition]:
-    """The job definitions that have uploads worked on by a worker of the user's own.
+    """The job definitions that have uploads processed by the user's own worker.
 
     Args:
         path: A Python file, which runs in the environment of analyze_video, or any executable. Both find
@@ -123,16 +123,16 @@ def start_compute(
     tasks: Mapping[str, TaskDefinition] = TASKS,
     room: int = ROOM,
 ) -> Process:
-    """Start the stand-in; it answers `HEALTH` soon after, and takes up what it finds in `state`.
+    """Start the stand-in; it answers at `HEALTH` soon after, and continues with the jobs in `state`.
 
     Args:
-        port: Where it listens, on 127.0.0.1 only.
+        port: Its port on 127.0.0.1.
         emulator: The emulator's address.
-        state: The folder that holds its jobs and tasks.
+        state: The folder with its jobs and tasks.
         log: The file its output is appended to.
-        definitions: The jobs it can run, by name.
-        tasks: The tasks it can run, by family.
-        room: How many jobs run at once, and how many tasks.
+        definitions: The job definitions, by name.
+        tasks: The task definitions, by family.
+        room: How many jobs, and how many tasks, run at once.
     """
     state.mkdir(parents=True, exist_ok=True)
     config = state / _CONFIG
@@ -149,7 +149,7 @@ def start_compute(
 
 
 def knows(state: Path, definitions: Mapping[str, JobDefinition]) -> bool:
-    """Whether the stand-in was started with these job definitions, which it reads only then."""
+    """Whether the stand-in was started with these job definitions. It reads them only when it starts."""
     known = json.loads((state / _CONFIG).read_text())["definitions"]
     return all(known.get(name, {}).get("command") == [*each.command] for name, each in definitions.items())
 

@@ -1,6 +1,6 @@
-"""The demo of the HTTP API: photographs in, detections out; a live stream recorded, and stopped halfway.
+"""The demo of the HTTP API: detects objects in photographs, and records a live stream until it is cancelled.
 
-Everything goes the way that a client would take: presigned URLs, curl, polling with ETags. What is promised is checked.
+It does what a client would: presigned URLs, curl, polling with ETags. It checks every result.
 """
 
 import json
@@ -25,25 +25,25 @@ from local.view import TERMINAL
 type _Json = dict[str, Any]
 
 _RECORD_SECONDS: Final = 6.0
-"""How much of the stream is recorded before it is stopped."""
+"""Seconds of the stream to record before the job is cancelled."""
 _TYPES: Final = {".jpg": "image/jpeg", ".png": "image/png"}
 
 
 def play(stack: LocalStack, console: Console) -> None:
-    """The whole scenario against a running stack.
+    """Run the demo on a running stack.
 
     Raises:
-        DemoError: If anything isn't as promised.
+        DemoError: If a check fails.
     """
     if shutil.which("curl") is None:
-        raise DemoError("the demo uploads with curl, and there is none on this machine")
+        raise DemoError("the demo uploads with curl: install it first")
     with api.client(stack) as http:
         photographs(http, stack, console)
         live_recording(http, stack, console)
 
 
 def photographs(http: httpx.Client, stack: LocalStack, console: Console) -> None:
-    """Photographs are uploaded by presigned URLs, submitted as one job, and come back with what is on them."""
+    """Upload photographs by presigned URLs, submit them as one job, and show the detections."""
     console.rule("Photographs", align="left")
     urls = []
     for name in PHOTOS:
@@ -73,7 +73,7 @@ def photographs(http: httpx.Client, stack: LocalStack, console: Console) -> None
 
 
 def live_recording(http: httpx.Client, stack: LocalStack, console: Console) -> None:
-    """A live stream is recorded until the job is cancelled, and what was recorded until then can be played."""
+    """Record a live stream, cancel the job, and check that the recording up to then can be played."""
     console.print()
     console.rule("A live stream", align="left")
     with live_stream(clip("bigbuckbunny.mp4")) as url:
@@ -89,7 +89,7 @@ def live_recording(http: httpx.Client, stack: LocalStack, console: Console) -> N
         raise DemoError(f"the cancelled recording ended as {job['status']}: {job.get('error')}")
     files = api.fetch(job, stack.folder / "results" / job["jobId"])
     if not files:
-        raise DemoError("the cancelled recording has left nothing")
+        raise DemoError("the cancelled recording has no files")
     for file in files:
         seconds, frames = _played(file)
         console.print(f"  {shown(file)}  {file.stat().st_size / 1000:.0f} kB: {frames} frames, {seconds:.1f} s")
@@ -97,7 +97,7 @@ def live_recording(http: httpx.Client, stack: LocalStack, console: Console) -> N
             raise DemoError(f"{file.name} can't be played")
 
 
-# ---- the pieces ----------------------------------------------------------------------------------------------
+# ---- helpers -------------------------------------------------------------------------------------------------
 
 
 def _curl(file: Path, upload: _Json) -> None:
@@ -118,9 +118,9 @@ def _show_detections(job: _Json, console: Console) -> None:
             table.add_row(name, found["label"], str(found["confidence"]), str(found["bbox"]))
     console.print(table)
     if len(job["detections"]) != len(PHOTOS):
-        raise DemoError(f"{len(PHOTOS)} images were submitted, {len(job['detections'])} came back")
+        raise DemoError(f"{len(PHOTOS)} images were submitted, but {len(job['detections'])} came back")
     if not any(image["detectionCount"] for image in job["detections"]):
-        raise DemoError("nothing was found on any photograph, although there is a face on one")
+        raise DemoError("nothing was detected, although one photograph shows a face")
 
 
 _PLAY: Final = """
@@ -132,7 +132,7 @@ print(len(frames), frames[-1] - frames[0] if frames else 0)
 
 
 def _played(file: Path) -> tuple[float, int]:
-    """Decode a recording as a player would: its seconds and frames."""
+    """Decode a recording as a player would; its seconds and its number of frames."""
     python = VENVS / "record_stream" / "bin" / "python"
     done = subprocess.run([python, "-c", _PLAY, file], capture_output=True, text=True, check=False)
     if done.returncode:

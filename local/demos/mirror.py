@@ -1,4 +1,4 @@
-"""What a CDN is to a bucket: it reads with rights of its own, and serves everybody, by ranges. Torrents name it.
+"""Serves a bucket's objects to anybody, with ranges, as a CDN would: the web seed of the demo's torrents.
 
 with mirror(stack.client("s3"), bucket, "recordings/") as base:
 ...  # {base}/recordings/my%20file.mp4 is the object of that key
@@ -27,7 +27,7 @@ _PASSED_ON = ("content-type", "content-length", "content-range", "etag", "last-m
 class _Handler(BaseHTTPRequestHandler):
     """Answers GET by asking S3 for the same bytes of the same version."""
 
-    protocol_version = "HTTP/1.1"  # clients ask for one range after the other on a connection
+    protocol_version = "HTTP/1.1"  # clients request several ranges on one connection
     s3: ClassVar["S3Client"]
     bucket: ClassVar[str]
     prefix: ClassVar[str]
@@ -65,7 +65,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def handle(self) -> None:
-        with suppress(ConnectionError):  # the client has what it wanted
+        with suppress(ConnectionError):  # the client closed the connection early
             super().handle()
 
     def log_message(self, *_arguments: object) -> None:
@@ -74,6 +74,6 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def mirror(s3: "S3Client", bucket: str, prefix: str) -> Iterator[str]:
-    """A server on 127.0.0.1 for what is under a prefix of the bucket, while this lasts; its address."""
+    """Serve the bucket's objects under a prefix on 127.0.0.1 during the block; the base URL."""
     with serving(type("Handler", (_Handler,), {"s3": s3, "bucket": bucket, "prefix": prefix})) as address:
         yield address

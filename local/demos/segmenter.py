@@ -1,7 +1,7 @@
-"""Cuts a clip into what streams are made of. Runs in the environment of workers/record_stream, which has FFmpeg.
+"""Cuts a clip into the files of a stream. Runs in the environment of workers/record_stream, which has FFmpeg.
 
-`python segmenter.py CLIP FOLDER KIND`: the pictures are encoded anew, small and with a key frame a second, as a live
-encoder does; the sound is kept.
+`python segmenter.py CLIP FOLDER KIND`: the video is re-encoded, small and with a key frame every second, as a live
+encoder does. The audio is copied.
 """
 
 import os
@@ -24,7 +24,7 @@ KINDS = {
 
 
 def main(clip: str, folder: str, kind: str) -> None:
-    """Cut it."""
+    """Write the stream's files into `folder`."""
     name, container, options = KINDS[kind]
     clip = str(Path(clip).resolve())
     Path(folder).mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""Two BitTorrent clients that nobody here wrote, aria2 and libtorrent, downloading what a torrent describes.
+"""Downloads a torrent's content with two independent BitTorrent clients, aria2 and libtorrent.
 
-Both keep to 127.0.0.1 and to what the torrent names: no DHT, no peer exchange, no local discovery, no port mapping.
+Both use only 127.0.0.1 and the torrent's own sources: no DHT, no peer exchange, no local discovery, no port mapping.
 """
 
 import subprocess
@@ -19,14 +19,14 @@ _ALERTS: Final = libtorrent.alert.category_t.error_notification | libtorrent.ale
 
 
 class DownloadError(Exception):
-    """The client didn't get what the torrent describes."""
+    """The client could not download the torrent's content."""
 
 
 def by_aria2(torrent: Path, folder: Path, *, seconds: float = 60) -> Path:
-    """Download by aria2c into `folder`; the file it made.
+    """Download with aria2c into `folder`; the downloaded file.
 
     Raises:
-        DownloadError: with the end of what aria2c said.
+        DownloadError: aria2c failed; the message has the end of its output.
     """
     (port,) = free_ports(1)
     done = subprocess.run(
@@ -51,17 +51,17 @@ def by_aria2(torrent: Path, folder: Path, *, seconds: float = 60) -> Path:
 def by_libtorrent(
     torrent: Path, folder: Path, *, seconds: float = 60, peers: Mapping[str, int] | None = None, web_seeds: bool = True
 ) -> Path:
-    """Download by libtorrent into `folder`; the file it made.
+    """Download with libtorrent into `folder`; the downloaded file.
 
     Args:
-        torrent: the `.torrent`.
-        folder: where it is put.
-        seconds: how long that may take.
-        peers: others to get it from: their addresses and ports.
-        web_seeds: whether to use those that the torrent names.
+        torrent: the .torrent file.
+        folder: the folder for the download.
+        seconds: the time limit.
+        peers: more peers to download from: addresses and ports.
+        web_seeds: whether to use the torrent's web seeds.
 
     Raises:
-        DownloadError: it took too long; with what libtorrent said meanwhile.
+        DownloadError: it took too long; the message has libtorrent's last alerts.
     """
     session = libtorrent.session(
         {
@@ -70,7 +70,7 @@ def by_libtorrent(
             "enable_lsd": False,
             "enable_upnp": False,
             "enable_natpmp": False,
-            "ssrf_mitigation": False,  # a web seed of this machine's, with a query, is what it would refuse
+            "ssrf_mitigation": False,  # would refuse a web seed on this machine with a query
             "allow_multiple_connections_per_ip": True,
             "urlseed_wait_retry": 1,
             "alert_mask": _ALERTS,

@@ -1,7 +1,7 @@
-"""The demo of torrents: a recording is made, becomes a torrent by itself, and strangers' clients download it.
+"""The demo of torrents: records a stream, waits for its torrent, and downloads it with two BitTorrent clients.
 
-What serves the bytes is a mirror of the bucket, as a CDN would be, and later the worker that seeds. What is promised is
-checked: who downloads has the very bytes of the recording.
+A mirror of the bucket serves the bytes as a CDN would, and later the worker that seeds. The demo checks that each
+client has downloaded exactly the recording's bytes.
 """
 
 import hashlib
@@ -27,17 +27,18 @@ from local.view import TERMINAL, print_rows
 
 _SHARED: Final = "recordings/"
 _SEGMENTS: Final = 30
-"""How long the stream is: segments of a second, revealed faster than they play."""
+"""The stream's length in segments of a second."""
 _PACE: Final = 0.1
+"""Seconds between new segments: faster than they play."""
 
 type _Json = dict[str, Any]
 
 
 def play(stack: LocalStack, console: Console) -> None:
-    """The whole scenario against a running stack.
+    """Run the demo on a running stack.
 
     Raises:
-        DemoError: If anything isn't as promised.
+        DemoError: If a check fails.
     """
     with _shared(stack, console), api.client(stack) as http, tempfile.TemporaryDirectory() as folder:
         key = _recording(http, console)
@@ -53,10 +54,10 @@ def play(stack: LocalStack, console: Console) -> None:
 
 @contextmanager
 def _shared(stack: LocalStack, console: Console) -> Iterator[None]:
-    """A mirror of what is shared, which the torrents made meanwhile name as their web seed; and they are seeded."""
+    """Serve a mirror of the bucket, and deploy it as the torrents' web seed and with seeding on, during the block."""
     before = {name: stack.parameters.get(name, "") for name in ("WebSeedBaseUrls", "TransmissionTaskDefinition")}
     with mirror(stack.client("s3"), stack.resource("MediaBucket"), _SHARED) as address:
-        console.print(f"a mirror serves {_SHARED} of the bucket at {address}: WebSeedBaseUrls", markup=False)
+        console.print(f"a mirror serves the bucket's {_SHARED} at {address} (WebSeedBaseUrls)", markup=False)
         stack.redeploy(WebSeedBaseUrls=address, TransmissionTaskDefinition="seed-torrent")
         try:
             yield
@@ -65,7 +66,7 @@ def _shared(stack: LocalStack, console: Console) -> Iterator[None]:
 
 
 def _recording(http: httpx.Client, console: Console) -> str:
-    """A stream is recorded to its end; the key of what was recorded."""
+    """Record a stream to its end; the recording's key."""
     console.rule("A recording", align="left")
     with live_stream(clip("bigbuckbunny.mp4"), pace=_PACE, window=_SEGMENTS, length=_SEGMENTS) as url:
         accepted = api.ask(http, "POST", "/jobs", {"url": url, "filename": "Big Buck Bunny.ts", "userId": "demo"})
@@ -78,7 +79,7 @@ def _recording(http: httpx.Client, console: Console) -> str:
 
 
 def _torrent(http: httpx.Client, key: str, console: Console) -> _Json:
-    """The torrent's job, which S3 has set off: asking for it only tells its id."""
+    """Follow the torrent's job to its end. S3's event has started it already: the request only returns its id."""
     console.print()
     console.rule("Its torrent", align="left")
     asked = api.ask(http, "POST", "/torrents", {"key": key})
@@ -102,7 +103,7 @@ def _show(job: Mapping[str, Any], torrent: Path, console: Console) -> None:
 
 
 def _download(stack: LocalStack, key: str, torrent: Path, console: Console) -> None:
-    """Both clients, from the web seed alone: nobody else has the file."""
+    """Download with both clients from the web seed alone: there are no peers."""
     console.print()
     console.rule("Downloaded from the web seed alone", align="left")
     found = stack.client("s3").get_object(Bucket=stack.resource("MediaBucket"), Key=key)
@@ -112,17 +113,17 @@ def _download(stack: LocalStack, key: str, torrent: Path, console: Console) -> N
         with tempfile.TemporaryDirectory() as folder:
             got = download(torrent, Path(folder))
             if hashlib.sha256(got.read_bytes()).hexdigest() != recorded:
-                raise DemoError(f"{name} has downloaded something else than the recording")
+                raise DemoError(f"the file that {name} downloaded differs from the recording")
             size = got.stat().st_size
         console.print(f"{name}: {size:,} bytes in {time.monotonic() - began:.1f} s, SHA-256 equal: {recorded[:16]}…")
 
 
 def _seed(http: httpx.Client, job: Mapping[str, Any], console: Console) -> None:
-    """The torrent's seeding task runs by now; it is stopped, since it would seed for a day."""
+    """Wait for the torrent's seeding task and cancel it, since it would seed for a day."""
     console.print()
     console.rule("Seeded by a task", align="left")
     seeding = job["result"]["seeding"]
-    console.print(f"seeding is job {seeding}", markup=False)
+    console.print(f"seeding job {seeding}", markup=False)
     api.follow(http, seeding, console, until={"RUNNING"})
     api.ask(http, "DELETE", f"/jobs/{seeding}")
     ended = api.follow(http, seeding, console, until=TERMINAL)

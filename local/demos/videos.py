@@ -1,4 +1,4 @@
-"""The demo: real videos through the whole deployed system, and a look at whether what happened is what was promised."""
+"""The demo of videos: sends real videos through the deployed system, and checks order, concurrency and results."""
 
 import itertools
 import time
@@ -18,22 +18,22 @@ from local.view import Job, Lane, View, cluster_of
 
 PREFIX: Final = "uploads/demo"
 PAUSE_TARGET: Final = 2.0
-"""Seconds from one job's end to the next one's start, its process's own start included, on an idle machine."""
+"""Seconds from one job's end to the next one's start on an idle machine, including the start of its process."""
 _PATIENCE: Final = 60.0
-"""Seconds that a clip of a few megabytes may take at most."""
+"""Seconds to wait for the job of a clip of a few megabytes."""
 _APART: Final = 0.2
-"""Seconds between the uploads, so that S3's messages have an order at all."""
+"""Seconds between the uploads, so that S3's messages have a defined order."""
 
 
 class DemoError(Exception):
-    """The system didn't do what it promises."""
+    """A check of a demo failed."""
 
 
 def play(stack: LocalStack, console: Console) -> None:
-    """The whole scenario against a running stack.
+    """Run the demo on a running stack.
 
     Raises:
-        DemoError: If anything isn't as promised.
+        DemoError: If a check fails.
     """
     if stack.parameters.get("MaxConcurrentJobs", "1") != "1":
         stack.redeploy(MaxConcurrentJobs="1")
@@ -44,9 +44,9 @@ def play(stack: LocalStack, console: Console) -> None:
 
 
 def one_video(view: View, console: Console, folder: str, results: Path) -> None:
-    """A video lands in S3 and becomes one job, whose results are fetched into `results`."""
+    """Upload a video, follow its job, and download the results to `results`."""
     console.rule("One video", align="left")
-    file = clip("bikes.mp4")  # the clip with cuts in it, so that there are scenes to find
+    file = clip("bikes.mp4")  # has cuts, so there are scenes to find
     key = f"{folder}/{file.name}"
     console.print(f"uploading {shown(file)} ({file.stat().st_size / 1e6:.1f} MB) to {key}", markup=False)
     uploaded = view.upload(file, key)
@@ -56,7 +56,7 @@ def one_video(view: View, console: Console, folder: str, results: Path) -> None:
 
 
 def one_at_a_time(view: View, console: Console, folder: str) -> None:
-    """More videos than the lane has slots for: each must wait for the one before, and no longer."""
+    """Upload more videos than the lane has slots. Each must wait for the one before it, and no longer."""
     console.print()
     console.rule("Three videos at once, MAX_CONCURRENT_JOBS=1", align="left")
     uploads = {}
@@ -92,7 +92,7 @@ def one_at_a_time(view: View, console: Console, folder: str) -> None:
 
 
 def timeline(view: View, job: Job, uploaded: float) -> Table:
-    """When each step of a job happened, in milliseconds since it was sent."""
+    """The steps of a job, in milliseconds since the work was sent."""
     table = Table(box=None, pad_edge=False)
     for column in ("step", "after", "since the step before"):
         table.add_column(column, header_style="dim", justify="left" if column == "step" else "right")
@@ -113,10 +113,10 @@ def timeline(view: View, job: Job, uploaded: float) -> Table:
 
 
 def show_results(view: View, job: Job, folder: Path, console: Console) -> None:
-    """Fetch a job's results and show where they are.
+    """Download a job's results and show where they are.
 
     Raises:
-        DemoError: If one of the files that the job names isn't there, or is empty.
+        DemoError: If a file that the job names is missing or empty.
     """
     fetched = {path.relative_to(folder).as_posix(): path for path in view.results(job, folder)}
     named = list(job.result.get("files", ()))
@@ -131,20 +131,20 @@ def show_results(view: View, job: Job, folder: Path, console: Console) -> None:
 
 
 def check_one_at_a_time(jobs: Sequence[Job], most_holders: int) -> None:
-    """Hold what happened against the promise of a lane with one slot.
+    """Check that jobs in a lane with one slot ran one after the other, in order.
 
     Args:
-        jobs: In the order their uploads were made.
-        most_holders: The most slots seen taken at once.
+        jobs: In the order of their uploads.
+        most_holders: The highest number of slots seen taken at once.
 
     Raises:
-        DemoError: If two ran at once, or one was started before its turn.
+        DemoError: If two ran at once, or one started before its turn.
     """
     if most_holders > 1:
         raise DemoError(f"{most_holders} jobs held a slot at once, with MAX_CONCURRENT_JOBS=1")
     for before, after in itertools.pairwise(jobs):
         if (after.started or 0) < (before.started or 0):
-            raise DemoError(f"{after.name} was started before {before.name}, which was sent before it")
+            raise DemoError(f"{after.name} started before {before.name}, which was sent first")
         if (after.started or 0) < (before.ended or 0):
             raise DemoError(f"{before.name} and {after.name} ran at once, with MAX_CONCURRENT_JOBS=1")
 

@@ -1,7 +1,7 @@
-"""Imports functions as Lambda would and reports those that fail. `local.functions` runs it in the emulator's Python.
+"""Imports functions as Lambda would, and reports errors. `local.functions` runs it in the emulator's Python.
 
 Standard input is JSON: `{"layer": folder, "functions": {name: {"code": folder, "handler": "app.lambda_handler",
-"variables": {...}}}}`. Standard output is JSON too: the error by the function's name, for those that have one.
+"variables": {...}}}}`. Standard output is JSON too: errors by function name.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from typing import Any
 
 
 def _error(function: dict[str, Any]) -> str:
-    """Import one function in a child process, which keeps the others unaffected; its error, or nothing."""
+    """Import one function in a child process, so that it can't affect the others; its error, or an empty string."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
@@ -36,7 +36,7 @@ def _tried(function: dict[str, Any]) -> str:
     try:
         getattr(importlib.import_module(module), handler)
     except BaseException as error:  # noqa: BLE001 - a module may raise anything, SystemExit too
-        # Frames of the import system itself tell nothing.
+        # Frames of the import system itself say nothing.
         frames = [each for each in traceback.extract_tb(error.__traceback__) if each.filename.startswith("/")]
         last = [each for each in frames if os.fspath(each.filename) != __file__][-1:]
         where = "".join(f" ({os.path.relpath(each.filename, function['code'])}, line {each.lineno})" for each in last)
@@ -48,7 +48,7 @@ if __name__ == "__main__":
     asked = json.load(sys.stdin)
     sys.path.insert(0, asked["layer"])
     for shared in ("boto3", "aws_xray_sdk.core", "aws_lambda_powertools"):
-        # Once here rather than once per child. A child that lacks one reports it.
+        # Imported once here rather than in each child. A child that lacks one reports it.
         with contextlib.suppress(ImportError):
             importlib.import_module(shared)
     errors = {name: _error(function) for name, function in asked["functions"].items()}

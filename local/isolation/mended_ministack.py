@@ -1,13 +1,13 @@
-"""MiniStack, with four things put right. `local.emulator` runs this in place of `-m ministack`.
+"""MiniStack with four bugs fixed. `local.emulator` runs this instead of `-m ministack`.
 
-- A range of the version of an object that a request names: S3 gives that, MiniStack gives all of the object.
-- SQS has no actions of their own for calls with several messages: who may SendMessage may also SendMessageBatch.
-- A message that was delivered again while a function still had it: whichever delivery is done first, MiniStack deletes
-  the message, so that its queue looks empty while the other is being handled. Here only the last delivery deletes it.
-- What a function logs last: MiniStack takes 5 ms of silence for the end, and on a busy machine keeps the rest for the
-  same process's next invocation, or for ever. Here the function's process says itself where an invocation's log ends.
+- GetObject with a range and a versionId: MiniStack returns the whole object.
+- IAM has no actions for SQS's batch calls: sqs:SendMessage allows SendMessageBatch too. MiniStack refuses it.
+- A message delivered again while a function still handles it: MiniStack deletes the message when the first delivery is
+  done, so that its queue looks empty while the other is being handled. Here only the last delivery deletes it.
+- The end of a function's log: MiniStack takes 5 ms of silence for the end, and on a busy machine shows the rest with
+  the process's next invocation, or never. Here the function's process marks the end of each invocation's log.
 """
-# ruff: noqa: SLF001 - there is no public way in
+# ruff: noqa: SLF001 - MiniStack has no public hooks for this
 
 import queue
 import time
@@ -20,7 +20,7 @@ from ministack.services import lambda_svc, s3  # type: ignore[import-not-found]
 
 END_OF_LOG = "\x04end of this invocation's log"
 PATIENCE = 5.0
-"""Seconds; only a process that was killed and whose children hold its pipe open takes that long."""
+"""Seconds to wait for the mark. Only a killed process whose children hold its pipe open takes that long."""
 
 _get_object = s3._get_object
 _run_sqs_batch = lambda_svc._run_sqs_batch
@@ -50,10 +50,10 @@ def _with_own_receipts(
 
 
 def _saying_where_logs_end(script: str) -> str:
-    # Answers are flushed in two places: when the process is ready (there is no log of that), and after an invocation.
+    # The script flushes responses in two places: when the process is ready (which logs nothing), and after invocations.
     before, answered, after = script.rpartition("        _real_stdout.flush()\n")
     if not answered:
-        raise RuntimeError("this MiniStack's Python worker is not the one that was mended here")
+        raise RuntimeError("the patch for MiniStack's Python worker doesn't fit this version of MiniStack")
     return f'{before}        sys.stderr.write({END_OF_LOG!r} + "\\n"); sys.stderr.flush()\n{answered}{after}'
 
 

@@ -33,7 +33,7 @@ def test_an_exact_version_is_asked_for(asked: list[str]) -> None:
 
 
 def test_another_package_under_its_name_is_refused_and_not_kept(asked: list[str]) -> None:
-    with pytest.raises(fixtures.FixturesError, match="is not what was pinned"):
+    with pytest.raises(fixtures.FixturesError, match="doesn't match the pinned hash"):
         fixtures.webtorrent()
     assert list(fixtures.KEPT.iterdir()) == []
 

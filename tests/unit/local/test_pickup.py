@@ -85,9 +85,9 @@ def test_a_queue_that_nothing_reads_is_told_with_the_reason(given: FakeStack, wh
     ("given", "why"),
     [
         (stack("Disabled"), "event source mapping"),
-        (stack("Enabled", depths=(1, 0, 2)), "dead-letter queue holds 2"),
-        (stack("Enabled", depths=(0, 1, 0)), "SqsToBatchFunction has it, or failed"),
-        (stack("Enabled", depths=(3, 0, 0)), "VideoQueue holds 3 messages"),
+        (stack("Enabled", depths=(1, 0, 2)), "messages in the dead-letter queue: 2"),
+        (stack("Enabled", depths=(0, 1, 0)), "SqsToBatchFunction is handling it, or failed"),
+        (stack("Enabled", depths=(3, 0, 0)), "messages waiting in VideoQueue: 3"),
     ],
 )
 def test_why_nothing_was_picked_up_is_told_as_far_as_it_is_known(given: FakeStack, why: str) -> None:

@@ -63,5 +63,5 @@ def test_the_places_are_those_that_a_newcomer_looks_for() -> None:
 
     assert rows["HTTP API"] == api.address(STACK)
     assert rows["API key"] == KEY
-    assert rows["videos go to"] == "s3://local-MediaBucket/uploads/"
-    assert "make env" in rows["in your shell"]
+    assert rows["videos"] == "s3://local-MediaBucket/uploads/"
+    assert "make env" in rows["your shell"]

@@ -84,5 +84,5 @@ def test_a_dead_letter_is_told_with_its_reason() -> None:
 
     assert samples.outcome(stack, Scene({}, {})) == [
         "dead letter in VideoDeadLetterQueue: SOURCE_NOT_ALLOWED: bucket x is not allowed",
-        "dead letter in VideoDeadLetterQueue: tried too often; the function's log says why",
+        "dead letter in VideoDeadLetterQueue: received too often; the function's log says why",
     ]
