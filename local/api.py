@@ -9,7 +9,7 @@ import httpx
 from rich.console import Console
 
 from local.stack import LocalStack
-from local.view import TERMINAL
+from switchyard.protocol.jobs import TERMINAL
 
 STAGE: Final = "v1"
 

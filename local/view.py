@@ -14,24 +14,22 @@ from rich.console import Console
 
 from local.stack import LocalStack
 from switchyard.messages import kinds
+from switchyard.protocol.jobs import TERMINAL
 from switchyard.settings import TrackJobSettings
+from tools.functions import FUNCTIONS
 
 LANES: Final[Mapping[str, tuple[str, str]]] = {
     lane: (kind.limit.title().replace("_", ""), str(TrackJobSettings.variables()[kind.limit].default))
     for lane, kind in kinds.LANES.items()
 }
 """The lanes, each with the template's parameter for its limit and that parameter's default."""
-TERMINAL: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
-QUEUES: Final = (
-    "VideoQueue",
-    "VideoDeadLetterQueue",
-    "EcsQueue",
-    "EcsDeadLetterQueue",
-    "TorrentQueue",
-    "TorrentDeadLetterQueue",
-    "TrackQueue",
-    "TrackDeadLetterQueue",
+QUEUES: Final = tuple(
+    name
+    for function in FUNCTIONS.values()
+    if function.queue
+    for name in (function.queue, function.queue.replace("Queue", "DeadLetterQueue"))
 )
+"""The queues that functions read and their dead-letter queues, by logical id."""
 
 WIDTH: Final = 80
 """Columns of output to a file or a pipe."""

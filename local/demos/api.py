@@ -20,7 +20,7 @@ from local.demos.media import PHOTOS, clip, photo
 from local.demos.videos import DemoError
 from local.environment import VENVS, shown
 from local.stack import LocalStack
-from local.view import TERMINAL
+from switchyard.protocol.jobs import TERMINAL
 
 type _Json = dict[str, Any]
 

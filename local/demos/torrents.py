@@ -23,7 +23,8 @@ from local.demos.mirror import mirror
 from local.demos.torrent_clients import by_aria2, by_libtorrent
 from local.demos.videos import DemoError
 from local.stack import LocalStack
-from local.view import TERMINAL, print_rows
+from local.view import print_rows
+from switchyard.protocol.jobs import TERMINAL
 
 _SHARED: Final = "recordings/"
 _SEGMENTS: Final = 30

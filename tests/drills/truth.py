@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from local.view import QUEUES, TERMINAL
+from local.view import QUEUES
+from switchyard.protocol.jobs import TERMINAL
 from tests.integration.roads import ROADS
 from tests.integration.system import Item, System
 

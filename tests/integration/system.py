@@ -21,8 +21,9 @@ from urllib.parse import quote_plus
 from boto3.dynamodb.types import TypeDeserializer
 
 from local.stack import LocalStack
-from local.view import TERMINAL, Lane, View
+from local.view import Lane, View
 from local.workers import QUEUE
+from switchyard.protocol.jobs import TERMINAL
 from tests.integration.job import boot_barrier, gate
 from tests.integration.roads import BATCH, ROADS, Road, Start, of_batch, of_ecs
 from tools.functions import Trigger, invoked_by
