@@ -11,7 +11,7 @@ import httpx
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
-from local import functions, pickup, places, samples
+from local import functions, pickup, places, samples, workers
 from local import logs as logs_of
 from local.api import ApiError
 from local.demos import api as demo_api
@@ -29,7 +29,6 @@ from local.sending import SendError
 from local.sending import send as send_work
 from local.stack import LocalStack, NotRunningError, Outcome
 from local.view import LANES, Job, Lane, View, console, print_rows
-from local.workers import own_worker
 
 _SHOWN = 10
 """How many jobs `status` lists."""
@@ -89,7 +88,7 @@ def main(context: click.Context, state: Path) -> None:
 def up(stack: LocalStack, *, worker: Path | None) -> None:
     """Start the system and deploy template.yaml. If it runs already, deploy changes."""
     if worker:
-        stack = LocalStack(stack.folder, definitions=own_worker(worker))
+        stack = LocalStack(stack.folder, definitions=workers.own_worker(worker))
     out = console()
     with _plainly():
         done = _up(stack, out)
@@ -331,7 +330,7 @@ def _pointing_to_logs(stack: LocalStack, out: Console, *, ends: bool) -> Iterato
 
 
 def _up(stack: LocalStack, out: Console) -> Outcome:
-    for name in ("sam", "emulator", "runtime", "analyze_video", "record_stream", "detect_objects", "seed_torrent"):
+    for name in ("sam", "emulator", "runtime", *workers.NAMES):
         if not (VENVS / name).exists():
             raise click.ClickException(f".venvs/{name} is missing: run `make setup`")
     if not out.is_terminal:

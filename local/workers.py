@@ -23,6 +23,8 @@ ROOM: Final = 64
 """Jobs that queue and cluster each run at once: more than any lane's limit, so that Switchyard's limits decide."""
 TASK_ROLE: Final = f"arn:aws:iam::{ACCOUNT}:role/switchyard-local-task"
 """The role that a caller of RunTask must be allowed to pass. Workers here use the emulator's root user anyway."""
+NAMES: Final = tuple(sorted(path.parent.name for path in ROOT.glob("workers/*/Dockerfile")))
+"""The workers, each with an environment of the same name."""
 _CONFIG = "config.json"
 
 RETRY_STRATEGY: Final[Mapping[str, Any]] = {

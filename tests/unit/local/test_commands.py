@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from rich.console import Console
 
 import local.__main__ as command
-from local import environment, functions, logs, places, samples
+from local import environment, functions, logs, places, samples, workers
 from local.demos import videos
 from local.demos.videos import DemoError
 from local.stack import LocalStack, NotRunningError, Outcome
@@ -53,7 +53,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     monkeypatch.setattr(command, "end_like_ctrl_c", lambda: None)
     monkeypatch.setattr(command, "seal_this_process", lambda: None)
     monkeypatch.setattr(command, "VENVS", tmp_path)
-    for name in ("sam", "emulator", "runtime", "analyze_video", "record_stream", "detect_objects", "seed_torrent"):
+    for name in ("sam", "emulator", "runtime", *workers.NAMES):
         (tmp_path / name).mkdir()
     monkeypatch.setattr(places, "rows", lambda _: [("HTTP API", "http://127.0.0.1:1/v1")])
     monkeypatch.setattr(functions, "broken", lambda _: {})
