@@ -3,5 +3,5 @@
 import sys
 from pathlib import Path
 
-# The layer lists kinds and lanes. It is no installed package, and `python -m local` should run as it stands.
+# The local commands read the layer's lists of kinds and lanes, but the layer is not an installed package.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "layers" / "switchyard"))

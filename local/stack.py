@@ -47,7 +47,7 @@ class NotRunningError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A process of ours and the port it answers on."""
+    """A server process and its port."""
 
     pid: int
     started: str
@@ -60,13 +60,13 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where it answers."""
+        """Its base URL."""
         return f"http://127.0.0.1:{self.port}"
 
 
 @dataclass(slots=True)
 class _State:
-    """What `state.json` holds.
+    """The content of `state.json`.
 
     Attributes:
         built: The digest of the sources that were deployed.
@@ -107,7 +107,7 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What `up` did.
+    """What `up` has done.
 
     Attributes:
         started: Whether it started the processes, rather than found them running.

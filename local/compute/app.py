@@ -135,7 +135,7 @@ class Api:
             case "error500":
                 raise ApiError("Service failure")
             case "refuse":
-                raise ClientError("refused, as a test asked for")
+                raise ClientError("refused by an injected fault")
             case "capacity":
                 return JSONResponse(self.ecs.no_room(members, fault.reason), headers=_request_id())
         if fault.mode == "cut_after_effect":
@@ -150,7 +150,7 @@ class Api:
         await asyncio.sleep(0)
         return Response()
 
-    # ---- people, the command line, tests -----------------------------------------------------------------------
+    # ---- for the local commands and tests ----------------------------------------------------------------------
 
     async def health(self, request: Request) -> Response:  # noqa: ARG002 - every endpoint is given it
         """The status, the number of jobs, tasks and events, and how often each operation was called."""
@@ -165,7 +165,7 @@ class Api:
         )
 
     async def jobs(self, request: Request) -> Response:
-        """The newest jobs of Batch in full, `?limit=` of them (100), also `?status=RUNNING`."""
+        """The newest Batch jobs in full: up to `?limit=` (default 100), optionally only of one `?status=`."""
         return self._newest(request, Job)
 
     async def all_tasks(self, request: Request) -> Response:

@@ -111,8 +111,8 @@ def _osv(*vulnerable: str) -> Iterator[str]:
     ("vulnerable", "code", "words"),
     [
         (("jinja2",), 0, ""),
-        (("jinja2", "uv"), 1, "PYSEC-0000-1, mended in 99"),
-        ((), 0, "NOBODY ANSWERED"),  # an answer without what everybody knows is no answer
+        (("jinja2", "uv"), 1, "PYSEC-0000-1, fixed in 99"),
+        ((), 0, "OSV CAN'T BE REACHED"),  # an answer without what everybody knows is no answer
     ],
 )
 def test_advisories_are_told_of(vulnerable: tuple[str, ...], code: int, words: str) -> None:
@@ -126,4 +126,4 @@ def test_where_nobody_answers_it_is_said_and_may_be_fatal() -> None:
     skipped = _run(AUDIT, "tools/checks/advisories.py", "--osv-url", UNUSED_PORT)
     required = _run(AUDIT, "tools/checks/advisories.py", "--osv-url", UNUSED_PORT, "--required")
     assert (skipped.returncode, required.returncode) == (0, 1)
-    assert "NOBODY ANSWERED" in skipped.stderr
+    assert "OSV CAN'T BE REACHED" in skipped.stderr

@@ -193,7 +193,7 @@ def worker(**members: Json) -> Json:
         ({"taskDefinition": "shell:2"}, "ClientException", "TaskDefinition not found."),
         ({"count": 0}, "InvalidParameterException", "count"),
         ({"count": 11}, "InvalidParameterException", "count"),
-        ({"count": 2}, "ClientException", "one task a call"),
+        ({"count": 2}, "ClientException", "one task per call"),
         ({"clientToken": "x" * 65}, "InvalidParameterException", "Client token"),
         ({"clientToken": "a b"}, "InvalidParameterException", "Client token"),
         ({"clientToken": ""}, "InvalidParameterException", "Client token"),

@@ -31,7 +31,7 @@ def test_a_message_refused_to_the_end_is_dead_lettered_with_the_reason(system: S
     [dead] = system.until(lambda: system.messages() or None, "a dead letter")
 
     assert dead["attributes"]["ErrorType"] == "START_REFUSED"
-    assert "refused, as a test asked for" in dead["attributes"]["ErrorMessage"]
+    assert "refused by an injected fault" in dead["attributes"]["ErrorMessage"]
 
 
 def test_a_job_refused_to_the_end_has_failed_and_says_that_it_never_ran(system: System, given_up: Item) -> None:
