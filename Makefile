@@ -1,4 +1,4 @@
-# Switchyard. `make help` lists the targets. Needs Python 3.13 and make; everything else is set up under .venvs/.
+# `make help` lists the targets. Requires Python 3.13 and make; everything else is set up under .venvs/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3.13
@@ -13,25 +13,25 @@ PACKAGES := PYTHONPATH=layers/switchyard:workers/library
 LOCAL := $(DEV)/python -m local
 export SAM_CLI_TELEMETRY := 0
 export __SAM_CLI_APP_DIR := $(CURDIR)/$(VENVS)/cache/sam
-# Bytecode is always written, whatever the user's environment says: thousands of processes import the same modules.
+# Always write bytecode: thousands of processes import the same modules.
 unexport PYTHONDONTWRITEBYTECODE
-# Nothing here talks to AWS, so no target sees the user's account. The exception is `make redrive STACK=…`, alone. A STACK
-# in the environment doesn't count: working on AWS takes a decision.
+# No target sees the user's AWS configuration, except `make redrive STACK=…` as the only goal. A STACK from the
+# environment doesn't count, so that nobody works on AWS by accident.
 STACK_ON_AWS := $(if $(filter command,$(origin STACK)),$(STACK))
 ifneq ($(MAKECMDGOALS)$(if $(STACK_ON_AWS),+aws),redrive+aws)
 unexport $(filter AWS_%,$(.VARIABLES))
 export AWS_DEFAULT_REGION := us-east-1
 endif
-# The layer is built by a python3.13 that has pip: that of .venvs/uv. Paths are relative to this folder wherever make
-# reads them, since its path may hold blanks.
+# .venvs/uv has the python3.13 with pip that builds the layer. Paths that make reads are relative, because the path of
+# this folder may contain spaces.
 SAM_PATH := $(CURDIR)/$(VENVS)/uv/bin:$(PATH)
-# Caches stay in the user's home, where projects share them. If that can't be written, they go under .venvs/ too.
+# Caches stay in the user's home, where projects share them, unless it isn't writable.
 HOMELESS := $(shell cache="$${XDG_CACHE_HOME:-$$HOME/.cache}"; test -e "$$cache" || cache="$$HOME"; test -w "$$cache" || echo yes)
 ifneq ($(HOMELESS),)
 export XDG_CACHE_HOME := $(CURDIR)/$(VENVS)/cache
 endif
 
-# A target names the environments that it uses, and no others are set up for it.
+# A target names the environments that it uses. Only those are set up for it.
 ready = $(1:%=$(VENVS)/%/.ready)
 SYSTEM := $(call ready,dev sam emulator runtime $(WORKERS))
 
@@ -75,14 +75,14 @@ redrive: $(call ready,dev) ## Move dead letters back: QUEUE=video [APPLY=1] [STA
 	@$(PACKAGES) $(DEV)/python -m tools.redrive "$(QUEUE)" $(if $(filter 1 yes true,$(APPLY)),--apply) \
 	    $(if $(STACK_ON_AWS),--stack "$(STACK_ON_AWS)" $(if $(PROFILE),--profile "$(PROFILE)")) $(ARGS)
 
-drill: $(SYSTEM) ## Rehearse bad days (DRILL=NAME: that one; ARGS=--list)
+drill: $(SYSTEM) ## Rehearse failures (DRILL=NAME: that one; ARGS=--list)
 	@$(DEV)/python -m pytest -q -s "tests/integration/drills.py$(if $(DRILL),::test_a_drill[$(DRILL)])" $(ARGS)
 
 ##@ Develop
 .PHONY: check test format
 check: check-types check-style check-templates check-imports ## Lint, format, types, templates, pins, functions' imports
 
-test: $(SYSTEM) $(call ready,audit checkov) ## Every tier of the tests (ARGS go to pytest)
+test: $(SYSTEM) $(call ready,audit checkov) ## Run all tests (ARGS go to pytest)
 	@$(DEV)/python -m tests $(ARGS)
 
 format: $(call ready,style) ## Format the code and fix what ruff can fix
@@ -99,7 +99,7 @@ check-style: $(call ready,style)
 	$(STYLE)/ruff format --check
 	$(STYLE)/python tools/checks/hygiene.py
 
-# `sam validate` lints template.yaml with its own cfn-lint; tests/template runs ours over all three.
+# `sam validate` lints template.yaml with its own cfn-lint; tests/template lints all three with ours.
 check-templates: $(call ready,dev sam)
 	$(DEV)/cfn-lint stacks/compute.yaml stacks/watch.yaml
 	$(SAM) validate --lint --template template.yaml
@@ -107,7 +107,7 @@ check-templates: $(call ready,dev sam)
 check-imports: $(call ready,dev)
 	$(DEV)/python tools/checks/imports.py
 
-# Not part of check: it takes longer than all of that.
+# Not part of check, because it takes longer than all of check.
 audit: audit-secrets audit-rules audit-advisories ## Secrets, rules on templates and images, known vulnerabilities
 
 audit-secrets: $(call ready,audit)
@@ -133,7 +133,7 @@ start-api: $(SYSTEM) ## Serve the HTTP API in Docker (ARGS="--port 3000")
 	@$(LOCAL) start-api $(ARGS)
 
 .PHONY: test-api test-model test-chaos soak fuzz check-iam bench check-bench
-test-api: $(SYSTEM) ## Thousands of requests made from the OpenAPI document: 4 minutes
+test-api: $(SYSTEM) ## Thousands of requests made from the OpenAPI document (4 minutes)
 	$(DEV)/python -m pytest tests/integration/test_api_contract.py --hypothesis-profile=thorough $(ARGS)
 
 test-model: $(call ready,dev) ## 100,000 steps of the protocol, with faults (ARGS="--seed 7")
@@ -143,28 +143,28 @@ test-chaos: $(SYSTEM) $(call ready,chaos) ## 2,000 jobs, faults on every AWS cal
 	@$(PACKAGES) $(DEV)/python -m tests.chaos storm $(ARGS)
 
 MINUTES ?= 60
-soak: $(SYSTEM) ## An hour of steady work: no drift, no leak (MINUTES=5)
+soak: $(SYSTEM) ## An hour of steady work: no drift, no leaks (MINUTES=5)
 	@$(PACKAGES) $(DEV)/python -m tests.chaos soak --minutes $(MINUTES) $(ARGS)
 
 SECONDS ?= 60
 fuzz: $(call ready,dev fuzz) ## Hostile input for every parser [TARGET=bencode] [SECONDS=60]
 	@$(VENVS)/fuzz/bin/python -m tests.fuzz $(TARGET) --seconds $(SECONDS) $(ARGS)
 
-check-iam: $(SYSTEM) ## Show that functions need every permission they have: an hour
+check-iam: $(SYSTEM) ## Check that functions need all their permissions (an hour)
 	@$(PACKAGES) $(DEV)/python -m tests.iam $(ARGS)
 
 bench: $(SYSTEM) ## Measure against a floor and the usual way (ARGS="cpu size")
 	@$(PACKAGES) $(DEV)/python -m bench $(ARGS)
 
-check-bench: $(SYSTEM) ## Each bench once, small, and the tests of memory and benches
+check-bench: $(SYSTEM) ## Each bench once, small, plus the memory and bench tests
 	$(DEV)/python -m pytest -q -n auto -m heavy tests/unit
 	@$(PACKAGES) $(DEV)/python -m bench --smoke
 
-# ---- environments: one per requirements file, so that no tool's pins or imports leak into another's ------------------
+# ---- environments: one per requirements file, so that no tool's pins or imports affect another's ---------------------
 .PHONY: setup lock clean
 setup: $(SYSTEM) $(call ready,style audit checkov) ## Set up all environments at once, to work offline later
 
-# $(call install,NAME,COMMAND): run an installer and keep what it prints in a log. If it fails, say why in plain words.
+# $(call install,NAME,COMMAND): run an installer with its output in a log. If it fails, say why in plain words.
 define install
 @echo "setting up $(VENVS)/$(1)"
 @{ $(2); } >$(VENVS)/$(1).log 2>&1 && rm $(VENVS)/$(1).log || { \
@@ -184,13 +184,13 @@ $(UV): requirements/uv.txt
 	    $(VENVS)/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<)
 	@touch $@
 
-# Made from the interpreter of .venvs/uv, so that PYTHON need be given only once.
+# Uses the interpreter of .venvs/uv, so that PYTHON is needed only once.
 $(VENVS)/%/.ready: requirements/%.txt $(UV)
 	$(call install,$*,$(UV) venv --quiet --clear --python $(VENVS)/uv/bin/python $(VENVS)/$* && \
 	    $(UV) pip install --quiet --require-hashes --python $(VENVS)/$*/bin/python -r $<)
 	@touch $@
 
-# What a function may import besides its layer: the Lambda runtime's own packages (local/emulator.py says how it is used).
+# The Lambda runtime's own packages, which functions may import in addition to their layer (see local/emulator.py).
 $(VENVS)/runtime/.ready: requirements/runtime.txt $(UV)
 	$(call install,runtime,rm -rf $(VENVS)/runtime && $(UV) pip install --quiet --require-hashes \
 	    --python $(VENVS)/uv/bin/python --python-version 3.13 --target $(VENVS)/runtime -r $<)
@@ -198,9 +198,9 @@ $(VENVS)/runtime/.ready: requirements/runtime.txt $(UV)
 
 .PRECIOUS: $(VENVS)/%/.ready
 
-# What the layer's packages ask for and the Lambda runtime brings.
+# Dependencies of the layer's packages that the Lambda runtime provides.
 IN_RUNTIME := $(addprefix --no-emit-package ,botocore jmespath python-dateutil six urllib3)
-lock: $(UV) ## Pin anew what requirements/*.in ask for
+lock: $(UV) ## Pin the packages of requirements/*.in again
 	@for each in requirements/*.in; do \
 	    pins="$${each%.in}.txt"; options=; \
 	    case "$$each" in \

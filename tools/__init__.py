@@ -1,1 +1,1 @@
-"""What operators run from a clone of this repository, on a stack in AWS or on the local system."""
+"""Commands for operators, on a stack in AWS or on the local system, and the list of functions."""

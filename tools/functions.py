@@ -1,6 +1,6 @@
-"""The functions of template.yaml, each listed once: `local/`, `bench/`, the checks and the tests read this list.
+"""The one list of template.yaml's functions, which `local/`, `bench/`, the checks and the tests read.
 
-tests/template holds it against the template, the folders under functions/ and the settings classes.
+tests/template compares it with the template, the folders under functions/ and the settings classes.
 """
 
 from collections.abc import Collection, Mapping
@@ -27,8 +27,7 @@ class Function:
     Attributes:
         name: Its folder under functions/ and events/, and the `service` of its logs and metrics.
         trigger: What invokes it.
-        sample: The sample event, under events/, that stands for what it usually gets; for s3_torrent_creator, one that
-            needs no object.
+        sample: A typical sample event, under events/; for s3_torrent_creator, one that needs no object.
         queue: The logical id of the queue that it reads, if any.
     """
 
@@ -39,7 +38,7 @@ class Function:
 
     @property
     def logical_id(self) -> str:
-        """Its name in template.yaml."""
+        """Its logical id in template.yaml."""
         return f"{self._camel}Function"
 
     @property
@@ -49,17 +48,17 @@ class Function:
 
     @property
     def settings(self) -> str:
-        """The name of its class in `switchyard.settings`."""
+        """The name of its settings class in `switchyard.settings`."""
         return f"{self._camel}Settings"
 
     @property
     def folder(self) -> Path:
-        """Where its code is."""
+        """The folder with its code."""
         return ROOT / "functions" / self.name
 
     @property
     def event(self) -> Path:
-        """The file of its sample event."""
+        """The file with its sample event."""
         return ROOT / "events" / self.name / f"{self.sample}.json"
 
     @property
@@ -79,20 +78,20 @@ _LISTED: Final = (
     Function("s3_torrent_creator", Trigger.QUEUE, "s3_test_event", "TorrentQueue"),
 )
 FUNCTIONS: Final[Mapping[str, Function]] = {function.name: function for function in _LISTED}
-"""Every function, by name."""
+"""All functions, by name."""
 
 
 def invoked_by(*triggers: Trigger) -> tuple[Function, ...]:
-    """Every function that one of these triggers invokes."""
+    """The functions that one of these triggers invokes."""
     return tuple(function for function in FUNCTIONS.values() if function.trigger in triggers)
 
 
 def for_every_function[Table: Collection[str]](table: Table) -> Table:
-    """The same table, once it is certain that it holds every function by name, and nothing else.
+    """Checks that a table has all functions by name and nothing else, and returns it.
 
     Raises:
         ValueError: If a function is missing or unknown.
     """
     if wrong := FUNCTIONS.keys() ^ set(table):
-        raise ValueError(f"a table for every function lacks, or doesn't know: {', '.join(sorted(wrong))}")
+        raise ValueError(f"functions missing from a table, or unknown: {', '.join(sorted(wrong))}")
     return table

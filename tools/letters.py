@@ -1,7 +1,6 @@
-"""Dead letters as an operator wants to see them: which job each is about, and nothing secret. Pure.
+"""Describes dead letters for operators: the job each is about, without secrets. Pure.
 
-Bodies hold URLs whose query may be a password, and metadata that is nobody's business, so that only what is named here
-is ever shown.
+Bodies may hold passwords in URLs, and private metadata. So only the fields named here are ever shown.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,12 +17,12 @@ from switchyard.messages.s3 import Notice, notices, out_of_sns
 type Queue = Literal["video", "ecs-jobs", "torrents", "track"]
 
 NO_TYPE: Final = "none"
-"""What a letter is called that SQS or Lambda moved by themselves, so that nobody wrote down why."""
+"""The error type of a letter without one: SQS or Lambda moved it, and recorded no reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A message of a dead-letter queue, in our hands. `attributes` are those that hold text."""
+    """A received message of a dead-letter queue. `attributes` are its text attributes."""
 
     id: str
     receipt: str
@@ -33,26 +32,26 @@ class Letter:
 
     @property
     def error_type(self) -> str:
-        """Why it is here: Switchyard's word, else EventBridge's."""
+        """The error's code, from Switchyard or EventBridge."""
         return self.attributes.get("ErrorType") or self.attributes.get("ERROR_CODE") or NO_TYPE
 
     @property
     def error_message(self) -> str:
-        """The same as a sentence; empty where nobody left one."""
+        """The error's message; empty if there is none."""
         return self.attributes.get("ErrorMessage") or self.attributes.get("ERROR_MESSAGE") or ""
 
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a letter asks for.
+    """The subject of a letter.
 
     Attributes:
-        kind: Of work or of news.
-        job: The id that it names; empty where that follows from the object, or from the message's own id.
-        subject: The object's key, or what else says in short what it is about.
-        names_version: Whether the letter says which state of its object, or which piece of work, it is about. Sent
-            again, one that doesn't is another wish, since a message's own id does not survive.
-        refused: Why it can't be moved back; empty where it can.
+        kind: The kind of work, or of state change event.
+        job: The job id that it names; empty if the id derives from the object or from the message's own id.
+        subject: The object's key, or another short description.
+        names_version: Whether the letter names the version of its object or work. Without one, the message's own id
+            is the version, which changes when the message is sent again: that is new work.
+        refused: Why it can't be moved back; empty if it can.
     """
 
     kind: str
@@ -63,7 +62,7 @@ class About:
 
 
 def about(queue: Queue, letter: Letter) -> About:
-    """What a letter of that queue's dead-letter queue asks for, as far as it can be told."""
+    """Describes a letter of that queue's dead-letter queue, as far as its body can be read."""
     try:
         message = decode(letter.body)
     except InvalidMessage:
@@ -72,7 +71,7 @@ def about(queue: Queue, letter: Letter) -> About:
     of_invocation = inner is not message
     if of_invocation and queue in {"video", "track"}:
         return About(
-            "Lambda's record", refused="a record of a failed invocation, which this queue's function does not read"
+            "Lambda's record", refused="a record of a failed invocation, which this queue's function doesn't read"
         )
     match queue:
         case "track":
@@ -86,7 +85,7 @@ def about(queue: Queue, letter: Letter) -> About:
 
 
 def plain(text: str, limit: int) -> str:
-    """Text of strangers as a terminal may be given it: printable, of at most `limit` characters."""
+    """Makes untrusted text safe for a terminal: printable, at most `limit` characters."""
     printable = "".join(character if character.isprintable() else "?" for character in text)
     return printable if len(printable) <= limit else f"{printable[: limit - 1]}…"
 
@@ -120,17 +119,17 @@ def _subject(message: Mapping[str, Any]) -> str:
 
 
 def _place(url: str) -> str:
-    """Where a URL leads, without what may be a password."""
+    """The host and path of a URL, without parts that may hold a password."""
     try:
         parts = urlsplit(url)
     except ValueError:
         return ""
-    # Where no host is told apart, anything in front of an @ may be a password.
+    # Without a host, anything before an @ may be a password.
     return f"{parts.hostname}{parts.path}" if parts.hostname else ""
 
 
 def _torrent(message: Mapping[str, Any]) -> About:
-    # A torrent's job is named by its object: whoever asks, and however often, means the same.
+    # A torrent's job id derives from its object, so sending the message again is never new work.
     message, told = _told(message)
     if told is not None:
         return About(TORRENT.name, subject=_uploads(TORRENT.name, told).subject)
@@ -150,7 +149,7 @@ def _news(event: Mapping[str, Any]) -> About:
 
 
 def _environment(detail: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The variables that a job of Batch, or a task of ECS, was given."""
+    """The environment variables of a Batch job or an ECS task."""
     for given in (_mapping(detail, "container"), *_list(_mapping(detail, "overrides").get("containerOverrides"))):
         yield from _list(given.get("environment"))
 
@@ -165,7 +164,7 @@ def _list(value: object) -> list[Mapping[str, Any]]:
 
 
 def _told(message: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[Notice] | None]:
-    """A message without the envelope of SNS, and what S3 tells in it; None where S3 didn't send it."""
+    """A message without its SNS envelope, and its S3 notices; None if S3 didn't send it."""
     try:
         message = out_of_sns(message)
         return message, notices(message)
@@ -186,5 +185,5 @@ def _uploads(kind: str, told: Iterable[Notice]) -> About:
 
 
 def _first(*values: object) -> str:
-    """The first of the values that says anything, as text."""
+    """The first non-empty text or number among the values, as text."""
     return next((str(value) for value in values if isinstance(value, str | int) and value != ""), "")

@@ -1,15 +1,14 @@
-"""Move messages from a dead-letter queue back to the queue they belong to, once what was wrong has been mended.
+"""Move messages from a dead-letter queue back to its queue, once the cause has been fixed.
 
-QUEUE is video, ecs-jobs, torrents or track. Without --apply nothing is moved: it shows what would be.
+QUEUE is video, ecs-jobs, torrents or track. Without --apply, nothing is moved: the messages are only shown.
 
-It works on the local system, or with --stack on a stack in AWS, with your own credentials; they have to allow
+It works on the local system, or with --stack on a stack in AWS with your own credentials. They must allow
 cloudformation:DescribeStacks, sqs:ReceiveMessage, DeleteMessage, ChangeMessageVisibility and GetQueueAttributes on the
-dead-letter queue, and sqs:SendMessage on the other.
+dead-letter queue, and sqs:SendMessage on the queue.
 
-A message is sent as it is: the same body, and the attribute video_id, so that it is for the same job and the same
-version. Only when it has been sent is it taken from the dead-letter queue. If this command dies in between, the message
-is in both queues, and the next redrive sends it a second time: that is a duplicate, and starts nothing, unless it names
-no version and its job has ended by then.
+A message keeps its body and the attribute video_id, so that it is for the same job and version. It is deleted from the
+dead-letter queue after it has been sent. If this command dies in between, the message is in both queues, and the next
+redrive sends it again. That duplicate starts nothing, unless it names no version and its job has ended by then.
 """
 
 import time
@@ -43,27 +42,27 @@ QUEUES: Final[Mapping[Queue, tuple[str, str]]] = {
     "torrents": ("TorrentDeadLetterQueueUrl", "TorrentQueueUrl"),
     "track": ("TrackDeadLetterQueueUrl", "TrackQueueUrl"),
 }
-"""The outputs of the stack that name a queue's dead-letter queue, and the queue itself."""
+"""The stack's outputs with the URLs of the dead-letter queue and of the queue."""
 KEPT: Final = "video_id"
-"""The one attribute that a message needs to be for the same job. Why it was here is no part of it."""
+"""The only attribute that a message keeps: it may name the job. The others say why the message was dead-lettered."""
 
 SPARE_SECONDS: Final = 60
-"""How long a message stays in hand, beyond the time that moving all of them takes."""
+"""How long a message stays invisible beyond the time that moving all of them takes."""
 LONGEST_SECONDS: Final = 12 * 3600
 MOST_IN_HAND: Final = 10_000
-"""A queue lets no more than 120,000 messages be in anybody's hands."""
+"""SQS allows 120,000 messages of a queue to be in flight."""
 QUIET_RECEIVES: Final = 2
-"""After so many receives that bring nothing new, the queue has been seen."""
+"""After so many receives without a new message, all messages have been received."""
 _NOT_OURS: Final = ("ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidParameterValue")
 _SHOWN: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Redrive:
-    """A dead-letter queue and the queue it belongs to.
+    """Moves messages from a dead-letter queue to its queue.
 
-    Messages are first taken into our hands, all of them, and only then moved: one that fails again and comes back
-    meanwhile is not moved in circles. `wait` is how many seconds a receive waits for messages.
+    All messages are received before the first is moved, so that one that fails again and comes back is not moved in
+    circles. `wait` is how many seconds a receive waits for messages.
     """
 
     sqs: "SQSClient"
@@ -73,13 +72,13 @@ class Redrive:
     sleep: Callable[[float], None] = time.sleep
 
     def depth(self) -> int:
-        """About how many messages the dead-letter queue holds, whoever has them in hand."""
+        """The approximate number of messages in the dead-letter queue, in flight or not."""
         names: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         found = self.sqs.get_queue_attributes(QueueUrl=self.source, AttributeNames=names)["Attributes"]
         return sum(int(found[name]) for name in names)
 
     def take(self, *, limit: int, seconds: float, types: Collection[str] = ()) -> list[Letter]:
-        """Take up to `limit` messages into our hands for some seconds, oldest first; `types` are ErrorTypes, or all."""
+        """Receive and hide up to `limit` messages for `seconds`, oldest first; with `types`, only those ErrorTypes."""
         wanted: dict[str, Letter] = {}
         others: dict[str, Letter] = {}
         quiet = 0
@@ -88,7 +87,7 @@ class Redrive:
                 before = len(wanted) + len(others)
                 for letter in self._receive(round(seconds)):
                     fits = (not types or letter.error_type in types) and (len(wanted) < limit or letter.id in wanted)
-                    # If it comes a second time, only the newer receipt counts.
+                    # If a message is received twice, only the newer receipt is valid.
                     (wanted if fits else others)[letter.id] = letter
                 quiet = 0 if len(wanted) + len(others) > before else quiet + 1
         except BaseException:
@@ -118,7 +117,7 @@ class Redrive:
             )
 
     def release(self, letters: Collection[Letter]) -> None:
-        """Let messages be seen again at once; those for which that fails are seen when their time in hand is over."""
+        """Make messages visible at once. If that fails for some, they become visible when their timeout ends."""
         for some in batched(letters, 10, strict=False):
             entries: Any = [
                 {"Id": str(number), "ReceiptHandle": letter.receipt, "VisibilityTimeout": 0}
@@ -127,9 +126,10 @@ class Redrive:
             self.sqs.change_message_visibility_batch(QueueUrl=self.source, Entries=entries)
 
     def move(self, letter: Letter) -> bool:
-        """Send one message to its queue and take it from here; False where it isn't in our hands any more.
+        """Send a message to its queue and delete it here; False if another receiver has it now.
 
-        ClientError and BotoCoreError pass: what keeps one message from being moved keeps all.
+        Raises:
+            ClientError, BotoCoreError: a call failed. It would fail for the other messages too.
         """
         if not self._hold(letter):
             return False
@@ -143,7 +143,7 @@ class Redrive:
         return True
 
     def _hold(self, letter: Letter) -> bool:
-        """See that a message is ours for the time it takes to move it: another redrive may run."""
+        """Keep a message invisible while it is moved; False if another receiver, such as a second redrive, has it."""
         try:
             self.sqs.change_message_visibility(
                 QueueUrl=self.source, ReceiptHandle=letter.receipt, VisibilityTimeout=SPARE_SECONDS
@@ -155,7 +155,7 @@ class Redrive:
         return True
 
     def move_all(self, letters: Sequence[Letter], rate: float, moved: Callable[[Letter, bool], None]) -> None:
-        """Move messages, so many a second. At the first that can't be moved, or if interrupted, release the rest."""
+        """Move messages at `rate` per second. On the first error, or if interrupted, release the rest."""
         left = list(letters)
         try:
             while left:
@@ -164,7 +164,7 @@ class Redrive:
                 if left:
                     self.sleep(1 / rate)
         finally:
-            # The first of them too, which then may be in both queues.
+            # Includes the message being moved, which may be in both queues.
             self.release(left)
 
 
@@ -173,15 +173,19 @@ class Redrive:
 
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("queue", metavar="QUEUE")
-@click.option("--apply", is_flag=True, help="Move them. Without it, only show them.")
-@click.option("--error-type", "types", multiple=True, metavar="TYPE", help=f"Only these; {NO_TYPE}: those without one.")
-@click.option("--limit", default=1000, show_default=True, type=click.IntRange(1, MOST_IN_HAND), help="At most so many.")
-@click.option("--rate", default=10.0, show_default=True, type=click.FloatRange(0.1, 100), help="So many a second.")
+@click.option("--apply", is_flag=True, help="Move the messages. Without it, only show them.")
+@click.option(
+    "--error-type", "types", multiple=True, metavar="TYPE", help=f"Only this ErrorType; {NO_TYPE}: without one."
+)
+@click.option(
+    "--limit", default=1000, show_default=True, type=click.IntRange(1, MOST_IN_HAND), help="At most so many messages."
+)
+@click.option("--rate", default=10.0, show_default=True, type=click.FloatRange(0.1, 100), help="Messages per second.")
 @click.option("--stack", metavar="NAME", help="A stack in AWS, instead of the local system.")
 @click.option("--profile", help="Your AWS profile, with --stack.")
-@click.option("--region", help="The stack's region, where neither profile nor environment name it.")
+@click.option("--region", help="The stack's Region, if neither profile nor environment names it.")
 @click.option(
-    "--state", type=click.Path(file_okay=False, path_type=Path), default=STATE, help="As `python -m local`'s."
+    "--state", type=click.Path(file_okay=False, path_type=Path), default=STATE, help="As for `python -m local`."
 )
 def main(  # noqa: D103, PLR0913 - the module's docstring is its help; each argument is an option
     *,
@@ -211,11 +215,11 @@ def main(  # noqa: D103, PLR0913 - the module's docstring is its help; each argu
 def _known(queue: str) -> Queue:
     if queue == "reconcile":
         raise click.UsageError(
-            "its messages are runs of the reconciler that failed, and the next run does all that they would have done: "
-            "run it once, and purge the queue (docs/runbook.md, Reconcile dead-letter queue)"
+            "its messages are failed runs of the reconciler, and the next run does all their work: "
+            "run it once and purge the queue (docs/runbook.md, Reconcile dead-letter queue)"
         )
     if queue not in QUEUES:
-        raise click.UsageError(f"which queue? one of {', '.join(QUEUES)}, not {queue!r}")
+        raise click.UsageError(f"QUEUE must be one of {', '.join(QUEUES)}, not {queue!r}")
     return cast("Queue", queue)
 
 
@@ -237,13 +241,13 @@ def _redrive(client: _Clients, stack: str, queue: Queue) -> Redrive:
     described = client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
     outputs = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", ())}
     if missing := [name for name in QUEUES[queue] if name not in outputs]:
-        raise click.ClickException(f"the stack {stack} has no output {missing[0]}: is it one of Switchyard?")
+        raise click.ClickException(f"the stack {stack} has no output {missing[0]}: is it a Switchyard stack?")
     source, destination = (outputs[name] for name in QUEUES[queue])
     return Redrive(client("sqs"), source, destination)
 
 
 def _work_off(redrive: Redrive, queue: Queue, letters: list[Letter], rate: float | None, out: Console) -> None:
-    """Show the messages in hand; with a rate, move those that can be. The others are let go of."""
+    """Show the received messages; with a rate, move those that can be moved. Release the others."""
     described = [(letter, about(queue, letter)) for letter in letters]
     movable = {letter.id: letter for letter, what in described if not what.refused}
     moving: dict[str, Letter] = {}
@@ -253,7 +257,7 @@ def _work_off(redrive: Redrive, queue: Queue, letters: list[Letter], rate: float
         if rate is not None:
             moving = movable
         elif movable:
-            out.print(f"nothing was moved. With --apply (APPLY=1), {len(movable)} go to {redrive.destination}")
+            out.print(f"nothing was moved. With --apply (APPLY=1), {len(movable)} would go to {redrive.destination}")
     finally:
         redrive.release([letter for letter in letters if letter.id not in moving])
     if rate is not None:
@@ -267,9 +271,9 @@ def _move(redrive: Redrive, letters: list[Letter], rate: float, out: Console) ->
     finally:
         out.print(f"{counts[True]} of {len(letters)} moved to {redrive.destination}")
         if counts[False]:
-            out.print(f"{counts[False]} had gone, or another redrive had them in hand")
+            out.print(f"{counts[False]} were deleted, or received by another redrive")
         if left := len(letters) - counts.total():
-            out.print(f"{left} left where they were; the first of these may have been sent all the same")
+            out.print(f"{left} not moved; the first of these may have been sent nevertheless")
 
 
 def _show(described: Sequence[tuple[Letter, About]], out: Console) -> None:
@@ -289,9 +293,7 @@ def _show(described: Sequence[tuple[Letter, About]], out: Console) -> None:
     if len(described) > _SHOWN:
         out.print(f"… and {len(described) - _SHOWN} more")
     if nameless := sum(not what.names_version for _, what in described):
-        out.print(
-            f"without a version: {nameless}. Such a message is new work, and runs again if its job has ended meanwhile"
-        )
+        out.print(f"without a version: {nameless}. Such a message runs again if its job has ended by then")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""What `make check` and `make audit` run besides other people's tools."""
+"""The project's own checks for `make check` and `make audit`."""

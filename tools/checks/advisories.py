@@ -1,8 +1,8 @@
-"""Asks whether anything that is pinned has a known vulnerability: pip-audit, over every file of pins, by OSV.
+"""Checks all pinned packages for known vulnerabilities, with pip-audit and OSV.
 
-Only the names and versions of public packages are sent. Where nobody answers, as on a machine that reaches nothing but
-a package index, it says so and fails only if told to (--required): silence is no good news, so a release that is known
-to be vulnerable is asked for first.
+Only names and versions of public packages are sent. A release that is known to be vulnerable is looked up first, since
+an empty result alone doesn't prove that OSV answered. If OSV can't be reached, the check says so, and fails only with
+--required.
 """
 
 import argparse
@@ -20,24 +20,24 @@ OSV = "https://api.osv.dev/v1/query"
 KNOWN_TO_BE_BAD = "jinja2==2.4.1"
 
 ACCEPTED: Mapping[str, str] = {}
-"""Advisories that don't concern this project, by their ids: why not."""
+"""Ids of advisories that don't affect this project, each with the reason."""
 
 
 def main() -> int:
-    """Print every advisory; 1 if there is one, or if nobody could be asked and `--required` was given."""
+    """Print every advisory; 1 if there is one, or if OSV can't be reached and `--required` is given."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--required", action="store_true", help="fail if nobody answers")
+    parser.add_argument("--required", action="store_true", help="fail if OSV can't be reached")
     parser.add_argument("--osv-url", default=OSV)
     parser.add_argument("pins", nargs="*", type=Path, default=PINS)
     given = parser.parse_args()
     if not _advisories(given.osv_url, ["--no-deps"], _known_to_be_bad()):
-        sys.stderr.write("advisories: NOBODY ANSWERED, so pins were NOT looked up; where OSV answers, they are\n")
+        sys.stderr.write("advisories: OSV CAN'T BE REACHED, so the pins were NOT checked\n")
         return 1 if given.required else 0
     found: set[str] = set()
-    for pins in given.pins:  # each by itself: two may pin the same package, and differently
+    for pins in given.pins:  # one by one, because two files may pin different versions of a package
         told = _advisories(given.osv_url, ["--require-hashes"], pins)
         if told is None:
-            sys.stderr.write(f"advisories: {pins.name} could not be looked up, though there was an answer before\n")
+            sys.stderr.write(f"advisories: {pins.name} could not be checked, although OSV answered before\n")
             return 1
         found |= told
     sys.stderr.writelines(f"{each}\n" for each in sorted(found))
@@ -51,7 +51,7 @@ def _known_to_be_bad() -> Path:
 
 
 def _advisories(osv_url: str, options: Sequence[str], pins: Path) -> set[str] | None:
-    """What is known of the pins; None if it could not be asked for."""
+    """The advisories for a file of pins; None if OSV can't be reached."""
     with tempfile.TemporaryDirectory(prefix="advisories-") as cache:
         command = [
             str(Path(sys.executable).with_name("pip-audit")),
@@ -68,7 +68,7 @@ def _advisories(osv_url: str, options: Sequence[str], pins: Path) -> set[str] | 
     except ValueError:
         return None
     return {
-        f"{package['name']} {package['version']}: {found['id']}, mended in {', '.join(found['fix_versions']) or 'none'}"
+        f"{package['name']} {package['version']}: {found['id']}, fixed in {', '.join(found['fix_versions']) or 'none'}"
         for package in packages
         for found in package.get("vulns", ())
     }

@@ -1,6 +1,6 @@
-"""Checks what no linter does: that pins fit what was asked for, and that nothing of one machine was committed.
+"""Checks that pins satisfy their requirements, and that no registry and no path of one machine was committed.
 
-Registries are named nowhere in the project, so that it installs from whichever one pip is configured to use.
+The project names no registry, so that it installs from the one that pip is configured to use.
 """
 
 import os
@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[2]
 LAYER_PINS = ROOT / "layers" / "switchyard" / "requirements.txt"
 
-# Spelled so that this file doesn't hold what it looks for.
+# Written so that the pattern doesn't match this file.
 REGISTRIES = re.compile(
     r"py[p]i\.org|python[h]osted|registry\.[n]pmjs|deb\.[d]ebian|--(extra-)?index[-]url|--find[-]links"
 )
@@ -38,8 +38,8 @@ def _pins() -> list[str]:
         for wanted in _asked(asked):
             version = pinned.get(canonicalize_name(wanted.name))
             if version is None or version not in wanted.specifier:
-                names = f"{asked.relative_to(ROOT)}: {wanted} isn't what {pins.relative_to(ROOT)} pins"
-                findings.append(f"{names}; `make lock` pins it")
+                names = f"{asked.relative_to(ROOT)}: {pins.relative_to(ROOT)} doesn't pin {wanted}"
+                findings.append(f"{names}; run `make lock`")
     return findings
 
 
@@ -55,7 +55,7 @@ def _committed() -> list[str]:
     for name in filter(None, listed.split("\0")):
         path = ROOT / name
         if not path.is_file():
-            continue  # deleted, and not yet committed
+            continue  # deleted, but not committed yet
         for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
             for what, found in (("a registry", REGISTRIES.search(line)), ("a path of one machine", _machine(line))):
                 if found:

@@ -1,7 +1,7 @@
-"""Checks what a function imports for its first event, as each import slows every cold start: names, not times.
+"""Checks that functions don't import modules they don't need for their first event, since imports slow cold starts.
 
-Each function is started as in Lambda, with X-Ray on, has one sample event, and is answered by an endpoint on this
-machine that stands for all of AWS. Modules below a forbidden one are forbidden too.
+Each function is started as on Lambda, with X-Ray on, and handles one sample event. An endpoint on this machine answers
+all AWS calls. Modules below a forbidden one are forbidden too.
 """
 
 import json
@@ -18,12 +18,12 @@ from tests.fakes.endpoint import Reply, serving  # noqa: E402 - as above
 from tools.functions import for_every_function  # noqa: E402 - as above
 
 _NOBODY = {
-    "aws_lambda_powertools.event_handler": "switchyard.api.http does what is needed",
-    "aws_lambda_powertools.utilities.batch": "it brings data classes of forty services; messages.queues answers itself",
+    "aws_lambda_powertools.event_handler": "switchyard.api.http replaces it",
+    "aws_lambda_powertools.utilities.batch": "it imports data classes of forty services; messages.queues replaces it",
     "aws_lambda_powertools.utilities.parser": "pydantic is large",
-    "aws_xray_sdk.core.sampling.connector": "a client of X-Ray's: in Lambda, Lambda samples",
-    "requests": "urllib3 is there already",
-    "sqlite3": "X-Ray's patches of it",
+    "aws_xray_sdk.core.sampling.connector": "an X-Ray client, but Lambda itself samples",
+    "requests": "urllib3 suffices",
+    "sqlite3": "only X-Ray's patches need it",
     "unittest": "for tests",
     "switchyard_worker": "for workers' images",
 }
@@ -43,14 +43,14 @@ _TORRENTS = {
     "switchyard.torrents.table": "as jobs",
     **_MAKES_TORRENTS,
 }
-_LAYOUT = {"switchyard.torrents.format.layout": "for what knows torrents; settings do without"}
+_LAYOUT = {"switchyard.torrents.format.layout": "for what handles torrents; settings don't need it"}
 _MOVES_JOBS = {
     "switchyard.protocol.dispatch": "for what starts or ends jobs",
     "switchyard.protocol.lanes": "as dispatch",
-    "switchyard.tables.store": "as dispatch; how an item is written is in switchyard.tables.items",
+    "switchyard.tables.store": "as dispatch; switchyard.tables.items has the items' shapes",
 }
 _READS_NO_QUEUE = {
-    "switchyard.messages.queues": "for what is fed by a queue; dead letters have a module of their own",
+    "switchyard.messages.queues": "for what reads a queue; dead letters have a module of their own",
 }
 _S3_ALONE = {"switchyard.tables.items": "it has no tables", "switchyard.tables.records": "as items"}
 _RECONCILES = {"switchyard.protocol.reconcile": "for reconcile_jobs", "switchyard.protocol.cancel": "for cancel_job"}
@@ -76,7 +76,7 @@ _FORBIDDEN: Mapping[str, tuple[Mapping[str, str], ...]] = for_every_function(
         "s3_torrent_creator": (_HTTP, _MOVES_JOBS, _BATCH, _ECS, _RECONCILES),
     }
 )
-"""Beyond what nobody may import."""
+"""What each function must not import, in addition to `_NOBODY`."""
 
 
 def main() -> int:

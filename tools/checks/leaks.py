@@ -1,7 +1,7 @@
-"""Looks for secrets in what is committed: keys, tokens, passwords, by detect-secrets' detectors.
+"""Searches committed files for secrets (keys, tokens, passwords) with detect-secrets' detectors.
 
-What they find and what is none is listed in known.toml, beside this file, by its hash and with a reason. A comment in
-the code (`pragma: allowlist secret`) excuses nothing: it would give no reason.
+False findings are listed in known.toml, beside this file, by hash and with a reason. A comment in the code
+(`pragma: allowlist secret`) has no effect, because it gives no reason.
 """
 
 import argparse
@@ -20,8 +20,8 @@ from detect_secrets.settings import get_settings, transient_settings
 HERE = Path(__file__).resolve().parent
 KNOWN = HERE / "known.toml"
 
-# What is hexadecimal here are ETags, digests and ids of traces, by the hundred. A secret that is written so has a name,
-# and the detector of names finds it.
+# Hundreds of ETags, digests and trace ids here are hexadecimal. A hexadecimal secret would have a telling name, which
+# the keyword detector finds.
 _UNUSED = {"HexHighEntropyString"}
 _COMMENT = "detect_secrets.filters.allowlist.is_line_allowlisted"
 
@@ -35,7 +35,7 @@ def main() -> int:
     findings = [each for each in _found(root) if each.secret_hash not in known]
     for each in findings:
         place = f"{Path(each.filename).relative_to(root)}:{each.line_number}"
-        sys.stderr.write(f"{place}: {each.type}; if it is none, {KNOWN.name} says why: {each.secret_hash}\n")
+        sys.stderr.write(f"{place}: {each.type}; if it is no secret, say why in {KNOWN.name}: {each.secret_hash}\n")
     return 1 if findings else 0
 
 
