@@ -32,12 +32,12 @@ up to three times its UTF-8 bytes."""
 _MAX_LINKS = 100
 _INTERNAL = frozenset({"runId", "detections"})
 """Fields of a result that `result` leaves out: only workers need `runId`, and `detections` has a field of its own."""
-_GONE = frozenset({"NoSuchKey", "NoSuchBucket", "AccessDenied"})  # S3 denies a missing key to whoever may not list
+_GONE = frozenset({"NoSuchKey", "NoSuchBucket", "AccessDenied"})  # AccessDenied: a missing key, if we may not list
 
 
 @dataclass(slots=True, eq=False)
 class Results:
-    """The results in one bucket. `s3` returns the client that reads and signs; it is called on first need."""
+    """The results in one bucket. `s3` returns the client that reads and signs, made only when needed."""
 
     s3: Callable[[], S3Client]
     bucket: str

@@ -39,7 +39,7 @@ _GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN})
 class TorrentSubmission:
     """Accepts requests for torrents of objects under `work.source_prefix`.
 
-    `s3` returns the client that looks for the object; it is called on first need.
+    `s3` returns the client that looks for the object, made only when needed.
     """
 
     records: Records

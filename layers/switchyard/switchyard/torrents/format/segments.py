@@ -24,7 +24,7 @@ _COPIES_OF_DIGESTS = 4
 
 
 def layout_for(size: int, form: Format, way: Way, max_piece_length: int) -> Layout:
-    """The pieces of an object whose hashes are not known yet."""
+    """The layout of an object whose piece hashes are not known yet."""
     least = COPIED_PIECE if way is Way.COPY else 2**20
     return Layout(size, piece_length_for(size, max_piece_length, least), form)
 
