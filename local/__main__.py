@@ -121,7 +121,7 @@ def down(stack: LocalStack) -> None:
 @click.option("--keep", is_flag=True, help="Leave the system running afterwards.")
 @click.pass_obj
 def demo(stack: LocalStack, *, keep: bool) -> None:
-    """Send real videos through the system and check their jobs and results."""
+    """Demo: real videos, one and then three at once. Checks their jobs and results."""
     _play(stack, scenario.play, keep=keep)
 
 
@@ -129,7 +129,7 @@ def demo(stack: LocalStack, *, keep: bool) -> None:
 @click.option("--keep", is_flag=True, help="Leave the system running afterwards.")
 @click.pass_obj
 def demo_of_the_api(stack: LocalStack, *, keep: bool) -> None:
-    """Analyze photographs and record a live stream over the HTTP API, and check the results."""
+    """Demo of the HTTP API: photographs and a live stream. Checks the results."""
     _play(stack, demo_api.play, keep=keep)
 
 
@@ -137,7 +137,7 @@ def demo_of_the_api(stack: LocalStack, *, keep: bool) -> None:
 @click.option("--keep", is_flag=True, help="Leave the system running afterwards.")
 @click.pass_obj
 def demo_of_torrents(stack: LocalStack, *, keep: bool) -> None:
-    """Record a stream, and download its torrent with aria2 and libtorrent."""
+    """Demo of torrents: download a recording. Checks what aria2 and libtorrent get."""
     _play(stack, demo_torrent.play, keep=keep)
 
 
@@ -167,9 +167,9 @@ def status(stack: LocalStack) -> None:
 @main.command()
 @click.pass_obj
 def env(stack: LocalStack) -> None:
-    """Print shell commands that point the AWS CLI and the docs' examples at the system.
+    """Print commands that point your shell at the system.
 
-    For your shell: eval "$(make env)". To undo it, open another shell.
+    They set up the AWS CLI and the variables of the docs' examples: eval "$(make env)". To undo it, open another shell.
     """
     with _plainly():
         click.echo(places.exports(places.variables(stack)))
@@ -181,7 +181,7 @@ def env(stack: LocalStack) -> None:
 @click.option("--timeout", default=3600.0, show_default=True, help="Seconds to follow the job.")
 @click.pass_obj
 def send(stack: LocalStack, what: str, key: str | None, timeout: float) -> None:
-    """Send a video or picture (FILE) or a stream to record (URL), and follow its job to the end."""
+    """Send work and follow its job to the end. A FILE is a video or picture, a URL a stream to record."""
     out = console()
     if not what:
         raise click.UsageError("give a file or an http(s) URL: make send FILE=clip.mp4")
@@ -238,9 +238,10 @@ def logs(stack: LocalStack, what: str, job_id: str | None, *, following: bool) -
 @click.argument("event", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.pass_obj
 def invoke(stack: LocalStack, function: str, event: Path) -> None:
-    """Run FUNCTION (its name in template.yaml) in Docker, with the event in the file EVENT.
+    """Run a function in Docker.
 
-    Samples from events/ get the names of the running stack. The jobs and dead letters that result are printed last.
+    FUNCTION is its name in template.yaml, EVENT a file with the event. Samples from events/ get the names of the
+    running stack. The jobs and dead letters that result are printed last.
     """
     out = console(stderr=True)
     with _plainly():
