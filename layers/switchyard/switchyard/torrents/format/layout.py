@@ -8,6 +8,9 @@ from typing import Any, Self
 
 LEAF = 16 * 1024
 """Bytes of a leaf of a version 2 hash tree (BEP 52), and thus the minimum piece length of a hybrid torrent."""
+SHA1_SIZE = 20
+SHA256_SIZE = 32
+"""Bytes of a digest."""
 
 
 class Format(StrEnum):
@@ -19,7 +22,7 @@ class Format(StrEnum):
     @property
     def digest_size(self) -> int:
         """Bytes of a piece's digest record: its SHA-1, followed in a hybrid by the root of its SHA-256 tree."""
-        return 20 if self is Format.V1 else 52
+        return SHA1_SIZE if self is Format.V1 else SHA1_SIZE + SHA256_SIZE
 
 
 class Way(StrEnum):

@@ -12,12 +12,11 @@ from posixpath import splitext
 from urllib.parse import quote
 
 from switchyard.torrents.format.bencode import Bencodable, encode
-from switchyard.torrents.format.layout import LEAF, Format, Layout, ObjectVersion
+from switchyard.torrents.format.layout import LEAF, SHA1_SIZE, Format, Layout, ObjectVersion
 from switchyard.torrents.format.trees import NOTHING, root
 
 _CREATED_BY = "Switchyard"
 _FEW_PIECES = 2048
-_SHA1 = 20
 # libtorrent replaces these in a name; replacing them here shows every client the same name. Controls and backslash:
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\\\\]")
 # And invisible characters, some of which reverse the text, so that "gpj.exe" looks like "exe.jpg".
@@ -110,7 +109,7 @@ def make(thing: ObjectVersion, layout: Layout, digests: bytes, sharing: Sharing)
         "length": thing.size,
         "name": name,
         "piece length": layout.piece_length,
-        "pieces": b"".join(each[:_SHA1] for each in records),
+        "pieces": b"".join(each[:SHA1_SIZE] for each in records),
     }
     if sharing.private:
         info["private"] = 1
@@ -118,7 +117,7 @@ def make(thing: ObjectVersion, layout: Layout, digests: bytes, sharing: Sharing)
         info["source"] = sharing.source
     metainfo: dict[str, Bencodable] = {"created by": _CREATED_BY, "creation date": int(thing.modified.timestamp())}
     if layout.format is Format.HYBRID:
-        roots = [each[_SHA1:] for each in records]
+        roots = [each[SHA1_SIZE:] for each in records]
         top = _root(roots, layout.piece_length)
         info["meta version"] = 2
         info["file tree"] = {name: {"": {"length": thing.size, "pieces root": top}}}

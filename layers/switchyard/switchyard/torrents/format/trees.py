@@ -8,9 +8,9 @@ from collections.abc import Buffer, Sequence
 from functools import partial
 from typing import Protocol
 
-from switchyard.torrents.format.layout import LEAF, Format, Layout
+from switchyard.torrents.format.layout import LEAF, SHA256_SIZE, Format, Layout
 
-NOTHING = bytes(32)
+NOTHING = bytes(SHA256_SIZE)
 """The hash of a missing leaf."""
 
 _sha1 = partial(hashlib.sha1, usedforsecurity=False)  # BEP 3 has no other

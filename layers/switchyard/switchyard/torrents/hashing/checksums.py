@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from switchyard.errors import ObjectChanged
 from switchyard.observability import logger
-from switchyard.torrents.format.layout import LEAF, ObjectVersion
+from switchyard.torrents.format.layout import LEAF, SHA1_SIZE, ObjectVersion
 from switchyard.torrents.hashing.ranges import of_object
 
 if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
@@ -28,7 +28,6 @@ if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
 
 _PAGE = 1000
 """Parts of a page: S3's maximum."""
-_SHA1 = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ def part_digests(client: S3Client, description: Description, maximum: int) -> tu
     parts = [part for page in _pages(client, description) for part in page]
     digests = b"".join(_digest(part) for part in parts)
     composite = base64.b64encode(hashlib.sha1(digests, usedforsecurity=False).digest()).decode()
-    is_whole = _is_cut(parts, thing.size, count, length) and len(digests) == count * _SHA1
+    is_whole = _is_cut(parts, thing.size, count, length) and len(digests) == count * SHA1_SIZE
     if not is_whole or composite != description.composite:
         logger.warning("part checksums don't match the object's", bucket=thing.bucket, parts=len(parts))
         return None
@@ -108,7 +107,7 @@ def _digest(part: ObjectPartTypeDef) -> bytes:
         digest = base64.b64decode(part.get("ChecksumSHA1", ""), validate=True)
     except ValueError:
         return b""  # the caller then finds too few digests
-    return digest if len(digest) == _SHA1 else b""
+    return digest if len(digest) == SHA1_SIZE else b""
 
 
 def _pages(client: S3Client, description: Description) -> Iterator[Sequence[ObjectPartTypeDef]]:

@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from switchyard.errors import SwitchyardError, Unavailable
 from switchyard.observability import logger
-from switchyard.torrents.format.layout import Extent, Layout, ObjectVersion
+from switchyard.torrents.format.layout import SHA1_SIZE, Extent, Layout, ObjectVersion
 from switchyard.torrents.hashing.ranges import OutOfTime, Progress, StopSignal, in_order, of_object
 
 if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
@@ -24,7 +24,6 @@ if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
     from mypy_boto3_s3.type_defs import CopySourceTypeDef
 
 _MAX_PARTS = 10_000
-_SHA1 = 20
 
 
 class NoChecksum(SwitchyardError):
@@ -69,9 +68,9 @@ class Copy:
                 got = _Copying(self.client, thing, layout, upload, part.first, progress)
                 pieces = [Extent(index, 1) for index in range(part.first, part.end)]
                 digests += in_order(
-                    pieces, got.piece, threads=self.connections, digest_size=_SHA1, out_of_time=out_of_time
+                    pieces, got.piece, threads=self.connections, digest_size=SHA1_SIZE, out_of_time=out_of_time
                 )
-            if len(digests) < (part.end - extent.first) * _SHA1:
+            if len(digests) < (part.end - extent.first) * SHA1_SIZE:
                 break
         return digests
 
