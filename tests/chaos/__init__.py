@@ -12,5 +12,5 @@ what really ran. Who calls whom, top to bottom:
     world                    the deployed system, with quick jobs in place of real ones
     verdict  forecast  ledger  trends  report  work     pure: what may not be, which faults there are, what ran, …
     proxy                    microburst itself, in an environment of its own
-    nursery  worker  job     the jobs: a process each, forked from one that has imported everything
+    job                      what a job does; tests.nursery forks its process
 """

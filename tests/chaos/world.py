@@ -3,8 +3,6 @@
 import contextlib
 import json
 import os
-import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +11,13 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 from boto3.dynamodb.types import TypeDeserializer
 
-from local.environment import ROOT, STATE, bare
-from local.processes import Process, free_ports, locked, start
+from local.environment import STATE, bare
+from local.processes import Process, free_ports, locked
 from local.stack import LocalStack, Say
 from local.view import QUEUES, View
 from local.workers import TASKS, JobDefinition, TaskDefinition
 from switchyard.messages.kinds import IMAGES, VIDEO
+from tests import nursery as nurseries
 from tests.chaos import ledger
 from tests.chaos.ledger import Attempt
 
@@ -85,7 +84,7 @@ class World:
         [port] = free_ports(1)
         through = {"HTTP_PROXY": f"http://127.0.0.1:{port}"} if proxied else {}
         job = JobDefinition(
-            (sys.executable, "-I", "-S", str(ROOT / "tests" / "chaos" / "worker.py"), str(socket)),
+            nurseries.command(socket),
             {"LEDGER": str(book), **({**through, "NO_PROXY": "", "no_proxy": ""} if proxied else {})},
             grace=5,
         )
@@ -106,15 +105,11 @@ class World:
             stack.down()  # what a run that was killed left behind
             book.unlink(missing_ok=True)
             ended.enter_context(stack.running(say))
-            nursery = start(
-                [sys.executable, "-m", "tests.chaos.nursery", socket],
-                env=bare(stack.emulator.url)
-                | {"PYTHONPATH": f"{ROOT}:{ROOT / 'layers' / 'switchyard'}:{ROOT / 'workers' / 'library'}"},
-                cwd=ROOT,
-                log=stack.logs / "nursery.log",
+            nursery = ended.enter_context(
+                nurseries.serving(
+                    socket, "tests.chaos.job:perform", env=bare(stack.emulator.url), log=stack.logs / "nursery.log"
+                )
             )
-            ended.callback(nursery.stop, grace=1)
-            _until(socket.exists)
             for queue in ("VideoQueue", "EcsQueue", "TorrentQueue", "TrackQueue"):
                 stack.client("sqs").set_queue_attributes(
                     QueueUrl=stack.resource(queue), Attributes={"VisibilityTimeout": str(REDELIVERY_SECONDS)}
@@ -284,11 +279,3 @@ class DeadLetter:
 
 def _job_id(pairs: list[dict[str, str]]) -> str:
     return next((pair["value"] for pair in pairs if pair["name"] == "JOB_ID"), "")
-
-
-def _until(look: Any, seconds: float = 30) -> None:  # noqa: ANN401 - a callable of any truth
-    deadline = time.monotonic() + seconds
-    while not look():
-        if time.monotonic() > deadline:
-            raise TimeoutError("the nursery doesn't answer")
-        time.sleep(0.05)

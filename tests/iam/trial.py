@@ -3,7 +3,6 @@
 import contextlib
 import json
 import re
-import sys
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -13,10 +12,11 @@ from typing import Final, Self
 import yaml
 
 from local import view
-from local.environment import ROOT, STATE
+from local.environment import STATE, bare
 from local.processes import locked
 from local.stack import STACK_NAME, LocalStack, Say
 from local.workers import CLUSTER, TASKS, JobDefinition, TaskDefinition
+from tests import nursery
 from tests.iam.permissions import Permission, Template, without
 from tests.iam.probes import Hands, Probe
 from tests.integration.system import PATIENCE
@@ -54,9 +54,8 @@ class Trial:
         gates, ledger = FOLDER / "gates", FOLDER / "ledger"
         gates.mkdir(parents=True, exist_ok=True)
         job = JobDefinition(
-            (sys.executable, str(ROOT / "tests" / "integration" / "job.py")),
+            nursery.command(FOLDER / "nursery.sock"),
             {
-                "PYTHONPATH": str(ROOT / "workers" / "library"),
                 "RESULTS_PREFIX": "results/",
                 "GATES": str(gates),
                 "LEDGER": str(ledger),
@@ -82,7 +81,15 @@ class Trial:
             )
             stack.down()  # what a run that was killed left behind
             ledger.unlink(missing_ok=True)
-            with stack.running(say):
+            with (
+                stack.running(say),
+                nursery.serving(
+                    FOLDER / "nursery.sock",
+                    "tests.integration.job:perform",
+                    env=bare(stack.emulator.url),
+                    log=stack.logs / "nursery.log",
+                ),
+            ):
                 yield cls(stack, gates, ledger)
 
     @contextlib.contextmanager

@@ -5,17 +5,17 @@ It is kept under `.local/tests`: if a run is killed, the next one finds and ends
 """
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from local.environment import ROOT, STATE, VENVS, seal_this_process
+from local.environment import STATE, VENVS, bare, seal_this_process
 from local.processes import locked
 from local.stack import LocalStack
 from local.workers import TASKS, JobDefinition, TaskDefinition
+from tests import nursery
 from tests.drills import DRILLS
 from tests.integration.roads import BATCH, Road
 from tests.integration.system import FUNCTIONS, System
@@ -23,6 +23,7 @@ from tests.integration.system import FUNCTIONS, System
 FOLDER = STATE / "tests" / os.environ.get("PYTEST_XDIST_WORKER", "main")
 GATES = FOLDER / "gates"
 LEDGER = FOLDER / "ledger"
+NURSERY = FOLDER / "nursery.sock"
 
 PARAMETERS = {
     "MaxConcurrentJobs": "1",
@@ -39,9 +40,8 @@ PARAMETERS = {
 """What tests deploy otherwise goes back to these: one slot a lane, the rest as the template has it."""
 
 JOB = JobDefinition(
-    (sys.executable, str(ROOT / "tests" / "integration" / "job.py")),
+    nursery.command(NURSERY),
     {
-        "PYTHONPATH": str(ROOT / "workers" / "library"),
         "RESULTS_PREFIX": "results/",
         "GATES": str(GATES),
         "LEDGER": str(LEDGER),
@@ -91,7 +91,12 @@ def stack() -> Iterator[LocalStack]:
             tasks={**TASKS, "detect-objects": IMAGES},
         )
         stack.down()
-        with stack.running():
+        with (
+            stack.running(),
+            nursery.serving(
+                NURSERY, "tests.integration.job:perform", env=bare(stack.emulator.url), log=stack.logs / "nursery.log"
+            ),
+        ):
             # The template's minutes suit Lambda's timeout; a test can't wait that long for a redelivery.
             for queue in ("VideoQueue", "EcsQueue", "TorrentQueue", "TrackQueue"):
                 stack.client("sqs").set_queue_attributes(

@@ -15,8 +15,8 @@ Each run that passed the fence check writes a line to the ledger when it begins 
 import hashlib
 import json
 import os
-import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ def _obey(plan: dict[str, Any], job: WorkerJob) -> None:
         raise TryAgain("AS_PLANNED", "as the plan says")
     if "exit" in plan:
         _note(job, "end")
-        os._exit(plan["exit"])
+        raise SystemExit(plan["exit"])
 
 
 def _note(job: WorkerJob, event: str) -> None:
@@ -106,6 +106,7 @@ def _boot() -> None:
         time.sleep(PAUSE_SECONDS)
 
 
-if __name__ == "__main__":
+def perform(_variables: Mapping[str, str]) -> int:
+    """One attempt, in the environment that its target has made; its exit code. The nursery calls it."""
     _boot()
-    sys.exit(run(main))
+    return run(main)

@@ -1,23 +1,26 @@
-"""Forks the jobs' processes: `python -m tests.chaos.nursery SOCKET`.
+"""Forks the jobs' processes: `python -m tests.nursery SOCKET MODULE:FUNCTION`.
 
-It has imported what a worker needs, once; each connection (see `worker`) becomes a process of its own, with the
-environment and the output of its caller. If its caller dies, so does it, as a container's processes do.
+It imports what a worker needs once. Each connection (see `worker`) becomes a process of its own, with the environment
+and the output of its caller. If its caller dies, so does it, as a container's processes do.
 """
 
 import contextlib
+import importlib
 import os
 import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import boto3
 
-from tests.chaos.job import perform
+type Perform = Callable[[Mapping[str, str]], int]
+"""Does one job in this process's environment; its exit code. SystemExit is a crash with that code."""
 
 
-def main(path: Path) -> None:
+def main(path: Path, perform: Perform) -> None:
     """Serve until killed."""
     for service in ("dynamodb", "s3"):
         boto3.client(service)  # the models are read once, here, and not by each job
@@ -31,11 +34,11 @@ def main(path: Path) -> None:
             if os.fork() == 0:
                 listener.close()
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                _be_a_job(connection)
+                _be_a_job(connection, perform)
             connection.close()
 
 
-def _be_a_job(connection: socket.socket) -> None:
+def _be_a_job(connection: socket.socket, perform: Perform) -> None:
     """Do one job in this process, and end it."""
     code = 1
     with contextlib.suppress(ConnectionError):
@@ -48,7 +51,10 @@ def _be_a_job(connection: socket.socket) -> None:
         os.environb.update(dict(pair.split(b"=", 1) for pair in given.split(b"\0")))
         connection.sendall(b"%d\n" % os.getpid())
         threading.Thread(target=_die_with, args=(connection,), daemon=True).start()
-        code = perform(os.environ)
+        try:
+            code = perform(os.environ)
+        except SystemExit as crash:
+            code = int(crash.code or 0)
         sys.stdout.flush()
         connection.sendall(b"%d\n" % code)
     os._exit(code)
@@ -71,4 +77,5 @@ def _die_with(connection: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    module, _, name = sys.argv[2].partition(":")
+    main(Path(sys.argv[1]), getattr(importlib.import_module(module), name))
