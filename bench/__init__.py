@@ -1,1 +1,1 @@
-"""What Switchyard costs, beside the floor and the usual way, measured in one run. docs/performance.md explains it."""
+"""Benchmarks of Switchyard against the floor and the usual way, in one run. docs/performance.md explains them."""

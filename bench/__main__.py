@@ -1,4 +1,4 @@
-"""`python -m bench`, behind `make bench`: every benchmark, or those that are named."""
+"""Runs every benchmark, or the named ones: `python -m bench`, behind `make bench`."""
 
 import io
 import os
@@ -37,16 +37,16 @@ _POLITE = 10
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("benches", nargs=-1, type=click.Choice(list(_BENCHES)))
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(min=1), help="How often all take turns.")
-@click.option("--smoke", is_flag=True, help="Only show that benches work: one round, the smallest sizes, no figures.")
+@click.option("--smoke", is_flag=True, help="Only check that the benches run: one round, smallest sizes, no figures.")
 def main(benches: tuple[str, ...], rounds: int, *, smoke: bool) -> None:
-    """Measure Switchyard beside the floor and the usual way; docs/performance.md says what each figure means.
+    """Measure Switchyard against the floor and the usual way. docs/performance.md explains each figure.
 
-    BENCHES are those to run; without any, all of them.
+    BENCHES names the benchmarks to run; by default all of them.
     """
-    os.nice(_POLITE)  # others work on this machine too
+    os.nice(_POLITE)  # other programs share the machine
     effort = Effort(1, smoke=True) if smoke else Effort(rounds)
     console = Console(width=None if Console().is_terminal else 140)
-    figures = Console(file=io.StringIO()) if smoke else console  # drawn all the same: that can fail too
+    figures = Console(file=io.StringIO()) if smoke else console  # rendering can fail too, so a smoke run renders
     start = time.monotonic()
     told = "smoke run" if smoke else f"medians of {rounds} rounds"
     console.print(f"commit {_commit()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {told}\n")

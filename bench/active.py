@@ -1,6 +1,6 @@
-"""An account whose tables know of jobs that are active, as the reconciler meets it: below botocore, as `bench.aws`.
+"""An AWS account with active jobs, for the reconciler. It answers below botocore, like `bench.aws`.
 
-Whatever the tables say is so: no event was missed, no slot got lost, and nothing is to be repaired.
+Tables and targets agree: no event was missed, no slot leaked, and there is nothing to repair.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _TARGET_IDS: Mapping[str, str] = {
     "ecs": "arn:aws:ecs:us-east-1:123456789012:task/switchyard/{:032d}",
 }
 _TASK_STATUSES: Mapping[str, str] = {"RUNNABLE": "PROVISIONING", "STARTING": "ACTIVATING", "SUBMITTED": "PENDING"}
-"""What ECS calls the statuses that Batch calls otherwise."""
+"""ECS's names for statuses that Batch names differently."""
 
 
 @dataclass
 class Active(Aws):
-    """So many jobs in one lane, all on the same target. Answers are made beforehand, so that they cost nothing.
+    """An account with `active` jobs in one lane, all on one target. Answers are built in advance, so they cost nothing.
 
     Attributes:
         target: `batch` or `ecs`.
@@ -53,7 +53,7 @@ class Active(Aws):
     target: str = "batch"
 
     def __post_init__(self) -> None:
-        """Makes the answers."""
+        """Builds the answers."""
         now = datetime.now(UTC)  # or Batch would say of old jobs that no machine takes them
         numbers = range(self.active)
         self._details = {
@@ -72,7 +72,7 @@ class Active(Aws):
         self._nothing = _items([], None)
 
     def reply(self, operation: str, request: AWSPreparedRequest) -> Answer:
-        """As the services would, within their limits: ValueError for more ids than a call may have."""
+        """Answers as the services would. Raises ValueError for more ids than one call allows."""
         match operation:
             case "Query":
                 return self._found(body_of(request))
@@ -93,20 +93,20 @@ class Active(Aws):
 
     def _described(self, ids: list[str], body: bytes, kind: str) -> Answer:
         if len(ids) > MOST_DESCRIBED:
-            raise ValueError(f"{len(ids)} ids in one call: AWS takes {MOST_DESCRIBED}")
+            raise ValueError(f"{len(ids)} ids in one call: AWS accepts {MOST_DESCRIBED}")
         return raw_answer(body % b",".join(self._details[each] for each in ids), kind=kind)
 
 
 def _kinds() -> Mapping[str, Kind]:
-    """The kind of job that each target runs here."""
+    """The kind of job each target runs in this bench."""
     from switchyard.messages.kinds import IMAGES, VIDEO  # noqa: PLC0415 - as in `index_item`
 
     return {kind.target: kind for kind in (VIDEO, IMAGES)}
 
 
 def index_item(target: str, number: int, now: datetime) -> Item:
-    """A job as the index byStatus has it, with everything that it projects."""
-    from switchyard.protocol.lanes import divided  # noqa: PLC0415 - where nobody asks for such a job, there may be no layer
+    """Returns a job as an item of the index byStatus, with all projected attributes."""
+    from switchyard.protocol.lanes import divided  # noqa: PLC0415 - other subjects' processes have no layer
 
     kind = _kinds()[target]
     lane = divided(kind.lane, LANE_LIMIT, LANE_SHARDS).shard_for(ID.format(number))
@@ -133,7 +133,7 @@ def _status(number: int) -> str:
 
 
 def _detail(target: str, number: int, now: datetime) -> Item:
-    """A run as its target describes it: the repository's sample of one that runs, in the status that this one has."""
+    """Describes a run as its target would: the repository's sample of a running one, in this run's status."""
     identifier, status = _TARGET_IDS[target].format(number), _status(number)
     if target == "batch":
         detail = sample_detail("running")
@@ -142,7 +142,7 @@ def _detail(target: str, number: int, now: datetime) -> Item:
         return {**detail, **known, "container": container}
     detail = sample_detail("task_running")
     [override] = detail["overrides"]["containerOverrides"]
-    # In an event times are text, in an answer they are numbers.
+    # Times are text in an event and numbers in an answer.
     times = {name: now.timestamp() for name in detail if name.endswith("At")}
     own = [{**override, "environment": _of_job(number, override["environment"])}]
     known = {"taskArn": identifier, "lastStatus": _TASK_STATUSES.get(status, status)}
@@ -155,7 +155,7 @@ def _of_job(number: int, environment: Iterable[Mapping[str, str]]) -> list[Mappi
 
 
 def _pages(status: str, items: Iterable[Item]) -> dict[tuple[str, str], Answer]:
-    """The answers to a Query for a status, each by the id of the last job before it; 1 MB of items each."""
+    """Builds the answers to a Query for a status, 1 MB of items each, by the id of the last job before the page."""
     pages: list[list[Item]] = [[]]
     size = 0
     for item in items:
@@ -179,7 +179,7 @@ def _items(items: list[Item], last: Item | None) -> Answer:
 
 
 def _slots(items: Iterable[Item]) -> dict[str, Answer]:
-    """The answers to a GetItem for SLOTS, by key: of lanes, how they are divided; of their shards, who holds slots."""
+    """Builds the answers to a GetItem for SLOTS, by key: a lane's division into shards, and each shard's holders."""
     found: dict[str, Item] = {
         f"LANE#{kind.lane}": {"layouts": {"NS": [str(LANE_SHARDS)]}} for kind in _kinds().values()
     }

@@ -1,6 +1,6 @@
-"""AWS on this machine by HTTPS, for functions that run as they are deployed: `bench.aws` says what it answers.
+"""A local HTTPS endpoint that stands in for AWS, for functions that run as deployed. `bench.aws` supplies the answers.
 
-TLS counts: at a small share of a CPU, reading the certificates and shaking hands are a good part of a first event.
+TLS matters: at a small share of a CPU, loading certificates and handshakes are a good part of a first event.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _OF_TARGET: Final = {"DynamoDB": "dynamodb", "AmazonSQS": "sqs", "AmazonEC2Conta
 
 @dataclass
 class Answering:
-    """All of AWS: `aws` answers, but for the operations in `instead`. `calls` counts requests by operation.
+    """Answers for all of AWS: from `instead` where it has the operation, else from `aws`. Counts requests in `calls`.
 
     Attributes:
         instead: by operation, or by operation and DynamoDB table, the JSON of the answer.
-        url: where it is.
-        certificates: a bundle of certificates as botocore's, and the one that vouches for this.
+        url: the endpoint's address.
+        certificates: a bundle of botocore's certificates and this endpoint's own.
     """
 
     aws: Aws
@@ -50,11 +50,11 @@ class Answering:
     calls: Counter[str] = field(default_factory=Counter)
 
     def variables(self) -> dict[str, str]:
-        """What a process needs in its environment to find it."""
+        """Returns the environment variables by which a process finds the endpoint."""
         return {"AWS_ENDPOINT_URL": self.url, "AWS_CA_BUNDLE": f"{self.certificates}"}
 
     def answer(self, service: str, operation: str, body: bytes) -> tuple[int, bytes]:
-        """Status and body."""
+        """Returns status and body of the answer."""
         self.calls[operation] += 1
         table = json.loads(body).get("TableName", "") if service == "dynamodb" else ""
         for key in ((operation, table), operation):
@@ -69,7 +69,7 @@ class Answering:
 
 @contextmanager
 def answering(folder: Path, latency: float) -> Iterator[Answering]:
-    """It, for as long as the block runs; each call takes so many seconds. Its certificates lie in `folder`."""
+    """Serves the endpoint while the block runs. Each call takes `latency` seconds; `folder` holds its certificates."""
     bundle, chain = _certificates(folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(chain)
@@ -80,11 +80,11 @@ def answering(folder: Path, latency: float) -> Iterator[Answering]:
 
         def get_request(self) -> tuple[socket, Any]:
             connection, address = super().get_request()
-            # Hands are shaken by the connection's own thread, when it reads.
+            # The connection's own thread does the handshake, on its first read.
             return context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
 
         def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as the base class
-            """A function that has ended leaves its connections as they are."""
+            """Ignores connections that an ended function left open."""
 
     server = Server((_HOST, 0), _handler(made))
     made.url = f"https://{_HOST}:{server.server_port}"
@@ -125,7 +125,7 @@ def _handler(answering: Answering) -> type[BaseHTTPRequestHandler]:
 
 
 def _certificates(folder: Path) -> tuple[Path, Path]:
-    """Of a host of this machine: the bundle that a client trusts, and certificate with key for the server."""
+    """Makes a certificate for localhost. Returns the bundle a client trusts, and the server's certificate with key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, _HOST)])
     now = datetime.now(UTC)
@@ -146,7 +146,7 @@ def _certificates(folder: Path) -> tuple[Path, Path]:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     bundle, chain = folder / "trusted.pem", folder / "server.pem"
-    # As long as the bundle that boto3 reads in Lambda: reading it is a good part of a client's first call.
+    # As long as the bundle boto3 reads in Lambda: loading it is a good part of a client's first call.
     bundle.write_bytes((RUNTIME / "botocore" / "cacert.pem").read_bytes() + certificate)
     chain.write_bytes(certificate + secret)
     return bundle, chain

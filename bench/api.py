@@ -1,4 +1,4 @@
-"""CPU time of a warm request to the API, beside a hand-written handler that validates next to nothing."""
+"""CPU time of a warm API request, compared with a hand-written handler that validates almost nothing."""
 
 from contextlib import ExitStack
 from functools import partial
@@ -12,20 +12,20 @@ from bench.requests import REQUESTS
 
 _SAMPLES = 20
 _MANY = 200
-"""Requests a sample where botocore does nothing: they are short."""
+"""Requests per sample when botocore does nothing: they are short."""
 
 
 def run(layer: Layer, effort: Effort) -> list[Table]:
-    """Every request, ours and the usual way, in a process of its own; all take turns."""
+    """Measures every request, ours and the usual way, each in its own process, in turns."""
     with_botocore = _compared(
         "Own CPU of a warm request to the API",
-        "AWS answered below botocore, which builds, signs and parses. The usual way validates next to nothing and has "
-        "no ETag: for the 304 it gives the whole status.",
+        "AWS is answered below botocore, which builds, signs and parses. The usual way validates almost nothing and "
+        "has no ETag: instead of a 304 it returns the whole status.",
         *(layer, effort, effort.of(_SAMPLES, 1)),
     )
     without = _compared(
         "The same, AWS answered at `_make_api_call`",
-        "What is left is the function's own work, and for a presigned URL signing it.",
+        "This leaves the function's own work, and signing for a presigned URL.",
         *(layer, effort, effort.of(_MANY, 1)),
         parsed=True,
     )

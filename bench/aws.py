@@ -1,6 +1,6 @@
-"""AWS answered below botocore: requests are built, signed and parsed for real, and nothing leaves the process.
+"""Answers AWS requests below botocore: requests are really built, signed and parsed, but never leave the process.
 
-Answers have the real shapes, headers and sizes. They are made once and kept, so that a subject's CPU time is its own.
+Answers have the real shapes, headers and sizes. They are built once and kept, so that a subject's CPU time is its own.
 """
 
 from __future__ import annotations
@@ -60,17 +60,17 @@ type Answer = tuple[int, dict[str, str], bytes]
 
 @dataclass
 class Aws:
-    """An account with a Batch queue of `active` jobs, spread evenly over the active statuses; none has ended.
+    """An account whose Batch queue holds `active` jobs, spread evenly over the active statuses. None has ended.
 
-    Attach it to the events of a client or a session. `calls` counts requests by operation.
+    Register `answer` with the events of a client or a session. `calls` counts requests by operation.
 
     Attributes:
-        active: how many jobs the queue holds.
-        latency: seconds that each call takes.
+        active: number of jobs in the queue.
+        latency: seconds each call takes.
         conflict: seconds in the middle of a transaction during which another one on the same SLOTS item is cancelled,
-            as DynamoDB does with transactions that meet on one item. None: transactions never meet.
-        tables: whether to answer for DynamoDB; where not, somebody else does (moto), and calls are only counted.
-        parsed: whether each operation's first answer is given again and again above botocore, which then does nothing.
+            as DynamoDB does when transactions conflict. None: transactions never conflict.
+        tables: whether to answer for DynamoDB. If not, moto answers, and calls are only counted.
+        parsed: whether each operation's first answer is reused above botocore, which then does nothing.
     """
 
     active: int = 0
@@ -82,7 +82,7 @@ class Aws:
     _items: defaultdict[str, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
 
     def answer(self, request: AWSPreparedRequest, event_name: str, **_: object) -> AWSResponse | None:
-        """A handler of botocore's `before-send`."""
+        """Answers botocore's `before-send` event."""
         service, operation = event_name.split(".")[1:]  # before-send.batch.ListJobs
         self.calls[operation] += 1
         if service == "dynamodb" and not self.tables:
@@ -97,7 +97,7 @@ class Aws:
         return AWSResponse(request.url, status, cast("Any", HeadersDict(headers)), _Raw(body))
 
     def reply(self, operation: str, request: AWSPreparedRequest) -> Answer:
-        """Status, headers and body of the answer to a request."""
+        """Returns status, headers and body of the answer to a request."""
         match operation:
             case "ListJobs":
                 wanted = body_of(request)
@@ -121,7 +121,7 @@ class Aws:
 
 @dataclass(frozen=True)
 class _Raw:
-    """What botocore reads a body from."""
+    """A response body as botocore reads it."""
 
     body: bytes
 
@@ -130,25 +130,25 @@ class _Raw:
 
 
 def _slots_of(request: AWSPreparedRequest) -> str:
-    """The lane, or shard of one, whose SLOTS item a claim is about."""
+    """Returns the lane, or shard, whose SLOTS item a claim updates."""
     updates = (action.get("Update", {}).get("Key", {}) for action in body_of(request)["TransactItems"])
     (lane,) = (key["pk"]["S"] for key in updates if key.get("sk", {}).get("S") == "SLOTS")
     return str(lane)
 
 
 def body_of(request: AWSPreparedRequest) -> dict[str, Any]:
-    """What a request asks for."""
+    """Returns a request's parsed JSON body."""
     body: dict[str, Any] = json.loads(cast("bytes", request.body))
     return body
 
 
 def json_answer(content: Mapping[str, Any], status: int = 200, kind: str = "application/json") -> Answer:
-    """An answer with the headers that it has everywhere; `content` as compact as AWS sends it."""
+    """Builds an answer with the usual headers, its `content` as compact JSON as AWS sends it."""
     return raw_answer(json.dumps(content, separators=(",", ":")).encode(), status, kind)
 
 
 def raw_answer(body: bytes, status: int = 200, kind: str = "application/json") -> Answer:
-    """The same, of a body that is there already."""
+    """Builds an answer from a body that is already bytes."""
     headers = {
         "content-type": kind,
         "content-length": str(len(body)),
@@ -160,13 +160,13 @@ def raw_answer(body: bytes, status: int = 200, kind: str = "application/json") -
 
 
 def dynamodb_answer(content: Mapping[str, Any], status: int = 200) -> Answer:
-    """An answer of DynamoDB, with the checksum that botocore verifies."""
+    """Builds an answer of DynamoDB, with the checksum that botocore verifies."""
     _, headers, body = json_answer(content, status, "application/x-amz-json-1.0")
     return status, {**headers, "x-amz-crc32": str(zlib.crc32(body)), "server": "Server"}, body
 
 
 def size_of(value: Mapping[str, Any]) -> int:
-    """Bytes of an attribute value; "DynamoDB item sizes and formats" in the developer guide."""
+    """Returns an attribute value's size in bytes ("DynamoDB item sizes and formats", developer guide)."""
     ((kind, content),) = value.items()
     match kind:
         case "S":
@@ -187,7 +187,7 @@ def _written() -> Answer:
 
 @cache
 def _read() -> Answer:
-    """The record of an image job that has ended, its findings in it."""
+    """Answers with the record of an ended image job, findings included."""
     serialize = TypeSerializer().serialize
     return dynamodb_answer({"Item": serialize(json.loads(json.dumps(_ENDED_JOB), parse_float=Decimal))["M"]})
 
@@ -221,7 +221,7 @@ def _submitted() -> Answer:
 
 @cache
 def sample_detail(name: str) -> dict[str, Any]:
-    """A job as Batch, or a task as ECS describes it: the repository's own samples of state changes hold them."""
+    """Returns a job as Batch or a task as ECS describes it, from the repository's samples of state changes."""
     event = json.loads((ROOT / "events" / "track_job" / f"{name}.json").read_text())
     detail: dict[str, Any] = json.loads(event["Records"][0]["body"])["detail"]
     return detail
@@ -259,4 +259,4 @@ _ALWAYS: Mapping[str, Callable[[], Answer]] = {
     "GetItem": _read,
     **dict.fromkeys(("TransactWriteItems", "UpdateItem", "PutItem"), _written),
 }
-"""What is answered alike whatever was asked."""
+"""Answers that do not depend on the request."""

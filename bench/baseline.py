@@ -1,8 +1,8 @@
-"""The usual way to do what Switchyard does, as teams write it by hand: ask Batch what is there, then submit.
+"""The usual way, as teams write it by hand: list Batch's jobs to find duplicates, then submit.
 
-Written by us from the description of such functions, idiomatically and without handicap: one client a service, made
-once; plain `logging`; partial batch responses. It has no claim, so two deliveries at once still start two jobs, and
-that is not counted against it here. The API's functions, further down, are written alike.
+We wrote it from descriptions of such functions, idiomatically and without handicap: one client per service, created
+once; plain `logging`; partial batch responses. It has no claim, so two simultaneous deliveries start two jobs. That is
+not counted against it here. The API's functions further down are written in the same way.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# The last two because a video that has just been processed is not to be processed again.
+# The last two are there so that a video just processed is not processed again.
 _STATUSES: tuple[JobStatusType, ...] = (
     *("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING"),
     *("SUCCEEDED", "FAILED"),
@@ -43,11 +43,11 @@ _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
 @dataclass(frozen=True)
 class UsualWay:
-    """SQS → Batch with duplicates found by listing.
+    """SQS → Batch, finding duplicates by listing jobs.
 
-    As it is mostly seen, it reads the first hundred jobs of each status and describes them one by one. With `thorough`
-    it reads every page and describes a hundred jobs a call: the best that can be made of it, and the only way that
-    finds every duplicate.
+    The common form reads the first hundred jobs of each status and describes them one by one. With `thorough` it reads
+    every page and describes a hundred jobs per call. That is its best form, and the only one that finds every
+    duplicate.
     """
 
     batch: BatchClient
@@ -59,7 +59,7 @@ class UsualWay:
     thorough: bool = False
 
     def lambda_handler(self, event: dict[str, Any], _context: object) -> dict[str, Any]:
-        """Handles the messages one after the other; gives the partial batch response."""
+        """Handles the messages in order and returns the partial batch response."""
         failures = []
         for record in event["Records"]:
             try:
@@ -124,7 +124,7 @@ class UsualWay:
 
 
 def usual_way(*, limit: int, table: str, thorough: bool = False) -> UsualWay:
-    """It with boto3's default clients."""
+    """Returns the usual way with boto3's default clients."""
     batch, dynamodb = boto3.client("batch"), boto3.client("dynamodb")
     return UsualWay(batch, dynamodb, "video", "analyze-video", table, limit, thorough)
 
@@ -134,9 +134,9 @@ _AS_TOLD = {"RUNNING": "RUNNING", "SUCCEEDED": "COMPLETED", "FAILED": "FAILED"}
 
 @dataclass(frozen=True)
 class UsualCheck:
-    """On a schedule: each job that the table says is active is looked up in Batch, and its status put right.
+    """The usual scheduled check: looks up each active job of the table in Batch and corrects its status.
 
-    With an index by status, which few have; without one it would be a Scan of all jobs that ever were.
+    It has an index by status, which few tables have. Without one it would Scan every job ever submitted.
     """
 
     table: str
@@ -144,7 +144,7 @@ class UsualCheck:
     dynamodb: DynamoDBClient = field(default_factory=lambda: boto3.client("dynamodb"))
 
     def lambda_handler(self, _event: dict[str, Any], _context: object) -> None:
-        """One look at everything."""
+        """Checks every active job once."""
         for status in ("SUBMITTED", "RUNNING"):
             pages = self.dynamodb.get_paginator("query").paginate(
                 TableName=self.table,
@@ -177,16 +177,16 @@ class UsualCheck:
 
 @dataclass(frozen=True)
 class UsualApi:
-    """The API's answers as a hand-written function gives them: json.loads, boto3, json.dumps.
+    """The API as a hand-written function: json.loads, boto3, json.dumps.
 
-    Nothing is validated but that a file is named, everybody sees all jobs, a repeated request is a second job, and
-    there is no ETag.
+    It validates only that a file is named. Everybody sees all jobs, a repeated request creates a second job, and there
+    is no ETag.
     """
 
     bucket: str
     table: str
     queue_url: str
-    # Without SigV4, boto3 would sign neither type nor size.
+    # Without SigV4, boto3 would sign neither content type nor size.
     s3: S3Client = field(default_factory=lambda: boto3.client("s3", config=Config(signature_version="s3v4")))
     dynamodb: DynamoDBClient = field(default_factory=lambda: boto3.client("dynamodb"))
     sqs: SQSClient = field(default_factory=lambda: boto3.client("sqs"))
@@ -241,9 +241,9 @@ def _answer(status: int, body: dict[str, Any]) -> dict[str, Any]:
 def scan_and_sort(
     client: DynamoDBClient, table: str, kind: str, offset: int, limit: int, *, most: int = sys.maxsize
 ) -> list[dict[str, Any]]:
-    """GET /jobs?kind=…: every job of the table is looked at, those of the kind are sorted, a slice of them is given.
+    """Answers GET /jobs?kind=…: scans the whole table, sorts the jobs of the kind and returns a slice of them.
 
-    `most`: how many of the kind to look for, for whoever measures a part of it.
+    `most` limits how many jobs of the kind to look for, to measure a part of the scan.
     """
     pages = client.get_paginator("scan").paginate(
         TableName=table,

@@ -1,4 +1,4 @@
-"""AWS calls for each dispatched message, by how many jobs are active. Ours meets moto's tables: claims are decided."""
+"""AWS calls per dispatched message, by number of active jobs. Ours runs on moto's tables, which decide the claims."""
 
 import site
 from collections import Counter
@@ -16,20 +16,20 @@ _TASKS = {"job message": "task", "request that the API announced": "announced"}
 _ACTIVE_TASKS = (0, 1000)
 _BUDGET = 3
 _FUNCTIONS = {"ours": "sqs_to_batch", "task": "dispatch_to_ecs", "announced": "dispatch_to_ecs"}
-"""Those that meet tables, and as which function."""
+"""The subjects that use tables, and their functions."""
 _DEVELOPMENT = Path(site.getsitepackages()[0])
 _LOOKS = 2
-"""Messages a figure is counted over; the count is the same for each, or the run fails."""
+"""Messages counted per figure. The run fails unless each has the same count."""
 
 
 def run(layer: Layer, effort: Effort) -> list[Table]:
-    """A count is a count: one round will do."""
+    """Counts the calls. Counts don't vary, so one round is enough."""
     shown = table(
         "AWS calls per dispatched message",
         *("active jobs", "ours", "floor", "usual way", "usual way, thorough", "usual ÷ ours", "budget"),
         caption="The usual way sees 100 jobs of a status at most; thorough: every page, described 100 at a time.",
     )
-    floor = _count("floor", layer, 0)  # asks for nothing, so it can't depend on what is there
+    floor = _count("floor", layer, 0)  # it reads nothing, so its calls can't depend on the active jobs
     for active in effort.of(_ACTIVE, _ACTIVE[:1]):
         ours, usual, thorough = (_count(name, layer, active) for name in ("ours", "usual", "thorough"))
         figures = (f"{number:,g}" for number in (active, ours, floor, usual, thorough))
@@ -56,5 +56,5 @@ def _calls(subject: str, layer: Layer, active: int) -> Counter[str]:
     options = {"active": active, "moto": function is not None}
     also = _DEVELOPMENT if function else None
     with Probe(subject, layer, options, function=function or "sqs_to_batch", also=also) as probe:
-        probe.sample(invocations=1, messages=1)  # a process notes once into how many shards its lane is divided
+        probe.sample(invocations=1, messages=1)  # a process reads its lane's number of shards once
         return Counter(probe.sample(invocations=_LOOKS, messages=1)["calls"])

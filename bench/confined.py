@@ -1,7 +1,7 @@
-"""A process held to so much memory and such a share of a CPU, by control groups, as Lambda holds a function.
+"""Limits a process's memory and CPU share with control groups, as Lambda limits a function.
 
-Both versions of the interface are spoken ("Control Group v2" and "CFS Bandwidth Control" in the kernel's
-documentation). Either takes the rights to make groups, which on most machines is root.
+Supports both versions of the interface ("Control Group v2" and "CFS Bandwidth Control" in the kernel's
+documentation). Both need permission to create groups; on most machines only root has it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Final, Self
 
 ROOT: Final = Path("/sys/fs/cgroup")
 PERIOD: Final = 20_000
-"""Microseconds after which a group has its share anew. Lambda's is not documented; this is short beside an event."""
+"""The CPU quota's period in microseconds. Lambda's is undocumented; this is short compared with an event."""
 _MOUNT: Final = "cgroup.procs"
 _numbers = itertools.count()
 
 
 @dataclass(frozen=True)
 class _Interface:
-    """Where a group's folders lie, in which files its limits stand, what lifts that of the CPU, and the most weight."""
+    """One version: a group's folders, its limit files, the value that lifts the CPU limit, and the highest weight."""
 
     folders: tuple[str, ...]
     memory: str
@@ -33,8 +33,8 @@ class _Interface:
     weight: tuple[str, int]
 
     def of_share(self, share: float) -> str:
-        """What to write for a share of one CPU."""
-        quota = max(1000, round(share * PERIOD))  # the kernel takes no less
+        """Returns the quota to write for a share of one CPU."""
+        quota = max(1000, round(share * PERIOD))  # the kernel's minimum
         return f"{quota}" if len(self.folders) > 1 else f"{quota} {PERIOD}"
 
 
@@ -45,14 +45,14 @@ _V2 = _Interface(("",), "{}/memory.max", "{}/cpu.max", f"max {PERIOD}", ("{}/cpu
 
 
 class Group(AbstractContextManager["Group"]):
-    """A control group of its own, gone when the block ends; by then its processes must have ended.
+    """A control group, removed when the block ends. Its processes must have ended by then.
 
     Args:
-        memory: bytes that its processes may hold; one that needs more is killed.
+        memory: bytes its processes may hold; the kernel kills one that needs more.
         root: where control groups are mounted.
 
     Raises:
-        OSError: groups can't be made here.
+        OSError: groups can't be created here.
     """
 
     def __init__(self, memory: int, root: Path | None = None) -> None:
@@ -63,19 +63,19 @@ class Group(AbstractContextManager["Group"]):
         for folder in self._folders:
             folder.mkdir()
         self._write(self._interface.memory, f"{memory}")
-        # Within its share it goes before others: on Lambda there are none.
+        # Takes precedence over other processes within its share: Lambda has no others.
         file, most = self._interface.weight
         self._write(file, f"{most}")
         if self._interface is _V1:
             self._write("cpu/{}/cpu.cfs_period_us", f"{PERIOD}")
 
     def take(self, pid: int) -> None:
-        """Puts a process into the group."""
+        """Moves a process into the group."""
         for folder in self._folders:
             (folder / _MOUNT).write_text(f"{pid}")
 
     def share(self, cpus: float | None) -> None:
-        """From now on so many CPUs' time, as 0.5; None for as much as there is."""
+        """Limits the group to this many CPUs, such as 0.5; None lifts the limit."""
         self._write(self._interface.cpu, self._interface.whole if cpus is None else self._interface.of_share(cpus))
 
     def _write(self, file: str, value: str) -> None:
@@ -92,7 +92,7 @@ class Group(AbstractContextManager["Group"]):
 
 
 def unavailable() -> str | None:
-    """Why no groups can be made here; None where they can."""
+    """Returns why groups can't be created here; None if they can."""
     try:
         with Group(memory=2**30) as group:
             group.share(1.0)
@@ -102,7 +102,7 @@ def unavailable() -> str | None:
 
 
 def _remove(folder: Path) -> None:
-    """The kernel takes a moment to see that a group's last process is gone."""
+    """Removes a group, retrying because the kernel takes a moment to notice that its last process has ended."""
     for _ in range(50):
         try:
             folder.rmdir()

@@ -1,11 +1,11 @@
-"""SLOTS items under many claims at once: simulated, as no emulator makes transactions collide as DynamoDB does.
+"""Simulates many simultaneous claims on SLOTS items. No emulator makes transactions conflict as DynamoDB does.
 
-Each claim is one TransactWriteItems. In the middle of the call it has the item for a while; another that comes to it
-then is cancelled, and repeated as `clients` repeats it. An item bears 1,000 write units a second, and a transaction
-takes two for each KB of it. How long a transaction really keeps an item is a guess, so two are shown.
+Each claim is one TransactWriteItems. In the middle of the call it holds the item for a while. Another claim that
+arrives then is cancelled and retried as `clients` configures it. An item supports 1,000 write units a second, and a
+transaction uses two per KB of it. How long a transaction really holds an item is a guess, so two values are shown.
 
-And what dividing a lane costs: a job waits where its shard is full, even if another has slots free. That is Erlang's C
-formula for as many queues as there are shards, jobs coming at random and taking lengths of time that are exponential.
+It also computes what sharding a lane costs: a job waits while its shard is full, even if another shard has free slots.
+This is Erlang's C formula with one queue per shard, random arrivals and exponential durations.
 """
 
 import heapq
@@ -30,12 +30,12 @@ _ITEMS: Final = (1, 4, 16, 64)
 _DIVIDED: Final = ((160, 16), (1000, 1), (1000, 4), (1000, 16), (10_000, 4), (10_000, 16), (10_000, 64))
 _UNITS_A_SECOND: Final = 1000.0
 _BURST: Final = 1000.0
-"""Units that are there at once. DynamoDB often lends more, and promises none."""
+"""Burst capacity in write units. DynamoDB often has more, but promises none."""
 _ID: Final = 36
-"""Bytes of a job's id in the set of holders."""
+"""Bytes of a job id in the set of holders."""
 _CONFLICT: Final = {"CancellationReasons": [{"Code": "TransactionConflict"}]}
 _COMES_BACK: Final = 10.0
-"""Seconds until a message whose claim was cancelled too often is delivered again, more or less."""
+"""Approximate seconds until a message is delivered again after its claim was cancelled too often."""
 
 
 @dataclass
@@ -48,7 +48,7 @@ class _Item:
     filled: float = 0.0
 
     def takes(self, now: float, hold: float) -> bool:
-        """Whether a transaction that comes to it now gets it."""
+        """Returns whether a transaction that arrives now gets the item."""
         self.units = min(_BURST, self.units + (now - self.filled) * _UNITS_A_SECOND)
         self.filled = now
         needed = 2 * ceil((self.holders + 1) * _ID / 1024)
@@ -60,7 +60,7 @@ class _Item:
 
 @dataclass
 class Course:
-    """How it went: when each claim was done, in seconds; all calls; how often a message had to come back."""
+    """The result: when each claim was done, in seconds; all calls; how often a message was returned."""
 
     done: list[float] = field(default_factory=list)
     calls: int = 0
@@ -68,11 +68,11 @@ class Course:
 
 
 def simulate(claims: int, items: int, hold: float, active: int, seed: int) -> Course:
-    """So many claims at one moment, on a lane whose slots lie on so many items and of which so many are held."""
+    """Simulates `claims` simultaneous claims on a lane with `items` SLOTS items and `active` slots held."""
     dice = random.Random(seed)  # noqa: S311 - a simulation
     slots = [_Item(holders=active // items) for _ in range(items)]
     course = Course()
-    # When, which (so that no two are equal), whose item, after how many attempts.
+    # Time, number (so that no two are equal), item, attempts so far.
     due = [(dice.uniform(0, 0.005), number, dice.randrange(items), 1) for number in range(claims)]
     heapq.heapify(due)
     while due:
@@ -90,9 +90,9 @@ def simulate(claims: int, items: int, hold: float, active: int, seed: int) -> Co
 
 
 def waiting(slots: int, load: float) -> tuple[float, float]:
-    """The share of jobs that wait for one of so many slots, and how many job lengths one waits on average.
+    """Returns the share of jobs that wait for one of `slots` slots, and the average wait in job lengths.
 
-    `load` is how much of the time a slot is taken: below 1. Erlang's C formula, by way of his B, which has a recursion.
+    `load` is a slot's utilization, below 1. Computes Erlang's C formula from his B formula, which has a recursion.
     """
     offered = slots * load
     blocked = 1.0
@@ -103,7 +103,7 @@ def waiting(slots: int, load: float) -> tuple[float, float]:
 
 
 def run(_layer: Layer, effort: Effort) -> list[Table]:
-    """Every size, on one item and on several; then the price of several."""
+    """Simulates every size on one item and on several, then computes the cost of several."""
     claims, sizes = effort.of(_CLAIMS, _CLAIMS[:1]), effort.of((0, 1000), (0,))
     return [*(_table(active, claims, effort.rounds) for active in sizes), _price()]
 
@@ -124,7 +124,7 @@ def _table(active: int, sizes: Sequence[int], rounds: int) -> Table:
     shown = table(
         f"Claims of one lane at one moment, {active:,} jobs active before (simulated)",
         *("claims", "SLOTS items", "item kept, ms", "calls a claim", "came back", "half done, s", "all done, s"),
-        caption="One item is a lane that is whole; several are its shards.",
+        caption="One item is an undivided lane; several are its shards.",
     )
     for claims in sizes:
         for items in _ITEMS:

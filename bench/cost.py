@@ -1,7 +1,7 @@
-"""What a million jobs cost at list price, by service, beside the usual way, by what is active and what waits.
+"""Cost of a million jobs at list price, by service, compared with the usual way, by active and waiting jobs.
 
-Request units, calls, messages and log lines are those of a job whose course is run and recorded (`bench.course`);
-durations are measured at the template's memory sizes (`bench.power`); the prices are `bench.prices`.
+Request units, calls, messages and log lines come from a recorded job (`bench.course`). Durations are measured at the
+template's memory sizes (`bench.power`). The prices are in `bench.prices`.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from bench.report import table
 _DAY: Final = 24 * 60 * 60
 _MONTH: Final = 30 * _DAY
 JOBS_A_SECOND: Final = prices.MILLION / _DAY
-"""The load that sampling and waiting are reckoned at: a million jobs a day."""
+"""The load assumed for sampling and waiting: a million jobs a day."""
 _SAMPLED: Final = 0.05
-"""X-Ray's default rule: one trace a second, and of all others this share."""
+"""X-Ray's default rule: one trace a second, and this share of all others."""
 _BEATS: Final = 60
 """Heartbeats of ten minutes (`worker.HEARTBEAT_SECONDS`)."""
 _POLLS: Final = 5
 """Long polls that Lambda keeps open at an idle queue, 20 s each ("Using Lambda with Amazon SQS", developer guide)."""
 _POLL_SECONDS: Final = 20
 _MANY: Final = 9500
-"""Active jobs at the most here: with 10,000, the highest limit there is, no slot would be free."""
+"""The most active jobs measured. With 10,000, the highest possible limit, no slot would be free."""
 
 _RECONCILER: Final = "reconcile_jobs"
 _FEW: Final = 10
@@ -59,31 +59,31 @@ _OURS: Final[dict[str, tuple[Road, Options]]] = {
 
 @dataclass(frozen=True)
 class Pace:
-    """How long a function takes a call: seconds, alone and among ten messages, waiting and its own work in it."""
+    """A function's seconds per AWS call, waiting and own work included: for one message and among ten."""
 
     one: float
     ten: float
 
     @classmethod
     def of(cls, taken: Taken, calls: float) -> Pace:
-        """Of a message or request that took so many calls."""
+        """Computes the pace from a message or request that took `calls` calls."""
         return cls(taken.one / calls, taken.ten / 10 / calls)
 
 
 @dataclass(frozen=True)
 class Sum:
-    """Dollars, by what they are for."""
+    """Dollars by service."""
 
     parts: Mapping[str, float]
 
     @property
     def total(self) -> float:
-        """All of them."""
+        """Returns the sum in dollars."""
         return sum(self.parts.values())
 
 
 def run(layer: Layer, effort: Effort) -> list[Table]:
-    """Our job's course in every situation, then the usual way's; units are units: those need no rounds."""
+    """Costs our job in every situation, then the usual way. Request units don't vary, so they need no rounds."""
     most = effort.of(_MANY, _FEW)
     courses = {
         name: _course(layer, road, replace(options, active=min(options.active, most)))
@@ -105,7 +105,7 @@ def run(layer: Layer, effort: Effort) -> list[Table]:
     ]
 
 
-# ---- what is measured ------------------------------------------------------------------------------------------------
+# ---- measuring -------------------------------------------------------------------------------------------------------
 
 
 def _course(layer: Layer, road: Road, options: Options) -> list[Step]:
@@ -118,7 +118,7 @@ def _course(layer: Layer, road: Road, options: Options) -> list[Step]:
 
 
 def _paces(layer: Layer, functions: Sequence[str], rounds: int) -> tuple[dict[str, Pace], float]:
-    """The pace of each function, and what one pass of the reconciler costs."""
+    """Returns the pace of each function, and the dollars for one pass of the reconciler."""
     limited = confined.unavailable() is None
     paces: dict[str, Pace] = {}
     calls: dict[str, float] = {}
@@ -145,7 +145,7 @@ def _paces(layer: Layer, functions: Sequence[str], rounds: int) -> tuple[dict[st
 
 @dataclass(frozen=True)
 class Usual:
-    """The usual way with so many jobs active: seconds of an invocation of one message, and what it notes."""
+    """The usual way with `active` jobs: seconds of an invocation with one message, and its recorded step."""
 
     road: Road
     active: int
@@ -154,7 +154,7 @@ class Usual:
 
 
 def _usual(layer: Layer, road: Road, active: int, present: int, rounds: int) -> Usual:
-    """Told as `active`, measured with so many `present`."""
+    """Measures the usual way with `present` jobs, and reports it as `active`."""
     memory = Deployed.of("sqs_to_batch").memory
     slower = 1 / min(1.0, prices.share(memory)) - 1
     with Probe(road, layer, {"active": present, "latency": CALL_SECONDS}) as probe:
@@ -164,17 +164,17 @@ def _usual(layer: Layer, road: Road, active: int, present: int, rounds: int) -> 
     return Usual(road, active, statistics.median(each["wall"] + each["cpu"] * slower for each in took), step)
 
 
-# ---- what it costs ---------------------------------------------------------------------------------------------------
+# ---- costs -----------------------------------------------------------------------------------------------------------
 
 
 def traced(per_job: float) -> float:
-    """Traces a job, of a function that is invoked so often for each, at a million jobs a day."""
+    """Returns traces per job for a function invoked `per_job` times for each, at a million jobs a day."""
     rate = JOBS_A_SECOND * per_job
     return per_job * min(1.0, (1 + _SAMPLED * max(0.0, rate - 1)) / rate) if rate else 0.0
 
 
 def of_job(steps: Iterable[Step], paces: Mapping[str, Pace], *, tens: bool = False) -> Sum:
-    """Dollars for one job: all but its heartbeats and what asks how it stands. `tens`: ten messages an invocation."""
+    """Returns dollars for one job without heartbeats and status requests. `tens`: ten messages per invocation."""
     parts: dict[str, float] = defaultdict(float)
     invoked: dict[str, float] = defaultdict(float)
     for step in steps:
@@ -201,12 +201,12 @@ _ASIDE: Final = ("worker: one heartbeat", "status asked for once")
 
 
 def _queued(step: Step, *, tens: bool) -> float:
-    """Requests to SQS: ours, and those by which the message of a step comes to its function."""
+    """Counts requests to SQS: ours, and those that bring a step's message to its function."""
     sent = sum(prices.queue_request(size) for size in step.sent)
     if not step.came:
         return sent
     many = 10 if tens else 1
-    # Who sends it is S3, EventBridge, or a step of ours, which has counted it.
+    # S3, EventBridge or one of our steps sends it; the step has counted it already.
     arrived = 0.0 if step.function == "dispatch_to_ecs" else prices.queue_request(step.came)
     received = prices.queue_request(step.came * many) / many
     deleted = prices.queue_request() / many
@@ -215,7 +215,7 @@ def _queued(step: Step, *, tens: bool) -> float:
 
 
 def of_usual(usual: Usual, waiting: int, visibility: float) -> Sum:
-    """Dollars for one job of the usual way, which so many messages wait before: each receive is an invocation."""
+    """Returns dollars for one job of the usual way behind `waiting` messages. Each receive is an invocation."""
     receives = receives_of(waiting, visibility)
     memory, came = Deployed.of("sqs_to_batch").memory, usual.step.came
     return Sum(
@@ -229,18 +229,18 @@ def of_usual(usual: Usual, waiting: int, visibility: float) -> Sum:
 
 
 def receives_of(waiting: int, visibility: float) -> float:
-    """How often a message is received that so many others are before: at first, and after each visibility timeout."""
+    """Counts a message's receives behind `waiting` others: the first, and one after each visibility timeout."""
     return 1 + waiting / JOBS_A_SECOND / visibility
 
 
-# ---- what is told ----------------------------------------------------------------------------------------------------
+# ---- tables ----------------------------------------------------------------------------------------------------------
 
 
 def _by_service(courses: Mapping[str, Sequence[Step]], paces: Mapping[str, Pace]) -> Table:
     shown = table(
         "Dollars for a million jobs, tracked to their end",
         *("", *courses),
-        caption="One message an invocation, which is the dearest, but for the last line. Active: jobs that hold slots. "
+        caption="One message per invocation, which costs most; the last line has ten. Active: jobs that hold slots. "
         f"A heartbeat is written every 10 s, so {_BEATS} in ten minutes.",
     )
     sums = [of_job(steps, paces) for steps in courses.values()]
@@ -275,7 +275,7 @@ def _by_step(courses: Mapping[str, Sequence[Step]]) -> Table:
     shown = table(
         "DynamoDB's write units of one job, and read units where there are any",
         *("", *courses),
-        caption="A transaction writes twice; what a lane's SLOTS item costs grows with its holders. Indexes are in it.",
+        caption="A transaction counts twice. A lane's SLOTS item costs more the more holders it has. Indexes count.",
     )
     names = dict.fromkeys(step.name for steps in courses.values() for step in steps)
     for name in names:
@@ -300,7 +300,7 @@ def _by_active(courses: Mapping[str, Sequence[Step]], paces: Mapping[str, Pace],
     shown = table(
         "Dollars for a million uploads while none waits",
         *("active", "usual way", "its seconds", "thorough", "its seconds", "ours, until it is started", "to its end"),
-        caption="The usual way doesn't follow its jobs, has no limit that holds, and may start a job twice.",
+        caption="The usual way doesn't track its jobs, can exceed its limit, and may start a job twice.",
     )
     names = list(courses)
     for active, name in ((0, names[0]), (1000, names[1]), (_MANY, names[2]), (_MANY, names[3])):

@@ -1,7 +1,7 @@
-"""A job's whole course through the functions as they are, each step's calls and request units noted.
+"""Runs a job through all functions and records each step's calls and request units.
 
-`python -m bench.course ROAD '{"active": 1000, …}'` prints the steps as one line of JSON. DynamoDB is moto's, so that
-conditions are decided and items grow; Batch, ECS and SQS are `bench.aws`.
+`python -m bench.course ROAD '{"active": 1000, …}'` prints the steps as one line of JSON. moto stands in for DynamoDB,
+so that conditions are decided and items grow. `bench.aws` stands in for Batch, ECS and SQS.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ type Event = dict[str, Any]
 type Road = Literal["batch", "ecs", "usual", "thorough"]
 
 OF_BATCH: Final = ("SUBMITTED", "RUNNING", "SUCCEEDED")
-"""States that a job goes through ("Job states", Batch user guide), of those that the template's rule lets through."""
+"""A job's states ("Job states", Batch user guide) that the template's rule lets through."""
 OF_ECS: Final = ("PENDING", "RUNNING", "STOPPED")
-"""States that a task goes through ("Task lifecycle", ECS developer guide), likewise."""
+"""A task's states ("Task lifecycle", ECS developer guide) that the template's rule lets through."""
 WAITING: Final = 30
-"""Jobs that wait before ours, where it waits: more than are read at once, so further ones would cost nothing more."""
+"""Jobs that wait ahead of ours, if it waits. One page holds fewer, so more of them would cost nothing more."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What there is before: so many active jobs, the lane in so many shards; `waits`: no slot is free."""
+    """The initial state: number of active jobs, shards of the lane, and `waits`: whether no slot is free."""
 
     active: int = 0
     shards: int = 1
@@ -55,10 +55,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Step:
-    """One invocation, or one write of the worker (`function` is empty).
+    """One invocation, or one write by the worker (then `function` is empty).
 
-    `calls` are all of AWS by operation; `writes`, `indexes` and `reads` DynamoDB's units; `logged`, `came` and `sent`
-    bytes: of log lines, of the message that it was for, of messages that it sent.
+    `calls` counts all AWS calls by operation. `writes`, `indexes` and `reads` are DynamoDB's units. `logged`, `came`
+    and `sent` are bytes: of log lines, of the received message, of sent messages.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Step:
 
 
 class Recorder:
-    """Runs the functions, and notes what each step takes."""
+    """Runs the functions and records each step's usage."""
 
     def __init__(self, aws: Aws, meter: Meter, log: int) -> None:
         self.steps: list[Step] = []
@@ -84,19 +84,19 @@ class Recorder:
         self._handlers: dict[str, Callable[[Event, object], Any]] = {}
 
     def watch(self, client: Any) -> None:  # noqa: ANN401 - any of boto3's clients
-        """Has a client's calls answered and noted."""
+        """Answers and records a client's calls."""
         client.meta.events.register_first("before-send", self._aws.answer)
         if client.meta.service_model.service_name == "dynamodb":
             self._meter.watch(client)
         client.meta.events.register("provide-client-params.sqs.SendMessage", self._sent)
 
-    def invoke(self, name: str, function: str, event: Event) -> Any:  # noqa: ANN401 - what a handler answers
-        """One invocation, noted as a step."""
+    def invoke(self, name: str, function: str, event: Event) -> Any:  # noqa: ANN401 - a handler's answer
+        """Invokes a function and records it as a step."""
         came = sum(len(record["body"].encode()) for record in event.get("Records", ()))
         return self.note(name, function, lambda: self._handler(function)(event, Context()), came=came)
 
-    def note(self, name: str, function: str, work: Callable[[], Any], *, came: int = 0) -> Any:  # noqa: ANN401 - as above
-        """Work of a step."""
+    def note(self, name: str, function: str, work: Callable[[], Any], *, came: int = 0) -> Any:  # noqa: ANN401 - any answer
+        """Does a step's work and records it."""
         calls, bill, sent = Counter(self._aws.calls), deepcopy(self._meter.bill), len(self.bodies)
         logged = os.fstat(self._log).st_size
         answer = work()
@@ -119,12 +119,12 @@ class Recorder:
 
     def _handler(self, function: str) -> Callable[[Event, object], Any]:
         if function not in self._handlers:
-            # Every function's module is named app, and each needs its own.
+            # Every function's module is named app, and each one must be loaded separately.
             spec = importlib.util.spec_from_file_location(f"{function}_app", ROOT / "functions" / function / "app.py")
             assert spec is not None  # noqa: S101 - the file is there
             assert spec.loader is not None  # noqa: S101
             module = importlib.util.module_from_spec(spec)
-            sys.modules[spec.name] = module  # data classes look themselves up
+            sys.modules[spec.name] = module  # dataclasses look up their own module
             spec.loader.exec_module(module)
             self._handlers[function] = module.lambda_handler
         return self._handlers[function]
@@ -137,9 +137,9 @@ class Recorder:
 
 
 def batch(recorder: Recorder, client: DynamoDBClient, options: Options) -> None:
-    """An upload, which becomes a Batch job, which ends well."""
+    """Records an upload that becomes a Batch job and completes."""
     if options.waits:
-        # Ours waits behind others. When a job ends, the oldest of them starts: as many as end, so that's ours too.
+        # Our job waits behind others. Each job that ends starts the oldest waiting one, so enough ends start ours.
         runs = _upload()
         recorder.invoke("", "sqs_to_batch", runs)
         for _ in range(WAITING):
@@ -156,7 +156,7 @@ def batch(recorder: Recorder, client: DynamoDBClient, options: Options) -> None:
 
 
 def ecs(recorder: Recorder, client: DynamoDBClient, _options: Options) -> None:
-    """A request to the API, which becomes a task, which ends well."""
+    """Records an API request that becomes an ECS task and completes."""
     request = json.loads((ROOT / "events" / "submit_job" / "process.json").read_text())
     answer = recorder.invoke("request", "submit_job", request)
     (body,) = recorder.bodies
@@ -182,7 +182,7 @@ def _job(client: DynamoDBClient, job_id: str) -> dict[str, Any]:
 def _follow(
     recorder: Recorder, client: DynamoDBClient, job: Mapping[str, Any], changes: list[Event], end: Event
 ) -> None:
-    """State changes, the worker's writes, the end."""
+    """Records the job's state changes, the worker's writes and the end."""
     from switchyard_worker import Record, WorkerEnvironment  # noqa: PLC0415 - the usual way has no layer
 
     for change in changes:
@@ -243,8 +243,8 @@ def _change(sample: str, tell: Callable[[dict[str, Any]], None]) -> Event:
 
 
 def usual(recorder: Recorder, _client: DynamoDBClient, options: Options, *, thorough: bool = False) -> None:
-    """The usual way with a message: it starts the job, or, where no slot is free, gives the message back."""
-    # It sees five hundred jobs at the most, so with a greater limit it would never think it reached.
+    """Records the usual way with one message: it starts the job, or returns the message if no slot is free."""
+    # It sees at most five hundred jobs, so it would never notice that a higher limit is reached.
     function = usual_way(
         limit=1 if options.waits else options.active + 1, table=VARIABLES["JOBS_TABLE"], thorough=thorough
     )
@@ -255,11 +255,11 @@ def usual(recorder: Recorder, _client: DynamoDBClient, options: Options, *, thor
     recorder.note("message", "sqs_to_batch", lambda: function.lambda_handler(event, Context()), came=came)
 
 
-# ---- what there is before --------------------------------------------------------------------------------------------
+# ---- initial state ---------------------------------------------------------------------------------------------------
 
 
 def _fill(client: DynamoDBClient, lanes_table: str, lane: str, options: Options) -> None:
-    """Slots held by active jobs. Only the slots: a claim reads nothing of other jobs' records."""
+    """Writes the slots that active jobs hold, but not their records: a claim doesn't read other jobs' records."""
     from switchyard.protocol.lanes import divided, lane_key  # noqa: PLC0415 - as above
 
     whole = divided(lane, _limit(options), options.shards)
@@ -276,7 +276,7 @@ def _fill(client: DynamoDBClient, lanes_table: str, lane: str, options: Options)
 
 
 def _limit(options: Options) -> int:
-    """Slots for one more; in shards, which don't fill evenly, for some more."""
+    """Returns a limit with one free slot; with shards, which don't fill evenly, some more."""
     return options.active + (1 if options.shards == 1 else options.active // 20)
 
 
@@ -311,4 +311,4 @@ def main(road: Road, options: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])  # type: ignore[arg-type] # a road is one of them, or nothing is run
+    main(*sys.argv[1:])  # type: ignore[arg-type] # an unknown road runs nothing

@@ -1,6 +1,6 @@
-"""CPU time of one dispatched message, AWS answered below botocore.
+"""CPU time of one dispatched message, with AWS answered below botocore.
 
-Building, signing and parsing requests is in it; connections and TLS are not.
+It includes building, signing and parsing requests, but not connections and TLS.
 """
 
 from collections.abc import Callable
@@ -15,12 +15,12 @@ from bench.measure import Effort, Probe, interleaved
 from bench.report import table, verdict
 
 _BUDGET = 1.5 / 2.7
-"""Of the usual way at no active jobs: the budget was 1.5 ms where that took 2.7 ms, and machines differ."""
+"""The budget, relative to the usual way with no active jobs (1.5 ms of 2.7 ms when set), because machines differ."""
 
 
 @dataclass(frozen=True)
 class _Subject:
-    """One row: who, with which jobs active, and how many messages a sample holds."""
+    """One row: the subject, the number of active jobs, and the messages per sample."""
 
     name: str
     subject: str
@@ -48,14 +48,14 @@ _OTHERS = (
 
 
 def run(layer: Layer, effort: Effort) -> list[Table]:
-    """Every subject in a process of its own, all taking turns."""
+    """Measures every subject in its own process, in turns."""
     with ExitStack() as stack:
         measures = {subject: _measure(stack, subject, layer) for subject in (*_OURS, *_OTHERS)}
         found = interleaved(measures, effort)
     shown = table(
         "Own CPU per dispatched message",
         *("", "ms: median, lowest-highest", "÷ floor", "÷ usual way at 0", "budget: ÷ usual way at 0"),
-        caption="One message an invocation where nothing else is said.",
+        caption="One message per invocation unless the row says otherwise.",
     )
     for subject, samples in found.items():
         to_usual = samples.over(found[_USUAL])

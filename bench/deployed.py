@@ -1,4 +1,4 @@
-"""What template.yaml gives each function."""
+"""Reads each function's memory and timeout from template.yaml."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +18,7 @@ class Deployed:
 
     @classmethod
     def of(cls, function: str) -> Self:
-        """That of a function, by the name of its folder; what it doesn't say itself, the template's Globals do."""
+        """Returns those of the function in folder `function`, with the template's Globals as defaults."""
         (own,) = (
             resource["Properties"]
             for resource in template()["Resources"].values()
@@ -30,6 +30,6 @@ class Deployed:
 
 @cache
 def template(path: str = "template.yaml") -> dict[str, Any]:
-    """A template as it is written."""
+    """Returns a parsed template."""
     read: dict[str, Any] = yaml_parse((ROOT / path).read_text())
     return read

@@ -1,4 +1,4 @@
-"""The environment a subject runs in: what Lambda would give a function of the template, and nothing of the user's."""
+"""A subject's environment: what Lambda gives the template's functions, and nothing of the user's."""
 
 import os
 import shutil
@@ -13,18 +13,18 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 RUNTIME: Final = ROOT / ".venvs" / "runtime"
 LANE_LIMIT: Final = 10_000
-"""The highest MAX_CONCURRENT_JOBS there is: no bench is about a full lane."""
+"""The highest possible MAX_CONCURRENT_JOBS: no bench measures a full lane."""
 LANE_SHARDS: Final = 4
-"""The fewest that have room for so many."""
+"""The fewest shards that have room for that many."""
 
 VARIABLES: Final = {
     "PATH": os.environ["PATH"],
     "LANG": "C.UTF-8",
-    # As in Lambda, whose folders are read-only: what has no bytecode is compiled at every start.
+    # As in Lambda, whose folders are read-only: modules without bytecode are compiled at every start.
     "PYTHONDONTWRITEBYTECODE": "1",
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
-    "AWS_SESSION_TOKEN": "test",  # as in Lambda: it is signed too
+    "AWS_SESSION_TOKEN": "test",  # as in Lambda, where the token is signed too
     "AWS_REGION": "us-east-1",
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_CONFIG_FILE": os.devnull,
@@ -57,11 +57,11 @@ VARIABLES: Final = {
 
 
 def variables(*, traced: bool | None, path: Sequence[Path]) -> dict[str, str]:
-    """The environment of one subject.
+    """Returns the environment of one subject.
 
     Args:
-        traced: whether X-Ray samples the invocation; None leaves X-Ray off altogether.
-        path: where Python finds modules besides its own library.
+        traced: whether X-Ray samples the invocation; None turns X-Ray off.
+        path: folders where Python finds modules outside its own library.
     """
     xray = {"POWERTOOLS_TRACE_DISABLED": "true"}
     if traced is not None:
@@ -72,35 +72,35 @@ def variables(*, traced: bool | None, path: Sequence[Path]) -> dict[str, str]:
 
 
 def python(*arguments: str) -> list[str]:
-    """A command line for Python without this environment's packages: only PYTHONPATH counts, as in Lambda."""
+    """Returns a command line for Python without this environment's packages: only PYTHONPATH counts, as in Lambda."""
     return [sys.executable, "-S", *arguments]
 
 
 @dataclass(frozen=True)
 class Layer:
-    """The shared layer, built in a folder from the sources as they are now, when it is first asked for."""
+    """The shared layer, built on first use in a folder from the current sources."""
 
     folder: Path
 
     @cached_property
     def deployed(self) -> Path:
-        """As it is deployed, bytecode included: built by the layer's own Makefile."""
+        """The layer as deployed, bytecode included, built by its own Makefile."""
         pip = ROOT / ".venvs" / "uv" / "bin" / "python"
         command = ["make", "--silent", "-C", f"{ROOT / 'layers' / 'switchyard'}", "build-SwitchyardLayer"]
-        quiet = {**os.environ, "PIP_QUIET": "1"}  # on top of its own --quiet: no word of this machine's settings
+        quiet = {**os.environ, "PIP_QUIET": "1"}  # beyond its own --quiet: no warnings about this machine's settings
         subprocess.run(
             [*command, f"ARTIFACTS_DIR={self.folder}", f"PYTHON={pip}"],
             check=True,
             stdout=subprocess.DEVNULL,
             env=quiet,
         )
-        # The Lambda runtime's own boto3 comes with bytecode, so that of this machine does.
+        # The Lambda runtime's own boto3 has bytecode, so this machine's gets it too.
         subprocess.run([sys.executable, "-m", "compileall", "-q", f"{RUNTIME}"], check=True)
         return self.folder / "python"
 
     @cached_property
     def sources(self) -> Path:
-        """The same without bytecode."""
+        """The layer without bytecode."""
         copy = self.folder / "sources"
         shutil.copytree(self.deployed, copy, ignore=shutil.ignore_patterns("__pycache__"))
         return copy

@@ -1,6 +1,6 @@
-"""A function's first event, in a fresh process: its start, where it makes its parts, and one answer.
+"""Runs a function's first event in a fresh process: import, init and one answer.
 
-An endpoint of ours stands for all of AWS, so that nothing but the function's own is imported.
+A local endpoint stands in for all of AWS, so that the process imports only the function's own modules.
 """
 
 import os
@@ -20,7 +20,7 @@ ANSWER: Final[Mapping[str, Any]] = {
     "tasks": [{"taskArn": "t1"}],
     "failures": [],
 }
-"""What the endpoint answers to every call: DynamoDB, SQS, Batch and ECS each find in it what they want."""
+"""The endpoint's answer to every call: it has what DynamoDB, SQS, Batch and ECS each need."""
 
 _CODE = """
 import json, sys, types
@@ -39,14 +39,14 @@ print()
 
 
 def after_first_event(function: str, tell: str, *, url: str, path: Sequence[Path], bare: bool = True) -> str:
-    """The last line of what `tell`, a statement, prints once a function has had its first event, X-Ray on.
+    """Runs the statement `tell` after a function's first event, X-Ray on, and returns the last line it prints.
 
     Args:
-        function: its name under `functions/`.
-        tell: Python that prints one line.
-        url: where the endpoint is that answers with `ANSWER`.
-        path: where its imports are found.
-        bare: without the packages of this process's own environment.
+        function: the function's name under `functions/`.
+        tell: a Python statement that prints one line.
+        url: address of the endpoint that answers with `ANSWER`.
+        path: folders where its imports are found.
+        bare: whether to leave out the packages of this process's environment.
     """
     command = [sys.executable, *(["-S"] if bare else []), "-c", _CODE.format(tell)]
     environment = {

@@ -1,6 +1,6 @@
-"""The way from an upload to its job, and from one job's end to the next one's start, on the deployed local system.
+"""Time from an upload to its job, and from one job's end to the next one's start, on the deployed local system.
 
-Beside each the emulator's own way from the same kind of event to a function that does nothing. All take turns.
+Each is compared with the emulator's own hop from the same kind of event to a no-op function. All take turns.
 """
 
 from collections import Counter
@@ -16,17 +16,17 @@ from bench.report import table, verdict
 from switchyard.messages.kinds import VIDEO
 
 _UPLOADS, _ENDS = 6, 4
-"""A round: with five rounds 30 uploads and 20 ends."""
+"""Per round: with five rounds 30 uploads and 20 ends."""
 _WARM = 4
-"""Turns before the first that count for nothing: functions start, rules are read."""
+"""Warm-up turns that are not counted: functions start, rules are read."""
 _OWN = 20.0
-"""Milliseconds that ours may take beyond the hop and three calls."""
+"""Milliseconds ours may take beyond the hop and three calls."""
 _CALLS = ("TransactWriteItems", "SubmitJob", "UpdateItem")
 _FIGURES = "ms: median, lowest-highest"
 
 
 def run(_layer: Layer, effort: Effort) -> list[Table]:
-    """One deployed system for all, ended afterwards."""
+    """Deploys one system, measures everything on it, and ends it."""
     with deployed() as system:
         uploads = Uploads(system, system.nothing("bench-uploads"), Bare(system.stack))
         ends = Ends(system, system.nothing("bench-events"), system.witness("bench-witness"))
@@ -35,7 +35,7 @@ def run(_layer: Layer, effort: Effort) -> list[Table]:
 
 
 def in_turns(turns: Sequence[Callable[[], None]], times: int) -> None:
-    """All of them so many times, in an order that shifts."""
+    """Runs all turns `times` times, in a shifting order."""
     for turn in range(times):
         first = turn % len(turns)
         for each in (*turns[first:], *turns[:first]):
@@ -44,7 +44,7 @@ def in_turns(turns: Sequence[Callable[[], None]], times: int) -> None:
 
 @dataclass
 class Uploads:
-    """Uploads to the media bucket and to the other one, and the bare calls."""
+    """Uploads to the media bucket and to the no-op function's bucket, and the bare calls."""
 
     system: System
     nothing: Nothing
@@ -54,7 +54,7 @@ class Uploads:
     bare: list[dict[str, float]] = field(default_factory=list)
 
     def measured(self, times: int) -> list[Table]:
-        """So many uploads of each, and as often the bare calls."""
+        """Makes `times` uploads to each bucket, and the bare calls as often."""
         self._over(self.maker.first_run)
         in_turns((self._ours, self._hop, self._bare), _WARM + times)
         del self.ours[:_WARM], self.hops[:_WARM], self.bare[:_WARM]
@@ -62,14 +62,14 @@ class Uploads:
 
     @property
     def calls(self) -> dict[str, Samples]:
-        """What each call took, made bare (ms)."""
+        """Returns the duration of each bare call in ms."""
         return {name: Samples(tuple(took[name] for took in self.bare)) for name in self.bare[0]}
 
     def _ours(self) -> None:
         key, begun, uploaded = self.system.upload()
         self.ours.append(self.system.started(key, begun, uploaded))
         run = self.system.run_of(key)
-        assert run is not None  # noqa: S101 - it was there
+        assert run is not None  # noqa: S101 - the job exists
         self._over(run["jobId"])
 
     def _hop(self) -> None:
@@ -106,11 +106,11 @@ class Uploads:
         return shown
 
     def budget(self) -> Table:
-        """Whether the way is as short as it should be: to where Batch has the job, and to the end of it all."""
+        """Compares ours with the budget: until Batch has the job, and until the function has answered."""
         shown = table(
             f"From an upload to its job: ours beside the hop and three calls, {_FIGURES}",
             *("from the upload", "ours", "hop", "three calls", "ours ÷ (hop + calls)", "ours beyond them", "budget"),
-            caption="Hop: to the function that does nothing. Beyond: ours less hop and calls of the same turn.",
+            caption="Hop: to the no-op function. Beyond: ours minus hop and calls of the same turn.",
         )
         calls = [sum(took[name] for name in _CALLS) for took in self.bare]
         for name, end, reached in (
@@ -127,7 +127,7 @@ class Uploads:
 
 @dataclass
 class Ends:
-    """Ends of runs while other jobs wait, and events that nobody needs."""
+    """Ends of runs while other jobs wait, and events for the no-op function."""
 
     system: System
     nothing: Nothing
@@ -137,9 +137,9 @@ class Ends:
     batch_calls: list[Counter[str]] = field(default_factory=list)
 
     def measured(self, times: int, bare: Mapping[str, Samples]) -> list[Table]:
-        """So many ends in a lane of one slot, and as many events. `bare`: what calls take by themselves."""
+        """Measures `times` ends in a lane of one slot, and as many events. `bare` has each call's own duration."""
         self.system.listens(self.nothing)
-        for _ in range(_WARM + times + 2):  # one runs at first, and one ends while calls are written down
+        for _ in range(_WARM + times + 2):  # one runs first, and one ends while calls are recorded
             self.system.upload()
         self.system.settle(free=False)
         in_turns((self._ours, self._hop), _WARM + times)
@@ -147,7 +147,7 @@ class Ends:
         with self.system.recorded() as calls:
             self._ours()
         self.ours.pop()
-        own = sum(bare[name].median for name in (*calls[:-1], "SubmitJob"))  # the last one notes the start
+        own = sum(bare[name].median for name in (*calls[:-1], "SubmitJob"))  # the last call records the start
         return [self._parts(times, own), self.calls(calls)]
 
     def _ours(self) -> None:
@@ -169,8 +169,8 @@ class Ends:
         shown = table(
             f"From one job's end to the next one's start, one slot, {times} ends, {_FIGURES}",
             *("", "ours", "event to a function that does nothing", "ours ÷ it"),
-            caption="Ours: from the end as Batch tells it. A second queue behind a rule like ours tells "
-            "when the event was sent, a little late. The other: PutEvents, a rule, a queue, a function.",
+            caption="Ours: from the end as Batch reports it. A second queue behind a rule like ours shows "
+            "when the event was sent, slightly late. The other: PutEvents, a rule, a queue, a function.",
         )
         for name, start, end in (
             ("end, or event put → message sent", "begun", "sent"),
@@ -187,11 +187,11 @@ class Ends:
         return shown
 
     def calls(self, calls: list[str]) -> Table:
-        """What was called in between: of Batch in all ends, and else by `track_job` in one of them."""
+        """Lists the calls in between: all calls of Batch for all ends, and other calls by `track_job` for one end."""
         shown = table(
             "Calls between one job's end and the next one's start",
             *("", "calls"),
-            caption="TerminateJob is the bench's own, by which the job ends. Nobody asks Batch how jobs stand: no "
+            caption="The bench calls TerminateJob to end the job. Nobody polls Batch for status: no "
             "DescribeJobs, no ListJobs.",
         )
         shown.columns[1].no_wrap = False

@@ -1,6 +1,6 @@
-"""The local system, deployed, with what is looked at in it; and functions beside it that do nothing, to compare with.
+"""Deploys the local system with its measuring points, and no-op functions next to it for comparison.
 
-Nothing is watched while something is measured: what happened when is read afterwards from what the system has noted.
+Nothing polls while something is measured. The times are read afterwards from the system's own records.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from switchyard.targets.batch import BatchTarget
 
 _PATIENCE: Final = 60.0
 _PAUSE: Final = 0.25
-"""Seconds in which nobody asks for anything: longer than what is measured takes on a quiet machine."""
+"""Seconds without polling: longer than the measured work takes on a quiet machine."""
 _STEP: Final = 0.05
 _QUESTION: Final = "TagResource"
-"""What the stand-in for Batch asks the emulator in its caller's name."""
+"""Operations that the stand-in for Batch calls on the emulator in its caller's name."""
 _SOURCE: Final = "bench"
 _CHANGE: Final = "Batch Job State Change"
 _JOB_QUEUE: Final = f"arn:aws:batch:{REGION}:{ACCOUNT}:job-queue/{QUEUE}"
@@ -57,7 +57,7 @@ def lambda_handler(event, _context):
 
 @dataclass(frozen=True)
 class Nothing:
-    """A function that does nothing, at the end of a queue. `bucket` tells the queue of uploads."""
+    """A no-op function behind a queue. `bucket` announces uploads to the queue."""
 
     function: str
     bucket: str
@@ -66,21 +66,21 @@ class Nothing:
 
 @dataclass(frozen=True)
 class Way:
-    """When something got how far, in epoch seconds. What isn't known is absent."""
+    """Moments of one upload or event, in epoch seconds. Unknown moments are absent."""
 
     moments: dict[str, float]
 
     def milliseconds(self, start: str, end: str) -> float:
-        """From one moment to another."""
+        """Returns the time from one moment to another in ms."""
         return (self.moments[end] - self.moments[start]) * 1000
 
 
 @contextmanager
 def deployed() -> Iterator[System]:
-    """The system with one slot for videos, on machines that never get round to running a job; ended afterwards."""
+    """Deploys the system with one slot for videos, on machines that never run a job, and ends it afterwards."""
     end_like_ctrl_c()
     folder = STATE / "bench"
-    # Other benches come after this one, and their AWS is another.
+    # Later benches use another AWS.
     with patch.dict(os.environ), locked(folder / "session.lock"):  # locked: another bench of this clone
         seal_this_process()
         stack = LocalStack(
@@ -90,26 +90,26 @@ def deployed() -> Iterator[System]:
         )
         stack.down()
         with stack.running():
-            # No worker's process takes CPU from what is measured. Jobs end because Batch is told to end them.
+            # No worker process takes CPU from the measured work. Jobs end because the bench tells Batch to end them.
             stack.restart_compute(crash=False, room=0)
             yield System(stack)
 
 
 @dataclass
 class System:
-    """Hands and eyes."""
+    """The deployed system: acts on it, and reads what happened."""
 
     stack: LocalStack
     view: View = field(init=False)
 
     def __post_init__(self) -> None:
-        """Looks at the stack."""
+        """Reads the stack's resources."""
         self.view = View(self.stack)
 
-    # ---- what does nothing -------------------------------------------------------------------------------------------
+    # ---- no-op functions ---------------------------------------------------------------------------------------------
 
     def nothing(self, name: str) -> Nothing:
-        """Deploys a function that does nothing behind a queue of its own, and that behind a bucket."""
+        """Deploys a no-op function behind its own queue, and the queue behind a bucket."""
         sqs, queue_arn = self.stack.client("sqs"), f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
         url = sqs.create_queue(QueueName=name, Attributes={"Policy": _allows("*", "sqs:SendMessage", queue_arn)})
         role = self.stack.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=_trusts_lambda())["Role"]
@@ -141,14 +141,14 @@ class System:
         return Nothing(name, name, queue_arn)
 
     def listens(self, nothing: Nothing) -> None:
-        """Has events told to its queue too, by a rule like ours: but PutEvents takes none of a source of AWS's."""
+        """Routes events to the queue with a rule like ours, of another source: PutEvents refuses sources of AWS."""
         events = self.stack.client("events")
         pattern = {"source": [_SOURCE], "detail-type": [_CHANGE], "detail": {"jobQueue": [_JOB_QUEUE]}}
         events.put_rule(Name=nothing.function, EventPattern=json.dumps(pattern))
         events.put_targets(Rule=nothing.function, Targets=[{"Id": "queue", "Arn": nothing.queue_arn}])
 
     def witness(self, name: str) -> str:
-        """Has the ends of runs told to a queue that nobody reads but `told_at`: its URL."""
+        """Routes the ends of runs to a queue that only `told_at` reads. Returns the queue's URL."""
         sqs, events = self.stack.client("sqs"), self.stack.client("events")
         url: str = sqs.create_queue(QueueName=name)["QueueUrl"]
         detail = {"jobQueue": [_JOB_QUEUE], "status": ["FAILED"]}
@@ -158,7 +158,7 @@ class System:
         return url
 
     def told_at(self, witness: str, target_id: str) -> float:
-        """When the end of a run was told to the witness, which is after it was told to ours (epoch seconds)."""
+        """Returns when the witness queue got the end of a run, which is after ours did (epoch seconds)."""
         sqs = self.stack.client("sqs")
 
         def told() -> float | None:
@@ -175,13 +175,13 @@ class System:
         return _until(told, "the witness")
 
     def upload_to_nothing(self, nothing: Nothing) -> Way:
-        """Uploads an object to its bucket, and sees it through."""
+        """Uploads an object to its bucket and waits for the function."""
         key = _key()
         begun, answered = self._upload(nothing.bucket, key)
         return self._seen(nothing, key, {"begun": begun, "uploaded": answered})
 
     def tell_nothing(self, nothing: Nothing) -> Way:
-        """Puts an event that its rule matches, and sees it through."""
+        """Puts an event that its rule matches and waits for the function."""
         mark = str(uuid.uuid4())
         detail = json.dumps({"jobQueue": _JOB_QUEUE, "jobId": mark, "status": "FAILED"})
         begun = time.time()
@@ -204,12 +204,12 @@ class System:
     # ---- ours --------------------------------------------------------------------------------------------------------
 
     def upload(self) -> tuple[str, float, float]:
-        """Uploads a video: its key, when that was begun, and when it was answered."""
+        """Uploads a video. Returns its key and when the upload began and was answered."""
         key = _key()
         return key, *self._upload(self.stack.resource("MediaBucket"), key)
 
     def started(self, key: str, begun: float, uploaded: float) -> Way:
-        """How an uploaded video came to its job. Its run is what `run_of` gives."""
+        """Waits for an uploaded video's job and returns the moments on the way. `run_of` returns its run."""
         run = _until(lambda: self.run_of(key), f"the job of {key}", first=_PAUSE)
         group = f"/aws/lambda/{self.stack.resource('SqsToBatchFunction')}"
 
@@ -223,29 +223,29 @@ class System:
         return Way({"begun": begun, "uploaded": uploaded, **known, "done": ended})
 
     def job(self, key: str) -> Job:
-        """The job of an uploaded video."""
+        """Returns the job of an uploaded video."""
         return self.view.jobs_of([key])[key]
 
     def run_of(self, key: str) -> dict[str, Any] | None:
-        """Its run, as Batch describes it; None while there is none among the last two."""
+        """Returns its run as Batch describes it; None while it isn't among the last two."""
         named = {"name": "S3_KEY", "value": key}
         return next((run for run in self.runs(2) if named in run["container"]["environment"]), None)
 
     def runs(self, most: int = 1) -> list[dict[str, Any]]:
-        """The newest runs."""
+        """Returns the newest runs."""
         found: list[dict[str, Any]] = self._compute(f"/_compute/jobs?limit={most}")["jobs"]
         return found
 
     def batch_calls(self) -> Counter[str]:
-        """How often each operation of Batch was called, by anybody."""
+        """Counts all calls of Batch by operation."""
         return Counter(self._compute("/_compute/health")["calls"])
 
     def end(self, target_id: str) -> None:
-        """Has a run ended by Batch."""
+        """Terminates a run through Batch."""
         self.stack.client("batch").terminate_job(jobId=target_id, reason="the bench has seen enough of it")
 
     def next_start(self, target_id: str) -> Way:
-        """How the next waiting job came to run, from that run's end, as Batch tells it."""
+        """Returns the moments from that run's end, as Batch reports it, to the next waiting job's start."""
 
         def follower() -> dict[str, Any] | None:
             [newest] = self.runs()
@@ -259,7 +259,7 @@ class System:
         return Way({"begun": ended, "entered": job.claimed or 0, "taken": run["createdAt"] / 1000})
 
     def settle(self, *, free: bool = True) -> None:
-        """Waits until nothing is under way any more; with `free` also until nobody holds a slot."""
+        """Waits until nothing is in progress; with `free` also until no slot is held."""
         sqs, queues = self.stack.client("sqs"), [self.stack.resource(name) for name in ("VideoQueue", "TrackQueue")]
         names = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
 
@@ -276,12 +276,12 @@ class System:
 
     @contextmanager
     def recorded(self) -> Iterator[list[str]]:
-        """What whoever ends a job and starts the next calls the emulator for, in order, filled in at the end.
+        """Records the emulator calls that end a job and start the next, in order; the list is filled at the end.
 
-        As far as its note of the start: what comes after is about the next job. Calls of Batch are not among them.
+        It ends with the write that records the start: later calls are about the next job. Calls of Batch are left out.
         """
         trail = self.stack.client("cloudtrail")
-        trail.lookup_events()  # the emulator loads the service when it is first asked for
+        trail.lookup_events()  # the emulator loads the service on first use
         since, calls = datetime.now(UTC), list[str]()
         self._record(on=True)
         try:
@@ -302,7 +302,7 @@ class System:
         with urlopen(Request(f"{self.stack.emulator.url}/_ministack/config", setting)):  # noqa: S310 - our own address
             pass
 
-    # ---- asking ------------------------------------------------------------------------------------------------------
+    # ---- reading -----------------------------------------------------------------------------------------------------
 
     def _upload(self, bucket: str, key: str) -> tuple[float, float]:
         begun = time.time()
@@ -328,9 +328,9 @@ class System:
 
 
 class Bare:
-    """The calls that start a job, by boto3's default clients in the function's name, as ours made them once.
+    """The calls that start a job, made by boto3's default clients with the function's role, as recorded from ours.
 
-    And two that read, as what starts a waiting job reads before.
+    It also has the two reads that precede the start of a waiting job.
     """
 
     def __init__(self, stack: LocalStack) -> None:
@@ -381,7 +381,7 @@ class Bare:
         return run
 
     def make(self) -> tuple[str, dict[str, float]]:
-        """Makes them for another job: its run, and what each call took (ms)."""
+        """Makes the calls for another job. Returns its run, and each call's duration in ms."""
         mine = str(uuid.uuid4())
         claim, submit, note = (json.loads(json.dumps(call).replace(self._known, mine)) for call in self._calls)
         took: dict[str, float] = {}
@@ -407,7 +407,7 @@ def _key() -> str:
 
 
 def _until[Found](look: Callable[[], Found | None], what: str, *, first: float = 0) -> Found:
-    """Looks again and again, but not in the first seconds, when it would disturb what is measured."""
+    """Polls until `look` returns something, but not in the first seconds, to leave the measured work undisturbed."""
     deadline = time.monotonic() + _PATIENCE
     time.sleep(first)
     while True:

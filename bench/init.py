@@ -1,4 +1,4 @@
-"""CPU time of a function's start, in a fresh process: its imports, and what its first event needs besides."""
+"""CPU time of a function's cold start in a fresh process: its imports, and everything else its first event needs."""
 
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ from tools.functions import for_every_function
 _BUDGET = 1.3
 _TIMED = "import time; start = time.process_time(); {}; print(time.process_time() - start)"
 FLOOR: Final = "import boto3; [boto3.client(name) for name in {}]"
-"""The least that anybody does who calls these services."""
+"""The minimum for any caller of these services."""
 # A body's schema is compiled when the first body arrives.
 _PRESIGN = """http.Request('POST', '/', body='{"filename": "a", "contentType": "video/mp4"}').json('PresignRequest')"""
 _PROCESS = """http.Request('POST', '/', body='{"imageUrls": ["s3://b/a"], "userId": "u"}').json('ProcessRequest')"""
@@ -26,7 +26,7 @@ _PROCESS = """http.Request('POST', '/', body='{"imageUrls": ["s3://b/a"], "userI
 
 @dataclass(frozen=True)
 class Start:
-    """A function's start: which services it needs clients for, and what makes them and all else, as its first event."""
+    """A function's cold start: the services it has clients for, and the code that builds what a first event needs."""
 
     clients: tuple[str, ...]
     code: str
@@ -46,7 +46,7 @@ STARTS: Mapping[str, Start] = for_every_function(
     }
 )
 _COMPILED_EACH_TIME = ("sqs_to_batch", "submit_job")
-"""Those that are started without bytecode too."""
+"""Functions also started without bytecode."""
 
 _TAKEN_APART = ("sqs_to_batch", "submit_job")
 _STEPS: Mapping[str, str] = {
@@ -58,14 +58,14 @@ _STEPS: Mapping[str, str] = {
     "the function itself: clients, for the most part": "{made}",
     "validation: the schema of one body": "{validated}",
 }
-"""What a start is made of, in turn: each step finds imported what the steps before it needed."""
+"""The steps of a cold start, in order. Each step reuses the imports of the steps before it."""
 
 
 def run(layer: Layer, effort: Effort) -> list[Table]:
-    """Every start in turn, X-Ray on, with the layer as it is deployed; some also without the bytecode in it."""
+    """Measures every cold start in turn, X-Ray on, with the layer as deployed; some also without its bytecode."""
     measures: dict[tuple[str, ...], Callable[[], float]] = {}
     for name, start in STARTS.items():
-        # A function's floor has its own services: a client costs as much as its service's model is large.
+        # Each function's floor has the function's own services: a client's cost depends on its service model's size.
         measures[start.clients] = partial(_milliseconds, FLOOR.format(start.clients), [RUNTIME])
         for kind, packages in (("as deployed", layer.deployed), ("without bytecode", layer.sources)):
             if packages is layer.deployed or name in _COMPILED_EACH_TIME:
@@ -93,7 +93,7 @@ def _taken_apart(layer: Layer, rounds: int) -> Table:
     shown = table(
         "What a start's CPU time is made of, ms",
         *("", *_TAKEN_APART),
-        caption="Each step finds imported what the steps before it needed, so the order decides who pays for it.",
+        caption="Each step reuses the imports of the steps before it, so the order decides which step pays.",
     )
     for number, step in enumerate(_STEPS):
         shown.add_row(step, *(Samples(tuple(each[number] for each in found[name])).show(1) for name in _TAKEN_APART))

@@ -1,8 +1,8 @@
-"""A function in a process of its own, as Lambda has it: imported, then given events. `bench.power` is the other end.
+"""Runs a function in its own process, as Lambda does: imports it, then passes it events from `bench.power`.
 
-It answers each line on stdin, an event, by one on stdout: `wall` and `cpu` seconds, and `peak`, the most bytes of
-memory held so far. The first line on stdout, before any event, tells the same of the import. It imports nothing that
-Lambda's runtime hasn't.
+Each line on stdin is an event. The answer is a line on stdout: `wall` and `cpu` seconds, and `peak`, the most bytes of
+memory held so far. The first line on stdout, before any event, reports the same for the import. It imports only what
+Lambda's runtime has.
 """
 
 import json
@@ -19,7 +19,7 @@ from typing import Any
 
 def main() -> None:
     """Answers until stdin ends."""
-    # What a function logs is written, as in Lambda, but to nowhere; the answers have a way of their own.
+    # The function writes its logs as in Lambda, but to /dev/null; answers use a duplicate of stdout.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     context = SimpleNamespace(
@@ -29,14 +29,14 @@ def main() -> None:
         get_remaining_time_in_millis=lambda: 30_000,
         invoked_function_arn="arn:aws:lambda:us-east-1:123456789012:function:f",
     )
-    sys.stdin.readline()  # until the process is where it belongs
+    sys.stdin.readline()  # until the process is in its control group
     print(json.dumps(_timed(lambda: __import__("app"))), file=answers)
     for line in sys.stdin:
         print(json.dumps(_timed(partial(_handled, json.loads(line), context))), file=answers)
 
 
 def _handled(event: dict[str, Any], context: object) -> None:
-    import app  # type: ignore[import-not-found]  # noqa: PLC0415 - which one, PYTHONPATH says
+    import app  # type: ignore[import-not-found]  # noqa: PLC0415 - PYTHONPATH selects the function
 
     answer = app.lambda_handler(event, context) or {}
     if answer.get("batchItemFailures") or answer.get("statusCode", 200) >= 500:

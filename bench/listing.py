@@ -1,8 +1,8 @@
-"""Listing 50,000 jobs page by page, tenth by tenth of the way, beside the usual way: Scan, then sort.
+"""Lists 50,000 jobs page by page, compared with the usual way: Scan, then sort.
 
-The table is MiniStack's, made as template.yaml defines it, and `switchyard.tables.records` pages through it. Read
-units are computed from the entries' sizes by DynamoDB's rule, since emulators guess: MiniStack says 0.5 of any read,
-moto 1. MiniStack sorts a whole list for each page of it: milliseconds tell of its length here, and nothing of DynamoDB.
+MiniStack holds the table as template.yaml defines it, and `switchyard.tables.records` pages through it. Read units are
+computed from the entries' sizes by DynamoDB's rule, because emulators return constants: MiniStack 0.5 per read, moto
+1. MiniStack sorts a whole list for each page, so milliseconds here grow with the list. They say nothing of DynamoDB.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ _BUSY_SHARE = 0.05
 _USERS = 1000
 _TENTHS = 10
 _ONE, _ALL = 1, _JOBS
-"""How many pages of a tenth are measured: of a long list one, since the emulator takes a second or two for each."""
+"""Pages measured per tenth: one of a long list, because the emulator takes a second or two for each."""
 _SCANNED = 1000
-"""Jobs of the kind that a Scan has to find for us: it takes a minute here to find all."""
+"""Jobs of the kind that the Scan has to find: finding all takes a minute here."""
 _BLOCK = 4096
 
 
@@ -68,7 +68,7 @@ _BLOCK = 4096
 
 
 def _samples(client: DynamoDBClient, jobs: str, lanes: str) -> dict[tuple[str, Status], _Item]:
-    """One item for each kind and status, written by the very code that writes them: all but what a worker adds."""
+    """Returns one item per kind and status, written by the production code, without the attributes a worker adds."""
     store, records = Store(client, jobs, lanes, keep_ended_jobs=timedelta(days=30)), Records(client, jobs)
     samples = {}
     for kind, to in product(_KINDS, _STATUSES):
@@ -118,22 +118,22 @@ def _jobs(samples: Mapping[tuple[str, Status], _Item], many: int) -> list[_Item]
     made = []
     for number, (kind, status) in enumerate(zip(kinds, statuses, strict=True)):
         user = _BUSY_USER if chance.random() < _BUSY_SHARE else f"user-{chance.randrange(1, _USERS):04}"
-        created = clock.iso(start + timedelta(seconds=20 * (number // 2)))  # two at a time: ties have an order too
+        created = clock.iso(start + timedelta(seconds=20 * (number // 2)))  # two per moment: ties have an order too
         own = {"jobId": str(uuid.UUID(int=chance.getrandbits(128), version=4)), "userId": user, "createdAt": created}
         made.append(samples[kind, status] | {name: {"S": value} for name, value in own.items()})
     return made
 
 
-# ---- what reading them costs -----------------------------------------------------------------------------------------
+# ---- read units ------------------------------------------------------------------------------------------------------
 
 
 def _units(size: int) -> float:
-    """Read units of one eventually consistent Query or Scan that looked at so many bytes."""
+    """Returns read units of one eventually consistent Query or Scan that read `size` bytes."""
     return max(1, math.ceil(size / _BLOCK)) / 2
 
 
 class _Meter:
-    """Counts a client's calls, and the read units of what they look at: filters spare none."""
+    """Counts a client's calls and read units. Filters save none."""
 
     def __init__(self, client: DynamoDBClient, jobs_table: str, items: list[_Item]) -> None:
         self.calls = 0
@@ -173,20 +173,20 @@ class _Meter:
 
 @dataclass(frozen=True)
 class _List:
-    """The entries of an index under one value, newest first, and the bytes of all before each."""
+    """An index's entries for one value, newest first, and the bytes before each."""
 
     places: dict[tuple[str, str], int]
     sizes: list[int]
 
     @classmethod
     def of(cls, entries: list[tuple[tuple[str, str], int]]) -> Self:
-        """Of each entry, its place and its bytes."""
+        """Builds a list from each entry's place and bytes."""
         entries.sort(reverse=True)
         places = {place: number for number, (place, _) in enumerate(entries)}
         return cls(places, [0, *accumulate(size for _, size in entries)])
 
     def size(self, after: _Item | None, count: int) -> int:
-        """Bytes of the `count` entries after that one."""
+        """Returns the bytes of the `count` entries after that one."""
         start = self.places[_place(after)] + 1 if after else 0
         return self.sizes[start + count] - self.sizes[start]
 
@@ -195,12 +195,12 @@ def _place(item: Mapping[str, Any]) -> tuple[str, str]:
     return item["createdAt"]["S"], item["jobId"]["S"]
 
 
-# ---- the way ---------------------------------------------------------------------------------------------------------
+# ---- paging ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Cost:
-    """What one page took."""
+    """One page's calls, read units and time."""
 
     calls: float
     units: float
@@ -224,7 +224,7 @@ class _Cost:
 
 @dataclass
 class _Walk:
-    """A list from its newest job to its oldest, and what each page took of those that were measured."""
+    """A walk through a list from its newest job to its oldest, with the cost of each measured page."""
 
     records: Records
     meter: _Meter
@@ -234,9 +234,9 @@ class _Walk:
     tenths: list[list[_Cost]] = field(default_factory=lambda: [[] for _ in range(_TENTHS)])
 
     def go(self, at_most: int) -> Self:
-        """Measures so many pages of each tenth of the way, and strides through the rest.
+        """Measures up to `at_most` pages of each tenth, and pages through the rest in large steps.
 
-        Fails unless every job is seen once, and in its place.
+        Fails unless every job is seen exactly once, in order.
         """
         seen: list[PlainItem] = []
         token = None
@@ -248,7 +248,7 @@ class _Walk:
                 tenth.append(cost)
             else:
                 left = len(self.jobs) * (number + 1) // _TENTHS - len(seen)
-                page, _ = self._page(max(left, 1), token)  # DynamoDB ends it at 1 MB
+                page, _ = self._page(max(left, 1), token)  # DynamoDB ends a page at 1 MB
             seen += page.jobs
             token = page.next_token
         wanted = sorted(self.jobs, key=_place, reverse=True)
@@ -263,12 +263,12 @@ class _Walk:
 
     @property
     def cost(self) -> _Cost:
-        """The median page's."""
+        """Returns the median page's cost."""
         return _Cost.median([cost for tenth in self.tenths for cost in tenth])
 
 
 def run(_layer: Layer, effort: Effort) -> list[Table]:
-    """One round: the tenths of the way are compared with each other."""
+    """Measures one round: the tenths of a list are compared with each other."""
     with _emulator() as client:
         jobs_table, lanes_table = create_tables(client)
         jobs = _jobs(_samples(client, jobs_table, lanes_table), effort.of(_JOBS, _FEW))
@@ -288,7 +288,7 @@ def run(_layer: Layer, effort: Effort) -> list[Table]:
             "by status": walk(_ALL, status=Status.FAILED),
             "by user and status": walk(_ALL, user_id=_BUSY_USER, status=Status.COMPLETED),
         }
-        for kind in others:  # so that all jobs have been seen, each under its kind
+        for kind in others:  # all jobs were seen, each under its kind
             walk(0, kind=kind)
         meter.looked_at = 0
         part = _Cost.of(meter, lambda: scan_and_sort(client, jobs_table, first, 0, page, most=_SCANNED))
@@ -301,8 +301,8 @@ def _way(walks: Mapping[str, _Walk], jobs: int, page: int) -> Table:
         f"Listing {jobs:,} jobs, {page} a page, by tenths of the way: AWS calls · read units · ms of the median page",
         "",
         *(f"{name}: {len(walk.jobs):,}" for name, walk in walks.items()),
-        caption="By kind: one page of each tenth. Milliseconds hold the emulator's own work: it sorts a whole list for "
-        "each page, so they grow with its length. They say nothing of DynamoDB.",
+        caption="By kind: one page of each tenth. Milliseconds include the emulator's work: it sorts a whole list for "
+        "each page, so they grow with its length. They say nothing about DynamoDB.",
     )
     for number in range(_TENTHS):
         costs = [_Cost.median(walk.tenths[number]) for walk in walks.values()]
@@ -316,7 +316,7 @@ def _summary(walks: Mapping[str, _Walk], scan: _Cost, took: float) -> Table:
         "One page of such a list, beside the usual way: Scan, then sort",
         *("", "AWS calls", "read units", "ms", "own CPU, ms", "usual way ÷ ours: calls", "units", "CPU"),
         caption=f"Every job was seen exactly once, under its kind. Loading them took {took:.0f} s. Each page of the "
-        "usual way costs the same: the first calls of one Scan were measured, and scaled to the whole table.",
+        "usual way costs the same: the first calls of one Scan were measured and scaled to the whole table.",
     )
     for name, walk in walks.items():
         cost = walk.cost
@@ -335,7 +335,7 @@ def _figures(cost: _Cost) -> Iterator[str]:
 
 @contextmanager
 def _emulator() -> Iterator[DynamoDBClient]:
-    """MiniStack alone, for as long as this takes."""
+    """Runs MiniStack alone while the block runs."""
     with tempfile.TemporaryDirectory(prefix="switchyard-listing-") as folder:
         port, unused = free_ports(2)
         state = Path(folder)
@@ -349,7 +349,7 @@ def _emulator() -> Iterator[DynamoDBClient]:
                 region_name="us-east-1",
                 aws_access_key_id="test",
                 aws_secret_access_key="test",  # noqa: S106 - the emulator's
-                # The service's own checks are enough for 2,000 batches.
+                # The service's own validation is enough for 2,000 batches.
                 config=Config(proxies={}, parameter_validation=False, read_timeout=300),
             )
         finally:
@@ -357,7 +357,7 @@ def _emulator() -> Iterator[DynamoDBClient]:
 
 
 def _load(client: DynamoDBClient, jobs_table: str, items: list[_Item]) -> float:
-    """Puts the items into the table; gives the seconds that took."""
+    """Puts the items into the table and returns the seconds it took."""
 
     def put(some: tuple[_Item, ...]) -> None:
         answer = client.batch_write_item(RequestItems={jobs_table: [{"PutRequest": {"Item": item}} for item in some]})

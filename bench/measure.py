@@ -1,4 +1,4 @@
-"""Measuring on a machine that others use too: subjects take turns, ratios are taken within a turn, medians are told."""
+"""Measures on a shared machine: subjects take turns, ratios are taken within a turn, and medians are reported."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Effort:
 
     Attributes:
         rounds: How often all subjects take turns.
-        smoke: Whether a bench is only to show that it works: one round, no warm-up, the smallest sizes. Its figures
+        smoke: Whether a bench only has to show that it works: one round, no warm-up, the smallest sizes. Its figures
             mean nothing.
     """
 
@@ -30,34 +30,34 @@ class Effort:
     smoke: bool = False
 
     def of[Size](self, full: Size, small: Size) -> Size:
-        """The size that is measured; the small one in a smoke run."""
+        """Returns the size to measure: the small one in a smoke run."""
         return small if self.smoke else full
 
 
 @dataclass(frozen=True)
 class Samples:
-    """One figure, measured several times."""
+    """Repeated measurements of one figure."""
 
     values: tuple[float, ...]
 
     @property
     def median(self) -> float:
-        """The figure to quote."""
+        """Returns the figure to quote."""
         return statistics.median(self.values)
 
     def show(self, digits: int = 2) -> str:
-        """The median, and the noise as the lowest and highest value."""
+        """Formats the median with the lowest and highest value."""
         return f"{self.median:,.{digits}f}  [dim]{min(self.values):,.{digits}f}-{max(self.values):,.{digits}f}[/dim]"
 
     def over(self, other: Samples) -> Samples:
-        """The ratios to another figure, each within one turn: a busy moment of the machine slows both."""
+        """Returns the ratios to another figure, each within one turn: a busy moment of the machine slows both."""
         return Samples(tuple(mine / its for mine, its in zip(self.values, other.values, strict=True)))
 
 
 def interleaved[Name](measures: Mapping[Name, Callable[[], float]], effort: Effort) -> dict[Name, Samples]:
-    """Every measure once a round, in an order that shifts from round to round.
+    """Takes every measure once a round, in an order that shifts from round to round.
 
-    One round before the first counts for nothing: it fills caches, as of service models.
+    A warm-up round is not counted: it fills caches, such as those of service models.
     """
     names = list(measures)
     values: dict[Name, list[float]] = {name: [] for name in names}
@@ -71,19 +71,19 @@ def interleaved[Name](measures: Mapping[Name, Callable[[], float]], effort: Effo
 
 
 def resident(which: str) -> int:
-    """Bytes of this process's memory: VmRSS now, VmHWM at the peak (man 5 proc)."""
+    """Returns this process's memory in bytes: VmRSS is the current size, VmHWM the peak (man 5 proc)."""
     found = re.search(rf"^{which}:\s*(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
     assert found  # noqa: S101 - Linux
     return int(found[1]) * 1024
 
 
 def forget_peak() -> None:
-    """The peak is from now on what is held now."""
+    """Resets the peak to the current size."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
 class Probe(AbstractContextManager["Probe"]):
-    """A subject at work in a process of its own (see `bench.subjects` and its like), asked for samples."""
+    """Runs a subject in its own process (see `bench.subjects` and similar modules) and takes samples."""
 
     def __init__(
         self,
@@ -108,13 +108,13 @@ class Probe(AbstractContextManager["Probe"]):
         )
 
     def sample(self, **asked: int) -> dict[str, Any]:
-        """What that takes; the subject's module says what can be asked, and what is told."""
+        """Takes one sample. The subject's module documents the parameters and the answer."""
         assert self._process.stdin is not None  # noqa: S101 - both are pipes
         assert self._process.stdout is not None  # noqa: S101
         self._process.stdin.write(json.dumps(asked) + "\n")
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError("a subject has ended; what it said is above")
+            raise RuntimeError("a subject has ended; its output is above")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -124,4 +124,4 @@ class Probe(AbstractContextManager["Probe"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.communicate()  # its stdin ends, and so does it
+        self._process.communicate()  # the process ends when its stdin ends

@@ -1,4 +1,4 @@
-"""Memory that a function holds once it has had its first event, beside boto3 with a client for each service it uses."""
+"""Memory of a function after its first event, compared with boto3 plus a client for each service it uses."""
 
 import subprocess
 from collections.abc import Callable
@@ -15,12 +15,12 @@ from tests.fakes.endpoint import Reply, serving
 from tools.functions import FUNCTIONS
 
 _BUDGET = 1.2
-# Not the highest ever: what was needed for a moment is free for the next event.
+# Not the peak: memory needed only briefly is free for the next event.
 _TELL = """print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmRSS:")))"""
 
 
 def run(layer: Layer, effort: Effort) -> list[Table]:
-    """Every function in turn, X-Ray on, with the layer as it is deployed."""
+    """Measures every function in turn, X-Ray on, with the layer as deployed."""
     with serving(Reply(body=ANSWER)) as endpoint:
         measures: dict[str | tuple[str, ...], Callable[[], float]] = {}
         for name in FUNCTIONS:

@@ -1,8 +1,8 @@
-"""How fast and how dear each function is by its memory, which on Lambda is also its share of a CPU.
+"""Speed and cost of each function by memory size, which on Lambda also sets its share of a CPU.
 
-Each sample is a process of its own, as Lambda's execution environment: the function is imported with all the CPU there
-is, then gets its first event and others at the share of its memory, held to that memory. It calls AWS by HTTPS on this
-machine, each call 10 ms. Where control groups can't be made, shares are arithmetic: waiting + CPU time ÷ share.
+Each sample is a process, like Lambda's execution environment. It imports the function with a whole CPU, then handles
+its first event and more with the CPU share and the memory limit of its size. It calls a local AWS endpoint by HTTPS;
+each call takes 10 ms. Without control groups, shares are computed: waiting + CPU time ÷ share.
 """
 
 from __future__ import annotations
@@ -47,29 +47,29 @@ type Event = dict[str, Any]
 
 SIZES: Final = (128, 192, 256, 512, 1024, prices.VCPU_MB)
 CALL_SECONDS: Final = 0.010
-"""What a call to AWS takes besides CPU."""
+"""Seconds a call to AWS waits."""
 _MIB: Final = 2**20
 _WARM, _TENS = 5, 4
 _MOST_ROUNDS: Final = 3
-"""Of what `--rounds` asks for: a round takes four minutes, in which this machine mostly waits."""
+"""The part of `--rounds` that is run: a round takes four minutes, mostly waiting."""
 
 _MEMORY_SHARE: Final = 0.65
-"""Of its memory, a function's peak here: Lambda's runtime takes some too, and there are events larger than these."""
+"""The highest share of its memory a function may use here: Lambda's runtime needs some, and larger events exist."""
 _API_FIRST: Final = 2.0
-"""Seconds, at the most, that a caller waits for what has to be started first."""
+"""The most seconds a caller may wait for a cold start."""
 _API_WARM: Final = 2.0
-"""How much longer a warm request may take than with a whole vCPU."""
+"""How many times longer a warm request may take than with a whole vCPU."""
 _OF_TIMEOUT: Final = 0.1
-"""How much of its timeout an invocation of ten messages may take."""
+"""The share of its timeout that an invocation of ten messages may take."""
 
 _API: Final = {function.name for function in invoked_by(Trigger.API)}
 _QUEUES: Final = {function.name for function in invoked_by(Trigger.QUEUE)} - {"s3_torrent_creator"}
-"""Those that are measured with several messages. The sample of s3_torrent_creator asks for no work."""
+"""Functions measured with several messages. The sample of s3_torrent_creator requests no work."""
 
 
 @dataclass(frozen=True)
 class Cpu:
-    """CPU seconds of that."""
+    """CPU seconds of the same invocations."""
 
     first: float
     one: float
@@ -79,10 +79,10 @@ class Cpu:
 
 @dataclass(frozen=True)
 class Taken:
-    """What one process took: seconds of wall and CPU time, and bytes at the peak.
+    """One process's wall and CPU time in seconds, and peak memory in bytes.
 
-    `one` and `ten` are the messages of a warm invocation. `burst` is the first invocation of ten, which opens nine more
-    connections to each service. What reads no queue has neither `ten` nor `burst`.
+    `one` and `ten` are warm invocations of that many messages. `burst` is the first invocation of ten, which opens nine
+    more connections to each service. Functions without a queue have neither `ten` nor `burst`.
     """
 
     init: float
@@ -94,14 +94,14 @@ class Taken:
     cpu: Cpu
 
     def at(self, share: float) -> Taken:
-        """What it would take at a share of the CPU, where it had all of it: waiting + CPU time ÷ share."""
+        """Computes the times at a share of the CPU from those with a whole CPU: waiting + CPU time ÷ share."""
         slower = 1 / min(1.0, share) - 1
         held = {field.name: getattr(self.cpu, field.name) * slower for field in fields(Cpu)}
         return replace(self, **{name: getattr(self, name) + more for name, more in held.items()})
 
 
 def run(layer: Layer, effort: Effort) -> list[Table]:
-    """Every function at every size, in turn; then how long calls can take, for the timeouts."""
+    """Measures every function at every size in turn, then computes how long calls can take, for the timeouts."""
     why_not, sizes = confined.unavailable(), effort.of(SIZES, SIZES[-1:])
     found: dict[tuple[str, int], list[Taken | None]] = {(name, size): [] for name in FUNCTIONS for size in sizes}
     calls: dict[str, dict[str, float]] = {}
@@ -123,7 +123,7 @@ def run(layer: Layer, effort: Effort) -> list[Table]:
 
 
 def median(found: Sequence[Taken | None]) -> Taken | None:
-    """Of each figure; of the memory the most. None where any process was out of memory."""
+    """Returns the median of each time and the highest memory. None if any process ran out of memory."""
     taken = [each for each in found if each is not None]
     if len(taken) < len(found):
         return None
@@ -139,7 +139,7 @@ def median(found: Sequence[Taken | None]) -> Taken | None:
 
 
 def advised(function: str, found: Mapping[int, Taken | None], timeout: float) -> int | None:
-    """The cheapest size at which a function is quick enough and has memory to spare; None where none is."""
+    """Returns the cheapest size at which a function is fast enough and has memory to spare; None if there is none."""
     whole = found[max(found)]
     fit = {
         size: prices.invocation(taken.one, size)
@@ -163,8 +163,8 @@ def _table(function: str, found: Mapping[int, Taken | None], how: str) -> Table:
     shown = table(
         f"{function}, {how}",
         *(*columns, "$ a million: x86", "arm", ""),
-        caption="One, ten: warm, so many messages; the first ten open connections. First: the first event, without "
-        "init. $: a million invocations like one.",
+        caption="One, ten: warm invocations of one and ten messages; the first ten open connections. First: the first "
+        "event, without init. $: a million invocations of one message.",
     )
     whole, advice = found[max(found)], advised(function, found, now.timeout)
     for size, taken in found.items():
@@ -172,7 +172,7 @@ def _table(function: str, found: Mapping[int, Taken | None], how: str) -> Table:
         if taken is None or whole is None:
             shown.add_row(f"{size:,}", "out of memory", *[""] * 8, " ".join(notes))
             continue
-        # With a whole vCPU nothing is held back: the rest is waiting.
+        # A whole vCPU is never throttled: the rest of the time is waiting.
         reckoned = whole.at(prices.share(size)).one
         dear, cheap = (prices.invocation(taken.one, size, kind) * prices.MILLION for kind in ("x86_64", "arm64"))
         shown.add_row(
@@ -186,14 +186,14 @@ def _table(function: str, found: Mapping[int, Taken | None], how: str) -> Table:
 
 
 def messages_of(function: str) -> int:
-    """How many messages or requests `measure` gives a process."""
+    """Returns how many messages or requests `measure` gives a process."""
     return 1 + _WARM + (10 * _TENS if function in _QUEUES else 0)
 
 
 def measure(function: str, memory: int, layer: Layer, aws: Answering, *, limited: bool = True) -> Taken | None:
-    """One function in one process, held to so many MB and their share of a CPU; None where they are too few.
+    """Measures one function in a process limited to `memory` MB and their CPU share; None if it runs out of memory.
 
-    Not `limited`: with all the memory and CPU there is, and the share by arithmetic.
+    If not `limited`, it runs with all memory and CPU, and the share is computed.
     """
     aws.instead.clear()
     aws.instead.update(_answers(function))
@@ -215,8 +215,8 @@ def measure(function: str, memory: int, layer: Layer, aws: Answering, *, limited
         try:
             taken = _taken(function, process, partial(group.share, prices.share(memory)) if group else lambda: None)
         except (BrokenPipeError, EOFError):
-            if process.wait() != -signal.SIGKILL:  # that would be the kernel, for want of memory
-                raise RuntimeError(f"{function} has failed; what it said is above") from None
+            if process.wait() != -signal.SIGKILL:  # the kernel kills a process that is out of memory
+                raise RuntimeError(f"{function} failed; its output is above") from None
             taken = None
         finally:
             if group:
@@ -262,7 +262,7 @@ def _taken(function: str, process: subprocess.Popen[str], hold: Callable[[], Non
     )
 
 
-# ---- how long it can take --------------------------------------------------------------------------------------------
+# ---- the longest times -----------------------------------------------------------------------------------------------
 
 _CLIENTS: Final = {
     "SubmitJob": "batch_submit",
@@ -282,19 +282,19 @@ _LONGEST_PAUSE: Final = 20
 
 @dataclass(frozen=True)
 class Limits:
-    """How often a client tries a call, and for how many seconds it waits for each answer."""
+    """A client's attempts per call, and its read timeout in seconds."""
 
     attempts: int
     read: float
 
     @property
     def throttled(self) -> float:
-        """Seconds at the most, where every attempt is refused at once: botocore's pauses, "Retry behavior"."""
+        """Returns the most seconds a call takes if every attempt is throttled at once: botocore's "Retry behavior"."""
         return self.attempts * CALL_SECONDS + sum(min(1 << n, _LONGEST_PAUSE) for n in range(self.attempts - 1))
 
     @property
     def mute(self) -> float:
-        """Seconds at the most, where no attempt gets an answer."""
+        """Returns the most seconds a call takes if no attempt is answered."""
         return self.throttled + self.attempts * (self.read - CALL_SECONDS)
 
 
@@ -302,7 +302,7 @@ def _longest(layer: Layer, calls: Mapping[str, Mapping[str, float]]) -> Table:
     shown = table(
         "How long one message or request can take",
         *("", "calls", "all throttled to the last try, s", "its worst call unanswered, s", "timeout, s"),
-        caption="By the clients' own settings. Beyond its timeout a function is cut off; what it "
+        caption="From the clients' own settings. Lambda ends a function at its timeout; work that it "
         "had begun is found and finished later.",
     )
     limits = _limits(layer)
@@ -323,11 +323,11 @@ def _limits(layer: Layer) -> dict[str, Limits]:
     return {name: Limits(*told) for name, told in json.loads(done.stdout).items()}
 
 
-# ---- what they get ---------------------------------------------------------------------------------------------------
+# ---- events ----------------------------------------------------------------------------------------------------------
 
 
 def event_of(function: str, messages: int) -> Event:
-    """What the function mostly gets; to those that read queues, in so many messages."""
+    """Returns the function's typical event, with `messages` messages if it reads a queue."""
     match function:
         case "sqs_to_batch":
             return uploads(1, messages)[0]
@@ -341,7 +341,7 @@ def event_of(function: str, messages: int) -> Event:
 
 
 def _answers(function: str) -> dict[str | tuple[str, str], Mapping[str, Any]]:
-    """Where what AWS always answers isn't what this function needs to do its work."""
+    """Returns answers for this function where AWS's usual ones would not let it do its work."""
     empty: dict[str | tuple[str, str], Mapping[str, Any]] = {
         ("GetItem", "LanesTable"): {},
         "Query": {"Items": [], "Count": 0, "ScannedCount": 0},
@@ -354,10 +354,10 @@ def _answers(function: str) -> dict[str | tuple[str, str], Mapping[str, Any]]:
 
 
 def _job_item(status: Status) -> dict[str, Any]:
-    """The record of the job whose state changes are among the samples, written by the code that writes it."""
+    """Returns the record of the job whose state changes are among the samples, written by the production code."""
     change = event_of("track_job", 1)["Records"][0]["body"]
     run_ = run_of(json.loads(change)["detail"])
-    assert run_ is not None  # noqa: S101 - it is a sample of ours
+    assert run_ is not None  # noqa: S101 - our own sample
     with mock_aws():
         client = boto3.client("dynamodb", region_name="us-east-1")
         jobs, lanes = create_tables(client)

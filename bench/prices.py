@@ -1,7 +1,6 @@
-"""List prices of AWS in us-east-1, in US dollars, free tiers and discounts for volume left out; what is billed how.
+"""AWS list prices in us-east-1 and billing rules. In US dollars, without free tiers and volume discounts.
 
-Looked up in November 2026, without AWS: docs/performance.md says how. Whoever counts on a sum looks at the services'
-pricing pages, which are named here.
+Looked up in November 2026; docs/performance.md says how. Before you rely on a sum, check the pricing pages named here.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ ALARM_MONTH: Final = 0.10  # aws.amazon.com/cloudwatch/pricing: of standard reso
 METRIC_MONTH: Final = 0.30  # as above: the first ten thousand custom metrics
 
 VCPU_MB: Final = 1769
-"""Memory at which a function has one vCPU; less has its share ("Configure Lambda function memory", developer guide)."""
+"""Memory at which a function has one vCPU; less has a proportional share ("Configure Lambda function memory")."""
 
 _SQS_CHUNK: Final = 64 * 1024
 _WRITE_UNIT: Final = 1024
@@ -33,26 +32,26 @@ _READ_UNIT: Final = 4096
 
 
 def share(memory: int) -> float:
-    """How many vCPUs a function with so many MB has."""
+    """Returns the vCPUs of a function with `memory` MB."""
     return memory / VCPU_MB
 
 
 def invocation(seconds: float, memory: int, architecture: Architecture = "x86_64") -> float:
-    """Dollars for one invocation: billed by the millisecond, each begun one counts."""
+    """Returns dollars for one invocation, billed by the millisecond, rounded up."""
     billed = ceil(round(seconds * 1000, 6)) / 1000
     return LAMBDA_REQUEST + billed * memory / 1024 * LAMBDA_GB_SECOND[architecture]
 
 
 def queue_request(size: int = 0) -> float:
-    """Dollars for one request to SQS with so many bytes in its messages."""
+    """Returns dollars for one request to SQS with `size` bytes of messages."""
     return SQS_REQUEST * max(1, ceil(size / _SQS_CHUNK))
 
 
 def write_units(size: int, *, transaction: bool = False) -> int:
-    """What writing an item of so many bytes takes: one unit for each KB, two in a transaction."""
+    """Returns write units for an item of `size` bytes: one per KB, two in a transaction."""
     return max(1, ceil(size / _WRITE_UNIT)) * (2 if transaction else 1)
 
 
 def read_units(size: int, *, consistent: bool) -> float:
-    """What reading so many bytes takes: one unit for each 4 KB, half of it where the read need not be consistent."""
+    """Returns read units for `size` bytes: one per 4 KB, half of that for an eventually consistent read."""
     return max(1, ceil(size / _READ_UNIT)) * (1.0 if consistent else 0.5)

@@ -1,7 +1,7 @@
-"""One object on this machine, given as S3 gives it to GetObject and HeadObject: by HTTP, whole or a range of it.
+"""Serves one local object by HTTP as S3 answers GetObject and HeadObject, whole or in ranges.
 
-`python -m bench.ranges FILE` prints its port, and serves until it is ended. The kernel sends the bytes (sendfile), so
-that as little as can be of a benchmark's CPU goes here. Signatures are not looked at.
+`python -m bench.ranges FILE` prints its port and serves until it is ended. The kernel sends the bytes (sendfile), to
+use as little of a benchmark's CPU as possible. Signatures are not checked.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ETAG: Final = "9bb58f26192e4ba00f01e2e7b136bbd8-64"
 
 @contextmanager
 def serving(file: Path) -> Iterator[str]:
-    """The address of a server that has `file` as the object, in a process of its own for as long as the block runs."""
+    """Yields the address of a server whose object is `file`, in its own process while the block runs."""
     command = [sys.executable, "-m", "bench.ranges", os.fspath(file)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None  # noqa: S101 - a pipe
@@ -57,7 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
             start += os.sendfile(self.connection.fileno(), self.file, start, stop - start)
 
     def _answer(self, start: int, stop: int) -> bool:
-        """The head of the answer; whether the body follows."""
+        """Sends the answer's headers. Returns whether the body follows."""
         found = self.path == f"/{BUCKET}/{KEY}" and self.headers.get("If-Match", ETAG).strip('"') == ETAG
         if not found:
             self.send_response(HTTPStatus.PRECONDITION_FAILED)

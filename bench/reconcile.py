@@ -1,4 +1,4 @@
-"""A pass of the reconciler while jobs are active and nothing is astray, which is what it meets every few minutes."""
+"""A pass of the reconciler with active jobs and nothing to repair, its usual case every few minutes."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -19,14 +19,14 @@ _ACTIVE, _FEW = (0, 1000, 10_000), (0, 10, 200)
 _MORE_CALLS = 1.1
 _SECONDS = 30
 _SMALLEST, _WHOLE_CPU = 128, 1769
-"""MB. Lambda gives a function CPU by its memory: one whole core at 1,769 MB, and of that 128 MB get a fourteenth."""
+"""MB. Lambda assigns CPU by memory: a whole core at 1,769 MB, a fourteenth of that at 128 MB."""
 _MIB = 2**20
 _DESCRIBE = {"batch": "DescribeJobs", "ecs": "DescribeTasks"}
 
 
 @dataclass(frozen=True)
 class _Subject:
-    """A row: who, while how many jobs are active, on which target."""
+    """A row: the subject, the number of active jobs, and their target."""
 
     name: str
     subject: str
@@ -37,17 +37,17 @@ class _Subject:
 
     @property
     def calls(self) -> Counter[str]:
-        """What one pass has called; every pass calls the same."""
+        """Returns the calls of one pass; every pass makes the same ones."""
         return Counter(self.answers[0]["calls"])
 
     @property
     def most(self) -> float:
-        """The most MiB that a pass held above what was held before: the first one's, as the heap doesn't shrink."""
+        """Returns the most MiB a pass held beyond those before: the first pass's, because the heap doesn't shrink."""
         return max(float(answer["memory"]) for answer in self.answers) / _MIB
 
 
 class _Subjects:
-    """Every row, with so many jobs active: none, some, many."""
+    """Every row, with no, some and many active jobs."""
 
     def __init__(self, active: tuple[int, int, int]) -> None:
         _, some, many = active
@@ -59,12 +59,12 @@ class _Subjects:
 
     @property
     def all(self) -> tuple[_Subject, ...]:
-        """In the order of the table."""
+        """Returns the rows in the order of the table."""
         return (*self.ours, self.traced, self.on_ecs, *self.floors, self.usual)
 
 
 def run(layer: Layer, effort: Effort) -> list[Table]:
-    """Everyone in a process of its own, all taking turns."""
+    """Measures every subject in its own process, in turns."""
     subjects = _Subjects(effort.of(_ACTIVE, _FEW))
     with ExitStack() as stack:
         found = interleaved({subject: _measure(stack, subject, layer) for subject in subjects.all}, effort)
@@ -84,11 +84,11 @@ def _seconds(probe: Probe, subject: _Subject) -> float:
 
 
 def _calls(subjects: _Subjects) -> Table:
-    """A count is a count: one pass will do."""
+    """Counts the calls of one pass: counts don't vary."""
     shown = table(
         "AWS calls of one pass of the reconciler",
         *("", "describes", "÷ least", "budget", "Query", "GetItem", "all", "usual way: all"),
-        caption="Least: a hundred ids a call. The usual way looks each job up by itself, and repairs nothing else.",
+        caption="Least: a hundred ids per call. The usual way looks up each job separately, and repairs nothing else.",
     )
     queries = subjects.usual.calls["Query"]
     for subject in (*subjects.ours, subjects.on_ecs):
@@ -107,7 +107,7 @@ def _cost(subjects: _Subjects, found: dict[_Subject, Samples]) -> Table:
         "CPU and memory of one pass of the reconciler",
         *("", "CPU, s: median, lowest-highest", "÷ floor", "s with 128 MB", "budget", "most MiB above before"),
         caption="Floor: the same calls with the same parameters by boto3's default clients. With 128 MB: CPU seconds × "
-        f"{_WHOLE_CPU} ÷ {_SMALLEST}, as Lambda gives a whole core at {_WHOLE_CPU:,} MB; the budget is for that.",
+        f"{_WHOLE_CPU} ÷ {_SMALLEST}, as Lambda gives a whole core at {_WHOLE_CPU:,} MB; the budget applies to that.",
     )
     floors = {floor.active: found[floor] for floor in subjects.floors}
     for subject, cpu in found.items():

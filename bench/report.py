@@ -1,4 +1,4 @@
-"""Tables: ours, the floor, a baseline, and the budget with whether it is kept."""
+"""Builds tables of figures, and compares figures with budgets and targets."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from rich.table import Table
 
 
 def table(title: str, *columns: str, caption: str = "") -> Table:
-    """An empty table: the first column says what, the others hold figures."""
+    """Returns an empty table: the first column names the subject, the others hold figures."""
     made = Table(title=title, caption=caption or None, title_justify="left", caption_justify="left")
     for number, column in enumerate(columns):
         layout: dict[str, Any] = {"min_width": 5} if number == 0 else {"justify": "right", "no_wrap": True}
@@ -15,10 +15,10 @@ def table(title: str, *columns: str, caption: str = "") -> Table:
 
 
 def verdict(value: float, budget: float, unit: str = "") -> str:
-    """The budget, and whether a figure keeps it."""
+    """Formats the budget, and whether a figure keeps it."""
     return f"[green]kept: ≤ {budget:g}{unit}[/]" if value <= budget else f"[red]OVER: ≤ {budget:g}{unit}[/]"
 
 
 def at_least(value: float, target: float, unit: str = "") -> str:
-    """The target, and whether a figure reaches it."""
+    """Formats the target, and whether a figure reaches it."""
     return f"[green]reached: ≥ {target:g}{unit}[/]" if value >= target else f"[red]MISSED: ≥ {target:g}{unit}[/]"

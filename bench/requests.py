@@ -1,4 +1,4 @@
-"""Which requests to the API are measured: samples of `events/`, and how they must be answered."""
+"""The measured API requests: samples of `events/` and the expected status of their answers."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -6,9 +6,9 @@ from typing import Final
 
 @dataclass(frozen=True)
 class ApiRequest:
-    """One kind of request: the function it goes to, the sample, the status of the answer.
+    """One kind of request: its function, its sample, and the status of the answer.
 
-    `repeated`: with the ETag of the answer before, as whoever polls sends it. `body`: another than the sample's.
+    `repeated` sends the previous answer's ETag, as a polling client does. `body` replaces the sample's body.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""How large the layer is, unzipped, and what each package takes of it."""
+"""The layer's size unzipped, by package."""
 
 from collections import Counter
 from pathlib import Path
@@ -12,14 +12,14 @@ from bench.report import table, verdict
 _BUDGET = 15
 _MEGABYTE = 1_000_000
 _OF_THE_RUNTIME = ("botocore", "jmespath", "dateutil", "six", "urllib3")
-"""What aws-xray-sdk asks for, and what the Lambda runtime holds already."""
+"""Dependencies of aws-xray-sdk that the Lambda runtime already has."""
 
 
 def run(layer: Layer, _effort: Effort) -> list[Table]:
-    """Sizes don't vary: one round will do."""
+    """Measures the sizes once: they don't vary."""
     packages = _sizes(layer.deployed)
     sources = _sizes(layer.sources).total()
-    brought = _sizes(RUNTIME, but=".pyc")  # SAM's builder compiles nothing
+    brought = _sizes(RUNTIME, but=".pyc")  # SAM's builder doesn't compile bytecode
     baseline = sources + sum(brought[name] for name in _OF_THE_RUNTIME)
     shown = table("The layer, unzipped", *("package", "MB", "share", "budget"))
     for name, size in packages.most_common():
@@ -33,12 +33,12 @@ def run(layer: Layer, _effort: Effort) -> list[Table]:
 
 
 def _sizes(folder: Path, *, but: str = "") -> Counter[str]:
-    """Bytes by package, leaving out files that end in `but`; a package's metadata and stubs count as its own."""
+    """Returns bytes by package without files that end in `but`. A package's metadata and stubs count towards it."""
     sizes: Counter[str] = Counter()
     for path in folder.rglob("*"):
         if path.is_file() and not (but and path.suffix == but):
             parts = path.relative_to(folder).parts
-            name = parts[1] if parts[0] == "__pycache__" else parts[0]  # a module's own bytecode lies there
+            name = parts[1] if parts[0] == "__pycache__" else parts[0]  # bytecode of top-level modules
             sizes[name.split("-")[0].split(".")[0]] += path.stat().st_size
     return sizes
 

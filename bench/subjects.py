@@ -1,8 +1,8 @@
-"""What is measured, each alone in a process: `python -m bench.subjects NAME '{"active": 1000}'`.
+"""The measured subjects, each in its own process: `python -m bench.subjects NAME '{"active": 1000}'`.
 
-The process answers each line on stdin, `{"invocations": 4, "messages": 10}`, by one on stdout: what that many
-invocations with that many fresh messages each took, as `cpu` and `wall` (seconds), `calls`, `came_back`, and `memory`,
-the most bytes held at any moment above those held before. See `bench.measure.Probe` for the other end.
+Each line on stdin, `{"invocations": 4, "messages": 10}`, asks for that many invocations with that many fresh messages
+each. The answer is a line on stdout: `cpu` and `wall` (seconds), `calls`, `came_back`, and `memory`, the most bytes
+held at any moment beyond those held before. `bench.measure.Probe` is the other end.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ type Handler = Callable[[Event, object], object]
 
 _NO_LIMIT = 1_000_000
 _KEPT_FREE = 100
-"""Slots left for a bench's own messages where the lane would otherwise be full."""
+"""Slots left for a bench's own messages, so that the lane is not full."""
 
 
 class Context(NamedTuple):
-    """What Lambda tells a handler."""
+    """The context that Lambda passes to a handler."""
 
     function_name: str = "sqs_to_batch"
     memory_limit_in_mb: int = 512
@@ -49,15 +49,15 @@ class Context(NamedTuple):
     aws_request_id: str = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 
     def get_remaining_time_in_millis(self) -> int:
-        """As at the start of an invocation."""
+        """Returns the time at the start of an invocation."""
         return 30_000
 
 
 class Subject(NamedTuple):
-    """What is measured.
+    """A subject to measure.
 
-    `events` makes so many invocations of so many fresh messages each; `check` sees the answers and the calls, counts
-    what came back to its queue, and raises where something else than what is measured was done.
+    `events` builds the events of that many invocations with that many fresh messages each. `check` gets the answers and
+    the calls, returns how many messages went back to their queue, and raises if the subject did other work.
     """
 
     handler: Handler
@@ -69,20 +69,20 @@ class Subject(NamedTuple):
 
 
 def uploads(invocations: int, messages: int) -> list[Event]:
-    """Events of messages that nobody has seen yet: the sample of S3's notification, each for its own upload."""
+    """Builds events of fresh messages: the sample of S3's notification, each for its own upload."""
     record = _sample_record("sqs_to_batch", "s3_put")
     known = json.loads(record["body"])["Records"][0]["s3"]["object"]["key"].split("/")[-1][:36]
     return _fresh(record, known, invocations, messages)
 
 
 def image_jobs(invocations: int, messages: int) -> list[Event]:
-    """Events of job messages that nobody has seen yet: the sample with two images, each as a job of its own."""
+    """Builds events of fresh job messages: the sample with two images, each as its own job."""
     record = _sample_record("dispatch_to_ecs", "images")
     return _fresh(record, json.loads(record["body"])["jobId"], invocations, messages)
 
 
 def announced_jobs(invocations: int, messages: int) -> list[Event]:
-    """The same as the API sends them: written down before."""
+    """Builds the same messages as the API sends them: recorded first."""
     from switchyard import clients, wiring  # noqa: PLC0415 - the other subjects' processes have no layer
     from switchyard.messages.envelope import Envelope  # noqa: PLC0415
     from switchyard.settings import SubmitJobSettings  # noqa: PLC0415
@@ -117,7 +117,7 @@ def _fresh(record: dict[str, Any], known: str, invocations: int, messages: int) 
 
 
 def _dispatched(events: Callable[[int, int], list[Event]], handler: Handler) -> Subject:
-    """A subject that starts one job or task for every message which doesn't come back."""
+    """Returns a subject that starts one job or task for every message that doesn't come back."""
     wanted = 0
 
     def counted(invocations: int, messages: int) -> list[Event]:
@@ -135,7 +135,7 @@ def _dispatched(events: Callable[[int, int], list[Event]], handler: Handler) -> 
 
 
 def ours(aws: Aws, *, shards: int | None = None) -> Subject:
-    """The function as it is deployed; PYTHONPATH says from which layer. Its lane may be divided in another way."""
+    """The function as deployed, with the layer on PYTHONPATH. `shards` may divide its lane differently."""
     from switchyard import clients  # noqa: PLC0415 - as in `announced_jobs`
 
     if shards is not None:
@@ -144,19 +144,19 @@ def ours(aws: Aws, *, shards: int | None = None) -> Subject:
 
 
 def task(aws: Aws) -> Subject:
-    """The dispatcher to ECS, from its queue."""
+    """The dispatcher to ECS, reading its queue."""
     from switchyard import clients  # noqa: PLC0415 - as in `announced_jobs`
 
     return _dispatched(image_jobs, _our_function(aws, clients.dynamodb, clients.sqs, clients.ecs))
 
 
 def announced(aws: Aws) -> Subject:
-    """The dispatcher to ECS, with what the API has accepted."""
+    """The dispatcher to ECS, with jobs that the API accepted."""
     return _dispatched(announced_jobs, task(aws).handler)
 
 
 def floor(aws: Aws) -> Subject:
-    """Three bare boto3 calls a message, with the very parameters that ours sends, from default clients."""
+    """Three bare boto3 calls per message, with exactly the parameters ours sends, from default clients."""
     from switchyard import clients  # noqa: PLC0415 - as in `announced_jobs`
 
     calls: list[tuple[str, dict[str, Any]]] = []
@@ -165,7 +165,7 @@ def floor(aws: Aws) -> Subject:
         calls.append((event_name.rsplit(".", maxsplit=1)[-1], params))
 
     handler = ours(Aws()).handler
-    handler(uploads(1, 1)[0], Context())  # what a process asks for once is done
+    handler(uploads(1, 1)[0], Context())  # calls that a process makes once are done
     watched = (clients.dynamodb(), clients.batch_submit())
     for client in watched:
         client.meta.events.register("provide-client-params", note)
@@ -197,7 +197,7 @@ def usual(aws: Aws, *, thorough: bool = False) -> Subject:
 
 
 def thorough(aws: Aws) -> Subject:
-    """The usual way at its best."""
+    """The usual way in its best form."""
     return usual(aws, thorough=True)
 
 
@@ -205,14 +205,14 @@ def thorough(aws: Aws) -> Subject:
 
 
 def our_api(aws: Aws, request: ApiRequest) -> Subject:
-    """A function of the API as it is deployed."""
+    """A function of the API as deployed."""
     from switchyard import clients  # noqa: PLC0415 - as in `announced_jobs`
 
     return _requests(request, _our_function(aws, clients.dynamodb, clients.sqs, clients.s3), request.status)
 
 
 def usual_api(aws: Aws, request: ApiRequest) -> Subject:
-    """The usual way, which knows no 304: it answers with the status."""
+    """The usual way, which has no 304: it answers with the whole status."""
     api = UsualApi(VARIABLES["S3_BUCKET"], VARIABLES["JOBS_TABLE"], VARIABLES["QUEUE_URL"])
     for client in (api.s3, api.dynamodb, api.sqs):
         _canned(client, aws)
@@ -221,7 +221,7 @@ def usual_api(aws: Aws, request: ApiRequest) -> Subject:
 
 
 def _requests(request: ApiRequest, handler: Handler, status: int) -> Subject:
-    """A subject that answers one request again and again, always with `status`."""
+    """Returns a subject that answers one request repeatedly, always with `status`."""
     event = _sample_event(request.function, request.sample)
     if request.body is not None:
         event["body"] = request.body
@@ -244,14 +244,14 @@ _READS = {"Query", "GetItem", "DescribeJobs", "DescribeTasks"}
 
 
 def reconciler(aws: Aws) -> Subject:
-    """A pass of the function as it is deployed; where nothing is astray it only reads."""
+    """A pass of the function as deployed. With nothing to repair it only reads."""
     from switchyard import clients  # noqa: PLC0415 - as in `announced_jobs`
 
     return _passes(_our_function(aws, clients.dynamodb, clients.sqs, clients.batch, clients.ecs))
 
 
 def bare_pass(aws: Aws) -> Subject:
-    """The calls of such a pass once more, with the very parameters, by default clients: nobody looks at the answers."""
+    """The calls of such a pass with the same parameters, by default clients that ignore the answers."""
     from switchyard import clients  # noqa: PLC0415 - as in `announced_jobs`
 
     calls: list[tuple[str, str, dict[str, Any]]] = []
@@ -276,7 +276,7 @@ def bare_pass(aws: Aws) -> Subject:
 
 
 def usual_check(aws: Aws) -> Subject:
-    """The usual way's own."""
+    """The usual way's scheduled check."""
     check = UsualCheck(VARIABLES["JOBS_TABLE"])
     for client in (check.batch, check.dynamodb):
         _canned(client, aws)
@@ -300,14 +300,14 @@ def _passes(handler: Handler) -> Subject:
 def _our_function(aws: Aws, *clients: Callable[[], Any]) -> Handler:
     for client in clients:
         _canned(client(), aws)
-    handler: Handler = importlib.import_module("app").lambda_handler  # PYTHONPATH says of which function
+    handler: Handler = importlib.import_module("app").lambda_handler  # PYTHONPATH selects the function
     return handler
 
 
 def _canned(client: Any, aws: Aws) -> Any:  # noqa: ANN401 - any of boto3's clients
     client.meta.events.register_first("before-send", aws.answer)
     if aws.parsed:
-        call, kept = client._make_api_call, {}  # noqa: SLF001 - where tests that stub AWS do so too
+        call, kept = client._make_api_call, {}  # noqa: SLF001 - where tests stub AWS too
 
         def answered(operation: str, params: Mapping[str, Any]) -> Any:  # noqa: ANN401 - as botocore's
             if operation not in kept:
@@ -336,13 +336,13 @@ _PASSES: Mapping[str, Callable[[Aws], Subject]] = {
     "bare-pass": bare_pass,
     "usual-check": usual_check,
 }
-"""Those that meet an account whose tables know what is active."""
+"""Subjects that run in an account whose tables have active jobs."""
 
 
 @contextmanager
 def real_conditions(active: int) -> Iterator[None]:
-    """The template's tables on moto, with as many slots taken as jobs are active: claims are decided, not canned."""
-    from moto import mock_aws  # noqa: PLC0415 - only where the tables are asked for
+    """Sets up the template's tables on moto with a slot taken per active job: claims are decided, not canned."""
+    from moto import mock_aws  # noqa: PLC0415 - only subjects with tables need it
 
     from switchyard.messages.kinds import IMAGES, VIDEO  # noqa: PLC0415 - as in `announced_jobs`
     from switchyard.protocol.lanes import divided, lane_key  # noqa: PLC0415 - as in `announced_jobs`
@@ -351,8 +351,8 @@ def real_conditions(active: int) -> Iterator[None]:
     with mock_aws():
         dynamodb = boto3.client("dynamodb")
         _, lanes_table = create_tables(dynamodb)
-        # Only the slots: a claim reads nothing of other jobs' records, and moto copies a table at each transaction.
-        # Each shard has its share to the last slot: by chance, one would be full now and then, and its messages wait.
+        # Only slots, no records: a claim doesn't read other jobs' records, and moto copies a table at each transaction.
+        # Shards are filled evenly: filled at random, one would sometimes be full and its messages would wait.
         share = min(active, LANE_LIMIT - _KEPT_FREE) // LANE_SHARDS
         for lane in (divided(kind.lane, LANE_LIMIT, LANE_SHARDS) for kind in (VIDEO, IMAGES)):
             taken: dict[str, list[str]] = {lane.shard(number, LANE_SHARDS).name: [] for number in range(LANE_SHARDS)}
@@ -368,7 +368,7 @@ def real_conditions(active: int) -> Iterator[None]:
 
 
 def _xray_daemon() -> socket.socket:
-    """Something to send segments to, as in Lambda; nobody reads them."""
+    """Opens a socket that receives trace segments, as in Lambda; nobody reads them."""
     daemon = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     daemon.bind(("127.0.0.1", 0))
     os.environ["AWS_XRAY_DAEMON_ADDRESS"] = f"127.0.0.1:{daemon.getsockname()[1]}"
@@ -379,7 +379,7 @@ def main(name: str, settings: str) -> None:
     """Answers until stdin ends."""
     options = json.loads(settings)
     moto = options.pop("moto", False)
-    # What a function logs is written, as in Lambda, but to nowhere; the answers have a way of their own.
+    # The function writes its logs as in Lambda, but to /dev/null; answers use a duplicate of stdout.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     aws = (Active if name in _PASSES else Aws)(**options, tables=not moto)

@@ -1,7 +1,7 @@
-"""Hashing an object by reading it: how fast, and in how much memory. And the calls it takes where nothing is read.
+"""Speed and memory of hashing an object by reading it, and the calls it takes when nothing has to be read.
 
-Beside `hashlib` alone, and beside the usual way: download to disk, then make the torrent there. All read one object
-from one server on loopback, and must find the same hashes.
+Compared with `hashlib` alone and with the usual way: download to disk, then make the torrent there. All read the same
+object from one server on loopback and must compute the same hashes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _SIZE, _SMALL = 512 * _MIB, 64 * _MIB
 _BLOCK = 16 * _MIB
 _DEVELOPMENT = Path(site.getsitepackages()[0])
 _OF_HASH, _OF_USUAL, _MEMORY = 0.7, 3, 64
-"""What is wanted: of the speed of `hashlib`, of that of the usual way, and MiB at most."""
+"""Targets: share of `hashlib`'s speed, multiple of the usual way's speed, and the most MiB."""
 _PARTS, _MOST_CALLS = 10_000, 12
 _HUGE = (10**10, 10**11, 10**12, 5 * 10**12, 5 * 10**13)
 _AT_ONCE = (1, 10, 100)
@@ -45,7 +45,7 @@ _AT_ONCE = (1, 10, 100)
 
 @dataclass(frozen=True)
 class _Subject:
-    """A row: who, and what for; pieces are of so many MiB."""
+    """A row: the subject and its task, with pieces of `mib` MiB."""
 
     name: str
     subject: str
@@ -54,7 +54,7 @@ class _Subject:
 
     @property
     def floor(self) -> _Subject:
-        """The row that has no less to hash, and nothing else to do."""
+        """Returns the row that hashes at least as much and does nothing else."""
         return _HYBRID_FLOOR if self.form == "hybrid" else _FLOOR
 
 
@@ -69,7 +69,7 @@ _OURS = (
 
 
 def run(layer: Layer, effort: Effort) -> list[Table]:
-    """Everyone in turn, each in a process of its own; then the calls, and what huge objects are planned to take."""
+    """Measures every subject in its own process, in turns; then counts the calls and plans huge objects."""
     return [*_reading(layer, effort, effort.of(_SIZE, _SMALL)), _asking(), _planned()]
 
 
@@ -93,7 +93,7 @@ def _reading(layer: Layer, effort: Effort, size: int) -> tuple[Table, Table]:
         found = interleaved(measures, effort)
     hashes = {(subject.mib, answer["pieces"]) for subject in answers for answer in answers[subject]}
     if len(hashes) != len({subject.mib for subject in answers}):
-        raise RuntimeError("not all have found the same hashes")
+        raise RuntimeError("the subjects' hashes differ")
     return _speed(found, size), _cost({subject: answers[subject][-effort.rounds :] for subject in found}, size)
 
 
@@ -117,8 +117,8 @@ def _cost(answers: Mapping[_Subject, list[dict[str, Any]]], size: int) -> Table:
     shown = table(
         "What that takes",
         *("", "CPU, ms per 100 MB: median, lowest-highest", "÷ hashlib", "most MiB of memory", "budget"),
-        caption="CPU: without the server's. Memory: above Python's with boto3 and a client, in any round; of the usual "
-        "way, its download's.",
+        caption="CPU: without the server's. Memory: beyond Python's with boto3 and a client, in any round; for the "
+        "usual way, its download's.",
     )
     spent = {
         subject: Samples(tuple(answer["cpu"] * 1000 / (size / 1e8) for answer in each))
@@ -127,21 +127,21 @@ def _cost(answers: Mapping[_Subject, list[dict[str, Any]]], size: int) -> Table:
     for subject, cpu in spent.items():
         of_hash = cpu.over(spent[subject.floor])
         memory = max(answer["memory"] for answer in answers[subject]) / _MIB
-        told = "" if subject.subject == "floor" else f"{memory:.0f}"  # it holds the whole object
+        told = "" if subject.subject == "floor" else f"{memory:.0f}"  # it holds the whole object in memory
         budget = verdict(memory, _MEMORY, " MiB") if subject in _OURS else ""
         shown.add_row(subject.name, cpu.show(0), of_hash.show(), told, budget, end_section=subject is _USUAL)
     return shown
 
 
 def _fill(file: Path, size: int) -> None:
-    """Real bytes: a hole would be read as a page that stays in the cache."""
+    """Writes real bytes: a sparse file would be read from one cached page."""
     with file.open("wb") as filled:
         for _ in range(size // _BLOCK):
             filled.write(os.urandom(_BLOCK))
 
 
 def _asking() -> Table:
-    """A count is a count: one round will do."""
+    """Counts the calls once: counts don't vary."""
     part = 64 * _MIB
     with object_store.serving() as store:
         client = boto3.client(
@@ -149,7 +149,7 @@ def _asking() -> Table:
             endpoint_url=store.url,
             region_name="us-east-1",
             aws_access_key_id="test",
-            aws_secret_access_key="test",  # noqa: S106 - nobody looks at it
+            aws_secret_access_key="test",  # noqa: S106 - never checked
             config=Config(proxies={}),
         )
         store.create_bucket(BUCKET)
@@ -164,7 +164,7 @@ def _asking() -> Table:
         )
         found = part_digests(client, describe(client, BUCKET, KEY), maximum=part)
     if found is None or len(found[1]) != _PARTS * 20:
-        raise RuntimeError("the parts' checksums were not taken")
+        raise RuntimeError("the parts' checksums were not used")
     shown = table("Hashes of an object that has part checksums", "", "AWS calls", "which", "budget")
     calls = store.calls.total()
     shown.add_row(
@@ -174,7 +174,7 @@ def _asking() -> Table:
 
 
 def _planned() -> Table:
-    """Computed, not measured: the plan that the function itself follows."""
+    """Computes the function's own plan for huge objects; nothing is measured."""
     shown = table(
         "The plan for huge objects that are read: an invocation lasts 15 minutes and reads 75 MB/s",
         *("object", "pieces", "segments", "of", "MiB of memory", *(f"minutes, {many} at once" for many in _AT_ONCE)),

@@ -1,7 +1,8 @@
-"""Who hashes an object's pieces, each alone in a process: `python -m bench.torrent_subjects stream '{"url": …}'`.
+"""Subjects that hash an object's pieces, each in its own process.
 
-The process answers each line on stdin, `{}`, by one on stdout: `wall` and `cpu` seconds for the whole object, `pieces`,
-a hash of the pieces' SHA-1s to compare, and `memory`, the most bytes that it held above those with boto3 and a client.
+`python -m bench.torrent_subjects stream '{"url": …}'` answers each line on stdin, `{}`, with one on stdout: `wall` and
+`cpu` seconds for the whole object; `pieces`, a hash of the pieces' SHA-1s to compare; and `memory`, the most bytes it
+held beyond those with boto3 and a client.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ from bench.ranges import BUCKET, ETAG, KEY
 
 TRANSMISSION = "transmission-create"
 CONNECTIONS = 8
-"""HASH_CONNECTIONS, as it is deployed."""
+"""HASH_CONNECTIONS as deployed."""
 _SHA1 = 20
 _LEAF = 16 * 2**10
 
 
 @dataclass(frozen=True)
 class Task:
-    """What all of them are asked for. `file` is what the server has as the object."""
+    """The task of all subjects. `file` is the server's object."""
 
     file: str
     size: int
@@ -45,14 +46,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Subject:
-    """`pieces` gives the SHA-1s of the pieces; `base` are the bytes of memory held before that of its own."""
+    """`pieces` returns the SHA-1s of the pieces. `base` is the memory in bytes held before hashing."""
 
     pieces: Callable[[], bytes]
     base: int
 
 
 def stream(task: Task) -> Subject:
-    """Ours, by the client that the function has."""
+    """Ours, with the function's own client."""
     from switchyard import clients  # noqa: PLC0415 - the other subjects' processes have no layer
 
     client = clients.s3_bulk()
@@ -72,7 +73,7 @@ def stream(task: Task) -> Subject:
 
 
 def floor(task: Task) -> Subject:
-    """`hashlib` over what is in memory already, by one thread; for a hybrid also the leaves, but no tree."""
+    """`hashlib` over bytes already in memory, in one thread; for a hybrid also the leaves, but no tree."""
     data = memoryview(Path(task.file).read_bytes())
 
     def pieces() -> bytes:
@@ -111,7 +112,7 @@ def _by_transmission(path: Path, task: Task) -> bytes:
 
 
 def _by_libtorrent(path: Path, task: Task) -> bytes:
-    import libtorrent  # noqa: PLC0415 - where there is no Transmission
+    import libtorrent  # noqa: PLC0415 - only without Transmission
 
     files = [libtorrent.create_file_entry(path.name, task.size)]
     creator = libtorrent.create_torrent(files, task.piece_length, libtorrent.create_torrent.v1_only)
@@ -144,7 +145,7 @@ def _sample(subject: Subject) -> dict[str, Any]:
 
 
 def _cpu() -> float:
-    """Seconds of this process and of those that it has waited for."""
+    """Returns CPU seconds of this process and of its finished children."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
 

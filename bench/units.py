@@ -1,7 +1,7 @@
-"""What DynamoDB bills for the calls of a client whose tables are an emulator's: emulators answer with constants.
+"""Computes the units DynamoDB would bill for calls to an emulator, because emulators return constants.
 
-By "DynamoDB item sizes and formats", "Read consistency", "Transactions" (capacity) and "Global secondary indexes"
-(write considerations) of its developer guide.
+Sources: "DynamoDB item sizes and formats", "Read consistency", "Transactions" (capacity) and "Global secondary indexes"
+(write considerations) in its developer guide.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ type Item = Mapping[str, Any]
 
 
 def item_size(item: Item) -> int:
-    """Bytes of an item: its attributes' names and values."""
+    """Returns an item's size in bytes: its attributes' names and values."""
     return sum(len(name.encode()) + _size(value) for name, value in item.items())
 
 
@@ -44,19 +44,19 @@ def _size(value: Mapping[str, Any]) -> int:
 
 @dataclass(frozen=True)
 class Index:
-    """A global secondary index: its keys, and all that it holds."""
+    """A global secondary index: its keys and its projected attributes."""
 
     keys: tuple[str, ...]
     projected: frozenset[str]
 
     def entry(self, item: Item | None) -> Item | None:
-        """What it holds of an item; None where the item hasn't all of its keys."""
+        """Returns an item's entry in the index; None if the item lacks one of its keys."""
         if item is None or not all(key in item for key in self.keys):
             return None
         return {name: value for name, value in item.items() if name in self.projected}
 
     def units(self, before: Item | None, after: Item | None) -> int:
-        """What a change of an item costs here: nothing, one write, or under another key a deletion and a write."""
+        """Returns write units for a changed item: none, one write, or a deletion and a write if the key changed."""
         old, new = self.entry(before), self.entry(after)
         if old == new:
             return 0
@@ -69,7 +69,7 @@ class Index:
 
 @dataclass
 class Bill:
-    """Request units, and calls by operation. `indexes` is the part of `writes` that is the indexes'."""
+    """Request units, and calls by operation. `indexes` is the indexes' part of `writes`."""
 
     writes: int = 0
     indexes: int = 0
@@ -78,11 +78,11 @@ class Bill:
 
 
 class Meter:
-    """Adds to `bill` what the calls of the clients it watches cost.
+    """Adds the cost of watched clients' calls to `bill`.
 
     Args:
-        client: one that isn't watched, to look at items before and after a write.
-        tables: those that there are.
+        client: an unwatched client, to read items before and after a write.
+        tables: names of the tables.
         indexed: whether their indexes count.
     """
 
@@ -100,7 +100,7 @@ class Meter:
         self._before: list[tuple[Mapping[str, Any], Item | None]] = []
 
     def watch(self, client: DynamoDBClient) -> None:
-        """From now on."""
+        """Counts the client's calls from now on."""
         client.meta.events.register("provide-client-params.dynamodb", self._asks)
         client.meta.events.register("after-call.dynamodb", self._answered)
 
@@ -138,7 +138,7 @@ class Meter:
 
 
 def _writes(params: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """What a call writes, or would: a refused condition costs as much as a write."""
+    """Returns a call's writes, refused ones included: a failed condition costs as much as a write."""
     if "TransactItems" in params:
         return [action for actions in params["TransactItems"] for action in actions.values()]
     return [params] if "UpdateExpression" in params or "Item" in params else []

@@ -1,4 +1,4 @@
-"""Wall time of one invocation of ten messages, beside one of a single message, when each AWS call takes 20 ms."""
+"""Wall time of an invocation of ten messages, compared with a single message, when each AWS call takes 20 ms."""
 
 from contextlib import ExitStack
 from functools import partial
@@ -23,7 +23,7 @@ _SUBJECTS: dict[str, tuple[str, dict[str, float]]] = {
 
 
 def run(layer: Layer, effort: Effort) -> list[Table]:
-    """One and ten messages take turns, and so do the subjects."""
+    """Measures all subjects with one and ten messages, in turns."""
     seen: dict[str, list[tuple[int, int]]] = {name: [] for name in _SUBJECTS}
     with ExitStack() as stack:
         measures = {}
@@ -35,8 +35,8 @@ def run(layer: Layer, effort: Effort) -> list[Table]:
     shown = table(
         "Wall time of one invocation, 20 ms per AWS call",
         *("", "1 message, ms", "10 messages, ms", "10 ÷ 1", "budget", "calls of 10", "came back of 10"),
-        caption="Claims meet: DynamoDB cancels a transaction that meets another on one SLOTS item; the client "
-        "repeats it. How long each keeps the item busy is a guess; 20 ms, the whole call, is the worst case.",
+        caption="Claims meet: DynamoDB cancels a transaction that conflicts with another on one SLOTS item; the client "
+        "retries it. How long each holds the item is a guess; 20 ms, the whole call, is the worst case.",
     )
     for name in _SUBJECTS:
         one, ten = found[name, 1], found[name, 10]
