@@ -1,1 +1,1 @@
-"""The tests, a folder a tier."""
+"""The tests, one folder per tier."""

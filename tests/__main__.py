@@ -1,8 +1,8 @@
-"""`make test`: both tiers side by side, as the deployed one waits more than it works.
+"""Runs both test tiers in parallel, because the deployed one mostly waits. Behind `make test`.
 
     python -m tests [arguments for both pytests]
 
-What the deployed tier prints is kept until the fast one has ended, so that the two don't mix.
+The deployed tier's output is held back until the fast tier has ended, so that the two don't mix.
 The last line counts both.
 """
 
@@ -16,12 +16,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / ".local" / "tests"
-# Those in Docker are not a tier of their own: without an engine it would be one that ran no test.
+# Docker tests are no tier of their own: without an engine it would run no test.
 DEPLOYED = ("tests/integration", "tests/docker")
 TIERS = {
-    # File by file in the order of collection, which tests/integration/conftest.py decides.
+    # Whole files in the order of collection, which tests/integration/conftest.py decides.
     "deployed": ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", *DEPLOYED),
-    # Each process takes half of the files, then from what the other has left: few modules are set up in both.
+    # Each process gets half of the files, then steals from the other: few modules are set up in both.
     "fast": (
         *("-n", "auto", "--dist", "worksteal", "-m", "not heavy", "tests"),
         *(f"--ignore={folder}" for folder in DEPLOYED),
@@ -30,20 +30,20 @@ TIERS = {
 
 
 def main(arguments: list[str]) -> int:
-    """Run them; 0 if every test that was asked for has passed, and there was one."""
+    """Runs the tiers. Returns 0 if every selected test passed and there was at least one."""
     REPORTS.mkdir(parents=True, exist_ok=True)
     log = REPORTS / "deployed.log"
     with log.open("w") as output:
         deployed = subprocess.Popen(_pytest("deployed", arguments), cwd=ROOT, stdout=output, stderr=output)
     try:
-        # Nice: what waits for a deployed system waits for seconds, and gives up at some time.
+        # Nice: the deployed tier has time limits and would fail if the fast tier took its CPU.
         fast = subprocess.run(["nice", *_pytest("fast", arguments)], cwd=ROOT, check=False)
     finally:
-        deployed.wait()  # after Ctrl-C too, which has reached it as well: it ends its systems
+        deployed.wait()  # after Ctrl-C too: the tier got the signal as well, and ends its systems
         print(log.read_text(), end="")
     count = Counter(outcome for tier in TIERS for outcome in _outcomes(_report(tier)))
     print(f"{count['passed']} passed, {count['failed']} failed, {count['skipped']} skipped")
-    # What `-k` picks may be in one tier alone.
+    # `-k` may select tests in one tier only.
     well = {fast.returncode, deployed.returncode} <= {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
     return 0 if well and count.total() else 1
 
@@ -53,14 +53,14 @@ def _report(tier: str) -> Path:
 
 
 def _pytest(tier: str, arguments: list[str]) -> list[str]:
-    """The command that runs a tier. Its last report is removed, so that none is counted that isn't of this run."""
+    """Returns the command that runs a tier. Removes the tier's old report, so that only this run's is counted."""
     report = _report(tier)
     report.unlink(missing_ok=True)
     return [sys.executable, "-m", "pytest", *TIERS[tier], f"--junit-xml={report}", *arguments]
 
 
 def _outcomes(report: Path) -> list[str]:
-    """What became of each test, by a report in JUnit's form; nothing where there is none."""
+    """Reads each test's outcome from a JUnit report; empty if there is no report."""
     if not report.exists():
         return []
     outcomes = []

@@ -1,4 +1,4 @@
-"""Many cases in one test: for pure functions, where pytest's set-up of a test takes longer than the test itself."""
+"""Runs many cases in one test, for pure functions: there pytest's set-up takes longer than the test itself."""
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
@@ -13,14 +13,14 @@ type Test = Callable[..., None]
 def cases(
     names: str | Sequence[str], values: Iterable[Any], ids: Iterable[Any] | Callable[[Any], str] | None = None
 ) -> Callable[[Test], Test]:
-    """As `pytest.mark.parametrize`, but all cases run in one test, which then tells of every case that failed.
+    """Parametrizes like `pytest.mark.parametrize`, but runs all cases in one test that reports every failed case.
 
-    Fixtures that the test asks for are set up once: the cases must leave them as they are.
+    The test's fixtures are set up once: cases must not change them.
 
     Args:
-        names: The name of the test's argument; or those of several, each value being a tuple then.
+        names: The name of the test's argument, or several names; then each value is a tuple.
         values: The cases.
-        ids: What to call each case in a failure; without, it is called by its value.
+        ids: A name for each case, shown on failure; by default the value.
     """
     found = list(values)
     called = [ids(each) for each in found] if callable(ids) else list(ids or map(repr, found))
@@ -30,7 +30,7 @@ def cases(
 
     def decorate(test: Test) -> Test:
         @wraps(test)
-        def every_case(**fixtures: Any) -> None:  # noqa: ANN401 - what the test asks for
+        def every_case(**fixtures: Any) -> None:  # noqa: ANN401 - the test's fixtures
             failures: list[BaseException] = []
             for name, case in zip(called, arguments, strict=True):
                 try:
@@ -43,7 +43,7 @@ def cases(
 
         asked = inspect.signature(test)
         left = [each for name, each in asked.parameters.items() if name not in named]
-        every_case.__signature__ = asked.replace(parameters=left)  # type: ignore[attr-defined] # what pytest reads
+        every_case.__signature__ = asked.replace(parameters=left)  # type: ignore[attr-defined] # pytest reads it
         return every_case
 
     return decorate

@@ -1,4 +1,4 @@
-"""What every tier shares: an environment that can't reach AWS, and the template's own tables on moto."""
+"""Shared by all tiers: an environment that can't reach AWS, and the template's tables on moto."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-# Powertools reads these when it is imported, so they come before any import of ours. Nothing here is a real credential.
+# Powertools reads these on import, so they are set before we import anything. None is a real credential.
 os.environ.update(
     AWS_ACCESS_KEY_ID="test",
     AWS_SECRET_ACCESS_KEY="test",
@@ -19,7 +19,7 @@ os.environ.update(
 )
 for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_REGION"):
     os.environ.pop(name, None)
-# A job in the background inherits "ignore", and so would everything that tests start or interrupt.
+# A background job inherits "ignore", and so would every process that tests start or interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import boto3
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_sqs import SQSClient
 
-# Machines here are noisy: hypothesis may say that something is wrong, never that it is slow.
+# Test machines are noisy: hypothesis must not fail a test for being slow.
 settings.register_profile("quick", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=200)
 settings.register_profile("thorough", settings.get_profile("quick"), max_examples=5000, stateful_step_count=60)
 settings.load_profile("quick")  # `--hypothesis-profile=thorough` looks longer
@@ -41,7 +41,7 @@ settings.load_profile("quick")  # `--hypothesis-profile=thorough` looks longer
 
 @dataclass(frozen=True)
 class Aws:
-    """A moto account that holds the template's tables and two queues."""
+    """A moto account with the template's tables and two queues."""
 
     dynamodb: "DynamoDBClient"
     sqs: "SQSClient"
@@ -53,13 +53,13 @@ class Aws:
 
 @cache
 def _clients() -> "tuple[DynamoDBClient, SQSClient]":
-    """Made once: it is what takes time, and moto forgets everything else between tests."""
+    """Creates the clients once, because that takes time. moto forgets everything else between tests."""
     return boto3.client("dynamodb"), boto3.client("sqs")
 
 
 @pytest.fixture
 def aws() -> Iterator[Aws]:
-    """The template's tables and two queues on moto; the layer's own clients reach them too."""
+    """Creates the template's tables and two queues on moto. The layer's own clients reach them too."""
     with mock_aws():
         dynamodb, sqs = _clients()
         jobs_table, lanes_table = create_tables(dynamodb)

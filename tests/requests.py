@@ -1,4 +1,4 @@
-"""Requests as tests need them: short to write, each field open to change."""
+"""Builds work requests for tests, with defaults for every field."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -17,12 +17,12 @@ def source(
     sequencer: str | None = None,
     written_at: datetime | None = SENT_AT,
 ) -> Source:
-    """A source that S3 told of; `written_at=None` makes it a plain message's."""
+    """Builds a source announced by S3; with `written_at=None`, one from a plain message."""
     return Source(bucket, key, version, message_id, sequencer=sequencer, written_at=written_at)
 
 
 def request(job_id: str = "a", *, of: Source | None = None, sent: int = 0, lane: str = VIDEO.lane) -> WorkRequest:
-    """A request for job `job_id` on an object of its own, sent `sent` seconds after SENT_AT."""
+    """Builds a request for job `job_id` on its own object, sent `sent` seconds after SENT_AT."""
     return WorkRequest(
         job_id=job_id,
         kind=VIDEO.name,
@@ -35,7 +35,7 @@ def request(job_id: str = "a", *, of: Source | None = None, sent: int = 0, lane:
 
 
 def task(job_id: str = "t", *, announced: bool = False, sent: int = 0, message_id: str = "m1") -> WorkRequest:
-    """A request for images to be looked at: no object of its own, another lane, another target."""
+    """Builds a request for an image job: no object, another lane, another target."""
     return WorkRequest(
         job_id=job_id,
         kind=IMAGES.name,

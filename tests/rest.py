@@ -1,4 +1,4 @@
-"""Requests to the API as API Gateway's REST proxy integration gives them, and its answers as a caller reads them."""
+"""Builds API requests as API Gateway's REST proxy integration passes them, and reads answers as a caller does."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from switchyard.api.http import Api
 
 @dataclass(frozen=True)
 class Answer:
-    """What a caller gets; `body` is what its JSON says."""
+    """An API answer; `body` is parsed JSON."""
 
     status: int
     headers: Mapping[str, str]
@@ -32,7 +32,7 @@ def event(
     query: Mapping[str, str] | None = None,
     user: str | None = None,
 ) -> dict[str, Any]:
-    """An event for `route` ("POST /process"); `raw` is a body as it goes over the wire."""
+    """Builds an event for `route` ("POST /process"); `raw` is a body as sent over the wire."""
     method, _, resource = route.partition(" ")
     return {
         "resource": resource,
@@ -49,13 +49,13 @@ def event(
 
 
 def ask(api: Api, route: str, body: object = None, **more: Any) -> Answer:  # noqa: ANN401 - as `event`
-    """Sends one request and reads the answer."""
+    """Sends one request and returns the answer."""
     asked = event(route, body, **more)
     return read(asked, api.handle(asked, None))
 
 
 def read(asked: Mapping[str, Any], answer: Mapping[str, Any]) -> Answer:
-    """The answer to an event, which is as the API's document says."""
+    """Returns the answer to an event, checked against openapi.json."""
     found = Answer(answer["statusCode"], answer["headers"], json.loads(answer["body"] or "null"))
     _documented(f"{asked['httpMethod']} {asked['resource']}", found.status)(found.body)
     return found
@@ -63,7 +63,7 @@ def read(asked: Mapping[str, Any], answer: Mapping[str, Any]) -> Answer:
 
 @cache
 def _documented(route: str, status: int) -> Callable[[object], object]:
-    """What checks an answer's body, and fails where openapi.json doesn't know its status at all."""
+    """Returns a check for an answer's body. Fails if openapi.json doesn't document the status."""
     method, _, resource = route.partition(" ")
     document = http.document()
     response = document["paths"][resource][method.lower()]["responses"][str(status)]

@@ -1,4 +1,4 @@
-"""The tables as template.yaml describes them, so that no test runs on a schema of its own."""
+"""Creates the tables that template.yaml defines, so that tests don't define their own schema."""
 
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,7 @@ _CREATE = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "Billi
 
 
 class _Loader(yaml.CSafeLoader):
-    """Reads CloudFormation's short forms (`!Ref x`) as their arguments: enough for the tables' plain properties."""
+    """Reads CloudFormation's short forms (`!Ref x`) as their arguments. The tables' plain properties need no more."""
 
 
 def _argument(loader: _Loader, _tag: str, node: yaml.Node) -> Any:  # noqa: ANN401 - YAML holds anything
@@ -33,12 +33,12 @@ _Loader.add_multi_constructor("!", _argument)
 
 @cache
 def _resources() -> dict[str, Any]:
-    resources: dict[str, Any] = yaml.load(TEMPLATE.read_text(), _Loader)["Resources"]  # noqa: S506 - a safe one
+    resources: dict[str, Any] = yaml.load(TEMPLATE.read_text(), _Loader)["Resources"]  # noqa: S506 - a safe loader
     return resources
 
 
 def create_tables(client: "DynamoDBClient") -> tuple[str, str]:
-    """Creates JobsTable and LanesTable; gives their names."""
+    """Creates JobsTable and LanesTable and returns their names."""
     for name in ("JobsTable", "LanesTable"):
         properties = _resources()[name]["Properties"]
         client.create_table(TableName=name, **{key: properties[key] for key in _CREATE if key in properties})

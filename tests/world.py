@@ -1,4 +1,4 @@
-"""A dispatcher with everything around it in memory, and the hands to move it."""
+"""The dispatcher, tracker, canceller and reconciler with an in-memory store, targets and clock."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -24,7 +24,7 @@ STUCK_AFTER = timedelta(minutes=30)
 
 @dataclass
 class World:
-    """Everything around a dispatcher, and the hands to move it: lane video on `target`, lane images on `tasks`."""
+    """An in-memory system that tests step through: lane video runs on `target`, lane images on `tasks`."""
 
     store: MemoryStore = field(default_factory=MemoryStore)
     target: FakeTarget = field(default_factory=FakeTarget)
@@ -74,7 +74,7 @@ class World:
         return self.event(target.move(target_id, status))
 
     def wrapped(self, wrap: Callable[[object], object]) -> Dispatcher:
-        """The dispatcher of one invocation, with something around all it calls."""
+        """Returns the dispatcher of one invocation, with `wrap` around everything it calls."""
         targets = {name: cast("Any", wrap(target)) for name, target in self.targets.items()}
         return replace(self.dispatcher, store=cast("Any", wrap(self.store)), targets=targets)
 
@@ -96,7 +96,7 @@ class World:
 
 
 class Time:
-    """A clock that stands still until it is moved."""
+    """A clock that moves only when told to."""
 
     def __init__(self) -> None:
         self.now = SENT_AT + timedelta(hours=1)

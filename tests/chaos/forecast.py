@@ -1,7 +1,6 @@
-"""Which faults hit which AWS operations, how often: pure. `wire` puts them in force.
+"""Decides which faults hit which AWS operations, and how often. Pure; `wire` applies them.
 
-The operations are those that the functions' roles allow, so that whoever grants a function something new is told that
-nothing disturbs it yet.
+The operations come from the functions' roles, so that a newly granted permission without faults is reported.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,13 +12,13 @@ type Rule = dict[str, Any]
 
 @dataclass(frozen=True, order=True)
 class Operation:
-    """A call of AWS, as microburst and botocore name it."""
+    """An AWS operation, by the names of microburst and botocore."""
 
     service: str
     name: str
 
     def __str__(self) -> str:
-        """As people write it."""
+        """Returns the usual notation."""
         return f"{self.service} {self.name}"
 
 
@@ -62,17 +61,17 @@ NOT_CALLED: Final[Mapping[str, str]] = {
     "iam:PassRole": "asked for by RunTask; no call of its own",
     "s3:ListBucket": "makes S3 answer 404 for what is not there; no call of its own",
 }
-"""What a role allows though its function makes no such call, and why."""
+"""Permissions for which the function makes no call, and why."""
 OF_THE_STAND_IN: Final = frozenset({"batch", "ecs"})
-"""The services whose faults `local.compute` makes itself."""
+"""Services whose faults `local.compute` injects itself."""
 
 
 class UnknownActionError(Exception):
-    """A function was granted something of which nobody has said yet how it can fail."""
+    """A function has a permission without faults defined for it."""
 
 
 def operations(actions: Iterable[str]) -> list[Operation]:
-    """The calls that functions can make who are allowed these actions.
+    """Returns the operations that functions with these permissions can call.
 
     Raises:
         UnknownActionError: naming the actions that are neither in the table of calls nor in `NOT_CALLED`.
@@ -85,16 +84,16 @@ def operations(actions: Iterable[str]) -> list[Operation]:
     )
 
 
-# ---- weather ---------------------------------------------------------------------------------------------------------
+# ---- faults ----------------------------------------------------------------------------------------------------------
 
 LEAST: Final = 2
-"""How often each fault hits an operation before luck decides: so that what is called a few times is disturbed too."""
+"""How often each fault hits an operation before chance decides, so that rarely called operations get faults too."""
 EAGERNESS: Final = 0.06
-"""How likely it is until then."""
+"""The probability of a fault until then."""
 EAGERNESS_WHERE_SELDOM: Final = 0.25
-"""The same for what only a repair or a few requests call."""
+"""The same for operations that only repairs or a few requests call."""
 OFTEN: Final = 20
-"""So many calls without a fault are no luck, but a fault that is missing."""
+"""After so many calls without a fault, a fault is missing; it is no coincidence."""
 
 _SELDOM: Final = frozenset(
     {
@@ -111,11 +110,11 @@ def _eagerness(operation: Operation) -> float:
 
 
 _LATE_MS: Final = {"s3 GetObject": 32_000}
-"""Past the clients' read timeout (clients.py): 5 s, and 30 s for whole objects."""
+"""Longer than the clients' read timeout (clients.py): 5 s, and 30 s for whole objects."""
 _USUAL_LATE_MS: Final = 6_000
 
 _WITHOUT_BODY: Final = frozenset({"s3 HeadObject", "s3 PutObject", "s3 AbortMultipartUpload"})
-"""Their answers have no body that could be cut; "late" is what keeps their effect from their callers."""
+"""Operations whose answers have no body to cut; "late" hides their effect from their callers."""
 
 _THROTTLES: Final[Mapping[str, Rule]] = {
     "dynamodb": {"code": "ThrottlingException", "status": 400, "message": "Rate of requests exceeds the limit."},
@@ -125,17 +124,17 @@ _THROTTLES: Final[Mapping[str, Rule]] = {
 
 
 def _effects(operation: Operation) -> Mapping[str, tuple[float, Rule]]:
-    """Every kind of fault on the wire, with its share of all calls and microburst's words for it."""
+    """Returns every kind of fault on the wire, with its share of all calls and its microburst rule."""
     internal = "InternalServerError" if operation.service == "dynamodb" else "InternalError"
     effects: dict[str, tuple[float, Rule]] = {
         "throttled": (0.020, {"error": _THROTTLES[operation.service]}),
         "500": (0.012, {"error": {"code": internal, "status": 500, "message": "An internal error occurred."}}),
         "503": (0.010, {"error": {"code": "ServiceUnavailable", "status": 503, "message": "Try again."}}),
         "reset": (0.012, {"reset": True}),
-        # The call takes effect, but nobody learns of it.
+        # The call takes effect, but the answer is lost.
         "answer lost": (0.012, {"response": {"abort_bytes": 0}}),
         "answer cut": (0.006, {"response": {"abort_frac": 0.5}}),
-        # ... and here it does so after its caller has given up and asked again.
+        # ... and here it takes effect after its caller has timed out and retried.
         "late": (0.004, {"latency": _LATE_MS.get(str(operation), _USUAL_LATE_MS)}),
         "slow": (0.030, {"latency": 300}),
     }
@@ -145,9 +144,9 @@ def _effects(operation: Operation) -> Mapping[str, tuple[float, Rule]]:
 
 
 def on_the_wire(asked: Sequence[Operation], strength: float = 1.0) -> list[tuple[Operation | None, str, Rule]]:
-    """Microburst's rules, each with what it is about. The last one lets everything through, and counts it.
+    """Returns microburst's rules, each with its operation and fault. The last rule passes everything and counts it.
 
-    Each call is looked at by one rule after the other, and meets the first fault that its dice say.
+    Each call goes through the rules in order and gets the first fault that chance selects.
     """
     rules: list[tuple[Operation | None, str, Rule]] = []
     for operation in asked:
@@ -172,7 +171,7 @@ _OF_CALLS: Final[Mapping[str, tuple[float, Rule]]] = {
     "reset": (0.012, {}),
     "reset_after_effect": (0.012, {}),
     "cut_after_effect": (0.010, {}),
-    # Silent until the caller gives up, which for SubmitJob takes ten seconds.
+    # No answer until the caller times out, which for SubmitJob takes ten seconds.
     "timeout_before_effect": (0.003, {}),
     "timeout_after_effect": (0.005, {}),
 }
@@ -188,7 +187,7 @@ _OF_EVENTS: Final[Mapping[str, tuple[float, Rule]]] = {
 
 
 def on_the_stand_in(asked: Sequence[Operation], strength: float = 1.0) -> list[Rule]:
-    """The faults of the stand-in for Batch and ECS, and of its state change events; see `local.compute.faults`."""
+    """Returns faults of the stand-in for Batch and ECS, and of its state change events; see `local.compute.faults`."""
     rules = []
     for operation in asked:
         if operation.service in OF_THE_STAND_IN:
@@ -213,12 +212,12 @@ def on_the_stand_in(asked: Sequence[Operation], strength: float = 1.0) -> list[R
     ]
 
 
-# ---- what came of it -------------------------------------------------------------------------------------------------
+# ---- results ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Disturbance:
-    """What one operation met: how often it was called, how often each fault hit it."""
+    """One operation's calls, and how often each fault hit it."""
 
     operation: Operation
     calls: int
@@ -226,15 +225,15 @@ class Disturbance:
 
     @property
     def hits(self) -> int:
-        """How many calls met a fault."""
+        """Returns how many calls were hit by a fault."""
         return sum(self.faults.values())
 
 
 def undisturbed(seen: Iterable[Disturbance], calls: int = 1) -> list[Operation]:
-    """Operations that were called so often at least, and that no fault ever hit."""
+    """Returns operations with at least `calls` calls that no fault ever hit."""
     return [each.operation for each in seen if each.calls >= calls and not each.hits]
 
 
 def not_called(seen: Iterable[Disturbance], asked: Iterable[Operation]) -> list[Operation]:
-    """Operations that functions may call, and that none did."""
+    """Returns operations that functions may call but never did."""
     return sorted(set(asked) - {each.operation for each in seen if each.calls})

@@ -1,6 +1,6 @@
-"""What a job does here: passes the fence check with the real worker library, waits a little, writes it all down.
+"""The chaos tests' job: passes the fence check with the real worker library, waits, and records it all in the ledger.
 
-How long, and how it ends, its id and version decide, so that the same work always goes the same way.
+Its id and version decide how long it takes and how it ends, so that the same work always behaves the same.
 """
 
 import hashlib
@@ -15,23 +15,23 @@ from switchyard_worker import PermanentFailure, TryAgain, WorkerError, WorkerJob
 from tests.chaos.ledger import DONE, FAILED
 
 SHORTEST, LONGEST = 1.0, 4.5
-"""Seconds of work: long beside a start, so that all slots are in use at once, and kills and cancels find jobs at it. It
-is slept through, and so costs a busy machine nothing."""
+"""Seconds of work: longer than a start, so that all slots are used at once, and kills and cancels hit running jobs.
+Jobs only sleep, so they cost a busy machine nothing."""
 AGAIN_SHARE: Final = 0.03
-"""How many ask for another attempt when they run for the first time; ECS, which has none, would take it for the end."""
+"""The share that asks for another attempt on its first. ECS has no attempts and would treat it as the end."""
 FAILING_SHARE: Final = 0.02
-"""How many fail for good."""
+"""The share that fails permanently."""
 
 _PAUSE = 0.02
 
 
 def dice(*words: str) -> float:
-    """A number from 0 to 1 that these words alone decide."""
+    """Returns a number from 0 to 1, determined by these words alone."""
     return int.from_bytes(hashlib.sha256("\0".join(words).encode()).digest()[:6]) / 2**48
 
 
 def perform(variables: Mapping[str, str]) -> int:
-    """One attempt, in the environment that its target has made; its exit code."""
+    """Runs one attempt in the environment set by its target, and returns its exit code."""
     note = _Notes(variables)
     note("boot")
 
@@ -83,6 +83,6 @@ class _Notes:
         if fence is not None:
             self._line |= {"fence": fence, "run_id": run}
         line = {**self._line, "event": event, "time": self._line["boot"] if event == "boot" else time.time()}
-        # One short write to a file opened for appending: lines of jobs that run at once don't mix.
+        # One short write to a file opened for appending: lines of concurrent jobs don't mix.
         with self._ledger.open("ab", buffering=0) as ledger:
             ledger.write(json.dumps({**line, "outcome": outcome}).encode() + b"\n")

@@ -1,4 +1,4 @@
-"""Kills processes, as crashes of Lambda's hosts and lost machines of Batch and ECS do: SIGKILL, at any moment."""
+"""Kills processes at random moments with SIGKILL, like crashes of Lambda's hosts and lost Batch and ECS machines."""
 
 import contextlib
 import os
@@ -13,16 +13,16 @@ from tests.chaos.world import World
 
 
 class Killer:
-    """Kills a process of a function or of a job now and then, while its `with` block lasts.
+    """Kills a process of a function or of a job now and then.
 
     Args:
-        world: Where.
-        seed: Decides when, and which kind; which process there is then, nobody can.
+        world: The deployed system.
+        seed: Decides when to kill, and which kind. Which processes exist at that moment varies.
         job_pause: Seconds between two kills of jobs, on average.
-        function_pause: The same for functions. The emulator takes all processes of a function down with one of them.
+        function_pause: The same for functions. If one process of a function dies, the emulator ends all of them.
 
     Attributes:
-        killed: How many of what.
+        killed: How many processes were killed, by kind.
     """
 
     def __init__(self, world: World, seed: int, job_pause: float, function_pause: float) -> None:
@@ -34,7 +34,7 @@ class Killer:
 
     @contextlib.contextmanager
     def at_large(self) -> Iterator[None]:
-        """Kill, until the block has ended."""
+        """Kills processes until the block ends."""
         thread = threading.Thread(target=self._go_about, daemon=True)
         thread.start()
         try:

@@ -1,4 +1,4 @@
-"""Starts microburst as it is needed here: `proxy.py SEED OPTION…`, by the environment that has it (`.venvs/chaos`)."""
+"""Starts microburst with our changes: `proxy.py SEED OPTION…`, in the environment that has it (`.venvs/chaos`)."""
 
 import logging
 import random
@@ -20,7 +20,7 @@ _detect = pipeline.detect
 
 
 def detect(headers: Any, method: str, path: str, query: Mapping[str, str], body: bytes | None) -> Any:  # noqa: ANN401 - microburst's own
-    """As microburst's, which takes S3's calls that differ in their query alone for one another."""
+    """Detects operations like microburst, but tells apart S3 calls that differ only in their query."""
     context = _detect(headers, method, path, query, body)
     if context.service == "s3":
         named = (name for (verb, mark), name in _BY_QUERY.items() if verb == method and mark in query)
@@ -29,10 +29,10 @@ def detect(headers: Any, method: str, path: str, query: Mapping[str, str], body:
 
 
 if __name__ == "__main__":
-    random.seed(int(sys.argv.pop(1)))  # its dice have no seed of their own
-    logging.disable(logging.INFO)  # it would log each of many thousand calls
-    # It drops the length of what it passes on: then an answer that it cuts off is noticed by HTTP itself, as one of
-    # AWS, which says its length, is not.
+    random.seed(int(sys.argv.pop(1)))  # microburst uses the global random generator
+    logging.disable(logging.INFO)  # it would log every one of many thousand calls
+    # microburst drops Content-Length from answers, so HTTP itself would detect a cut one. AWS sends Content-Length, and
+    # HTTP does not detect a cut answer.
     forward.HOP_BY_HOP -= {"content-length"}
     pipeline.detect = detect
     sys.exit(main())

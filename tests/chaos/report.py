@@ -1,4 +1,4 @@
-"""Puts figures into plain text, and into JSON: pure."""
+"""Formats a run's figures as plain text and as JSON. Pure."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,12 +8,12 @@ from typing import Any
 
 @dataclass
 class Report:
-    """What a run has shown, section by section.
+    """A run's results by section.
 
     Attributes:
-        title: What it was.
-        sections: Each a heading and rows of a name and a value.
-        violations: What may not be; the run has failed if there is any.
+        title: The run's title.
+        sections: Headings, each with rows of a name and a value.
+        violations: Broken promises; the run failed if there is any.
     """
 
     title: str
@@ -21,11 +21,11 @@ class Report:
     violations: list[str] = field(default_factory=list)
 
     def add(self, heading: str, rows: Iterable[tuple[str, Any]] | Mapping[str, Any]) -> None:
-        """Add a section; one without rows says so."""
+        """Adds a section; without rows it says "none"."""
         self.sections[heading] = list(rows.items() if isinstance(rows, Mapping) else rows)
 
     def text(self) -> str:
-        """For people, and for docs/reliability.md."""
+        """Returns the report as text, also for docs/reliability.md."""
         lines = [self.title]
         for heading, rows in self.sections.items():
             lines += ["", f"{heading}:"]

@@ -1,4 +1,4 @@
-"""`python -m tests.chaos soak`: steady work for a long time. Nothing may drift, leak, be lost or be left behind."""
+"""Runs steady work for a long time (`python -m tests.chaos soak`). Nothing may drift, leak, get lost or stay behind."""
 
 import os
 import time
@@ -22,27 +22,27 @@ from tests.chaos.world import LANES, World
 EVERY: Final = 10.0
 """Seconds between two samples."""
 RECONCILED_EVERY: Final = 300.0
-"""As the template has it."""
+"""The template's interval."""
 LASTING: Final = 3
-"""In how many samples running a slot without a run, or a run without a slot, counts as drift. A start or an end takes
-a moment in which the two differ; half a minute is none, on a machine that has time."""
+"""Consecutive samples after which a slot without a run, or a run without a slot, counts as drift. The two differ for a
+moment at each start and end, but not for half a minute on a machine that is not overloaded."""
 SETTLING: Final = 120.0
-"""Seconds in which processes load what they need, and are not looked at yet."""
+"""Warm-up seconds: processes load what they need and are not sampled yet."""
 SAMPLES_TO_JUDGE: Final = 30
-"""A process is judged by at least so many samples: five minutes."""
+"""The fewest samples that a process is judged by: five minutes."""
 FUNCTION_MEGABYTES_AN_HOUR: Final = 24.0
-"""What a function's process may grow. Lambda replaces an environment within hours; of the 256 MB that the smallest
-function has, some 100 are in use, so this much would be borne for six hours."""
+"""MB an hour that a function's process may grow. Lambda replaces an environment within hours. The smallest function
+uses some 100 of its 256 MB, so it could grow like this for six hours."""
 PART_MEGABYTES_AN_HOUR: Final = 64.0
-"""What the stand-in and the jobs' nursery may grow. They keep every run for a week, on disk: in memory there are only
-those under way."""
+"""MB an hour that the stand-in and the jobs' nursery may grow. They keep every run for a week, but on disk: only
+active runs are in memory."""
 FILES_AN_HOUR: Final = 12.0
-"""What any process may grow in open files: one that is left open at every hundredth job is seen."""
+"""Open files an hour that any process may gain. This detects one file left open per hundred jobs."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long, and how much: `rate` is pieces of work a minute, `slots` what each lane has."""
+    """Duration and load: `rate` is uploads and jobs per minute, `slots` the slots per lane."""
 
     minutes: float
     rate: float
@@ -51,12 +51,12 @@ class Plan:
 
 
 class Soak:
-    """One run.
+    """One soak run.
 
     Args:
-        plan: Of it.
+        plan: Duration and load.
         world: The deployed system.
-        say: Told what is going on.
+        say: Prints progress.
     """
 
     def __init__(self, plan: Plan, world: World, say: Say) -> None:
@@ -73,7 +73,7 @@ class Soak:
         self._runs_without_slot: list[set[str]] = []
 
     def run(self) -> Report:
-        """Work, come to rest, and look at what is left."""
+        """Sends work, waits until everything has ended, and checks the result."""
         plan = self._plan
         pieces = round(plan.minutes * plan.rate)
         videos, torrents = round(pieces * 0.5), round(pieces * 0.05)
@@ -81,7 +81,7 @@ class Soak:
         with self._traffic.flowing():
             end = self._began + plan.minutes * 60
             self._repeat(lambda: time.monotonic() > end and self._traffic.over, until=end + 120)
-        self._say("no more work comes")
+        self._say("all work is sent")
         self._world.reconcile()
         self._repeat(self._at_rest, until=time.monotonic() + 180)
         return self._report()
@@ -100,7 +100,7 @@ class Soak:
 
     def _sample(self) -> None:
         world, now = self._world, time.monotonic() - self._began
-        # The runs on both sides of the slots: what starts or ends between the looks is not counted.
+        # Reads the runs before and after the slots: runs that start or end in between are not counted.
         before = world.at_work()
         holders = world.holders()
         after = world.at_work()
@@ -162,11 +162,11 @@ class Soak:
         return report
 
     def _drift(self, report: Report) -> list[str]:
-        """Slots against what really runs."""
+        """Compares the slots with the real runs."""
         leaked = trends.lasting(self._slots_without_run, LASTING)
         unseen = trends.lasting(self._runs_without_slot, LASTING)
         report.add(
-            f"drift that lasts {LASTING} samples",
+            f"drift for {LASTING} samples",
             {"slots held without a run": len(leaked), "runs without a slot": len(unseen)},
         )
         return [f"a slot was held by {job}, and nothing ran" for job in sorted(leaked)] + [
@@ -174,7 +174,7 @@ class Soak:
         ]
 
     def _growth(self, report: Report) -> list[str]:
-        """Memory and open files of every process that lived long enough to tell."""
+        """Reports memory and open files of every process with enough samples."""
         rows, violations = [], []
         for (name, pid), samples in sorted(self._processes.items()):
             points = trends.settled([(at, megabytes) for at, megabytes, _ in samples], after=SETTLING)
@@ -185,18 +185,18 @@ class Soak:
             memory = f"{points[0][1]:.0f} to {points[-1][1]:.0f} MB, {grows:+.1f} MB an hour"
             opened = f"{files[0][1]:.0f} to {files[-1][1]:.0f} open files, {opens:+.1f} an hour"
             rows.append((f"{name}, process {pid}", f"{memory}; {opened}; {len(points)} samples"))
-            # The emulator has no bound: it keeps all that was ever stored and logged in memory.
+            # The emulator has no bound: it keeps everything ever stored and logged in memory.
             bound = {True: FUNCTION_MEGABYTES_AN_HOUR, False: PART_MEGABYTES_AN_HOUR}[name.endswith("Function")]
             if name != "the emulator" and grows > bound:
                 violations.append(f"{name}, process {pid}: grows by {grows:.1f} MB an hour, more than {bound:.0f}")
             if opens > FILES_AN_HOUR:
                 violations.append(f"{name}, process {pid}: {opens:.1f} more open files an hour")
-        report.add("memory and open files of what lived long enough", rows)
+        report.add("memory and open files of processes with enough samples", rows)
         return violations
 
 
 def soak(plan: Plan, say: Say) -> Report:
-    """A system of its own, steady work, and what was left of it."""
+    """Deploys a system, runs the soak on it and returns the report."""
     with World.running("soak", say, slots=plan.slots, proxied=False) as world:
         return Soak(plan, world, say).run()
 

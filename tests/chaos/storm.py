@@ -1,4 +1,4 @@
-"""`python -m tests.chaos storm`: faults on every call, processes killed, jobs cancelled and repeated; nothing lost."""
+"""Injects faults, kills processes, cancels and repeats jobs (`python -m tests.chaos storm`). Nothing may be lost."""
 
 import subprocess
 import time
@@ -23,17 +23,17 @@ from tests.iam.permissions import permissions
 from tests.template.rendering import TEMPLATE, load
 
 EVERY: Final = 10.0
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 RECONCILED_EVERY: Final = 30.0
 NEARLY_ALL: Final = 0.97
-"""How much of what was accepted has to have ended before the weather clears up."""
+"""The share of accepted work that must have ended before the faults stop."""
 STILL: Final = 3
-"""How often nothing may be left to do before that is believed."""
+"""Consecutive checks that must find nothing left to do."""
 
 LOGGED: Final = {
-    "message comes back": "messages given back, to be delivered again",
-    "duplicate": "deliveries that asked for work known already",
-    "start: outcome unknown": "starts whose outcome nobody knew",
+    "message comes back": "messages returned to their queue",
+    "duplicate": "deliveries of work already known",
+    "start: outcome unknown": "starts with unknown outcome",
     "start: refused": "starts refused or throttled, their claim undone",
     "adopted": "runs found and adopted",
     "starting again: the claim led to no run": "claims that led to no run, started again under a higher fence",
@@ -49,10 +49,10 @@ LOGGED: Final = {
 
 @dataclass(frozen=True)
 class Plan:
-    """What a storm consists of.
+    """A storm's load, time limit and strength.
 
-    `slots` are those of each lane. `minutes` bounds the whole of it; `strength` multiplies the chances of every fault.
-    `job_kills` and `function_kills` are the seconds between two of them, on average.
+    `slots` is the number per lane, `minutes` the time limit for everything. `strength` multiplies the probability of
+    every fault. `job_kills` and `function_kills` are the seconds between two kills, on average.
     """
 
     videos: int
@@ -68,13 +68,13 @@ class Plan:
 
 
 class Storm:
-    """One run.
+    """One storm run.
 
     Args:
-        plan: Of it.
+        plan: Load, time limit and strength.
         world: The deployed system.
-        wire: The proxy before it.
-        say: Told what is going on.
+        wire: The proxy in front of it.
+        say: Prints progress.
     """
 
     def __init__(self, plan: Plan, world: World, wire: Wire, say: Say) -> None:
@@ -90,7 +90,7 @@ class Storm:
         self._stand_in: list[dict[str, object]] = []
 
     def run(self) -> Report:
-        """Let it come, let it pass, and look at what is left."""
+        """Injects faults while work is sent, waits until everything has ended, and checks the result."""
         self._blow()
         stormy = time.monotonic() - self._began
         self._settle()
@@ -113,7 +113,7 @@ class Storm:
         self._wire.clear()
         self._stand_in = self._world.ask_compute("GET", "/_compute/faults")["faults"]
         self._world.ask_compute("DELETE", "/_compute/faults")
-        self._say("the weather clears up")
+        self._say("the faults stop")
 
     def _nearly_done(self) -> bool:
         jobs = self._world.jobs()
@@ -126,7 +126,7 @@ class Storm:
         return self._traffic.over and ended >= NEARLY_ALL * len({work.job_id for work in self._traffic.accepted})
 
     def _settle(self) -> None:
-        """Wait until nothing is left to do, as long as there is time."""
+        """Waits until nothing is left to do, within the time limit."""
         self._world.impatient()
         still = 0
 
@@ -159,7 +159,7 @@ class Storm:
                 "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
                 "commit": commit(),
                 **asdict(self._plan),
-                "seconds of bad weather": round(stormy),
+                "seconds with faults": round(stormy),
                 "seconds in all": round(time.monotonic() - self._began),
             },
         )
@@ -169,7 +169,7 @@ class Storm:
         report.add("state change events", _counted(self._stand_in, "events"))
         report.add("processes killed", sorted(self._killer.killed.items()))
         report.add(
-            "what was seen of it",
+            "effects seen",
             {
                 **{name: count for name, count in world.logged(LOGGED).items() if count},
                 "attempts of jobs beyond their run's first": verdict.repeated_attempts(facts.attempts),
@@ -206,7 +206,7 @@ class Storm:
 
 
 def storm(plan: Plan, say: Say) -> Report:
-    """A system of its own, a storm, and what was left of it."""
+    """Deploys a system, runs the storm on it and returns the report."""
     with (
         World.running("chaos", say, slots=plan.slots, proxied=True) as world,
         Wire.running(
@@ -217,12 +217,12 @@ def storm(plan: Plan, say: Say) -> Report:
 
 
 def asked() -> list[Operation]:
-    """The calls that the template lets functions make."""
+    """Returns the operations that the template lets functions call."""
     return forecast.operations(each.action for each in permissions(load(TEMPLATE).written))
 
 
 def commit() -> str:
-    """The commit that is checked out, and whether there is more."""
+    """Returns the checked-out commit, and whether there are uncommitted changes."""
     found = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -230,7 +230,7 @@ def commit() -> str:
 
 
 def write(report: Report, folder: Path) -> Path:
-    """Keep a report as text and JSON; where."""
+    """Saves a report as text and JSON and returns the path."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(report.json())
     (folder / "report.txt").write_text(report.text() + "\n")

@@ -1,4 +1,4 @@
-"""What clients send: videos to S3, image jobs and uploads over the API, with the retries that a good client makes."""
+"""Sends work as clients do: videos to S3, image jobs and uploads over the API, with a good client's retries."""
 
 import heapq
 import itertools
@@ -22,12 +22,12 @@ from tests.chaos.world import World
 
 CLIENTS: Final = 12
 TRIES: Final = 10
-"""How often a client asks before it gives up."""
+"""A client's tries before it gives up."""
 REPEATED: Final = 0.08
-"""How many uploads S3 tells of twice, and how many jobs are submitted twice."""
+"""The share of uploads that S3 announces twice, and of jobs that are submitted twice."""
 CANCELLED: Final = 0.08
 RENEWED: Final = 0.06
-"""How many videos are uploaded anew under their key."""
+"""The share of videos that are uploaded again under their key."""
 LOOKED_AT: Final = 0.15
 IN_PARTS: Final = 0.03
 PRESIGNED: Final = 0.05
@@ -38,15 +38,15 @@ type Action = Callable[[], None]
 
 
 class GaveUpError(Exception):
-    """A client has asked as often as clients do, and got no answer that it can use."""
+    """A client gave up after all its tries without a usable answer."""
 
 
 class Traffic:
-    """Sends work by several clients at once.
+    """Sends work from several concurrent clients.
 
     Attributes:
-        accepted: What was, in that order.
-        tally: What clients did, and what they got.
+        accepted: The accepted work, in order.
+        tally: Counts of what clients did, and of the answers they got.
     """
 
     def __init__(self, world: World, seed: int) -> None:
@@ -70,10 +70,10 @@ class Traffic:
         self.tally: Counter[str] = Counter()
         self.failures: list[str] = []
 
-    # ---- what is to be sent ------------------------------------------------------------------------------------------
+    # ---- schedule ----------------------------------------------------------------------------------------------------
 
     def plan(self, *, videos: int, jobs: int, torrents: int, rate: float) -> None:
-        """Have so many uploads and jobs sent, mixed, so many a second."""
+        """Schedules these uploads and jobs, mixed, `rate` per second."""
         actions: list[Action] = [self._video] * videos + [self._job] * jobs + [self._torrent] * torrents
         self._dice.shuffle(actions)
         now = time.monotonic()
@@ -82,7 +82,7 @@ class Traffic:
 
     @contextmanager
     def flowing(self) -> Iterator[None]:
-        """Send what is due, until the block has ended."""
+        """Sends what is due until the block ends."""
         clients = [threading.Thread(target=self._be_a_client, daemon=True) for _ in range(CLIENTS)]
         for client in clients:
             client.start()
@@ -98,7 +98,7 @@ class Traffic:
 
     @property
     def over(self) -> bool:
-        """Whether everything was sent."""
+        """Returns whether everything was sent."""
         with self._changed:
             return not self._due and not self._under_way
 
@@ -116,7 +116,7 @@ class Traffic:
                 action()
             except GaveUpError:
                 self.tally["given up by the client"] += 1
-            except Exception as error:  # noqa: BLE001 - reported: a client that dies would be work that is missing
+            except Exception as error:  # noqa: BLE001 - reported: if a client died, its work would be missing
                 self.failures.append(f"{type(error).__name__}: {error}")
             with self._changed:
                 self._under_way -= 1
@@ -158,13 +158,13 @@ class Traffic:
             self._soon(30, lambda: self._cancel(work))
 
     def _tell_again(self, work: Work) -> None:
-        """S3's message a second time, with all that it said the first time."""
+        """Sends S3's message a second time, with the same content."""
         found = self._world.stack.client("dynamodb").get_item(
             TableName=self._world.stack.resource("JobsTable"), Key={"jobId": {"S": work.job_id}}
         )
         source = {name: value["S"] for name, value in found.get("Item", {}).get("source", {}).get("M", {}).items()}
         if source.get("version") != work.version:
-            return  # it isn't known what the first one said
+            return  # the first message's content is unknown
         told = {"key": quote_plus(work.key, safe="/"), "versionId": work.version, "sequencer": source.get("sequencer")}
         record = {
             "eventVersion": "2.1",
@@ -176,7 +176,7 @@ class Traffic:
         self._world.stack.client("sqs").send_message(
             QueueUrl=self._world.stack.resource("VideoQueue"), MessageBody=json.dumps({"Records": [record]})
         )
-        self.tally["uploads told of twice"] += 1
+        self.tally["uploads announced twice"] += 1
 
     def _upload_presigned(self) -> None:
         body = {"filename": "clip.mp4", "contentType": "video/mp4", "size": 7}
@@ -191,15 +191,15 @@ class Traffic:
         upload = {"key": begun["key"], "uploadId": begun["uploadId"]}
         if self._dice.random() < 0.25:
             self._ask("DELETE", "/uploads/multipart", params=upload, enough={200, 204, 404})
-            self.tally["uploads in parts, given up"] += 1
+            self.tally["multipart uploads aborted"] += 1
             return
         parts = self._ask("POST", "/uploads/multipart/parts", {**upload, "parts": [{"partNumber": 1, "size": 7}]})
         etag = self._send(parts.json()["parts"][0]["url"], {}).headers["etag"]
         self._ask("GET", "/uploads/multipart", params=upload)
         whole = {**upload, "size": 7, "parts": [{"partNumber": 1, "etag": etag}]}
-        # 404: an earlier try may have completed it, and its answer may have been lost.
+        # 404: an earlier try may have completed it and lost its answer.
         self._ask("POST", "/uploads/multipart/complete", whole, enough={404})
-        self.tally["uploads in parts"] += 1
+        self.tally["multipart uploads"] += 1
         self._look_whether_it_arrived(begun["key"])
 
     def _send(self, url: str, headers: dict[str, str]) -> httpx.Response:
@@ -244,7 +244,7 @@ class Traffic:
 
     def _cancel(self, work: Work) -> None:
         work.cancels.append(0)
-        # 404: nobody has told of the upload yet. 409: it has ended.
+        # 404: the upload was not announced yet. 409: the job has ended.
         answer = self._ask("DELETE", f"/jobs/{work.job_id}", enough={404, 409})
         work.cancels.append(answer.status_code)
         self.tally[f"cancels answered with {answer.status_code}"] += 1
@@ -257,7 +257,7 @@ class Traffic:
         self.accepted.append(Work("torrent", "", key, answer["VersionId"]))
         self.tally["objects for torrents uploaded"] += 1
 
-    # ---- asking ------------------------------------------------------------------------------------------------------
+    # ---- calls -------------------------------------------------------------------------------------------------------
 
     def _ask(
         self,
@@ -268,10 +268,10 @@ class Traffic:
         enough: set[int] | frozenset[int] = frozenset(),
         **more: Any,  # noqa: ANN401 - httpx's own
     ) -> httpx.Response:
-        """Ask until there is an answer: 2xx, or one of `enough`.
+        """Repeats a request until the answer is 2xx or one of `enough`.
 
         Raises:
-            GaveUpError: after as many tries as a patient client makes.
+            GaveUpError: after all of a client's tries.
         """
         for attempt in range(TRIES):
             if attempt:
@@ -289,6 +289,6 @@ class Traffic:
 
 
 def _id_in(key: str) -> str:
-    """The video id that the template's default pattern finds in a key."""
+    """Returns the video id that the template's default pattern finds in a key."""
     found = _UUID.search(key)
     return found[0] if found else ""

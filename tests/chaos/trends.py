@@ -1,17 +1,17 @@
-"""What grows and what drifts in a series of samples: pure."""
+"""Finds growth and drift in a series of samples. Pure."""
 
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import pairwise
 
 type Point = tuple[float, float]
-"""Seconds, and what was measured then."""
+"""A time in seconds, and the value measured then."""
 
 HOUR = 3600.0
 
 
 def slope(points: Sequence[Point]) -> float:
-    """How much it grows in an hour, by least squares; 0 where there is too little to tell."""
+    """Returns the growth per hour, by least squares; 0 if there are too few points."""
     if len(points) < 2:
         return 0.0
     middle = sum(at for at, _ in points) / len(points)
@@ -21,12 +21,12 @@ def slope(points: Sequence[Point]) -> float:
 
 
 def settled(points: Sequence[Point], *, after: float) -> list[Point]:
-    """Without the first so many seconds, in which things are loaded and filled for the first time."""
+    """Drops the points of the first `after` seconds, when processes warm up."""
     return [point for point in points if point[0] - points[0][0] >= after]
 
 
 def lasting(looks: Iterable[AbstractSet[str]], times: int) -> set[str]:
-    """What was there in so many looks running: what comes and goes between two of them is no drift."""
+    """Returns what was in `times` consecutive samples: what comes and goes between two of them is no drift."""
     found: set[str] = set()
     streaks: dict[str, int] = {}
     for look in looks:
@@ -36,11 +36,11 @@ def lasting(looks: Iterable[AbstractSet[str]], times: int) -> set[str]:
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-    """The least, the middle one and the greatest."""
+    """Returns the lowest, the median and the highest value."""
     ordered = sorted(values)
     return (ordered[0], ordered[len(ordered) // 2], ordered[-1]) if ordered else (0.0, 0.0, 0.0)
 
 
 def longest_gap(times: Sequence[float]) -> float:
-    """The longest time between two samples."""
+    """Returns the longest time between two samples."""
     return max((later - sooner for sooner, later in pairwise(times)), default=0.0)

@@ -1,4 +1,4 @@
-"""What became of everything that was accepted, and what of it may not be: pure."""
+"""Judges how all accepted work ended, and finds violations. Pure."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -13,19 +13,19 @@ type Item = Mapping[str, Any]
 
 TERMINAL: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 _AT_ONCE: Final = 200
-"""What the API answers where a cancel needs nobody's help: the job never runs."""
+"""The API's answer if a cancel takes effect at once: the job never runs."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known when everything has come to rest.
+    """The state after everything has ended.
 
     Attributes:
-        accepted: In the order in which it was.
-        jobs: JobsTable, by job id.
-        lanes: LanesTable.
-        attempts: What the jobs' processes noted.
-        at_work: The jobs that the targets say are still under way, by lane.
+        accepted: The accepted work, in order.
+        jobs: JobsTable's items, by job id.
+        lanes: LanesTable's items.
+        attempts: The attempts that the jobs' processes recorded.
+        at_work: The jobs that are still active at the targets, by lane.
         limits: The slots of each lane.
     """
 
@@ -42,9 +42,9 @@ class Verdict:
     """How everything ended.
 
     Attributes:
-        ends: How many ended which way.
-        violations: What was promised and isn't so; empty if all is well.
-        most: The most jobs of each lane that were ever at work at once.
+        ends: The number of jobs by how they ended.
+        violations: Broken promises; empty if all is well.
+        most: The most jobs of each lane at work at once.
     """
 
     ends: Counter[str] = field(default_factory=Counter)
@@ -53,7 +53,7 @@ class Verdict:
 
 
 def judge(facts: Facts) -> Verdict:
-    """Hold what was accepted against what ran and what the tables say."""
+    """Compares the accepted work with the runs and the tables."""
     verdict = Verdict()
     _Ends(facts, verdict).look()
     verdict.violations += _left_over(facts)
@@ -66,7 +66,7 @@ def judge(facts: Facts) -> Verdict:
 
 
 def _left_over(facts: Facts) -> Iterator[str]:
-    """What should be gone, or ended."""
+    """Finds everything that should be gone or ended."""
     for job_id, job in facts.jobs.items():
         if job["status"] not in TERMINAL:
             yield f"job {job_id} is still {job['status']}"
@@ -85,7 +85,7 @@ def _left_over(facts: Facts) -> Iterator[str]:
 
 
 def _done_twice(facts: Facts) -> Iterator[str]:
-    """Work that more than one run was let do, and work of jobs that nobody knows."""
+    """Finds work that more than one run was allowed to do, and runs of unknown jobs."""
     for (job_id, version), attempts in ledger.by_work(facts.attempts).items():
         runs = {attempt.run_id for attempt in attempts}
         if len(runs) > 1:
@@ -95,7 +95,7 @@ def _done_twice(facts: Facts) -> Iterator[str]:
 
 
 class _Ends:
-    """Looks at each piece of accepted work."""
+    """Judges each piece of accepted work."""
 
     def __init__(self, facts: Facts, verdict: Verdict) -> None:
         self._facts = facts
@@ -125,10 +125,10 @@ class _Ends:
         if job.get("source", {}).get("version") == work.version:
             return self._end(work, job)
         if (work.job_id, work.version) in self._worked:
-            return "done, and its key was uploaded anew"
+            return "done, and its key was uploaded again"
         uploads = self._uploads[work.key]
         if uploads.index(work) < len(uploads) - 1:
-            return "overtaken: a newer upload to its key was told of first, or it was cancelled before that"
+            return "overtaken: a newer upload to its key was announced first, or it was cancelled before that"
         raise _Wrong(f"the newest upload is lost; the record is about {job.get('source', {}).get('version')}")
 
     def _job(self, work: Work) -> str:
@@ -179,15 +179,15 @@ class _Ends:
 
 
 class _Wrong(Exception):
-    """An end that nothing explains."""
+    """An end without an explanation."""
 
 
 def unasked(facts: Facts) -> int:
-    """Records of work that no client was told is accepted: requests whose answer never came."""
+    """Counts records of work that no client knows is accepted: the answers to their requests were lost."""
     known = {work.job_id for work in facts.accepted}
     return sum(job_id not in known and job.get("kind") != "torrent" for job_id, job in facts.jobs.items())
 
 
 def repeated_attempts(attempts: Iterable[Attempt]) -> int:
-    """Attempts beyond the first of their run."""
+    """Counts attempts beyond the first of their run."""
     return sum(attempt.number > 1 for attempt in attempts)

@@ -1,4 +1,4 @@
-"""The proxy between functions and the emulator: microburst, which answers some calls as AWS does on a bad day."""
+"""Runs microburst, the fault-injecting proxy between functions and the emulator."""
 
 import contextlib
 import json
@@ -36,7 +36,7 @@ class Wire:
     @classmethod
     @contextlib.contextmanager
     def running(cls, port: int, upstream: str, *, seed: int, log: Path) -> Iterator[Self]:
-        """A proxy in front of `upstream`, ended after the `with` block. It lets everything through at first."""
+        """Runs a proxy in front of `upstream` while the block runs. At first it passes everything."""
         listening = ("--host", "127.0.0.1", "--port", str(port))
         command: list[str | Path] = [
             _PYTHON,
@@ -57,17 +57,17 @@ class Wire:
             process.stop(grace=2)
 
     def disturb(self, rules: Sequence[tuple[Operation | None, str, Rule]]) -> None:
-        """Put rules in force, in place of those before."""
+        """Replaces the rules in force."""
         self._before = self._hits()
         self._ask("POST", "/_microburst/rules", [rule for _, _, rule in rules])
         self._rules = list(rules)
 
     def clear(self) -> None:
-        """Let everything through, and go on counting."""
+        """Passes everything, and keeps counting."""
         self.disturb(forecast.on_the_wire([]))
 
     def seen(self) -> list[Disturbance]:
-        """What each operation has met so far, also those that there is no rule for."""
+        """Returns each operation's calls and faults so far, including operations without rules."""
         hits = self._hits()
         calls = self._undisturbed()
         faults: dict[Operation, dict[str, int]] = {}
@@ -77,7 +77,7 @@ class Wire:
         return [Disturbance(operation, calls[operation], faults.get(operation, {})) for operation in sorted(calls)]
 
     def _hits(self) -> Counter[tuple[Operation, str]]:
-        """How often each kind of fault has hit each operation."""
+        """Returns how often each kind of fault hit each operation."""
         hits = Counter(self._before)
         if self._rules:
             told = json.loads(self._ask("GET", "/_microburst/rules"))
@@ -87,7 +87,7 @@ class Wire:
         return hits
 
     def _undisturbed(self) -> Counter[Operation]:
-        """How often each operation was let through by the rule that hits what no other did."""
+        """Returns how often each operation passed, counted by the last rule."""
         lines = self._ask("GET", "/_microburst/metrics").decode().splitlines()
         return Counter(
             {Operation(found[1], found[2]): int(found[3]) for found in map(_LET_THROUGH.fullmatch, lines) if found}

@@ -1,18 +1,18 @@
-"""What was accepted: pure."""
+"""Accepted work. Pure."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass
 class Work:
-    """Something that was accepted: S3 has taken an upload, or the API has answered that a job is.
+    """An upload that S3 accepted, or a job that the API accepted.
 
     Attributes:
         kind: "video", "image" or "torrent".
-        job_id: Empty for a torrent, whose id nobody is told.
-        key: The object's; empty for an image job.
-        version: The object's, or the job's id.
-        cancels: What the API answered to a cancel, in turn; 0 where it gave no answer at all.
+        job_id: Empty for a torrent, whose id clients don't learn.
+        key: The object's key; empty for an image job.
+        version: The object's version, or the job's id.
+        cancels: The API's status codes for cancels, in order; 0 if there was no answer.
     """
 
     kind: str

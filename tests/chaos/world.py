@@ -1,4 +1,4 @@
-"""The deployed system with quick jobs in place of real ones, and what can be read of it from outside."""
+"""Deploys the system with quick jobs in place of real ones, and reads its state from outside."""
 
 import contextlib
 import json
@@ -27,17 +27,17 @@ type Item = dict[str, Any]
 LANES: Final = (VIDEO.lane, IMAGES.lane)
 """The lanes that work is sent to."""
 GRACE_SECONDS: Final = 60
-"""The least that the template allows."""
+"""The template's minimum."""
 REDELIVERY_SECONDS: Final = 35
-"""How soon a message is delivered again whose receiver was killed: more than the functions' 30 s, less than AWS's
-minutes, so that a run takes less than an hour."""
+"""Seconds until a message is delivered again after its receiver was killed: more than the functions' 30 s, but less
+than the template's minutes, so that a run takes less than an hour."""
 DEAD_LETTERS: Final[Mapping[str, str]] = {
     "VideoDeadLetterQueue": "VideoQueue",
     "EcsDeadLetterQueue": "EcsQueue",
     "TorrentDeadLetterQueue": "TorrentQueue",
     "TrackDeadLetterQueue": "TrackQueue",
 }
-"""The dead-letter queues, each with the one that its messages came from."""
+"""The dead-letter queues, each with its source queue."""
 FUNCTIONS: Final = (
     *("SqsToBatchFunction", "DispatchToEcsFunction", "S3TorrentCreatorFunction", "TrackJobFunction"),
     *("ReconcileJobsFunction", "PresignUploadFunction", "SubmitJobFunction", "GetJobFunction", "CancelJobFunction"),
@@ -45,21 +45,21 @@ FUNCTIONS: Final = (
 TERMINAL: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 
 _LATELY = 100_000
-"""Bytes of the ledger that tell of every job under way: some hundred lines for each slot."""
+"""Bytes at the ledger's end that include every active job: some hundred lines per slot."""
 
 _direct = build_opener(ProxyHandler({}))  # a proxy of the user's can't reach this machine's loopback address
 
 
 @dataclass
 class World:
-    """The running system.
+    """The deployed system.
 
     Attributes:
-        stack: It.
-        nursery: What forks the jobs' processes.
-        ledger: The file in which jobs note their runs.
-        proxy_port: Where functions' and workers' calls go if they don't go to the emulator directly.
-        kills: Processes of jobs that were killed, and when.
+        stack: The running stack.
+        nursery: The process that forks the jobs' processes.
+        ledger: The file where jobs record their runs.
+        proxy_port: The port for functions' and workers' calls, unless they go to the emulator directly.
+        kills: Killed processes of jobs, and when they were killed.
     """
 
     stack: LocalStack
@@ -71,13 +71,13 @@ class World:
     @classmethod
     @contextlib.contextmanager
     def running(cls, folder: str, say: Say, *, slots: int, proxied: bool) -> Iterator[Self]:
-        """A system of its own, kept under that folder of the local state, and ended after the `with` block.
+        """Deploys a system under a folder of the local state, and ends it after the `with` block.
 
         Args:
-            folder: A name.
-            say: Told what is going on.
-            slots: How many each lane has.
-            proxied: Whether there will be a proxy at `proxy_port` for all calls; nothing works without it then.
+            folder: The folder's name.
+            say: Prints progress.
+            slots: Slots per lane.
+            proxied: Whether all calls go through a proxy at `proxy_port`, which the caller must run.
         """
         where = STATE / folder
         book, socket = where / "ledger", where / "nursery.sock"
@@ -96,13 +96,13 @@ class World:
                     "MaxConcurrentJobs": str(slots),
                     "MaxConcurrentImages": str(slots),
                     "ClaimGraceSeconds": str(GRACE_SECONDS),
-                    "ReconcileMinutes": "60",  # it is invoked, more often than a schedule can
+                    "ReconcileMinutes": "60",  # we invoke it ourselves, more often than a schedule can
                 },
                 definitions={"analyze-video": job},
                 tasks={**TASKS, "detect-objects": TaskDefinition(job.command, job.environment, grace=5)},
                 emulator_environment=through,
             )
-            stack.down()  # what a run that was killed left behind
+            stack.down()  # left by a killed run
             book.unlink(missing_ok=True)
             ended.enter_context(stack.running(say))
             nursery = ended.enter_context(
@@ -116,32 +116,32 @@ class World:
                 )
             yield cls(stack, nursery, book, port if proxied else None)
 
-    # ---- looking -----------------------------------------------------------------------------------------------------
+    # ---- reading -----------------------------------------------------------------------------------------------------
 
     @property
     def bucket(self) -> str:
-        """The media bucket."""
+        """Returns the media bucket's name."""
         return self.stack.resource("MediaBucket")
 
     def jobs(self) -> dict[str, Item]:
-        """Every item of JobsTable, by job id."""
+        """Returns every item of JobsTable, by job id."""
         return {item["jobId"]: item for item in self._items("JobsTable")}
 
     def lanes(self) -> list[Item]:
-        """Every item of LanesTable."""
+        """Returns every item of LanesTable."""
         return self._items("LanesTable")
 
     def attempts(self) -> list[Attempt]:
-        """What the jobs have noted of themselves."""
+        """Returns the attempts that the jobs recorded."""
         lines = self.ledger.read_text().splitlines() if self.ledger.exists() else []
         return ledger.read(lines, self.kills)
 
     def depths(self) -> dict[str, tuple[int, int]]:
-        """Messages of each queue: those that wait, and those that are being handled."""
+        """Returns each queue's messages: visible ones and ones in flight."""
         return View(self.stack).queues()
 
     def at_work(self) -> dict[str, set[str]]:
-        """The jobs that Batch and ECS say are under way, by lane."""
+        """Returns the jobs that are active at Batch and ECS, by lane."""
         batch = (
             each["container"]["environment"]
             for status in ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING")
@@ -156,36 +156,36 @@ class World:
         return {VIDEO.lane: set(map(_job_id, batch)), IMAGES.lane: set(map(_job_id, ecs))}
 
     def holders(self) -> dict[str, set[str]]:
-        """The jobs that hold slots, by lane."""
+        """Returns the jobs that hold slots, by lane."""
         return {lane: set(View(self.stack).lane(lane).holders) for lane in LANES}
 
     def waiting(self) -> int:
-        """How many jobs are counted as waiting, in all lanes."""
+        """Returns the number of waiting jobs that all lanes count."""
         return sum(View(self.stack).lane(lane).waiting for lane in LANES)
 
     def function_processes(self) -> list[tuple[int, str]]:
-        """The emulator's processes that run functions: each one's id, and the function's in the template."""
+        """Returns the emulator's function processes: each process id, with the function's logical id."""
         names = {self.stack.resource(name): name for name in FUNCTIONS}
         found = []
         for pid in sorted(int(each.name) for each in Path("/proc").iterdir() if each.name.isdecimal()):
-            with contextlib.suppress(OSError):  # it has ended meanwhile
+            with contextlib.suppress(OSError):  # the process has ended meanwhile
                 if os.getpgid(pid) == self.stack.emulator.pid:
                     command = Path(f"/proc/{pid}/cmdline").read_text()
                     found += [(pid, name) for full, name in names.items() if f"ministack-lambda-{full}-" in command]
         return found
 
     def job_processes(self) -> list[tuple[int, str]]:
-        """The processes that do jobs, and have noted which: whoever kills another could not tell whose it was."""
+        """Returns the processes of jobs that recorded their job: for others, a kill could not be attributed."""
         nursery = self.nursery.pid
         children = Path(f"/proc/{nursery}/task/{nursery}/children").read_text().split()
         noted = self.ledger.read_bytes()[-_LATELY:] if self.ledger.exists() else b""
         return [(int(pid), "job") for pid in children if b'"pid": %d,' % int(pid) in noted]
 
     def logged(self, messages: Mapping[str, str]) -> dict[str, int]:
-        """How often functions have logged something.
+        """Counts how often functions logged these messages.
 
         Args:
-            messages: What to call each, by the log's words.
+            messages: The name for each logged message.
         """
         counts = dict.fromkeys(messages.values(), 0)
         for function in FUNCTIONS:
@@ -197,7 +197,7 @@ class World:
         return counts
 
     def quiet(self) -> bool:
-        """Whether nothing is left to do, as far as the queues and tables tell."""
+        """Returns whether queues and tables show nothing left to do."""
         busy = any(self.depths()[queue] != (0, 0) for queue in QUEUES if "DeadLetter" not in queue)
         return not busy and all(job["status"] in TERMINAL for job in self.jobs().values())
 
@@ -210,16 +210,16 @@ class World:
             for raw in page["Items"]
         ]
 
-    # ---- doing -------------------------------------------------------------------------------------------------------
+    # ---- acting ------------------------------------------------------------------------------------------------------
 
     def reconcile(self) -> None:
-        """Have the reconciler run once, soon: as its schedule does."""
+        """Invokes the reconciler asynchronously, like its schedule."""
         self.stack.client("lambda").invoke(
             FunctionName=self.stack.resource("ReconcileJobsFunction"), InvocationType="Event", Payload=b"{}"
         )
 
     def impatient(self) -> None:
-        """Have the reconciler take up what was announced a minute ago, as it does after an hour."""
+        """Lets the reconciler pick up pending jobs after a minute instead of an hour."""
         client, name = self.stack.client("lambda"), self.stack.resource("ReconcileJobsFunction")
         variables = client.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
         client.update_function_configuration(
@@ -227,18 +227,18 @@ class World:
         )
 
     def ask_compute(self, method: str, path: str, body: object = None) -> Item:
-        """Ask the stand-in for Batch and ECS something that AWS has no call for."""
+        """Calls the stand-in for Batch and ECS for something that AWS has no call for."""
         data = None if body is None else json.dumps(body).encode()
         with _direct.open(Request(self.stack.compute.url + path, data, method=method), timeout=30) as answer:  # noqa: S310 - our own address
             found = json.loads(answer.read() or b"{}")
             return found if isinstance(found, dict) else {"faults": found}
 
     def dead_letters(self) -> list["DeadLetter"]:
-        """Take every message out of the dead-letter queues."""
+        """Takes every message out of the dead-letter queues."""
         return [letter for queue in (*DEAD_LETTERS, "ReconcileDeadLetterQueue") for letter in self._take(queue)]
 
     def redrive(self, letter: "DeadLetter") -> None:
-        """Send a dead letter back to where it came from, as it was."""
+        """Sends a dead letter back to its source queue unchanged."""
         attributes = {"video_id": letter.attributes["video_id"]} if "video_id" in letter.attributes else {}
         self.stack.client("sqs").send_message(
             QueueUrl=self.stack.resource(DEAD_LETTERS[letter.queue]),
@@ -271,9 +271,9 @@ class DeadLetter:
 
     @property
     def reason(self) -> str:
-        """Why it is there."""
+        """Returns why it was dead-lettered."""
         if self.queue not in DEAD_LETTERS:
-            return "an invocation that failed"
+            return "a failed invocation"
         return self.attributes.get("ErrorType", "received too often (the queue's own redrive policy)")
 
 
