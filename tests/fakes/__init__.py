@@ -1,1 +1,1 @@
-"""In-memory twins of what the layer talks to; tests/contract holds them to the real ones."""
+"""In-memory fakes of the services that the layer calls. tests/contract verifies them against the real ones."""

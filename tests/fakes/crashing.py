@@ -1,4 +1,4 @@
-"""Kills or freezes an invocation before or after any one of its AWS calls."""
+"""Kills or freezes an invocation before or after one of its AWS calls."""
 
 import threading
 from collections.abc import Callable
@@ -7,12 +7,12 @@ from typing import Any
 
 
 class Killed(BaseException):
-    """The process is gone. Not an Exception: nothing may catch it."""
+    """The process was killed. It is not an Exception, so that no handler catches it."""
 
 
 @dataclass
 class Countdown:
-    """Kills at call number `calls` (from zero; None never), with the call's effect or without it."""
+    """Kills at call number `calls` (from zero; None: never), after or before the call takes effect."""
 
     calls: int | None = None
     after_effect: bool = False
@@ -34,15 +34,15 @@ class Countdown:
         return counted
 
     def strike(self) -> None:
-        """What happens at the chosen call."""
+        """Acts at the chosen call."""
         raise Killed
 
 
 @dataclass
 class Freeze(Countdown):
-    """Stops an invocation at the chosen call until it is thawed: a slow one, that others overtake.
+    """Freezes an invocation at the chosen call until it is thawed, so that others overtake it.
 
-    Only one thread runs at a time: whoever starts or thaws an invocation waits until it freezes or ends.
+    Only one thread runs at a time: the caller that starts or thaws an invocation waits until it freezes or ends.
     """
 
     _paused: threading.Event = field(default_factory=threading.Event)
@@ -58,7 +58,7 @@ class Freeze(Countdown):
         def guarded() -> None:
             try:
                 invocation()
-            except BaseException as error:  # noqa: BLE001 - handed to the thread that asks
+            except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
                 self.error = error
             self._paused.set()
 
@@ -90,12 +90,12 @@ class Freeze(Countdown):
 
 
 class Crashing:
-    """Everything `inner` does, with a countdown around every call."""
+    """Wraps `inner` with a countdown around every call."""
 
     def __init__(self, inner: object, countdown: Countdown) -> None:
         self._inner = inner
         self._countdown = countdown
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - it stands for anything
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any attribute of `inner`
         value = getattr(self._inner, name)
-        return self._countdown.around(value) if callable(value) else value  # a client has `exceptions` too
+        return self._countdown.around(value) if callable(value) else value  # a client's `exceptions`, for example

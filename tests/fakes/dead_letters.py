@@ -5,7 +5,7 @@ from switchyard.messages.dead_letters import DeadLetterQueue
 
 
 class FakeDeadLetters(DeadLetterQueue):
-    """Keeps what it is sent: body and error."""
+    """Keeps each dead letter's body and error."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, SwitchyardError]] = []

@@ -1,4 +1,4 @@
-"""An AWS endpoint on this machine, for tests of what the SDK really sends, and how often."""
+"""A local AWS endpoint, for tests of the requests that the SDK really sends, and how often."""
 
 import json
 import socket
@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Reply:
-    """An HTTP answer; `body` is sent as JSON. With `cut` the connection ends in the middle of it."""
+    """An HTTP answer; `body` is sent as JSON. With `cut` the connection closes in the middle of it."""
 
     status: int = 200
     body: Mapping[str, Any] = field(default_factory=dict)
@@ -27,7 +27,7 @@ type Answer = Reply | Literal["never", "reset"]
 
 @dataclass
 class Endpoint:
-    """Answers as told, in order; the last answer stands for all that follow. Keeps what it was asked."""
+    """Gives its answers in order, and repeats the last one. Keeps the requests."""
 
     answers: deque[Answer] = field(default_factory=deque)
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Endpoint:
 
 @contextmanager
 def serving(*answers: Answer) -> Iterator[Endpoint]:
-    """An endpoint on a free port, for as long as the block runs."""
+    """Runs an endpoint on a free port while the block runs."""
     endpoint = Endpoint(deque(answers))
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(endpoint))
     endpoint.url = f"http://127.0.0.1:{server.server_port}"
@@ -66,7 +66,7 @@ def _handler(endpoint: Endpoint) -> type[BaseHTTPRequestHandler]:
                 case "never":
                     endpoint.over.wait()
                 case "reset":
-                    # Closing with a linger time of zero sends RST in place of FIN.
+                    # Closing with a linger time of zero sends RST instead of FIN.
                     self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     self.connection.close()
 

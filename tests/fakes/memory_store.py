@@ -1,4 +1,4 @@
-"""The two tables as dictionaries, held to the contract of `switchyard.protocol.ports.JobStore` by tests/contract."""
+"""A `switchyard.protocol.ports.JobStore` in dictionaries. tests/contract verifies it against the real store."""
 
 import threading
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ class _Lane:
 
 
 class MemoryStore:
-    """Every method is atomic, as a DynamoDB transaction is."""
+    """A job store in memory. Every method is atomic, like a DynamoDB transaction."""
 
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
@@ -59,7 +59,7 @@ class MemoryStore:
             held = self._lane(lane.name)
             return Slots(frozenset(held.holders), held.waiting, held.layouts)
 
-    def waiting(self, lane: Lane, *, at_a_time: int = 25) -> Iterator[WaitEntry]:  # noqa: ARG002 - all is at hand
+    def waiting(self, lane: Lane, *, at_a_time: int = 25) -> Iterator[WaitEntry]:  # noqa: ARG002 - it needs no pages
         with self._mutex:
             room = self._lane(lane.name).room
             entries = [room[key] for key in sorted(room)]

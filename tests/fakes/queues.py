@@ -1,4 +1,4 @@
-"""SQS in memory, as our code calls it: what is sent, how often it was received, what becomes of what comes back."""
+"""SQS in memory, as our code calls it: sends, receive counts, and messages that come back."""
 
 import itertools
 from collections import defaultdict, deque
@@ -21,10 +21,10 @@ class Queued:
 
 @dataclass
 class FakeSqs:
-    """Queues by URL, each oldest first.
+    """Queues by URL, oldest message first.
 
-    `visibilities` are the timeouts that messages in flight were given; `refusals` says of how many batches one message
-    will be refused.
+    `visibilities` holds the timeouts set on messages in flight. `refusals` is the number of batches of which one
+    message will be refused.
     """
 
     queues: dict[str, deque[Queued]] = field(default_factory=lambda: defaultdict(deque))

@@ -1,4 +1,4 @@
-"""The system's resolver, for tests that must not ask the network."""
+"""Replaces the system's resolver, for tests that must not use the network."""
 
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ type Answer = str | Sequence[str] | int
 
 @dataclass
 class Resolver:
-    """Answers look-ups from a table; an address is its own answer, and `otherwise` that for every other name."""
+    """Answers look-ups from a table. An address resolves to itself, every other name to `otherwise`."""
 
     answers: dict[str, Answer] = field(default_factory=dict)
     otherwise: Answer = PUBLIC
@@ -32,7 +32,7 @@ class Resolver:
 
 @contextmanager
 def resolving(answers: Mapping[str, Answer] | None = None, otherwise: Answer = PUBLIC) -> Iterator[Resolver]:
-    """Puts a resolver in the system's place."""
+    """Replaces the system's resolver while the block runs."""
     resolver = Resolver(dict(answers or {}), otherwise)
     with mock.patch.object(socket, "getaddrinfo", resolver.getaddrinfo):
         yield resolver

@@ -1,4 +1,4 @@
-"""A target in memory: starts runs, and does what real ones do at their worst. Held by tests/contract/test_target.py."""
+"""A target in memory, with the real ones' worst behaviour. tests/contract/test_target.py verifies it."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ STOPPED = JobError("STOPPED", "stopped by request")
 
 
 class Mode(Enum):
-    """What the next start, or stop, does."""
+    """The outcome of the next start or stop."""
 
     ACCEPT = auto()
     REFUSE = auto()
@@ -25,9 +25,9 @@ class Mode(Enum):
 class FakeTarget:
     """Runs by target id, in the order they were accepted.
 
-    `modes` are used up one a start, then every start works; `stop_modes` likewise. While `lagging`, `find` does not see
-    any run, as Batch's list may not show a job it has just accepted. A run that is told to stop ends at once where it
-    has not begun, else when its worker gets to it: `stopped` has those that were told. `news` is what events tell.
+    Each start uses up one of `modes`; then every start works. `stop_modes` does the same for stops. While `lagging`,
+    `find` sees no run, as Batch's list may lack a job it has just accepted. `stop` ends a run at once if it has not
+    begun, otherwise its worker ends it later; `stopped` holds the runs told to stop. `news` holds the events.
     """
 
     name: str = "run"
@@ -80,7 +80,7 @@ class FakeTarget:
             raise Unavailable("read timeout")
 
     def move(self, target_id: str, status: Status, **changes: object) -> Run:
-        """A run reaches a status; gives the run as an event would tell of it."""
+        """Moves a run to a status, and returns the run as an event would report it."""
         run = replace(self.runs[target_id], status=status, **changes)  # type: ignore[arg-type]
         self.runs[target_id] = run
         self.news.append(run)

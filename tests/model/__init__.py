@@ -1,1 +1,1 @@
-"""The dispatch protocol as a state machine, and all that it needs around it. `make test-model` runs it for long."""
+"""Tests the dispatch protocol as a state machine. `make test-model` runs it for a long time."""

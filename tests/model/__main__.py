@@ -1,6 +1,6 @@
-"""Runs the model for long, in processes side by side: `python -m tests.model`, or `make test-model`.
+"""Runs the model for a long time in parallel processes: `python -m tests.model`, or `make test-model`.
 
-It says what has happened, and how often; where something went wrong it shows the shortest example, and ends with 1.
+It prints what happened and how often. On a failure it shows the shortest failing example and exits with 1.
 """
 
 import os
@@ -15,23 +15,23 @@ from io import StringIO
 from itertools import count
 from typing import Final
 
-# Before anything of ours is imported: its log would take longer than all else.
+# Set before our modules are imported: logging would take longer than everything else.
 os.environ |= {"POWERTOOLS_LOG_LEVEL": "CRITICAL", "POWERTOOLS_METRICS_DISABLED": "true"}
 
 import click
 from hypothesis import seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-import tests.conftest  # noqa: F401 - it seals this process from AWS
+import tests.conftest  # noqa: F401 - it isolates this process from AWS
 from tests.model.protocol import InMemory, OnMoto, Protocol
 
 MACHINES: Final[dict[str, type[Protocol]]] = {"memory": InMemory, "moto": OnMoto}
 EXAMPLES: Final = {"memory": 200, "moto": 5}
-"""How many a task has; each task has the next seed."""
+"""Examples per task; each task has the next seed."""
 
 
 def run(store: str, number: int) -> tuple[Counter[str], str]:
-    """Runs some examples; gives what has happened in them, and the shortest in which something went wrong."""
+    """Runs some examples. Returns what happened in them, and the shortest failing example."""
     machine = MACHINES[store]
     machine.tally.clear()
     wanted = settings(max_examples=EXAMPLES[store], stateful_step_count=60, database=None, print_blob=False)
@@ -39,13 +39,13 @@ def run(store: str, number: int) -> tuple[Counter[str], str]:
     try:
         with redirect_stdout(StringIO()):
             run_state_machine_as_test(seed(number)(machine), settings=wanted)
-    except Exception:  # noqa: BLE001 - told in full
+    except Exception:  # noqa: BLE001 - reported in full
         wrong = f"{store}, --seed {number}\n{traceback.format_exc()}"
     return Counter(machine.tally), wrong
 
 
 def run_all(wanted: dict[str, int], first_seed: int, workers: int) -> Iterator[tuple[str, Counter[str], str]]:
-    """Runs tasks until every store has had as many steps as are wanted of it, or something went wrong."""
+    """Runs tasks until every store has done the wanted number of steps, or an example fails."""
     left = dict(wanted)
     seeds = count(first_seed)
     with ProcessPoolExecutor(workers) as pool:
@@ -69,13 +69,13 @@ def run_all(wanted: dict[str, int], first_seed: int, workers: int) -> Iterator[t
 @click.command(help=__doc__)
 @click.option("--memory", default=100_000, show_default=True, help="Steps with the store in memory.")
 @click.option("--moto", default=3_000, show_default=True, help="Steps with the real store on moto.")
-@click.option("--seed", "first_seed", default=1, show_default=True, help="Of the first task; the others count on.")
-@click.option("--workers", default=os.cpu_count() or 1, show_default=True, help="Processes side by side.")
+@click.option("--seed", "first_seed", default=1, show_default=True, help="The first task's seed; others count up.")
+@click.option("--workers", default=os.cpu_count() or 1, show_default=True, help="Parallel processes.")
 def main(memory: int, moto: int, first_seed: int, workers: int) -> None:
     began = time.monotonic()
     tallies = {store: Counter[str]() for store in MACHINES}
     went_wrong = []
-    # Moto first: it takes most of the time, and what is last should be in small pieces.
+    # moto first: its tasks take longest, and the last tasks should be short.
     for store, tally, wrong in run_all({"moto": moto, "memory": memory}, first_seed, workers):
         tallies[store] += tally
         went_wrong += [wrong] if wrong else []

@@ -1,4 +1,4 @@
-"""What befalls one run of a function: its own clock, and calls that kill it, freeze it, fail, or give no answer."""
+"""One invocation with faults: a wrong clock, and calls that kill it, freeze it, fail or return no answer."""
 
 import threading
 from collections import Counter
@@ -17,7 +17,7 @@ from tests.fakes.crashing import Freeze, Killed
 
 
 class Kind(Enum):
-    """What happens at a call."""
+    """The kind of a fault."""
 
     KILL = "killed"
     FREEZE = "frozen"
@@ -28,9 +28,9 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens at a call, and when: a call that was throttled never had its effect, any other may have had it.
+    """A fault at a call. A throttled call never takes effect; any other may have.
 
-    `lasting` is what every attempt of the SDK meets; else only the first one does.
+    A `lasting` fault hits every attempt of the SDK, any other only the first one.
     """
 
     kind: Kind
@@ -38,7 +38,7 @@ class Fault:
     lasting: bool = False
 
     def __str__(self) -> str:
-        """The fault in words, to be counted by."""
+        """Returns the fault in words, as the key of its count."""
         effect = "after" if self.after_effect and self.kind is not Kind.THROTTLE else "before"
         if self.kind in {Kind.KILL, Kind.FREEZE}:
             return f"{self.kind.value} {effect} a call's effect"
@@ -47,7 +47,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Life:
-    """What one invocation is to meet: faults by the number of the call, and by how much its clock is wrong."""
+    """One invocation's plan: faults by number of the call, and the error of its clock."""
 
     faults: Mapping[int, Fault] = field(default_factory=dict)
     clock: timedelta = timedelta()
@@ -55,9 +55,9 @@ class Life:
 
 CALM = Life()
 
-# Frozen most often: it is what lets others come in between a look and the write that follows from it.
+# FREEZE is most frequent, because it lets others interleave between a read and the write that depends on it.
 _FAULTS = st.builds(Fault, st.sampled_from([*Kind, Kind.FREEZE, Kind.FREEZE]), st.booleans(), st.booleans())
-# Machines of AWS are off by milliseconds. Nothing may break by more: hours, that is longer than any grace.
+# AWS's clocks are off by milliseconds. The protocol must also survive hours, longer than any grace period.
 _CLOCKS = st.sampled_from([0, 0, 0, 1, -1, 5, -5, 60, -60, 600, -600, 7200, -7200])
 LIVES = st.builds(
     Life,
@@ -68,9 +68,9 @@ LIVES = st.builds(
 
 @dataclass(frozen=True)
 class Service:
-    """How a service's troubles look to the code that calls it, by the name of the call, once the SDK has given up.
+    """How a service's faults look to the calling code once the SDK has given up, by name of the call.
 
-    `repeated` are calls that have their effect, or are refused, a second time when the SDK makes them again.
+    `repeated` names calls that take effect, or are refused, a second time when the SDK retries them.
     """
 
     lost: Callable[[str], Exception]
@@ -86,14 +86,14 @@ def _throttling(call: str) -> Exception:
     return ClientError({"Error": {"Code": "ThrottlingException", "Message": "slow down"}}, call)
 
 
-# Store's other methods are transactions, which have a token: made again, they only give their answer again.
+# The store's other methods are transactions with a token: a retry only returns the first answer.
 _UPDATES = frozenset({"record_start", "raise_fence", "give_up", "request_cancel", "advance", "recount_waiting"})
 TABLES = Service(lambda _: Unavailable("read timeout"), lambda _: Unavailable("slow down"), _UPDATES)
 QUEUES = Service(_timeout, _throttling, frozenset({"send_message"}))
 TARGETS = Service(
     lambda call: OutcomeUnknown("read timeout", 1) if call == "start" else Unavailable("read timeout"),
     lambda call: StartThrottled("slow down") if call == "start" else Unavailable("slow down"),
-    frozenset({"start"}),  # the SDK must not, but a machine on the way might: the worker's check has to tell them apart
+    frozenset({"start"}),  # the SDK must not retry it, but a proxy might: the worker's check has to tell them apart
 )
 
 
@@ -101,12 +101,12 @@ _this_thread = threading.local()
 
 
 def current() -> "Invocation | None":
-    """The invocation that this thread is; None in the hands of the test."""
+    """Returns this thread's invocation; None in the test's own thread."""
     return getattr(_this_thread, "invocation", None)
 
 
 class Invocation:
-    """One run of a function, whose calls go through `meet`. `struck` are the faults that it has met."""
+    """One run of a function, whose calls go through `meet`. `struck` holds the faults that have hit it."""
 
     def __init__(self, life: Life, tally: Counter[str]) -> None:
         self.life = life
@@ -121,16 +121,16 @@ class Invocation:
 
     @property
     def is_frozen(self) -> bool:
-        """Whether it stands still in the middle, until `thaw`."""
+        """Returns whether it is stopped until `thaw`."""
         return self._gate.is_frozen
 
     @property
     def error(self) -> BaseException | None:
-        """What it ended with."""
+        """Returns the exception it ended with; None without one."""
         return self._gate.error
 
     def run(self, work: Callable[[], object]) -> None:
-        """Runs it until it freezes or ends."""
+        """Runs the invocation until it freezes or ends."""
 
         def live() -> None:
             _this_thread.invocation = self
@@ -144,19 +144,19 @@ class Invocation:
             return
         try:
             live()
-        except BaseException as error:  # noqa: BLE001 - kept for whoever asks, as Freeze does
+        except BaseException as error:  # noqa: BLE001 - kept in `error`, as Freeze does
             self._gate.error = error
 
     def thaw(self) -> None:
-        """Lets it go on to its end."""
+        """Resumes the invocation and waits for its end."""
         self._gate.thaw()
 
     def abandon(self) -> None:
-        """Ends it where it stands."""
+        """Ends the invocation where it is frozen."""
         self._gate.abandon()
 
     def fault_of(self, call: object) -> Fault | None:
-        """What an attempt of a call meets: the first one, or if the fault lasts, each. Once dead, it makes no calls."""
+        """Returns the fault that hits this attempt of a call, if any. A dead invocation makes no calls."""
         if self._is_dead:
             raise Killed
         if call == self._last_call:
@@ -171,15 +171,15 @@ class Invocation:
         return fault
 
     def stop_here(self, fault: Fault) -> None:
-        """Dies or freezes, where the fault is of that kind."""
+        """Dies or freezes if the fault is of that kind."""
         if fault.kind is Kind.KILL:
             self._is_dead = True
             raise Killed
         if fault.kind is Kind.FREEZE and not self._gate.is_frozen:
             self._gate.strike()
 
-    def meet(self, name: str, call: Callable[[], Any], service: Service) -> Any:  # noqa: ANN401 - the call's own
-        """Makes a call, or what becomes of it."""
+    def meet(self, name: str, call: Callable[[], Any], service: Service) -> Any:  # noqa: ANN401 - the call's result
+        """Makes a call with its fault."""
         fault = self.fault_of(object())
         if fault is None:
             return call()
@@ -203,7 +203,7 @@ class Invocation:
 
 
 class Shaky:
-    """Everything `inner` does, as the current invocation meets it."""
+    """Wraps `inner` so that its calls hit the current invocation's faults."""
 
     def __init__(self, inner: object, service: Service) -> None:
         self._inner = inner

@@ -1,4 +1,4 @@
-"""The messages that the model sends, and what each asks for, as the functions' own parsers read it."""
+"""The model's messages, and the work each one requests, as the functions' own parsers read it."""
 
 import json
 import re
@@ -35,18 +35,18 @@ POISON = (
 )
 
 type Errand = tuple[str, str]
-"""What is to be done once: a job's id and a version; or `POISONED` and a body, which ends as a dead letter."""
+"""Work to do once: a job's id and a version; or `POISONED` and a body, which must become a dead letter."""
 
 POISONED = "poisoned"
 
 
 def policies(max_receives: int) -> dict[str, RedrivePolicy]:
-    """The queues' redrive policies."""
+    """Returns the queues' redrive policies."""
     return {url: RedrivePolicy(dead, max_receives) for url, dead in DEAD_LETTERS.items()}
 
 
 def upload(key: str, version: str, sequencer: str | None, at: datetime) -> dict[str, object]:
-    """A record of S3's notification."""
+    """Returns a record of S3's notification."""
     thing = {"key": key, "versionId": version} | ({"sequencer": sequencer} if sequencer else {})
     return {
         "eventSource": "aws:s3",
@@ -57,23 +57,23 @@ def upload(key: str, version: str, sequencer: str | None, at: datetime) -> dict[
 
 
 def removal(number: int) -> dict[str, object]:
-    """A record that nobody can process, beside others that can be; no two are equal."""
+    """Returns an unprocessable record, to mix with processable ones. Each number's is different."""
     return {"eventSource": "aws:s3", "eventName": "ObjectRemoved:Delete", "number": number}
 
 
 def notification(records: list[dict[str, object]]) -> str:
-    """S3's message of several records."""
+    """Returns S3's message with several records."""
     return json.dumps({"Records": records})
 
 
 @lru_cache(maxsize=10_000)
 def errands_of(url: str, body: str, message_id: str) -> frozenset[Errand]:
-    """What a message on a queue asks for."""
+    """Returns the work that a message on a queue requests."""
     parsed = WORK[url].parse(body, Envelope(message_id, clock.EPOCH + timedelta(days=1)))
     wanted = {errand_of(request) for request in parsed.requests}
     return frozenset(wanted | {(POISONED, rejected.body) for rejected in parsed.rejected})
 
 
 def errand_of(request: WorkRequest) -> Errand:
-    """What a request asks for."""
+    """Returns the work of a request."""
     return request.job_id, request.source.version

@@ -1,8 +1,8 @@
-"""The dispatch protocol as a state machine: any mix of messages, cancels, faults, wrong clocks, late or no news.
+"""The dispatch protocol as a state machine: messages, cancels, faults, wrong clocks, late or lost events in any mix.
 
 The code under test is the real dispatcher, tracker, canceller, reconciler, intake and redrive. Around them are the
-tables (in memory, held to the real ones by tests/contract, or the real store on moto), two lanes on two targets, SQS as
-a model, and workers that check the fence as workers/CONTRACT.md says.
+tables (in memory and verified by tests/contract, or the real store on moto), two lanes on two targets, a model of SQS,
+and workers that check the fence as workers/CONTRACT.md says.
 """
 
 from abc import abstractmethod
@@ -61,7 +61,7 @@ from tools.redrive import Redrive
 JOBS = ("a", "b", "c", "d")
 WITHOUT_SEQUENCER = frozenset({"c", "d"})
 LANES = (VIDEO.lane, IMAGES.lane)
-MAX_RECEIVES = 2  # the fewer, the more come to their last one
+MAX_RECEIVES = 2  # few, so that more messages reach their last receive
 RETURNED_AT_CAPACITY = 1000  # the template's redrive policy with AT_CAPACITY=return
 EXPECTED = (RetryableError, StartFailed, ClientError, BotoCoreError)
 MODES = st.sampled_from(Mode)
@@ -72,7 +72,7 @@ SELDOM = st.integers(0, 9).map(lambda number: number == 9)
 
 @dataclass(frozen=True)
 class Step:
-    """Something that can happen: how often beside others, when, and with what."""
+    """A possible step: its weight, its precondition, and the strategies of its arguments."""
 
     weight: int
     when: Callable[[Any], object]
@@ -81,13 +81,13 @@ class Step:
 
 
 STEPS: dict[str, Step] = {}
-"""By name. Not rules of hypothesis, which switches half of those off, so that most examples would not get far."""
+"""Steps by name. They are not hypothesis rules: it disables half of those, and most examples would not get far."""
 
 
 def step(
     weight: int, when: Callable[[Any], object] = lambda _: True, **drawn: st.SearchStrategy[Any]
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A step of the model, with what it draws."""
+    """Registers a method as a step of the model, with the arguments it draws."""
 
     def register(take: Callable[..., None]) -> Callable[..., None]:
         STEPS[take.__name__] = Step(weight, when, st.fixed_dictionaries(drawn), take)
@@ -97,9 +97,9 @@ def step(
 
 
 class Protocol(RuleBasedStateMachine):
-    """Messages come in, invocations die, runs come and go; then all faults stop and everything must come right.
+    """Messages arrive, invocations die, runs start and end; then all faults stop and all work must end correctly.
 
-    `tally` counts what has happened, over all examples.
+    `tally` counts the steps and faults of all examples.
     """
 
     tally: ClassVar[Counter[str]]
@@ -116,16 +116,16 @@ class Protocol(RuleBasedStateMachine):
         clock.now = self._now_here
         self.news: list[Run] = []
         self.done: Counter[Errand] = Counter()
-        self.at_work: dict[str, WorkRequest] = {}  # of runs that passed the fence check and have not ended
+        self.at_work: dict[str, WorkRequest] = {}  # runs that passed the fence check and have not ended
         self.versions: Counter[str] = Counter()
         self.tasks: dict[str, WorkRequest] = {}
         self.accepted: set[Errand] = set()
         self.withdrawn: set[Errand] = set()
-        self.cancelled: set[Errand] = set()  # answered that it is, and nothing was started
-        self.not_to_start: set[Errand] = set()  # cancelled, asked to be, or withdrawn
-        self.perhaps_over: set[Errand] = set()  # a cancel began, and may have died
+        self.cancelled: set[Errand] = set()  # cancelled according to the answer, with nothing started
+        self.not_to_start: set[Errand] = set()  # cancelled, cancel requested, or withdrawn
+        self.perhaps_over: set[Errand] = set()  # a cancel began and may have died
         self.ends: dict[Errand, Status] = {}
-        self.outcomes: dict[Errand, Status] = {}  # how the run that did the work ended
+        self.outcomes: dict[Errand, Status] = {}  # status of the run that did the work
         self.refusing = False
         self.fences: dict[str, int] = {}
         self.frozen: list[Invocation] = []
@@ -139,7 +139,7 @@ class Protocol(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            if self.is_well:  # else the example has failed already
+            if self.is_well:  # otherwise the example has already failed
                 self._quiesce()
         finally:
             for invocation in self.frozen:
@@ -159,7 +159,7 @@ class Protocol(RuleBasedStateMachine):
         missing=st.sets(st.deferred(lambda: st.sampled_from(sorted(STEPS.keys() - ALWAYS))), max_size=3),
     )
     def start(self, limit: int, shards: int, at_capacity: AtCapacity, missing: set[str]) -> None:
-        """An empty system. Some steps never happen in an example, so that others have to make up for it."""
+        """Sets up an empty system. Some steps are disabled per example, so that others have to compensate."""
         self.missing = missing
         self.tally["examples"] += 1
         self.tally[f"examples with AT_CAPACITY={at_capacity}"] += 1
@@ -194,7 +194,7 @@ class Protocol(RuleBasedStateMachine):
         return Queue(self.client, url, MAX_RECEIVES, self._watched(intake.handle), self._watched(intake.exhausted))
 
     def _watched[**P, R](self, function: Callable[P, R]) -> Callable[P, R]:
-        """Keeps what the queue would take for a message that has to come back, and is a bug."""
+        """Keeps exceptions that the queue would treat as a returned message, but that are bugs."""
 
         @wraps(function)
         def watched(*args: P.args, **options: P.kwargs) -> R:
@@ -208,11 +208,11 @@ class Protocol(RuleBasedStateMachine):
 
         return watched
 
-    # ---- what happens in the world ----------------------------------------------------------------------------------
+    # ---- steps -------------------------------------------------------------------------------------------------------
 
     @rule(data=st.data())
     def something_happens(self, data: st.DataObject) -> None:
-        """One step, of those that there is something to do for."""
+        """Takes one step whose precondition holds."""
         possible = [name for name, each in STEPS.items() if name not in self.missing and each.when(self)]
         name = data.draw(st.sampled_from([name for name in possible for _ in range(STEPS[name].weight)]), label="step")
         values = data.draw(STEPS[name].drawn, label=name)
@@ -229,7 +229,7 @@ class Protocol(RuleBasedStateMachine):
         poisoned=SELDOM,
     )
     def upload(self, job_ids: list[str], copies: int, poisoned: bool) -> None:  # noqa: FBT001 - hypothesis passes by name
-        """Objects are written; S3's one message of them is sent once or several times."""
+        """Writes objects; S3's one message about them is sent once or several times."""
         records = []
         for job_id in job_ids:
             self.versions[job_id] += 1
@@ -244,9 +244,9 @@ class Protocol(RuleBasedStateMachine):
 
     @step(2, copies=st.integers(0, 2), announced=st.booleans(), poison=st.none() | st.sampled_from(POISON))
     def submit(self, copies: int, announced: bool, poison: str | None) -> None:  # noqa: FBT001
-        """Work without an object is asked for: written down first or not, its message sent several times or lost.
+        """Requests work without an object: recorded first or not, its message sent several times or lost.
 
-        Or somebody sends what nobody can read, or what is not to be had here.
+        Or sends an unreadable message, or one for another system.
         """
         if poison is not None:
             self._send(TASKS if announced else VIDEOS, poison, 1)
@@ -264,7 +264,7 @@ class Protocol(RuleBasedStateMachine):
 
     @step(1, lambda self: self._announced(), index=INDEX)
     def withdraw(self, index: int) -> None:
-        """Whoever announced it could not tell whether its message was sent."""
+        """Withdraws an announced job, because its caller could not tell whether the message was sent."""
         announced = self._announced()
         asked = announced[index % len(announced)]
         if self.tables.withdraw(asked):
@@ -273,7 +273,7 @@ class Protocol(RuleBasedStateMachine):
 
     @step(2, lambda self: self.picture.jobs, index=INDEX, life=LIVES, mode=MODES)
     def cancel(self, index: int, life: Life, mode: Mode) -> None:
-        """Somebody wants a job's end, wherever it stands."""
+        """Cancels a job in any state."""
         jobs = sorted(self.picture.jobs)
         job = self.picture.jobs[jobs[index % len(jobs)]]
 
@@ -289,23 +289,23 @@ class Protocol(RuleBasedStateMachine):
 
     @step(8, lambda self: self._messages(), index=INDEX, life=LIVES, mode=MODES, too_soon=st.booleans(), stays=SELDOM)
     def deliver(self, index: int, life: Life, mode: Mode, too_soon: bool, stays: bool) -> None:  # noqa: FBT001
-        """A message is received, perhaps while somebody has it in hand.
+        """Delivers a message, possibly while another receiver is handling it.
 
-        Unless it comes to a good end, and sometimes even then, it comes back.
+        It comes back unless it succeeds, and sometimes even then.
         """
         messages = (not too_soon and self._visible()) or self._messages()
         url, kept = messages[index % len(messages)]
-        self.tally["messages given out while in flight"] += kept.visible_at > self.time.now
+        self.tally["messages delivered while in flight"] += kept.visible_at > self.time.now
         self._deliver(url, kept, life, mode, stays=stays)
 
     @step(1, lambda self: self._letters(), url=st.sampled_from((VIDEOS, TASKS)), limit=st.integers(1, 5), life=LIVES)
     def redrive(self, url: str, limit: int, life: Life) -> None:
-        """An operator moves dead letters back, with the tool for it."""
+        """Redrives dead letters with the operator's tool."""
         self._invoke(life, Mode.ACCEPT, lambda: self._redrive(url, limit))
 
     @step(3, lambda self: self.frozen, index=INDEX, mode=MODES)
     def thaw(self, index: int, mode: Mode) -> None:
-        """An invocation that stood still, while others overtook it, goes on to its end."""
+        """Resumes a frozen invocation, which others have overtaken."""
         invocation = self.frozen.pop(index % len(self.frozen))
         with self._misbehaving(mode):
             invocation.thaw()
@@ -313,7 +313,7 @@ class Protocol(RuleBasedStateMachine):
 
     @step(6, lambda self: self._runs(), index=INDEX, ends_well=st.booleans())
     def worker_goes_on(self, index: int, ends_well: bool) -> None:  # noqa: FBT001 - hypothesis passes by name
-        """A machine takes a run, whose worker checks the fence and goes to work, or stops; or a run ends."""
+        """Starts a run's worker, which checks the fence and works or stops; or ends a run."""
         runs = self._runs()
         run = runs[index % len(runs)]
         if run.status is Status.SUBMITTED:
@@ -323,7 +323,7 @@ class Protocol(RuleBasedStateMachine):
 
     @step(6, lambda self: self.news, index=INDEX, life=LIVES, mode=MODES, again=st.booleans(), lost=SELDOM)
     def hear(self, index: int, life: Life, mode: Mode, again: bool, lost: bool) -> None:  # noqa: FBT001
-        """Any news so far arrives, late, doubled, out of order; or never."""
+        """Delivers any event so far: late, twice, out of order, or never."""
         run = self.news[index % len(self.news)]
 
         def hear() -> None:
@@ -339,15 +339,15 @@ class Protocol(RuleBasedStateMachine):
 
     @step(2, life=LIVES, mode=MODES)
     def reconcile(self, life: Life, mode: Mode) -> None:
-        """The reconciler makes a pass."""
+        """Runs a pass of the reconciler."""
         self._invoke(life, mode, self.reconciler.run)
 
     @step(2, seconds=st.integers(1, 300), lagging=st.booleans(), refusing=st.sampled_from([False, False, True]))
     def time_passes(self, seconds: int, lagging: bool, refusing: bool) -> None:  # noqa: FBT001
-        """Messages come back, claims get stale.
+        """Advances the clock: messages come back, claims become stale.
 
-        The targets' lists may not show runs they have accepted, for a while: then the fence alone must do. Or they
-        refuse every start, for a while.
+        For a while, the targets' lists may lack accepted runs: then only the fence protects. Or the targets refuse
+        every start.
         """
         self.refusing = refusing
         self.time.advance(timedelta(seconds=seconds))
@@ -356,19 +356,19 @@ class Protocol(RuleBasedStateMachine):
 
     @step(1, shards=st.integers(1, 3))
     def layout_changes(self, shards: int) -> None:
-        """An operator divides the lanes anew, without waiting until nothing runs."""
+        """Changes the number of shards while jobs run."""
         self._divide(shards)
 
-    # ---- what must always hold --------------------------------------------------------------------------------------
+    # ---- invariants --------------------------------------------------------------------------------------------------
 
     @cached_property
     def picture(self) -> Picture:
-        """What is in the tables since the last step."""
+        """Returns the tables' content after the last step."""
         return self.tables.picture()
 
     @invariant()
     def all_is_well(self) -> None:
-        """Each of these after every step; one rule, so that a failing example is short to read."""
+        """Checks every invariant after every step. It is one rule, to keep failing examples short."""
         self.never_over_the_limit()
         self.never_more_at_work_than_the_limit()
         self.never_two_at_work_on_one_object()
@@ -385,7 +385,7 @@ class Protocol(RuleBasedStateMachine):
         self.is_well = True
 
     def never_over_the_limit(self) -> None:
-        """In all shards of a layout; an older one's jobs may run beside those of the one that is."""
+        """Counts over all shards of a layout. Jobs of an older layout may run at the same time."""
         holders: Counter[tuple[str, int]] = Counter()
         for name, slots in self.picture.slots.items():
             holders[lane_of(name), layout_of(name)] += len(slots.holders)
@@ -415,7 +415,7 @@ class Protocol(RuleBasedStateMachine):
             assert job.status is Status.CANCELLED or job.request.source.version != version
 
     def ends_are_final(self) -> None:
-        """Unless nothing had been started: then a redrive may start it."""
+        """Terminal statuses never change, unless nothing was started: then a redrive may start it."""
         for job in self.picture.jobs.values():
             errand = errand_of(job.request)
             if errand in self.ends:
@@ -444,7 +444,7 @@ class Protocol(RuleBasedStateMachine):
             assert slots.waiting == len(self.picture.rooms.get(lane, ()))
 
     def nothing_accepted_is_lost(self) -> None:
-        """It is in a queue, in a waiting room, with its job, or a dead letter."""
+        """All accepted work is in a queue, in a waiting room, with its job, or a dead letter."""
         somewhere = self._on(VIDEOS, TASKS, *DEAD_LETTERS.values())
         somewhere |= {errand_of(entry.request) for room in self.picture.rooms.values() for entry in room}
         for errand in self.accepted - self.withdrawn - somewhere:
@@ -461,10 +461,10 @@ class Protocol(RuleBasedStateMachine):
         version = job.request.source.version
         if errand[1] == version or errand[1] in job.past_versions:
             return True
-        # S3 says which is newer: an older one that is told of late is no work any more.
+        # S3 says which is newer: an older version announced late is no longer work.
         return errand[0] in JOBS and errand[0] not in WITHOUT_SEQUENCER and int(version[1:]) > int(errand[1][1:])
 
-    # ---- when all faults stop ---------------------------------------------------------------------------------------
+    # ---- after all faults --------------------------------------------------------------------------------------------
 
     def _quiesce(self) -> None:
         self.refusing = False
@@ -478,7 +478,7 @@ class Protocol(RuleBasedStateMachine):
         letters = self._on(*DEAD_LETTERS.values())
         for errand in self._wanted():
             assert self.done[errand] == 1 or errand in letters, f"{errand} is neither done nor a dead letter"
-        # What was wrong has been mended: all dead letters go back, and only what nobody can read comes again.
+        # The causes are fixed: all dead letters are redriven, and only unreadable ones become dead letters again.
         for url in DEAD_LETTERS:
             self._redrive(url, 1000)
         self._settle()
@@ -493,14 +493,14 @@ class Protocol(RuleBasedStateMachine):
                 assert job.status is Status.CANCELLED
 
     def _check_outcome(self, job: Job) -> None:
-        """A job has ended as its run has; one that failed when it was to be cancelled has been cancelled."""
+        """A job ends as its run ended, except that a failed run with a requested cancel makes it CANCELLED."""
         errand = errand_of(job.request)
         outcome = self.outcomes.get(errand, job.status)
         was_cancelled = outcome is Status.FAILED and errand in self.perhaps_over
         assert job.status is outcome or (was_cancelled and job.status is Status.CANCELLED), f"{errand} was {outcome}"
 
     def _wanted(self) -> set[Errand]:
-        """What must have come to an end: of an object of whose versions S3 gives the order, only the newest."""
+        """Returns the work that must have ended: of an object with ordered versions only the newest."""
         ordered = {job_id: newest for job_id, newest in self.versions.items() if job_id not in WITHOUT_SEQUENCER}
         superseded = {(job_id, f"v{n}") for job_id, newest in ordered.items() for n in range(1, newest)}
         return self.accepted - superseded - self.perhaps_over
@@ -526,7 +526,7 @@ class Protocol(RuleBasedStateMachine):
         for run in self._runs():
             if run.target_id in self._target_of(run).stopped:
                 self._end(run, Status.FAILED)
-            elif not jobs[run.job_id].cancel_requested:  # which must not end but by being stopped
+            elif not jobs[run.job_id].cancel_requested:  # these runs must end only by being stopped
                 self._end(run, Status.COMPLETED)
         for run in list(self.news):
             self.tracker.apply(run)
@@ -537,10 +537,10 @@ class Protocol(RuleBasedStateMachine):
         waiting = any(slots.waiting for slots in self.picture.slots.values())
         return ended and not waiting and not any(self.sqs.on(url) for url in DEAD_LETTERS)
 
-    # ---- the hands --------------------------------------------------------------------------------------------------
+    # ---- helpers -----------------------------------------------------------------------------------------------------
 
     def _divide(self, shards: int) -> None:
-        """With no more shards than slots: else there would be more slots than the limit."""
+        """Divides the lanes into at most as many shards as slots: more shards would exceed the limit."""
         self.lanes.update({lane: Lane(lane, self.limit, min(shards, self.limit)) for lane in LANES})
 
     def _send(self, url: str, body: str, copies: int) -> None:
@@ -563,13 +563,13 @@ class Protocol(RuleBasedStateMachine):
         return [letter for url in DEAD_LETTERS.values() for letter in self.sqs.visible(url)]
 
     def _announced(self) -> list[WorkRequest]:
-        """What its caller might still withdraw."""
+        """Returns the requests that their callers might still withdraw."""
         jobs = self.picture.jobs
         pending = [asked for asked in self.tasks.values() if asked.announced and asked.job_id in jobs]
         return [asked for asked in pending if jobs[asked.job_id].status is Status.PENDING]
 
     def _on(self, *urls: str) -> set[Errand]:
-        """What the messages on queues ask for."""
+        """Returns the work that the queues' messages request."""
         queues = {dead: url for url, dead in DEAD_LETTERS.items()}
         return {
             errand
@@ -591,13 +591,13 @@ class Protocol(RuleBasedStateMachine):
                 self.sqs.acknowledge(url, record)
 
         before = self._letters_of(url)
-        # What waits has no message any more; where this one's handling starts and loses it, it has its own letter.
+        # A waiting job has no message. If handling this message starts one and fails, that one gets its own letter.
         waiting = {errand_of(entry.request) for room in self.picture.rooms.values() for entry in room}
         invocation = self._invoke(life, mode, handle)
         if not invocation.struck:
             written = self._letters_of(url) - before
             of_this = [number for errand, number in written.items() if errand not in waiting]
-            assert max(of_this, default=0) <= 1, "one message, and two dead letters of the same"
+            assert max(of_this, default=0) <= 1, "two dead letters of one message"
 
     def _redrive(self, url: str, limit: int) -> None:
         redrive = Redrive(self.client, DEAD_LETTERS[url], url, wait=0)
@@ -614,7 +614,7 @@ class Protocol(RuleBasedStateMachine):
 
     @contextmanager
     def _misbehaving(self, mode: Mode) -> Iterator[None]:
-        """The next start and the next stop on either target go this way; while they refuse, every start is refused."""
+        """Sets the outcome of the next start and stop on both targets. While they refuse, every start is refused."""
         for target in self.targets.values():
             target.modes.extend([Mode.REFUSE] * 100 if self.refusing else [mode])
             target.stop_modes.append(mode)
@@ -628,7 +628,7 @@ class Protocol(RuleBasedStateMachine):
             target.stop_modes.clear()
 
     def _invoke(self, life: Life, mode: Mode, work: Callable[[], object]) -> Invocation:
-        """An invocation runs, until it ends or freezes."""
+        """Runs an invocation until it ends or freezes."""
         invocation = Invocation(life, self.tally)
         with self._misbehaving(mode):
             invocation.run(work)
@@ -639,7 +639,7 @@ class Protocol(RuleBasedStateMachine):
         return invocation
 
     def _check(self, invocation: Invocation) -> None:
-        """Only what a handler expects may come out of an invocation."""
+        """Raises any exception of an invocation that a handler does not expect."""
         if self.bugs:
             raise self.bugs[0]
         if invocation.error and not isinstance(invocation.error, (*EXPECTED, ExceptionGroup, Killed)):
@@ -653,7 +653,7 @@ class Protocol(RuleBasedStateMachine):
             self._target_of(run).move(run.target_id, Status.FAILED)
             return
         request = self.tables.picture().jobs[run.job_id].request
-        assert errand_of(request) not in self.not_to_start, "it was cancelled, and starts all the same"
+        assert errand_of(request) not in self.not_to_start, "it started although it was cancelled"
         self.at_work[run.target_id] = request
         self.done[errand_of(request)] += 1
         self._target_of(run).move(run.target_id, Status.RUNNING)
@@ -666,7 +666,7 @@ class Protocol(RuleBasedStateMachine):
 
 
 class InMemory(Protocol):
-    """A fault strikes a method of the store."""
+    """The model on the store in memory. A fault hits a method of the store."""
 
     tally: ClassVar[Counter[str]] = Counter()
 
@@ -676,7 +676,7 @@ class InMemory(Protocol):
 
 
 class OnMoto(Protocol):
-    """A fault strikes a request to DynamoDB, on the wire."""
+    """The model on the real store and moto. A fault hits a request to DynamoDB."""
 
     tally: ClassVar[Counter[str]] = Counter()
 

@@ -1,4 +1,4 @@
-"""SQS as a model: messages that come back, come twice, come too early, and go to a dead-letter queue in the end."""
+"""A model of SQS: messages come back, come twice, come too early, and finally go to a dead-letter queue."""
 
 import itertools
 from collections import Counter
@@ -17,7 +17,7 @@ VISIBILITY = timedelta(seconds=240)
 
 @dataclass
 class Kept:
-    """A message on a queue. `moved` says that SQS itself put it there, from the queue it was sent to."""
+    """A message on a queue. `moved` means that SQS moved it there from its original queue."""
 
     id: str
     body: str
@@ -30,13 +30,13 @@ class Kept:
 
     @property
     def has_reason(self) -> bool:
-        """Whether, on a dead-letter queue, it says why it is there."""
+        """Returns whether a dead letter has its reason."""
         return self.moved or bool(self.attributes.get("ErrorType") and self.attributes.get("ErrorMessage"))
 
 
 @dataclass(frozen=True)
 class RedrivePolicy:
-    """A queue's: after so many receives, SQS puts a message there instead of giving it out."""
+    """A queue's redrive policy: after `max_receives`, SQS moves a message instead of delivering it."""
 
     dead_letters: str
     max_receives: int
@@ -44,10 +44,10 @@ class RedrivePolicy:
 
 @dataclass
 class ModelSqs:
-    """Queues by URL, with a client's methods for our code, and `receive` for Lambda's poller.
+    """Queues by URL, with a client's methods for our code and `receive` for Lambda's poller.
 
-    Its clock is SQS's own, which no invocation shares. A receipt is worth something until the next receive. `sent`
-    counts what a queue was ever sent.
+    It has its own clock, which no invocation shares. A receipt handle is valid until the next receive. `sent` counts
+    all messages ever sent to a queue.
     """
 
     time: Time
@@ -57,11 +57,11 @@ class ModelSqs:
     _ids: Iterable[int] = field(default_factory=lambda: itertools.count(1))
 
     def on(self, url: str) -> dict[str, Kept]:
-        """A queue's messages by id, oldest first."""
+        """Returns a queue's messages by id, oldest first."""
         return self.queues.setdefault(url, {})
 
     def put(self, url: str, body: str, attributes: dict[str, str] | None = None) -> Kept:
-        """A message is sent."""
+        """Puts a message on a queue."""
         now = self.time.now
         kept = Kept(f"m{next(iter(self._ids))}", body, now, now, attributes or {})
         self.on(url)[kept.id] = kept
@@ -69,11 +69,11 @@ class ModelSqs:
         return kept
 
     def visible(self, url: str) -> list[Kept]:
-        """What a receive may give out."""
+        """Returns the messages that a receive may deliver."""
         return [kept for kept in self.on(url).values() if kept.visible_at <= self.time.now]
 
     def receive(self, url: str, kept: Kept) -> dict[str, Any] | None:
-        """Lambda's poller gets a message: a record of its event. None where its receives are used up: SQS moves it."""
+        """Returns a message as a record of Lambda's event. None if its receives are used up: then SQS moves it."""
         policy = self.policies[url]
         if kept.receives >= policy.max_receives:
             del self.on(url)[kept.id]
@@ -95,7 +95,7 @@ class ModelSqs:
         }
 
     def acknowledge(self, url: str, record: dict[str, Any]) -> None:
-        """Lambda's poller deletes a message that was handled; with an old receipt it stays."""
+        """Deletes a handled message, as Lambda's poller does. With an old receipt handle it stays."""
         self.delete_message(QueueUrl=url, ReceiptHandle=record["receiptHandle"])
 
     def _hand_out(self, kept: Kept, away: timedelta) -> None:
@@ -103,7 +103,7 @@ class ModelSqs:
         kept.receipt = f"{kept.id}/{kept.receives}/{self.time.now}"
         kept.visible_at = self.time.now + away
 
-    # ---- what our code calls ----------------------------------------------------------------------------------------
+    # ---- the client's methods ----------------------------------------------------------------------------------------
 
     def send_message(self, **call: Any) -> dict[str, Any]:  # noqa: ANN401 - a call's parameters
         attributes = {name: value["StringValue"] for name, value in call.get("MessageAttributes", {}).items()}

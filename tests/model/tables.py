@@ -1,4 +1,4 @@
-"""The two tables under the model: in memory, where a store's method is a call, and on moto, where a request is one."""
+"""The model's tables: in memory, where faults hit methods of the store, and on moto, where they hit requests."""
 
 import json
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Picture:
-    """Everything that is in the tables at one moment; slots and waiting rooms by lane."""
+    """The tables' whole content at one moment; slots and waiting rooms by lane."""
 
     jobs: dict[str, Job]
     locks: list[ObjectLock]
@@ -44,29 +44,29 @@ class Picture:
 
 
 class Tables(Protocol):
-    """What the model needs of them."""
+    """The model's interface to the tables."""
 
     store: JobStore
-    """As invocations see it: every call of it may be struck by a fault."""
+    """The store of invocations: faults may hit each of its calls."""
 
     def picture(self) -> Picture:
-        """What is in them."""
+        """Returns the tables' content."""
 
     def announce(self, request: WorkRequest) -> None:
-        """Writes a job down before its message is sent, as the API does."""
+        """Records a job before its message is sent, as the API does."""
 
     def withdraw(self, request: WorkRequest) -> bool:
-        """Takes that back, where nobody has claimed it; whether it was there."""
+        """Deletes an announced job unless it is claimed. Returns whether it existed."""
 
     def check_fence(self, run: Run) -> bool:
-        """The worker's one conditional write, as workers/CONTRACT.md has it: whether the run may begin."""
+        """Does the worker's conditional write of workers/CONTRACT.md. Returns whether the run may begin."""
 
     def close(self) -> None:
-        """Gives back what was taken for them."""
+        """Releases resources."""
 
 
 class MemoryTables:
-    """In memory. A fault strikes a whole method of the store, whatever requests that makes of DynamoDB."""
+    """Tables in memory. A fault hits a whole method of the store, however many requests it would make."""
 
     def __init__(self) -> None:
         self._memory = MemoryStore()
@@ -106,9 +106,9 @@ class MemoryTables:
 
 
 class MotoTables:
-    """The real store, by the client that functions have, on moto. A fault strikes a request on the wire.
+    """The real store on moto, with the functions' own client. A fault hits a request on the wire.
 
-    So the SDK's own retries are part of what is tested: a transaction whose answer got lost is sent again.
+    This also tests the SDK's retries: a transaction whose answer was lost is sent again.
     """
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ class MotoTables:
         with ExitStack() as stack:
             stack.enter_context(mock_aws())
             stack.enter_context(mock.patch("botocore.endpoint.time", SimpleNamespace(sleep=lambda _seconds: None)))
-            # What is left of the SDK's quota of retries must not depend on the examples before.
+            # The SDK's remaining retry quota must not depend on earlier examples.
             quota = "botocore.retries.quota.RetryQuota.acquire"
             stack.enter_context(mock.patch(quota, return_value=True))
             _wire.applied.clear()
@@ -167,14 +167,14 @@ class MotoTables:
 
 
 def _items(table: str) -> Iterator[dict[str, Any]]:
-    """A table's items, out of moto's own memory: reading them by requests would take most of the time."""
+    """Reads a table's items from moto's memory: reading them by requests would take most of the time."""
     backend: Any = get_backend("dynamodb")["123456789012"]["us-east-1"]
     for item in backend.tables[table].all_items():
         yield item.to_json()["Attributes"]
 
 
 class _Wire:
-    """The way to moto, on which requests are struck. Unlike moto it knows the tokens of transactions, as AWS does."""
+    """Delivers requests to moto, with faults. Unlike moto it honours transactions' tokens, as AWS does."""
 
     def __init__(self) -> None:
         self.applied: set[str] = set()
@@ -183,7 +183,7 @@ class _Wire:
         invocation = current()
         if invocation is None:
             return self._deliver(event_name, request)
-        # One call of our code, however often the SDK sends it.
+        # One call of our code, even if the SDK sends it several times.
         call = request.headers["amz-sdk-invocation-id"]
         fault = invocation.fault_of(call)
         if fault is None:
@@ -218,7 +218,7 @@ def _trouble(request: AWSPreparedRequest, fault: Fault) -> AWSResponse:
 
 
 def _throttled(request: AWSPreparedRequest) -> AWSResponse:
-    """Too many requests; of a transaction, that it met another one."""
+    """Answers with throttling; for a transaction, with a conflict."""
     actions = _body(request).get("TransactItems")
     if actions is None:
         return _answer(request, 400, {"__type": "com.amazon.coral.availability#ThrottlingException"})
@@ -238,7 +238,7 @@ _wire = _Wire()
 
 @cache
 def _client() -> "DynamoDBClient":
-    """One of its own, since no other test is to meet its wire; made once, since that is what takes time."""
+    """Creates the model's own client, since other tests must not get its faults; once, because that takes time."""
     client = cast("DynamoDBClient", cast("Any", clients.dynamodb).__wrapped__())
     client.meta.events.unregister("before-send", cast("Any", botocore_stubber))
     client.meta.events.register("before-send", cast("Any", _wire))

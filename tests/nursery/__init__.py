@@ -1,6 +1,6 @@
-"""Jobs' processes without the start of an interpreter: each is forked from one that has imported boto3.
+"""Starts jobs' processes by forking one that has imported boto3, which saves each an interpreter's start.
 
-worker      stands for a job's container; the stand-in for Batch and ECS starts it
+worker      takes the place of a job's container; the stand-in for Batch and ECS starts it
 __main__    the nursery itself: forks a process for each worker
 """
 
@@ -15,23 +15,23 @@ from local.processes import Process, start
 
 _PYTHONPATH = f"{ROOT}:{ROOT / 'workers' / 'library'}"
 _SECONDS = 60
-"""A busy machine needs some of them to import boto3."""
+"""Seconds to wait for the nursery: a busy machine takes some of them to import boto3."""
 
 
 def command(socket: Path) -> tuple[str, ...]:
-    """What a job definition runs, so that the nursery at `socket` does its jobs."""
+    """Returns the command of a job definition whose jobs the nursery at `socket` runs."""
     return (sys.executable, "-I", "-S", str(ROOT / "tests" / "nursery" / "worker.py"), str(socket))
 
 
 @contextlib.contextmanager
 def serving(socket: Path, perform: str, *, env: Mapping[str, str], log: Path) -> Iterator[Process]:
-    """A nursery at `socket`, ended with the block.
+    """Runs a nursery at `socket` while the block runs.
 
     Args:
-        socket: Where it listens.
-        perform: `module:function`: does one job, in the job's environment, and gives its exit code.
-        env: For the nursery itself. Each job gets the environment of its worker instead.
-        log: Where its own output goes.
+        socket: The path where it listens.
+        perform: `module:function`. The function does one job in the job's environment and returns its exit code.
+        env: The nursery's own environment. Each job gets its worker's environment instead.
+        log: The file for the nursery's own output.
     """
     socket.unlink(missing_ok=True)
     process = start(

@@ -1,7 +1,7 @@
-"""Forks the jobs' processes: `python -m tests.nursery SOCKET MODULE:FUNCTION`.
+"""Forks jobs' processes: `python -m tests.nursery SOCKET MODULE:FUNCTION`.
 
-It imports what a worker needs once. Each connection (see `worker`) becomes a process of its own, with the environment
-and the output of its caller. If its caller dies, so does it, as a container's processes do.
+It imports a worker's modules once. Each connection (see `worker`) becomes a process with the environment and output of
+its caller. If the caller dies, the process ends too, like a container's processes.
 """
 
 import contextlib
@@ -17,14 +17,14 @@ from pathlib import Path
 import boto3
 
 type Perform = Callable[[Mapping[str, str]], int]
-"""Does one job in this process's environment; its exit code. SystemExit is a crash with that code."""
+"""Does one job in this process's environment and returns its exit code. SystemExit is a crash with that code."""
 
 
 def main(path: Path, perform: Perform) -> None:
-    """Serve until killed."""
+    """Serves until killed."""
     for service in ("dynamodb", "s3"):
-        boto3.client(service)  # the models are read once, here, and not by each job
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children
+        boto3.client(service)  # reads the service models once, instead of in each job
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are reaped automatically
     with socket.socket(socket.AF_UNIX) as listener:
         path.unlink(missing_ok=True)
         listener.bind(str(path))
@@ -39,7 +39,7 @@ def main(path: Path, perform: Perform) -> None:
 
 
 def _be_a_job(connection: socket.socket, perform: Perform) -> None:
-    """Do one job in this process, and end it."""
+    """Does one job in this process and ends the process."""
     code = 1
     with contextlib.suppress(ConnectionError):
         size, output, _, _ = socket.recv_fds(connection, 4, 2)
@@ -72,7 +72,7 @@ def _receive(connection: socket.socket, size: int) -> bytes:
 
 def _die_with(connection: socket.socket) -> None:
     with contextlib.suppress(OSError):
-        connection.recv(1)  # nothing is ever sent: this ends when the caller does
+        connection.recv(1)  # nothing is ever sent, so this returns when the caller ends
     os.kill(os.getpid(), signal.SIGKILL)
 
 

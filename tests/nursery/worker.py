@@ -1,7 +1,7 @@
-"""The process that stands for a job's container: `python -I -S worker.py SOCKET`.
+"""The process in place of a job's container: `python -I -S worker.py SOCKET`.
 
-It hands its environment and its output to the nursery, which forks a process that does the job; it passes SIGTERM on
-to that one, and exits as it does. So a job costs no start of an interpreter that imports boto3. Standard library only.
+It passes its environment and output to the nursery, which forks a process that does the job. It forwards SIGTERM to
+that process and exits with its exit code. A job therefore never waits for boto3's import. Standard library only.
 """
 
 import os
@@ -13,7 +13,7 @@ KILLED = 128 + signal.SIGKILL
 
 
 def main(path: str) -> int:
-    """Have the job done; its exit code, or that of a killed process if it was."""
+    """Runs the job and returns its exit code, also if a signal killed it."""
     with socket.socket(socket.AF_UNIX) as nursery:
         nursery.connect(path)
         given = b"\0".join(name + b"=" + value for name, value in os.environb.items())
