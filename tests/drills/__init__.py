@@ -1,7 +1,7 @@
-"""Bad days, rehearsed: each drill brings a trouble about on the local system, and does what the runbook says.
+"""Rehearses incidents: each drill causes one on the local system and follows the runbook.
 
-`play(system, say)` of each module says what it does and sees, and ends by comparing the tables with the truth.
-`make drill DRILL=…` runs one of them, and without a name all.
+Each module's `play(system, say)` reports its actions and observations, and finally compares the tables with the truth.
+`make drill DRILL=…` runs one drill; without a name it runs all.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,4 +21,4 @@ DRILLS: Final[Mapping[str, Play]] = {
     "restore": restore.play,
     "limit": limit.play,
 }
-"""By name, in the order of the runbook's sections."""
+"""The drills by name, in the order of the runbook's sections."""

@@ -1,4 +1,4 @@
-"""A limit that is wrong, and corrected while jobs run."""
+"""Drill: a wrong limit, corrected while jobs run."""
 
 from collections.abc import Callable
 
@@ -11,14 +11,14 @@ HIGH = 4
 
 
 def play(system: System, say: Callable[[str], None]) -> None:
-    """Refused, too low, too high."""
+    """Tries an invalid limit, one too low and one too high."""
     refused(system, say)
     too_low(system, say)
     too_high(system, say)
 
 
 def refused(system: System, say: Callable[[str], None]) -> None:
-    """Zero is no limit: not for CloudFormation, and not for the functions, whoever tells them."""
+    """Shows that CloudFormation and the functions both refuse a limit of 0."""
     try:
         system.deploy(MaxConcurrentJobs="0")
     except ClientError as error:
@@ -30,20 +30,20 @@ def refused(system: System, say: Callable[[str], None]) -> None:
         system.variables("SqsToBatchFunction", MAX_CONCURRENT_JOBS="0"),
     ):
         key = system.upload()
-        system.until(lambda: redrive.depth(system) == 1, "the message to be given up")
+        system.until(lambda: redrive.depth(system) == 1, "the message to be dead-lettered")
         system.until(
             lambda: "MAX_CONCURRENT_JOBS must be a whole number from 1" in log(system), "the reason in the log"
         )
         assert system.job(key) is None
-    say("written into the function's variables, it makes every invocation fail and name it; the message comes back")
-    say("until, after MaxReceiveCount deliveries, SQS moves it to the dead-letter queue; corrected, it is redriven")
+    say("set in the function's variables, it fails every invocation with a clear error; the message comes back")
+    say("until SQS moves it to the dead-letter queue after MaxReceiveCount deliveries; after the fix it is redriven")
     say(redrive.redrive(system, "video", "--apply"))
     system.completed(key)
     say(truth.compare(system, key))
 
 
 def too_low(system: System, say: Callable[[str], None]) -> None:
-    """Raised while a job runs, the new slots are used at the reconciler's next run."""
+    """Raises the limit while a job runs: the reconciler's next run uses the new slots."""
     first = system.upload(gate=True)
     system.wait_for(first, "RUNNING")
     others = [system.upload(gate=True) for _ in range(HIGH - 1)]
@@ -52,13 +52,13 @@ def too_low(system: System, say: Callable[[str], None]) -> None:
     system.deploy(MaxConcurrentJobs=str(HIGH))
     system.invoke("ReconcileJobsFunction")
     system.until(lambda: len(system.runs(*others)) == len(others), "all to run")
-    say(f"it is {HIGH} now: all {HIGH} run")
+    say(f"now it is {HIGH}: all {HIGH} run")
     finish(system, first, *others)
     say(truth.compare(system, first, *others))
 
 
 def too_high(system: System, say: Callable[[str], None]) -> None:
-    """Lowered while jobs run, nobody is stopped, and nobody starts before there are fewer than the limit."""
+    """Lowers the limit while jobs run: none is stopped, and none starts until fewer than the limit run."""
     keys = [system.upload(gate=True) for _ in range(HIGH)]
     system.until(lambda: len(system.runs(*keys)) == HIGH, "all to run")
     say(f"the limit is {HIGH} by mistake: {HIGH} jobs run")
@@ -67,11 +67,11 @@ def too_high(system: System, say: Callable[[str], None]) -> None:
     system.until(lambda: system.lane().waiting == len(late), "the new ones to wait")
     system.invoke("ReconcileJobsFunction")
     assert (len(system.lane().holders), len(system.runs(*late))) == (HIGH, 0)
-    say(f"it is 1 now: the {HIGH} run on, {len(late)} new ones wait")
+    say(f"now it is 1: the {HIGH} keep running, {len(late)} new ones wait")
     finish(system, *keys[:-1])
     system.invoke("ReconcileJobsFunction")
-    assert (len(system.lane().holders), len(system.runs(*late))) == (1, 0), "a job has started above the limit"
-    say("with one left running, still nobody starts")
+    assert (len(system.lane().holders), len(system.runs(*late))) == (1, 0), "a job started above the limit"
+    say("while one still runs, no other starts")
     finish(system, keys[-1])
     for key in late:
         finish(system, key)
@@ -81,12 +81,12 @@ def too_high(system: System, say: Callable[[str], None]) -> None:
 
 
 def finish(system: System, *keys: str) -> None:
-    """Let jobs go on, and wait for their ends."""
+    """Releases jobs and waits until they complete."""
     for key in keys:
         system.release(key)
     system.completed(*keys)
 
 
 def log(system: System) -> str:
-    """All that sqs_to_batch has logged in the drill."""
+    """Returns everything sqs_to_batch logged during the drill."""
     return "\n".join(line.text for line in system.stack.function_log("SqsToBatchFunction", since=system.began))

@@ -1,4 +1,4 @@
-"""Runs that end behind our back: terminated by hand, and forgotten by Batch."""
+"""Drill: runs that end without Switchyard, terminated by hand or forgotten by Batch."""
 
 from collections.abc import Callable
 
@@ -8,29 +8,29 @@ from tests.integration.system import System
 
 
 def play(system: System, say: Callable[[str], None]) -> None:
-    """Somebody terminates a job in Batch; another has been forgotten there before anybody learned of its end."""
+    """Terminates a job in Batch; then has Batch forget another whose end was never seen."""
     terminated(system, say)
     forgotten(system, say)
 
 
 def terminated(system: System, say: Callable[[str], None]) -> None:
-    """With its event, and with that lost too: the job is FAILED, and the slot goes to the next."""
+    """Terminates jobs with and without an event: each becomes FAILED, and its slot goes to the next."""
     first, second, third = system.upload(gate=True), system.key(), system.key()
     at_work(system, first)
     system.upload(second, gate=True)
     system.until(lambda: system.lane().waiting == 1, "the second to wait")
     system.upload(third)
     system.until(lambda: system.lane().waiting == 2, "the third to wait")
-    say("one job runs, two wait; somebody terminates the one in Batch")
+    say("one job runs, two wait; somebody terminates the running one in Batch")
     system.stop((system.job(first) or {})["targetId"])
     system.wait_for(first, "FAILED")
     at_work(system, second)
-    say(f"its event says so: FAILED ({why(system, first)}), and the next has its slot")
+    say(f"its event makes it FAILED ({why(system, first)}), and the next job gets its slot")
 
     system.fault("events", "drop")
     system.stop((system.job(second) or {})["targetId"])
     system.until(lambda: ended_at_batch(system, [second], 1), "the second to end at Batch")
-    say("that one is terminated too, and its event is lost: the table says that it runs")
+    say("that one is terminated too, and its event is lost: in the table it still runs")
     assert (system.job(second) or {})["status"] == "RUNNING"
     system.no_more_faults()
     system.invoke("ReconcileJobsFunction")
@@ -39,7 +39,7 @@ def terminated(system: System, say: Callable[[str], None]) -> None:
     system.completed(third)
     say(truth.compare(system, first, second, third, ended={first: "FAILED", second: "FAILED"}))
 
-    say("whoever wants the first done after all says so by a message; it is another run under the same id")
+    say("to run the first again, send a message for it: it gets another run under the same id")
     system.release(first)
     id_before = (system.job(first) or {})["jobId"]
     system.send({"bucket": system.bucket, "key": first})
@@ -49,7 +49,7 @@ def terminated(system: System, say: Callable[[str], None]) -> None:
 
 
 def forgotten(system: System, say: Callable[[str], None]) -> None:
-    """A run that ended unseen, and that DescribeJobs does not show any more."""
+    """Ends a run unseen, and removes it from DescribeJobs."""
     with system.variables("ReconcileJobsFunction", CLAIM_GRACE_SECONDS="1"):
         system.fault("events", "drop")
         key, waiting = system.upload(), system.key()
@@ -59,12 +59,12 @@ def forgotten(system: System, say: Callable[[str], None]) -> None:
         target_id = (system.job(key) or {})["targetId"]
         system.compute("DELETE", f"/_compute/jobs/{target_id}")
         system.no_more_faults()
-        say("a job ended while all events were lost, and Batch has forgotten it, as it does after about seven days")
-        system.until(lambda: _reconciled(system, key), "the reconciler to miss it")
+        say("a job ended while all events were lost, and Batch has forgotten it, as it does after about a week")
+        system.until(lambda: _reconciled(system, key), "the reconciler to notice that it is missing")
     job = system.job(key) or {}
     assert job["error"]["code"] == "TARGET_LOST"
-    assert "obeyed" in job["result"], "its worker had noted its result"
-    say("the reconciler makes it FAILED (TARGET_LOST), nobody can tell any more; but `result` says that it had worked")
+    assert "obeyed" in job["result"], "its worker recorded no result"
+    say("the reconciler makes it FAILED (TARGET_LOST): its outcome is unknown, though `result` shows that it worked")
     system.completed(waiting)
     say(truth.compare(system, key, waiting, ended={key: "FAILED"}, forgotten=[key]))
 
@@ -75,10 +75,10 @@ def _reconciled(system: System, key: str) -> bool:
 
 
 def at_work(system: System, key: str) -> None:
-    """Wait until the worker has begun; that its container runs is not enough."""
+    """Waits until the worker has begun; a running container is not enough."""
     system.until(lambda: len(system.runs(key)) == 1, f"the worker to begin with {key}")
 
 
 def why(system: System, key: str) -> str:
-    """The code of a job's error."""
+    """Returns a job's error code."""
     return str((system.job(key) or {})["error"]["code"])

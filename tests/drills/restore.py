@@ -1,4 +1,4 @@
-"""A table restored from a backup: what repairs itself, what somebody has to do, and what is lost."""
+"""Drill: a table is restored from a backup; some damage repairs itself, some needs an operator, some is lost."""
 
 from collections.abc import Callable, Collection
 from datetime import datetime
@@ -15,18 +15,18 @@ KEYS: Final = {"JobsTable": ("jobId",), "LanesTable": ("pk", "sk")}
 SUPERSEDED: Final = 77
 
 type Copy = dict[str, list[Item]]
-"""What was in each table."""
+"""Each table's items."""
 
 
 def play(system: System, say: Callable[[str], None]) -> None:
-    """Both tables as they were some time ago; then the lanes' table empty; then the jobs' without the newest jobs."""
+    """Restores both tables from a backup; then empties LanesTable; then removes the newest jobs from JobsTable."""
     both(system, say)
     lanes(system, say)
     jobs(system, say)
 
 
 def both(system: System, say: Callable[[str], None]) -> None:
-    """What happened since the backup is unknown to the tables, but not to Batch and to S3."""
+    """Restores both tables: they lack the latest changes, but Batch and S3 have them."""
     system.deploy(MaxConcurrentJobs="2")
     ends, runs = running(system), running(system)
     again, stops = waiting(system, 1), waiting(system, 2)
@@ -40,52 +40,52 @@ def both(system: System, say: Callable[[str], None]) -> None:
     finish(system, again)
     at_work(system, stops)
     new = waiting(system, 1)
-    say("since then one that ran and one that waited have ended, the other that waited runs, and a new one waits")
+    say("since then a running and a waiting one have ended, the other waiting one runs, and a new one waits")
 
     with paused(system, "SqsToBatchFunction"):
         write(system, copy)
         assert not system.jobs(new)
-        say("paused, and both tables put back: to them two run and two wait, and of the new one they know nothing")
+        say("work is paused and both tables are restored: in them two run and two wait, and the new one is missing")
         system.until(lambda: exits(system, stops) == [SUPERSEDED], "the unknown run to stop")
-        say("the run that they don't know of stops at its next heartbeat (exit code 77): wait a minute for that")
+        say("the run missing in the tables stops at its next heartbeat (exit code 77): wait a minute for that")
         system.invoke("ReconcileJobsFunction")
         job = system.wait_for(ends, "COMPLETED")
-        assert "result" not in job, "the record should have lost its result"
+        assert "result" not in job, "the record should lack its result"
         prefix = f"results/{job['jobId']}/"
         assert system.stack.client("s3").list_objects_v2(Bucket=system.bucket, Prefix=prefix)["KeyCount"]
-        say(f"the reconciler ends what has ended; its result is under {prefix}, but no more in its record")
+        say(f"the reconciler records the ended one; its result is under {prefix}, but no longer in its record")
         system.wait_for(again, "COMPLETED")
         system.wait_for(stops, "RUNNING")
-        say("it starts what waited then, so the one that had ended meanwhile has run twice, one after the other")
+        say("it starts the jobs that waited at the backup, so the one that had ended since ran twice, in sequence")
     resend(system, copied_at)
     system.until(lambda: system.jobs(new), "the new one's job")
-    say("what was uploaded since the backup is asked for again, each with its versionId: only the unknown one starts")
+    say("all uploads since the backup are sent again, each with its versionId: only the missing one starts")
     finish(system, runs, stops, new)
     say(truth.compare(system, ends, runs, again, stops, new, worked={again: 2, stops: 2}))
 
 
 def lanes(system: System, say: Callable[[str], None]) -> None:
-    """Slots, places and locks are lost; the jobs' own records tell who had them."""
+    """Empties LanesTable: slots, places and locks are lost, but the jobs' records show who had them."""
     system.deploy(MaxConcurrentJobs="1")
     first = running(system)
     second = waiting(system, 1)
-    say("now the lanes' table alone is lost, and back empty, while one job runs and one waits for the only slot")
+    say("now only LanesTable is lost and recreated empty, while one job runs and one waits for the only slot")
     with paused(system, "SqsToBatchFunction"), system.variables("ReconcileJobsFunction", CLAIM_GRACE_SECONDS="1"):
         write(system, {"LanesTable": []})
         system.until(lambda: reconciled(system) == 1, "the waiting job to have its place again")
     assert system.lane().holders == {(system.job(first) or {})["jobId"]}
-    assert not system.runs(second), "the limit was passed"
-    say("the reconciler gives the one its slot and the other its place back, and starts nobody: the limit holds")
+    assert not system.runs(second), "the limit was exceeded"
+    say("the reconciler restores the one's slot and the other's place, and starts neither: the limit holds")
     finish(system, first, second)
     say(truth.compare(system, first, second))
 
 
 def jobs(system: System, say: Callable[[str], None]) -> None:
-    """Jobs are lost; the lanes still know that they were there."""
+    """Removes jobs that LanesTable still knows."""
     first = running(system)
     uploaded_at = system.stack.client("s3").head_object(Bucket=system.bucket, Key=first)["LastModified"]
     second = waiting(system, 1)
-    say("now the jobs' table alone is put back to before one job that runs and one that waits")
+    say("now only JobsTable is restored, from before one running and one waiting job")
     with paused(system, "SqsToBatchFunction"):
         run = (system.job(first) or {})["targetId"]
         lost = {(system.job(key) or {})["jobId"] for key in (first, second)}
@@ -94,52 +94,52 @@ def jobs(system: System, say: Callable[[str], None]) -> None:
         system.until(stopped, "the unknown run to stop")
         system.invoke("ReconcileJobsFunction")
         system.wait_for(second, "RUNNING")
-        say("the run stops; the reconciler frees its slot, and starts who waited: the room has kept the request")
+        say("the run stops; the reconciler frees its slot and starts the waiting job: the room kept its request")
     assert not system.jobs(first)
     resend(system, uploaded_at)
     system.until(lambda: system.jobs(first), "the lost job to be back")
-    say("the one that ran is asked for again, as above")
+    say("the lost running job is sent again, as above")
     finish(system, second, first)
     say(truth.compare(system, first, second, worked={first: 2}))
 
 
-# ---- the hands -------------------------------------------------------------------------------------------------------
+# ---- helpers ---------------------------------------------------------------------------------------------------------
 
 
 def running(system: System) -> str:
-    """Upload what runs until it is let go on."""
+    """Uploads a video whose job runs until it is released, and returns its key."""
     key = system.upload(gate=True)
     at_work(system, key)
     return key
 
 
 def waiting(system: System, count: int) -> str:
-    """Upload what waits, as the last of so many."""
+    """Uploads a video whose job waits, as number `count` in line, and returns its key."""
     key = system.upload(gate=True)
     system.until(lambda: system.lane().waiting == count, f"{count} to wait")
     return key
 
 
 def finish(system: System, *keys: str) -> None:
-    """Let jobs go on to their ends."""
+    """Releases jobs and waits until they end."""
     for key in keys:
         system.release(key)
     system.completed(*keys)
 
 
 def reconciled(system: System) -> int:
-    """Run the reconciler; how many wait then."""
+    """Runs the reconciler and returns how many jobs wait then."""
     system.invoke("ReconcileJobsFunction")
     return system.lane().waiting
 
 
 def exits(system: System, key: str) -> list[int | None]:
-    """The exit codes of all runs of an object's job."""
+    """Returns the exit codes of all runs of an object's job."""
     return [start.exit_code for job in system.jobs(key) for start in system.starts(job["jobId"])]
 
 
 def read(system: System, tables: Collection[str] = tuple(KEYS)) -> Copy:
-    """Every item of the tables: what a backup holds."""
+    """Reads every item of the tables, like a backup."""
     pages = system.stack.client("dynamodb").get_paginator("scan")
     return {
         table: [
@@ -152,9 +152,9 @@ def read(system: System, tables: Collection[str] = tuple(KEYS)) -> Copy:
 
 
 def write(system: System, copy: Copy) -> None:
-    """Let the tables hold this and nothing else, as after a restore under the old name.
+    """Makes the tables hold exactly these items, as after a restore under the old name.
 
-    What is there before and after is never away: a run whose heartbeat finds no job takes itself for superseded.
+    Items in both are never missing in between: a run whose heartbeat finds no job considers itself superseded.
     """
     dynamodb = system.stack.client("dynamodb")
     for table, items in copy.items():
@@ -168,9 +168,9 @@ def write(system: System, copy: Copy) -> None:
 
 
 def resend(system: System, since: datetime) -> None:
-    """Ask for everything that was uploaded since then, as the runbook does, by its very expression."""
+    """Sends messages for all uploads since then, with the runbook's own expression."""
     listed = system.stack.client("s3").list_object_versions(Bucket=system.bucket, Prefix="uploads/")["Versions"]
-    shown = [{**version, "LastModified": version["LastModified"].isoformat()} for version in listed]  # as the AWS CLI
+    shown = [{**version, "LastModified": version["LastModified"].isoformat()} for version in listed]  # like the AWS CLI
     expression = (
         f"Versions[?IsLatest && LastModified >= '{since.isoformat()}']"
         f".to_string({{bucket: '{system.bucket}', key: Key, versionId: VersionId}})"

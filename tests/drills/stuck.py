@@ -1,4 +1,4 @@
-"""Jobs that Batch has accepted and finds no machine for."""
+"""Drill: Batch accepted jobs, but has no machine for them."""
 
 from collections.abc import Callable
 
@@ -7,15 +7,15 @@ from tests.integration.system import System
 
 LIMIT = 2
 LEAST = "60"
-"""The least seconds after which a job may be called stuck."""
+"""The minimum number of seconds after which a job counts as stuck."""
 
 
 def play(system: System, say: Callable[[str], None]) -> None:
-    """There is no machine; the alarm's metric tells; one job is given up by hand; then there are machines."""
+    """Removes all machines, checks the alarm's metric, cancels one job by hand, and brings the machines back."""
     system.deploy(MaxConcurrentJobs=str(LIMIT))
     system.stack.restart_compute(crash=False, room=0)
     try:
-        say("Batch has no machine, and three videos are uploaded; two may run at once")
+        say("Batch has no machine; three videos are uploaded, and two may run at once")
         keys = [system.upload()]
         system.wait_for(keys[0], "SUBMITTED")
         keys.append(system.upload())
@@ -23,11 +23,11 @@ def play(system: System, say: Callable[[str], None]) -> None:
         keys.append(system.upload())
         system.until(lambda: system.lane().waiting == 1, "the third to wait")
         system.until(lambda: states(system, keys[:2]) == ["RUNNABLE", "RUNNABLE"], "both to be RUNNABLE")
-        say(f"they are stuck once they have waited {LEAST} s (as deployed, half an hour)")
+        say(f"they count as stuck after {LEAST} s (as deployed, after half an hour)")
         with system.variables("ReconcileJobsFunction", STUCK_RUNNABLE_SECONDS=LEAST):
-            system.until(lambda: stuck(system) == LIMIT, "the metric to tell of both", seconds=180)
+            system.until(lambda: stuck(system) == LIMIT, "the metric to count both", seconds=180)
             alarmed(system, say)
-            say("the second can't be placed at all, say: aws batch cancel-job")
+            say("assume that the second can never be placed: aws batch cancel-job")
             target_id = (system.job(keys[1]) or {})["targetId"]
             system.stack.client("batch").cancel_job(jobId=target_id, reason="cannot be placed")
             system.wait_for(keys[1], "FAILED")
@@ -44,19 +44,19 @@ def play(system: System, say: Callable[[str], None]) -> None:
 
 
 def states(system: System, keys: list[str]) -> list[str]:
-    """What Batch says of the jobs' runs."""
+    """Returns the status of the jobs' runs at Batch."""
     return [start.status for job in system.jobs(*keys) for start in system.starts(job["jobId"])]
 
 
 def stuck(system: System) -> float:
-    """Run the reconciler; the metric that it writes."""
+    """Runs the reconciler and returns its metric StuckRunnable."""
     system.invoke("ReconcileJobsFunction")
     values = [line["StuckRunnable"] for line in system.log("ReconcileJobsFunction") if "StuckRunnable" in line]
     return float(values[-1][0]) if values else -1
 
 
 def alarmed(system: System, say: Callable[[str], None]) -> None:
-    """Hold the metric against the alarm that looks at it."""
+    """Checks that the metric exceeds its alarm's threshold."""
     alarms = system.stack.client("cloudwatch").describe_alarms()["MetricAlarms"]
     [alarm] = [each for each in alarms if each["MetricName"] == "StuckRunnable"]
     [*_, line] = [line for line in system.log("ReconcileJobsFunction") if line.get("StuckRunnable", [0])[0]]

@@ -1,4 +1,4 @@
-"""The tables compared with the truth: what the target ran, what the workers did, and what lies in the queues."""
+"""Compares the tables with the target's runs, the workers' ledger and the queues."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -17,14 +17,14 @@ def compare(
     worked: Mapping[str, int] | None = None,
     forgotten: Collection[str] = (),
 ) -> str:
-    """Wait until the system is at rest, and hold its tables against everything else; what was found, in a sentence.
+    """Waits until the system is idle and compares its tables with everything else. Returns the result in a sentence.
 
     Args:
-        system: Where the drill was.
-        keys: The objects of all jobs of the drill.
-        ended: How jobs have ended that are not COMPLETED, by key.
-        worked: How many runs passed the fence check where it wasn't one, by key.
-        forgotten: Keys whose runs the target knows no more.
+        system: The drill's system.
+        keys: The objects of all the drill's jobs.
+        ended: The final status of jobs that are not COMPLETED, by key.
+        worked: The number of runs that passed the fence check, by key; one by default.
+        forgotten: Keys whose runs the target has forgotten.
 
     Raises:
         AssertionError: If something was lost, doubled or leaked.
@@ -39,12 +39,12 @@ def compare(
         starts = {start.id: start for start in system.starts(job["jobId"])}
         assert all(start.attempts or start.status == "FAILED" for start in starts.values()), f"{key} still runs"
         if key not in forgotten and job["status"] == "COMPLETED":
-            assert starts[job["targetId"]].exit_code == 0, f"{key} is COMPLETED, but its run was not"
+            assert starts[job["targetId"]].exit_code == 0, f"{key} is COMPLETED, but its run is not"
     left = _left(system)
     assert not left, f"left over: {left}"
     counts = Counter(job["status"] for job in jobs.values())
     told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-    return f"true: {len(jobs)} jobs ({told}); no slot, place or lock left, no message, no dead letter"
+    return f"the tables are right: {len(jobs)} jobs ({told}); no slot, place or lock left, no message, no dead letter"
 
 
 def _at_rest(system: System) -> bool:
@@ -58,7 +58,7 @@ def _at_rest(system: System) -> bool:
 
 
 def _left(system: System) -> list[str]:
-    """What nobody needs any more once everything is at rest."""
+    """Lists what should be gone once everything is idle."""
     pages = system.stack.client("dynamodb").get_paginator("scan")
     items: list[Item] = [
         item
@@ -72,7 +72,7 @@ def _left(system: System) -> list[str]:
     ]
 
 
-def _of(item: Item, name: str) -> Any:  # noqa: ANN401 - whatever it holds
+def _of(item: Item, name: str) -> Any:  # noqa: ANN401 - any attribute value
     return item[name]["S"]
 
 
