@@ -1,1 +1,1 @@
-"""`make check-iam`: no function may do what it needn't. `__main__` tells how that is shown."""
+"""Shows that no function has a superfluous permission (`make check-iam`). `__main__` explains the method."""

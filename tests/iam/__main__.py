@@ -1,15 +1,15 @@
-"""`make check-iam`: no function may do what it needn't.
+"""Shows that no function has a superfluous permission (`make check-iam`).
 
-Every permission of every function is taken from the deployed system, one at a time: the built template is deployed
-again without it. Then something must fail: one of the courses of events in `probes`. A failure counts only if the same
-course passes right afterwards, with the permission back, and fails again without it.
+It removes each permission of each function from the deployed system, one at a time, by deploying the built template
+without it. Then one of the scenarios in `probes` must fail. A failure counts only if the same probe passes right
+afterwards with the permission restored, and fails again without it.
 
-What several functions are granted by one policy is taken from each of them alone, so that none hides behind another.
-Permissions that only Lambda itself uses can't be proven on an emulator that doesn't ask for them: `excuses` lists them,
-and all of them are taken away together to see that this is so, still.
+If one policy grants several functions a permission, it is removed from each of them separately. Permissions that only
+Lambda itself uses can't be proven, because the emulator doesn't check them. `excuses` lists them, and all of them are
+removed together to verify that this is still true.
 
-A permission without which everything still works has survived: it is printed in red, and the command ends with exit
-code 1. Either it is superfluous, or it lacks a probe.
+If everything works without a permission, it is printed in red, and the command exits with 1. Either it is superfluous,
+or it lacks a probe.
 """
 
 import sys
@@ -34,13 +34,13 @@ from tests.integration.system import PATIENCE
 from tests.template.rendering import TEMPLATE, load
 
 LEAST_PATIENCE: Final = 8.0
-"""Seconds that a step of a probe is given at the least, with a permission missing."""
+"""The minimum number of seconds for a step of a probe while a permission is missing."""
 COLOURS: Final = {"needed": "green", "excused": "yellow", "survived": "bold red", "excuse void": "bold red"}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of one permission: the failing probe, or the reason, and more of it."""
+    """The result for one permission: the verdict, the failing probe or the reason, and details."""
 
     permission: Permission
     verdict: str
@@ -49,7 +49,7 @@ class Finding:
 
 
 class Inspection:
-    """Takes permissions away, and looks what fails.
+    """Removes permissions and finds the probes that fail.
 
     Args:
         trial: The running system.
@@ -60,7 +60,7 @@ class Inspection:
         self._usual: dict[str, float] = {}
 
     def baseline(self, probe: Probe) -> float:
-        """See that a probe passes while nothing is missing; the seconds that it took.
+        """Checks that a probe passes with all permissions, and returns the seconds it took.
 
         Raises:
             click.ClickException: If it doesn't.
@@ -73,16 +73,16 @@ class Inspection:
         return outcome.seconds
 
     def inspect(self, permission: Permission) -> Finding:
-        """Take one permission away and look for a probe that fails; the likely ones first."""
+        """Removes one permission and looks for a probe that fails, the likely ones first."""
         for probe in sorted(PROBES, key=lambda probe: not probe.claimed(permission)):
             if failure := self.fails([permission], probe):
                 return Finding(permission, "needed", f"fails: {probe.name}", failure)
         return Finding(permission, "survived", "nothing fails without it", "superfluous, or lacks a probe")
 
     def fails(self, taken: Sequence[Permission], probe: Probe) -> str | None:
-        """How a probe fails without these permissions, and for no other reason; None if it doesn't."""
+        """Returns how a probe fails because these permissions are missing; None if it passes."""
         usual = self._usual.get(probe.name) or self.baseline(probe)
-        # On a busy machine it may fail for being slow, but hardly twice, and not in between.
+        # On a busy machine a probe may time out once, but hardly twice with a pass in between.
         return self._without(taken, probe, usual) and self._without(taken, probe, self.baseline(probe))
 
     def _without(self, taken: Sequence[Permission], probe: Probe, usual: float) -> str | None:
@@ -93,10 +93,10 @@ class Inspection:
 
 
 @click.command(help=(__doc__ or "").partition("\n")[2])
-@click.option("--only", multiple=True, metavar="TEXT", help="Only permissions whose line in --list holds this text.")
-@click.option("--list", "only_list", is_flag=True, help="List the permissions, and what is there to prove each.")
+@click.option("--only", multiple=True, metavar="TEXT", help="Only permissions whose line in --list contains this text.")
+@click.option("--list", "only_list", is_flag=True, help="List the permissions, and the probes or the excuse of each.")
 def main(*, only: tuple[str, ...], only_list: bool) -> None:
-    """Show that nothing can be taken from any function's policies."""
+    """Show that no function has a superfluous permission."""
     screen = console()
     seal_this_process()
     if only_list:
@@ -110,7 +110,7 @@ def main(*, only: tuple[str, ...], only_list: bool) -> None:
     with Trial.running(screen.print) as trial:
         chosen = _chosen(permissions(trial.template), only)
         if not chosen:
-            raise click.ClickException("there is no such permission; --list shows all")
+            raise click.ClickException("no such permission; --list shows all")
         with _progress() as progress:
             findings = _inspect(Inspection(trial), chosen, progress)
     screen.print(_table(findings))
@@ -130,11 +130,11 @@ def _inspect(inspection: Inspection, chosen: Sequence[Permission], progress: Pro
     findings: list[Finding] = []
 
     likely = [probe for probe in PROBES if excused or any(probe.claimed(permission) for permission in to_prove)]
-    for probe in progress.track(likely, description="with everything in place"):
+    for probe in progress.track(likely, description="with every permission"):
         seconds = inspection.baseline(probe)
         progress.console.print(f"[dim]passes: {probe.name} ({seconds:.1f} s)[/]")
     if excused:
-        each = progress.track(PROBES, description="without all that is excused")
+        each = progress.track(PROBES, description="without all excused permissions")
         failing = [probe.name for probe in each if inspection.fails(excused, probe)]
         findings += [_excused(permission, failing) for permission in excused]
     one_by_one = progress.track(to_prove, len(to_prove), description="one permission at a time")
@@ -170,7 +170,7 @@ def _coloured(finding: Finding) -> str:
 
 def _table(findings: Sequence[Finding]) -> Table:
     table = Table(
-        "function", "permission", "from", "", "because", title="What each function may do", title_justify="left"
+        "function", "permission", "from", "", "because", title="Permissions of each function", title_justify="left"
     )
     for finding in findings:
         permission = finding.permission

@@ -1,4 +1,4 @@
-"""What a template lets each function do, one permission at a time, and the template without some of it."""
+"""Lists each function's permissions in a template, and removes some from it."""
 
 import copy
 import re
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 type Template = dict[str, Any]
-"""A template as written, before SAM's transform, every intrinsic in its long form."""
+"""A template before SAM's transform, with every intrinsic in its long form."""
 
 
 @dataclass(frozen=True)
 class Permission:
-    """One action that one statement of one policy lets one function's role do.
+    """One action that one statement of one policy allows one function's role.
 
     Attributes:
-        function: As in `functions/`.
+        function: The function's name in `functions/`.
         role: Its role's logical id.
-        policy: The policy's name; of a policy that functions share, its logical id.
-        statement: Which statement of the policy, from 0.
-        action: "dynamodb:GetItem".
-        resource: What it may be done to, in short: a logical id where that says it.
+        policy: The policy's name; for a shared policy, its logical id.
+        statement: The statement's index in the policy, from 0.
+        action: Such as "dynamodb:GetItem".
+        resource: The resource in short form: a logical id if that is enough.
     """
 
     function: str
@@ -32,16 +32,16 @@ class Permission:
 
     @property
     def what(self) -> str:
-        """Action and resource, as probes and excuses name them."""
+        """Returns action and resource, as probes and excuses name them."""
         return f"{self.action} on {self.resource}"
 
     def __str__(self) -> str:
-        """With the function, as `--only` finds it."""
+        """Returns function, action and resource, as `--only` matches them."""
         return f"{self.function} {self.what}"
 
 
 def permissions(template: Template) -> list[Permission]:
-    """Everything the functions' roles allow; what a policy grants several functions is listed for each of them."""
+    """Returns all permissions of the functions' roles; those of a shared policy once for each function."""
     return list(_permissions(template))
 
 
@@ -54,7 +54,7 @@ def _permissions(template: Template) -> Iterator[Permission]:
             case {"Fn::GetAtt": [str(role), "Arn"]}:
                 pass
             case _:
-                raise ValueError(f"{name} has no role of this template, which could be looked into")
+                raise ValueError(f"{name} has no role in this template to inspect")
         for policy in _policies(template, role):
             for number, written in enumerate(policy["PolicyDocument"]["Statement"]):
                 statement = _statement(written)
@@ -65,9 +65,9 @@ def _permissions(template: Template) -> Iterator[Permission]:
 
 
 def without(template: Template, taken: Collection[Permission]) -> Template:
-    """A copy that lacks these permissions and nothing else.
+    """Returns a copy of the template without these permissions.
 
-    What a policy grants several functions is taken only from those meant: their roles get a copy of the policy's own.
+    A shared policy's permission is removed only from the given functions: their roles get their own copy of the policy.
     """
     mutated = copy.deepcopy(template)
     for role in {permission.role for permission in taken}:
@@ -95,7 +95,7 @@ def _left(policy: dict[str, Any], role: str, taken: Collection[Permission]) -> I
 
 
 def _policies(template: Template, role: str) -> list[dict[str, Any]]:
-    """A role's policies, those it shares with others in the form of its own."""
+    """Returns a role's policies, with shared ones in the form of its own."""
     properties = template["Resources"][role]["Properties"]
     shared = [arn["Ref"] for arn in properties.get("ManagedPolicyArns", [])]
     return [
@@ -108,7 +108,7 @@ def _policies(template: Template, role: str) -> list[dict[str, Any]]:
 
 
 def _statement(written: dict[str, Any]) -> dict[str, Any]:
-    """A statement that is there on a condition counts as there."""
+    """Returns a statement, without its Fn::If: a conditional one counts as present."""
     statement: dict[str, Any] = written["Fn::If"][1] if "Fn::If" in written else written
     return statement
 
@@ -132,4 +132,4 @@ def _in_short(resource: Any) -> str:  # noqa: ANN401 - a template holds anything
 
 
 _ARN = re.compile(r"^arn:.+:(?=[\w-]+/)|(?<=\w)/\$\{\w+\}.*$|/\*$")
-"""What can go from an ARN so that the kind of resource is left."""
+"""The parts to remove from an ARN to leave the kind of resource."""

@@ -1,7 +1,7 @@
-"""Courses of events through the deployed system, each of which fails if a function lacks something it needs for them.
+"""Scenarios on the deployed system. Each fails if a function lacks a permission it needs for it.
 
-`proves` says which permissions a course is there for, and which road its work takes (tests/integration/roads): the tool
-tries those courses first, and tests/template holds that every permission of the template has one, or an excuse.
+`proves` names a probe's permissions and its road (tests/integration/roads). The tool tries those probes first, and
+tests/template checks that every permission of the template has a probe or an excuse.
 """
 
 import contextlib
@@ -26,11 +26,11 @@ from tests.integration.system import PATIENCE, Item, System
 
 NOBODY: Final = {":nobody": {"SS": ["nobody"]}}
 LAST_CHANCE: Final = 4
-"""Refused starts after which the next is the last: one fewer than the template's MaxReceiveCount."""
+"""Refused starts that leave one last try: one fewer than the template's MaxReceiveCount."""
 
 
 class Hands(System):
-    """A test's hands, with a patience of their own, and able to put things as a crash would have left them."""
+    """A system with its own patience, which can also set up states that a crash leaves."""
 
     def __init__(
         self, stack: LocalStack, gates: Path, ledger: Path, road: Road = BATCH, patience: float = PATIENCE
@@ -41,10 +41,10 @@ class Hands(System):
     def until[Found](
         self, look: Callable[[], Found | None], what: str, *, seconds: float = PATIENCE, every: float = 0.1
     ) -> Found:
-        """As `System.until`, for no longer than our patience lasts."""
+        """Waits like `System.until`, but no longer than our patience."""
         return super().until(look, what, seconds=min(seconds, self._patience), every=every)
 
-    # ---- put things as a crash would have left them
+    # ---- states that a crash leaves
 
     @property
     def _lanes(self) -> str:
@@ -55,7 +55,7 @@ class Hands(System):
         return {"pk": {"S": f"LANE#{self.road.lane}"}, "sk": {"S": "SLOTS"}}
 
     def fill_lane(self) -> None:
-        """Give the only slot to a job that nobody knows of: a slot that leaked."""
+        """Gives the only slot to an unknown job: a leaked slot."""
         self.stack.client("dynamodb").update_item(
             TableName=self._lanes,
             Key=self._slots,
@@ -64,7 +64,7 @@ class Hands(System):
         )
 
     def empty_lane(self) -> None:
-        """Take it back, and start nobody: as whoever dies between the two."""
+        """Frees the slot without starting a job, as a crash between the two does."""
         self.stack.client("dynamodb").update_item(
             TableName=self._lanes,
             Key=self._slots,
@@ -73,7 +73,7 @@ class Hands(System):
         )
 
     def leave_a_last_chance(self) -> None:
-        """Let every waiting job have been refused as often as it may be."""
+        """Leaves every waiting job one last start."""
         dynamodb = self.stack.client("dynamodb")
         waiting = dynamodb.query(
             TableName=self._lanes,
@@ -89,20 +89,20 @@ class Hands(System):
             )
 
     def let_grace_pass(self, job: Item) -> None:
-        """Let a job have been claimed an hour ago."""
+        """Moves a job's claim an hour into the past."""
         self._set(job, "claimedAt", _written(datetime.now(UTC) - timedelta(hours=1)))
 
     def want_cancelled(self, job: Item) -> None:
-        """Let a job's cancel have been asked for by somebody who died before the run was told."""
+        """Records a job's cancel request without stopping its run, as a crash in between does."""
         self._set(job, "cancelRequestedAt", _written(datetime.now(UTC)))
 
     def let_it_be_silent(self, job: Item) -> None:
-        """Let nobody have been heard of at a torrent for two hours."""
+        """Moves a torrent job's last sign of life two hours into the past."""
         for attribute in ("createdAt", "updatedAt", "heartbeatAt"):
             self._set(job, attribute, _written(datetime.now(UTC) - timedelta(hours=2)))
 
     def let_it_be_pending(self, job: Item) -> None:
-        """Let a job have been written down by somebody who died before its message was sent."""
+        """Makes a job pending without a message, as a crash before sending it does."""
         self._set(job, "status", "PENDING")
 
     def _set(self, job: Item, attribute: str, value: str) -> None:
@@ -116,36 +116,36 @@ class Hands(System):
 
     @contextlib.contextmanager
     def target_silent(self) -> Iterator[None]:
-        """Batch and ECS say nothing for a while; what is asked of them meanwhile, they do afterwards."""
+        """Stops Batch and ECS from answering while the block runs. They handle the calls afterwards."""
         os.kill(self.stack.compute.pid, signal.SIGSTOP)
         try:
             yield
         finally:
             os.kill(self.stack.compute.pid, signal.SIGCONT)
 
-    # ---- move things along
+    # ---- steps
 
     def share(self) -> str:
-        """Put an object of which S3 tells those who make torrents; its key."""
+        """Uploads an object that gets a torrent, and returns its key."""
         return self.place(f"recordings/{uuid.uuid4()}/clip.mp4")
 
     def scratch_uploads(self) -> set[str]:
-        """The ids of the uploads that have S3 compute hashes and are still there."""
+        """Returns the ids of existing uploads that make S3 compute hashes."""
         found = self.stack.client("s3").list_multipart_uploads(Bucket=self.bucket, Prefix="torrent-scratch/")
         return {upload["UploadId"] for upload in found.get("Uploads", [])}
 
     def retried(self, function: str) -> bool:
-        """Whether the function has given a message back."""
+        """Returns whether the function has returned a message to its queue."""
         return any(line.get("message") == "message comes back" for line in self.log(function))
 
     def waiting(self) -> str:
-        """Upload one that finds its lane full, and wait until it waits; its key."""
+        """Uploads a video while the lane is full, waits until it is WAITING, and returns its key."""
         key = self.upload()
         self.wait_for(key, "WAITING")
         return key
 
     def running(self) -> str:
-        """Upload one that runs until it is released; its key."""
+        """Uploads a video whose job runs until it is released, and returns its key."""
         key = self.upload(gate=True)
         self.wait_for(key, "RUNNING")
         # The target's event may come before the worker's fence check, which a cancel would end by itself.
@@ -154,9 +154,9 @@ class Hands(System):
 
     @contextlib.contextmanager
     def started_unnoticed(self) -> Iterator[tuple[Item, Item]]:
-        """A claim whose start succeeded, though nobody heard: the message that asked for it, and the job.
+        """Yields the message and the job of a claim whose start succeeded unnoticed.
 
-        The target's answer was lost, its events are, and the run has not got as far as its worker's first word.
+        The target's answer and its events are lost, and the run's worker has not started yet.
         """
         key = self.place()
         self.fault("events", "drop")
@@ -165,13 +165,13 @@ class Hands(System):
             body = self.unversioned(key)
             message = self._delivery(body, self.send(body))
             job = self.wait_for(key, "CLAIMED")
-            self.until(lambda: self.starts(job["jobId"]) or None, "the start that nobody heard of")
+            self.until(lambda: self.starts(job["jobId"]) or None, "the unnoticed start")
             self.until(lambda: self.fired(self.road.start) == self.road.tries, "the last lost answer")
             self.let_grace_pass(job)
             yield message, job
 
     def _delivery(self, body: Item, message_id: str) -> dict[str, Any]:
-        """The event of a later delivery of a message."""
+        """Returns the event of a later delivery of a message."""
         event: dict[str, Any] = json.loads((ROOT / "events" / "sqs_to_batch" / "plain_bucket_key.json").read_text())
         [record] = event["Records"]
         record |= {"messageId": message_id, "body": json.dumps(body)}
@@ -179,14 +179,14 @@ class Hands(System):
         return event
 
     def state_change(self, key: str) -> Item:
-        """The event that tells how the one run of an object's job stands."""
+        """Returns the state change event for the only run of an object's job."""
         job = self.job(key) or {}
         [run] = self.starts(job["jobId"])
         source, what = ("aws.batch", "Batch Job") if self.road is BATCH else ("aws.ecs", "ECS Task")
         return {"source": source, "detail-type": f"{what} State Change", "detail": run.detail}
 
     def stopped(self, job: Item) -> None:
-        """Wait until the job's run has been told to end; when its worker hears of a cancel, it also ends by itself."""
+        """Waits until the job's run was told to end. Its worker may also notice a cancel and end by itself."""
 
         def told() -> bool:
             runs = [run.detail for run in self.starts(job["jobId"])]
@@ -195,17 +195,17 @@ class Hands(System):
         self.until(told, "its run to be told to end")
 
     def logged(self, *functions: str) -> None:
-        """Wait until each of the functions has logged something: nobody else would notice if it could not."""
+        """Waits until each of the functions has logged something: no other check notices a missing log."""
         for function in functions:
             self.until(lambda: bool(self.log(function)), f"the log of {function}")  # noqa: B023 - called at once
 
-    # ---- ask the API
+    # ---- the API
 
     def ask(self, method: str, path: str, expected: int, **request: Any) -> httpx.Response:  # noqa: ANN401 - httpx's
-        """An answer of the API.
+        """Sends a request to the API and returns the answer.
 
         Raises:
-            AssertionError: If its status is another than expected.
+            AssertionError: If its status is not the expected one.
         """
         with api.client(self.stack) as client:
             answer = client.request(method, path, **request)
@@ -213,21 +213,21 @@ class Hands(System):
         return answer
 
     def submit(self, **headers: str) -> tuple[str, Item]:
-        """Submit an image job over the API; its object's key, and the request's body."""
+        """Submits an image job over the API, and returns its object's key and the request's body."""
         key = self.place()
         body = {"imageUrls": [f"s3://{self.bucket}/{key}"], "userId": "user-1"}
         self.ask("POST", "/process", 202, json=body, headers=headers)
         return key, body
 
     def put(self, signed: Item) -> None:
-        """Use a presigned upload."""
+        """Uploads with a presigned URL."""
         answer = httpx.put(signed["url"], headers=signed["headers"], content=b"x" * 16, trust_env=False)
         assert answer.status_code == 200, f"S3 answers {answer.status_code}"
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A course of events: raises AssertionError where it goes otherwise."""
+    """A scenario. Raises AssertionError if it does not go as expected."""
 
     name: str
     run: Callable[[Hands], None]
@@ -235,7 +235,7 @@ class Probe:
     claims: frozenset[tuple[str, str]]
 
     def claimed(self, permission: Permission) -> bool:
-        """Whether it is there for this permission."""
+        """Returns whether the probe is meant to prove this permission."""
         return (permission.function, permission.what) in self.claims
 
 
@@ -245,7 +245,7 @@ PROBES: Final[list[Probe]] = []
 def proves(
     road: Road = BATCH, **permissions: Sequence[str]
 ) -> Callable[[Callable[[Hands], None]], Callable[[Hands], None]]:
-    """Make a function a probe over a road, there for these permissions of each function."""
+    """Registers a function as a probe over a road, for these permissions of each function."""
 
     def register(run: Callable[[Hands], None]) -> Callable[[Hands], None]:
         claims = frozenset((function, what) for function, whats in permissions.items() for what in whats)
@@ -352,7 +352,7 @@ def the_next_message_starts_those_who_wait_beside_a_free_slot(system: Hands) -> 
 def a_later_delivery_adopts_what_was_started_unnoticed(system: Hands) -> None:
     with system.started_unnoticed() as (message, job):
         assert system.invoke(system.road.dispatcher, message) == {"batchItemFailures": []}, (
-            "the message is to come back"
+            "the message would come back"
         )
         _is_adopted(system, job)
 
@@ -429,7 +429,7 @@ def a_request_for_a_torrent_that_is_none_is_dead_lettered(system: Hands) -> None
 
 @proves(s3_torrent_creator=["s3:PutObject on MediaBucket", "s3:AbortMultipartUpload on MediaBucket"])
 def s3_is_asked_to_compute_hashes_and_no_upload_is_left_behind(system: Hands) -> None:
-    """The emulator's copies without saying a hash, so that the object is read after all."""
+    """The emulator's copies return no hash, so the object is read after all."""
     key, before = system.place(), system.scratch_uploads()
     with system.variables("S3TorrentCreatorFunction", HASH_BY_COPY="true"):
         system.send({"bucket": system.bucket, "key": key}, "TorrentQueue")
@@ -549,7 +549,7 @@ def the_reconciler_frees_a_leaked_slot_and_starts_who_waits(system: Hands) -> No
 @proves(reconcile_jobs=[STOP])
 def the_reconciler_stops_what_nobody_stopped(system: Hands) -> None:
     key = system.place()
-    with system.booting(key):  # its worker hears of nothing
+    with system.booting(key):  # its worker notices nothing
         system.send(system.unversioned(key))
         job = system.wait_for(key, "RUNNING")
         system.want_cancelled(job)
@@ -592,7 +592,7 @@ def a_failed_run_of_the_reconciler_is_dead_lettered(system: Hands) -> None:
     system.running()
     system.fault("DescribeJobs", "refuse")
 
-    # Not waiting for its answer, as the schedule does it.
+    # Asynchronously, like the schedule.
     system.stack.client("lambda").invoke(
         FunctionName=system.stack.resource("ReconcileJobsFunction"), InvocationType="Event", Payload=b"{}"
     )
@@ -680,7 +680,7 @@ def a_torrent_is_asked_for_over_the_api(system: Hands) -> None:
 
     asked = system.ask("POST", "/torrents", 202, json={"key": key, "again": True}).json()
 
-    assert asked["jobId"] == job["jobId"], "it is another job"
+    assert asked["jobId"] == job["jobId"], "it is a different job"
 
 
 @proves(
@@ -713,7 +713,7 @@ def a_job_that_runs_is_cancelled(system: Hands) -> None:
 
 
 def _behind_a_leaked_slot(system: Hands) -> str:
-    """Let one wait beside a free slot, as it does where whoever freed that died; its key."""
+    """Makes a job wait although a slot is free, as a crash after freeing it does, and returns its key."""
     system.fill_lane()
     key = system.waiting()
     system.empty_lane()

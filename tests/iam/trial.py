@@ -1,4 +1,4 @@
-"""The system on which probes run while something is missing."""
+"""The system on which probes run while permissions are missing."""
 
 import contextlib
 import json
@@ -31,14 +31,14 @@ _FOLDER_OF_A_KEY: Final = re.compile(r"\b(uploads|quiet|recordings)/[0-9a-f-]{36
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a probe: how it failed, if it did, and how long it took."""
+    """A probe's result: how it failed, if it did, and how long it took."""
 
     failure: str | None
     seconds: float
 
 
 class Trial:
-    """A deployed system from which permissions can be taken for a while."""
+    """A deployed system whose permissions can be removed temporarily."""
 
     def __init__(self, stack: LocalStack, gates: Path, ledger: Path) -> None:
         self._stack = stack
@@ -50,7 +50,7 @@ class Trial:
     @classmethod
     @contextlib.contextmanager
     def running(cls, say: Say) -> Iterator[Self]:
-        """A system of its own, ended after the `with` block."""
+        """Deploys a system and ends it after the `with` block."""
         gates, ledger = FOLDER / "gates", FOLDER / "ledger"
         gates.mkdir(parents=True, exist_ok=True)
         job = JobDefinition(
@@ -63,7 +63,7 @@ class Trial:
             grace=1,
         )
         with locked(FOLDER / "session.lock"):
-            # The reconciler runs when a probe says so, and not on its schedule in the middle of one.
+            # The reconciler runs when a probe invokes it, not on its schedule in the middle of one.
             stack = LocalStack(
                 FOLDER,
                 parameters={
@@ -79,7 +79,7 @@ class Trial:
                     ),
                 },
             )
-            stack.down()  # what a run that was killed left behind
+            stack.down()  # left by a killed run
             ledger.unlink(missing_ok=True)
             with (
                 stack.running(say),
@@ -94,7 +94,7 @@ class Trial:
 
     @contextlib.contextmanager
     def lacking(self, taken: Collection[Permission]) -> Iterator[None]:
-        """The system without these permissions, for a while."""
+        """Removes these permissions while the block runs."""
         self._deploy(without(self.template, taken))
         try:
             yield
@@ -102,7 +102,7 @@ class Trial:
             self._deploy(self.template)
 
     def run(self, probe: Probe, patience: float = PATIENCE) -> Outcome:
-        """Run a probe; `clear` afterwards. `patience` is how many seconds each of its steps may take."""
+        """Runs a probe; call `clear` afterwards. `patience` is the most seconds for each of its steps."""
         system = Hands(self._stack, self._gates, self._ledger, probe.road, patience)
         began = time.monotonic()
         try:
@@ -114,18 +114,18 @@ class Trial:
             return Outcome(None, time.monotonic() - began)
 
     def clear(self) -> None:
-        """End and forget everything, until nothing comes back."""
+        """Ends and deletes everything until nothing comes back."""
         system = Hands(self._stack, self._gates, self._ledger)
         system.no_more_faults()
         deadline = time.monotonic() + PATIENCE
         while self._sweep(system):
             if time.monotonic() > deadline:
                 raise TimeoutError("the system won't come to rest")
-            # An invocation under way may still write.
+            # A running invocation may still write.
             time.sleep(QUIET_SECONDS)
 
     def _sweep(self, system: Hands) -> bool:
-        """Whether there was anything to sweep."""
+        """Sweeps once, and returns whether there was anything to sweep."""
         batch, ecs, sqs, dynamodb = (self._stack.client(name) for name in ("batch", "ecs", "sqs", "dynamodb"))
         found = False
         for job in system.compute("GET", "/_compute/jobs?limit=1000")["jobs"]:
@@ -151,7 +151,7 @@ class Trial:
 
     def _deploy(self, template: Template) -> None:
         cloudformation, s3 = self._stack.client("cloudformation"), self._stack.client("s3")
-        # CloudFormation takes no more than 51,200 bytes with the call itself.
+        # CloudFormation accepts at most 51,200 bytes in the call itself.
         s3.create_bucket(Bucket=TEMPLATES)
         s3.put_object(Bucket=TEMPLATES, Key="template.json", Body=json.dumps(template).encode())
         cloudformation.update_stack(
