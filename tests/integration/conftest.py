@@ -1,7 +1,7 @@
-"""One deployed local system for the whole tier; each test gets it at rest, and leaves it so.
+"""Deploys one local system for the whole tier. Each test gets it idle and leaves it idle.
 
-The system is the one that `make up` starts, with jobs that do what tests tell them (see `job`) in place of real ones.
-It is kept under `.local/tests`: if a run is killed, the next one finds and ends what it left behind.
+It is the system that `make up` starts, but its jobs do what tests tell them (see `job`) in place of real work. It is
+kept under `.local/tests`: if a run is killed, the next one finds its processes there and ends them.
 """
 
 import os
@@ -37,7 +37,7 @@ PARAMETERS = {
     "WebSeedBaseUrls": "",
     "TransmissionTaskDefinition": "",
 }
-"""What tests deploy otherwise goes back to these: one slot a lane, the rest as the template has it."""
+"""The parameters that `settle` restores after a test changed them: one slot per lane, otherwise the template's."""
 
 JOB = JobDefinition(
     nursery.command(NURSERY),
@@ -49,21 +49,21 @@ JOB = JobDefinition(
     grace=2,
 )
 IMAGES = TaskDefinition(JOB.command, JOB.environment, grace=2)
-"""What runs in the place of image jobs. Recordings are real ones."""
+"""The task definition in place of the image jobs'. Recordings are real."""
 
 
 _LONGEST: Final = ("test_crashes", "test_capacity", "test_torrents", "test_redrive", "test_state_changes")
-"""Modules that come first, so that no process is left alone with one of them at the end."""
+"""Slow modules that come first, so that no process is left with one of them at the end."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--list", action="store_true", help="Print the names of the drills and run nothing.")
+    parser.addoption("--list", action="store_true", help="Print the names of the drills and exit.")
 
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
     if not config.getoption("--list"):
         return None
-    print(*DRILLS, sep="\n")  # noqa: T201 - it is what was asked for
+    print(*DRILLS, sep="\n")  # noqa: T201 - the option's output
     return 0
 
 
@@ -77,11 +77,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[LocalStack]:
-    """The running system; `system` is what most tests want."""
+    """Deploys the system. Most tests use the fixture `system` instead."""
     if not (VENVS / "emulator").exists():
         pytest.fail("the environments aren't set up: run `make setup`")
     seal_this_process()
-    with locked(FOLDER / "session.lock"):  # another run of this clone's tests: wait for its end
+    with locked(FOLDER / "session.lock"):  # another test run of this clone: wait for its end
         GATES.mkdir(parents=True, exist_ok=True)
         LEDGER.unlink(missing_ok=True)
         stack = LocalStack(
@@ -97,7 +97,7 @@ def stack() -> Iterator[LocalStack]:
                 NURSERY, "tests.integration.job:perform", env=bare(stack.emulator.url), log=stack.logs / "nursery.log"
             ),
         ):
-            # The template's minutes suit Lambda's timeout; a test can't wait that long for a redelivery.
+            # The template's timeouts fit Lambda's; a test can't wait minutes for a redelivery.
             for queue in ("VideoQueue", "EcsQueue", "TorrentQueue", "TrackQueue"):
                 stack.client("sqs").set_queue_attributes(
                     QueueUrl=stack.resource(queue), Attributes={"VisibilityTimeout": "10"}
@@ -107,19 +107,19 @@ def stack() -> Iterator[LocalStack]:
 
 @pytest.fixture(scope="module")
 def road(request: pytest.FixtureRequest) -> Road:
-    """The road that work takes: Batch, unless a module is `OVER_BOTH`."""
+    """Returns the road that work takes: Batch, unless a module is `OVER_BOTH`."""
     return getattr(request, "param", BATCH)
 
 
 @pytest.fixture
 def system(stack: LocalStack, road: Road, request: pytest.FixtureRequest) -> Iterator[System]:
-    """The running system at rest, with everything a test needs to use it; put in order again afterwards."""
+    """Yields the idle system with everything a test needs, and restores it afterwards."""
     yield from _at_rest(stack, road, request)
 
 
 @pytest.fixture(scope="module")
 def scene(stack: LocalStack, road: Road, request: pytest.FixtureRequest) -> Iterator[System]:
-    """As `system`, for a module: where many tests look at one course of events, or share settings."""
+    """Yields the same as `system`, for a whole module: for tests that check one scenario or share settings."""
     yield from _at_rest(stack, road, request)
 
 
@@ -133,7 +133,7 @@ def _at_rest(stack: LocalStack, road: Road, request: pytest.FixtureRequest) -> I
 
 
 def _tell(system: System) -> None:
-    """What the functions logged during a test that failed: pytest shows it with the failure."""
+    """Prints the functions' logs of a failed test: pytest shows them with the failure."""
     for function in FUNCTIONS:
         for line in system.stack.function_log(function, since=system.began):
             print(f"{function}: {line.text}")  # noqa: T201 - captured by pytest

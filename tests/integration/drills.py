@@ -1,4 +1,4 @@
-"""The drills of tests/drills, each on a system at rest. They take minutes: `make drill` runs them, not `make test`."""
+"""Runs the drills of tests/drills, each on an idle system. They take minutes: only `make drill` runs them."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.integration.system import System
 
 @pytest.mark.parametrize("name", DRILLS)
 def test_a_drill(system: System, name: str) -> None:
-    print(f"\n{name}")  # noqa: T201 - it is what a drill is for
+    print(f"\n{name}")  # noqa: T201 - the drill's output
 
     DRILLS[name](system, _say)
 

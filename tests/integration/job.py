@@ -1,15 +1,15 @@
-"""What a job of the integration tests runs: a worker that keeps the contract and does what its input file says.
+"""The worker of the integration tests' jobs: it keeps the contract and follows the plan in its input file.
 
-The uploaded object (for a task, the one that its first image URL names) holds the plan, as JSON; anything else is an
-empty plan, a job that ends well at once:
+The uploaded object (for a task, the one of its first image URL) holds the plan as JSON. Anything else is an empty plan:
+a job that completes at once.
 
-    {"seconds": 0.5}            work that long
+    {"seconds": 0.5}            work for so many seconds
     {"gate": true}              work until `System.release` is called for the object's key
-    {"permanent": "CODE"}       fail for good (exit code 65)
-    {"again": 2}                ask to be tried again on the first two attempts (exit code 75)
+    {"permanent": "CODE"}       fail permanently (exit code 65)
+    {"again": 2}                ask for another attempt on the first two (exit code 75)
     {"exit": 137}               crash with that exit code, on every attempt
 
-Each run that passed the fence check writes a line to the ledger when it begins and when it ends.
+Each run that passes the fence check writes a line to the ledger when it begins and when it ends.
 """
 
 import hashlib
@@ -26,17 +26,17 @@ PAUSE_SECONDS = 0.02
 
 
 def gate(folder: Path, key: str) -> Path:
-    """The file that opens the gate for an object's key, which itself may hold what no file name can."""
+    """Returns the file that opens the gate for an object's key. The key may have characters that file names can't."""
     return folder / hashlib.sha256(key.encode()).hexdigest()
 
 
 def boot_barrier(folder: Path, key: str) -> Path:
-    """The file that keeps an object's job from getting as far as the fence check, as a slow image pull does."""
+    """Returns the file that keeps an object's job from reaching the fence check, like a slow image pull."""
     return gate(folder, key).with_suffix(".boot")
 
 
 def main(job: WorkerJob) -> dict[str, Any]:
-    """Do as the plan says."""
+    """Follows the plan."""
     plan = _plan(job)
     _note(job, "begin")
     try:
@@ -60,7 +60,7 @@ def _plan(job: WorkerJob) -> dict[str, Any]:
 
 
 def _key(job: WorkerJob) -> str:
-    """The key of the object that the work is about."""
+    """Returns the key of the job's object."""
     if job.environment.key:
         return job.environment.key
     url: str = job.input["imageUrls"][0]
@@ -95,7 +95,7 @@ def _note(job: WorkerJob, event: str) -> None:
         "runId": job.environment.run_id,
         "attempt": job.environment.attempt,
     }
-    # One short write to a file opened for appending: lines of jobs that run at once don't mix.
+    # One short write to a file opened for appending: lines of concurrent jobs don't mix.
     with Path(os.environ["LEDGER"]).open("ab", buffering=0) as ledger:
         ledger.write(json.dumps(line).encode() + b"\n")
 
@@ -107,6 +107,6 @@ def _boot() -> None:
 
 
 def perform(_variables: Mapping[str, str]) -> int:
-    """One attempt, in the environment that its target has made; its exit code. The nursery calls it."""
+    """Runs one attempt in the environment set by its target, and returns its exit code. The nursery calls it."""
     _boot()
     return run(main)

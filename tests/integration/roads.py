@@ -1,6 +1,6 @@
-"""The two roads that work takes, from a queue to a target: what tests of the protocol have to know of each.
+"""The two roads of work from a queue to a target, with what protocol tests need to know of each.
 
-The protocol is one, so its tests are: each runs over both roads, with `pytestmark = OVER_BOTH`.
+Both use the same protocol, so they share its tests: each runs over both roads, with `pytestmark = OVER_BOTH`.
 """
 
 from collections.abc import Mapping
@@ -17,16 +17,16 @@ type Item = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Road:
-    """A queue, the function that reads it, the lane and target that it leads to.
+    """A queue, the function that reads it, and its lane and target.
 
     Attributes:
         dispatcher: The function's logical id.
-        queue: As are these.
-        limit: The parameter that says how many slots the lane has.
+        queue: The queue's logical id.
+        limit: The parameter for the lane's number of slots.
         slots: The functions' variable for it.
         start: The call that starts a run.
         tries: How often the SDK makes that call before its outcome is unknown; SubmitJob can't be repeated.
-        before_the_end: What the target calls a run's states, but for the last.
+        before_the_end: The target's names of a run's states, except the last.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Road:
     before_the_end: tuple[str, ...]
 
     def __str__(self) -> str:
-        """For test ids."""
+        """Returns the name for test ids."""
         return self.name
 
 
@@ -77,7 +77,7 @@ OVER_BOTH: Final = pytest.mark.parametrize("road", ROADS, ids=str, indirect=True
 
 @dataclass(frozen=True)
 class Start:
-    """One run that a target was asked for, as the target shows it. Times in epoch seconds."""
+    """One run started on a target, as the target shows it. Times in epoch seconds."""
 
     id: str
     status: str
@@ -88,7 +88,7 @@ class Start:
 
 
 def of_batch(detail: Item) -> Start:
-    """A Batch job as DescribeJobs shows it."""
+    """Builds a start from a Batch job of DescribeJobs."""
     return Start(
         id=detail["jobId"],
         status=detail["status"],
@@ -100,7 +100,7 @@ def of_batch(detail: Item) -> Start:
 
 
 def of_ecs(detail: Item) -> Start:
-    """An ECS task as DescribeTasks shows it."""
+    """Builds a start from an ECS task of DescribeTasks."""
     [container], [override] = detail["containers"], detail["overrides"]["containerOverrides"]
     ended = "startedAt" in detail and "stoppedAt" in detail
     return Start(

@@ -1,4 +1,4 @@
-"""The deployed local system as tests see it: send something in, steer the jobs, look at what became of it."""
+"""The deployed local system for tests: sends work, steers jobs, and reads the results."""
 
 import hashlib
 import http.client
@@ -32,14 +32,14 @@ type Item = dict[str, Any]
 """A DynamoDB item or a JSON object."""
 
 FUNCTIONS = tuple(function.logical_id for function in invoked_by(Trigger.QUEUE, Trigger.SCHEDULE))
-"""Those that start jobs, or do them."""
+"""Functions that are invoked by a queue or a schedule."""
 PATIENCE = 150.0
-"""Seconds that anything may take on a busy machine, where a second is usual."""
+"""Seconds a step may take on a busy machine; a second is usual."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """One run of a job, from the ledger; `end` is None while it runs, or if it was killed."""
+    """One run of a job, from the ledger. `end` is None while it runs, or if it was killed."""
 
     job_id: str
     key: str
@@ -50,13 +50,13 @@ class Span:
 
 
 class System:
-    """One test's hands and eyes.
+    """A test's interface to the system.
 
     Args:
         stack: The running system.
-        gates: The folder of the files that let jobs go on.
-        ledger: The file in which jobs note their runs.
-        road: Which way its work takes.
+        gates: The folder of the files that release jobs.
+        ledger: The file where jobs record their runs.
+        road: The road that its work takes.
     """
 
     def __init__(self, stack: LocalStack, gates: Path, ledger: Path, road: Road = BATCH) -> None:
@@ -70,16 +70,16 @@ class System:
         self._older = {item["jobId"] for item in self._items()}
         self.began = time.time()
 
-    # ---- send something in -----------------------------------------------------------------------------------
+    # ---- sending work ----------------------------------------------------------------------------------------
 
     def key(self, name: str = "clip.mp4") -> str:
-        """A key that no other test uses. Over Batch it makes a job when something is uploaded to it."""
+        """Returns a key that no other test uses. Over Batch, an upload to it makes a job."""
         return f"{'uploads' if self.road is BATCH else 'quiet'}/{uuid.uuid4()}/{name}"
 
     def upload(self, key: str | None = None, **plan: object) -> str:
-        """Upload an object that tells its job what to do (see `job`), and have that job asked for; its key.
+        """Uploads an object with a plan for its job (see `job`), requests the job, and returns the key.
 
-        S3 itself asks for a Batch job.
+        For a Batch job, S3's notification is the request.
         """
         key = self._put(key or self.key(), plan)
         if self.road is not BATCH:
@@ -87,7 +87,7 @@ class System:
         return key
 
     def place(self, key: str | None = None, **plan: object) -> str:
-        """As `upload`, but under `quiet/`, of which S3 tells nobody: for messages that tests send themselves."""
+        """Uploads like `upload`, but under `quiet/`, which S3 does not announce: for tests that send the messages."""
         return self._put(key or f"quiet/{uuid.uuid4()}/clip.mp4", plan)
 
     def _put(self, key: str, plan: Mapping[str, object]) -> str:
@@ -97,7 +97,7 @@ class System:
         return key
 
     def message(self, key: str) -> Item:
-        """A message that asks for the object's job; sent twice, it asks for the same work."""
+        """Returns a message that requests the object's job. Sent twice, it requests the same work."""
         if self.road is BATCH:
             return self.notification(key)
         return {
@@ -108,13 +108,13 @@ class System:
         }
 
     def unversioned(self, key: str) -> Item:
-        """As `message`, but one that names no version: sent twice, it asks for two runs."""
+        """Returns a message like `message` without a version. Sent twice, it requests two runs."""
         if self.road is BATCH:
             return {"bucket": self.bucket, "key": key}
         return {name: value for name, value in self.message(key).items() if name != "version"}
 
     def send(self, body: object, queue: str | None = None, **attributes: str) -> str:
-        """Send a message, JSON unless it is a string, to the road's queue or another; its id."""
+        """Sends a message to the road's queue or `queue`, as JSON unless it is a string, and returns its id."""
         message = self.stack.client("sqs").send_message(
             QueueUrl=self.stack.resource(queue or self.road.queue),
             MessageBody=body if isinstance(body, str) else json.dumps(body),
@@ -125,20 +125,20 @@ class System:
         return str(message["MessageId"])
 
     def send_together(self, *bodies: object) -> None:
-        """Send messages to the road's queue in one call, so that one invocation is likely to get them all."""
+        """Sends messages to the road's queue in one call, so that one invocation probably gets them all."""
         self.stack.client("sqs").send_message_batch(
             QueueUrl=self.stack.resource(self.road.queue),
             Entries=[{"Id": str(number), "MessageBody": json.dumps(body)} for number, body in enumerate(bodies)],
         )
 
     def release(self, key: str) -> None:
-        """Let the job of that object go on."""
+        """Releases the object's job."""
         gate(self._gates, key).touch()
 
     @contextmanager
     def booting(self, key: str) -> Iterator[None]:
-        """Keep runs of that object's jobs from reaching the fence check for a while."""
-        # A task is not told of its object before the fence check.
+        """Keeps runs of the object's jobs from reaching the fence check while the block runs."""
+        # A task does not know its object before the fence check.
         barrier = boot_barrier(self._gates, key if self.road is BATCH else job_id_of(key))
         barrier.touch()
         try:
@@ -147,7 +147,7 @@ class System:
             barrier.unlink()
 
     def notification(self, key: str) -> Item:
-        """What S3 would tell of an object as it is now."""
+        """Returns S3's notification for the object's current version."""
         found = self.stack.client("s3").head_object(Bucket=self.bucket, Key=key)
         return {
             "Records": [
@@ -169,15 +169,15 @@ class System:
             ]
         }
 
-    # ---- look ------------------------------------------------------------------------------------------------
+    # ---- reading ---------------------------------------------------------------------------------------------
 
     @property
     def bucket(self) -> str:
-        """The media bucket."""
+        """Returns the media bucket's name."""
         return self.stack.resource("MediaBucket")
 
     def jobs(self, *keys: str) -> list[Item]:
-        """The items of JobsTable whose object is one of `keys`."""
+        """Returns the items of JobsTable whose object is one of `keys`."""
         return [item for item in self._items() if _object_of(item) in keys]
 
     def _items(self) -> list[Item]:
@@ -189,7 +189,7 @@ class System:
         ]
 
     def job(self, key: str) -> Item | None:
-        """The one job of that object; None if there is none.
+        """Returns the object's only job; None if it has none.
 
         Raises:
             AssertionError: If there is more than one.
@@ -199,10 +199,10 @@ class System:
         return found[0] if found else None
 
     def wait_for(self, key: str, *statuses: str, seconds: float = PATIENCE) -> Item:
-        """Wait until the object's job has one of these statuses; the job then.
+        """Waits until the object's job has one of these statuses, and returns the job.
 
         Raises:
-            AssertionError: If it hasn't by then, or has ended otherwise.
+            AssertionError: If it takes too long, or the job ends with another status.
         """
 
         def arrived() -> Item | None:
@@ -214,16 +214,16 @@ class System:
         return self.until(arrived, f"{key} to be {' or '.join(statuses)}", seconds=seconds)
 
     def completed(self, *keys: str, seconds: float = PATIENCE) -> list[Item]:
-        """Wait until the jobs of these objects have all ended well; the jobs."""
+        """Waits until the jobs of these objects are all COMPLETED, and returns the jobs."""
         return [self.wait_for(key, "COMPLETED", seconds=seconds) for key in keys]
 
     def until[Found](
         self, look: Callable[[], Found | None], what: str, *, seconds: float = PATIENCE, every: float = 0.1
     ) -> Found:
-        """Look again and again until there is something (that isn't None or False).
+        """Polls until `look` returns something other than None or False.
 
         Raises:
-            AssertionError: If there isn't in time.
+            AssertionError: If it takes too long.
         """
         deadline = time.monotonic() + seconds
         while True:
@@ -234,7 +234,7 @@ class System:
             time.sleep(every)
 
     def runs(self, *keys: str) -> list[Span]:
-        """The runs that passed the fence check, of these objects' jobs or of all, in the order they began."""
+        """Returns the runs that passed the fence check, of these objects' jobs or of all, in order of their begin."""
         lines = [json.loads(line) for line in self._ledger.read_text().splitlines()] if self._ledger.exists() else []
         ends: dict[tuple[str, int], float] = {}
         for line in lines:
@@ -254,15 +254,15 @@ class System:
         ]
 
     def most_at_once(self, *keys: str) -> int:
-        """The most runs of these objects' jobs that were ever at work at the same time."""
+        """Returns the most runs of these objects' jobs at work at the same time."""
         edges = []
         for span in self.runs(*keys):
             edges += [(span.begin, 1), (span.end or float("inf"), -1)]
-        # At the same instant, an end comes before a begin.
+        # At the same instant, an end counts before a begin.
         return max(itertools.accumulate(change for _, change in sorted(edges)), default=0)
 
     def submissions(self, job_id: str) -> list[Item]:
-        """Every Batch job ever submitted for a job, as DescribeJobs shows it."""
+        """Returns every Batch job ever submitted for a job, as DescribeJobs shows it."""
         return [
             each
             for each in self.compute("GET", "/_compute/jobs?limit=1000")["jobs"]
@@ -270,25 +270,25 @@ class System:
         ]
 
     def starts(self, job_id: str) -> list[Start]:
-        """Every run that the road's target was ever asked for, for a job."""
+        """Returns every run ever started for a job on the road's target."""
         if self.road is BATCH:
             return [of_batch(each) for each in self.submissions(job_id)]
         tasks = (of_ecs(each) for each in self.compute("GET", "/_compute/tasks?limit=1000")["tasks"])
         return [each for each in tasks if each.environment.get("JOB_ID") == job_id]
 
     def stop(self, target_id: str) -> None:
-        """End a run behind Switchyard's back."""
+        """Ends a run without Switchyard."""
         if self.road is BATCH:
             self.stack.client("batch").terminate_job(jobId=target_id, reason="runs too long")
         else:
             self.stack.client("ecs").stop_task(cluster=QUEUE, task=target_id, reason="runs too long")
 
     def lane(self) -> Lane:
-        """The lane's slots and waiting room."""
+        """Returns the lane's slots and waiting room."""
         return self.view.lane(self.road.lane)
 
     def messages(self, queue: str | None = None) -> list[Item]:
-        """Take every message out of the road's dead-letter queue, or another: body, and attributes by name."""
+        """Takes every message out of the road's dead-letter queue, or `queue`: body, and attributes by name."""
         sqs, url = self.stack.client("sqs"), self.stack.resource(queue or self.road.dead_letters)
         taken: list[Item] = []
         while True:
@@ -306,32 +306,32 @@ class System:
                 )
 
     def drained(self, queue: str | None = None, *, seconds: float = PATIENCE) -> None:
-        """Wait until the road's queue, or another, holds no message, neither waiting nor being handled."""
+        """Waits until the road's queue, or `queue`, has no message, neither visible nor in flight."""
         name = queue or self.road.queue
         self.until(lambda: self.view.queues()[name] == (0, 0), f"{name} to be empty", seconds=seconds)
 
     def log(self, function: str) -> list[Item]:
-        """What a function has logged since the test began, as far as it is JSON."""
+        """Returns the JSON lines that a function has logged since the test began."""
         lines = (line.text for line in self.stack.function_log(function, since=self.began))
         return [json.loads(text) for text in lines if text.startswith("{")]
 
-    # ---- make trouble ----------------------------------------------------------------------------------------
+    # ---- faults ----------------------------------------------------------------------------------------------
 
     def fault(self, operation: str, mode: str, **more: object) -> None:
-        """Have the stand-in for Batch and ECS misbehave, until the test's end; see `local.compute.faults`."""
+        """Adds a fault to the stand-in for Batch and ECS, until the test's end; see `local.compute.faults`."""
         self.compute("POST", "/_compute/faults", [{"operation": operation, "mode": mode, **more}])
 
     def fired(self, operation: str) -> int:
-        """How often the faults of an operation (or of "events") have hit so far."""
+        """Returns how often the faults of an operation (or of "events") have hit so far."""
         faults = self.compute("GET", "/_compute/faults")["faults"]
         return sum(fault["fired"] for fault in faults if fault["operation"] == operation)
 
     def no_more_faults(self) -> None:
-        """Let the stand-in behave again; events that it held back go out."""
+        """Removes all faults from the stand-in; it sends the events it held back."""
         self.compute("DELETE", "/_compute/faults")
 
     def kill_function(self, function: str) -> int:
-        """Kill every running process of a function, as a crash of Lambda's host would; how many there were."""
+        """Kills every running process of a function, like a crash of Lambda's host, and returns their number."""
         name = f"ministack-lambda-{self.stack.resource(function)}-"
         listed = subprocess.run(["ps", "-eww", "-o", "pid=,pgid=,args="], capture_output=True, text=True, check=True)
         killed = 0
@@ -343,10 +343,10 @@ class System:
         return killed
 
     def invoke(self, function: str, event: object = None) -> Item:
-        """Invoke a function with an event of the test's own; its answer.
+        """Invokes a function with the test's event and returns its answer.
 
         Raises:
-            AssertionError: If it raised.
+            AssertionError: If the function raised an exception.
         """
         answer = self.stack.client("lambda").invoke(
             FunctionName=self.stack.resource(function), Payload=json.dumps(event or {}).encode()
@@ -356,7 +356,7 @@ class System:
         return payload
 
     def compute(self, method: str, path: str, body: object = None) -> Item:
-        """Ask the stand-in for Batch and ECS something that AWS has no call for."""
+        """Calls the stand-in for Batch and ECS for something that AWS has no call for."""
         connection = http.client.HTTPConnection("127.0.0.1", self.stack.compute.port, timeout=10)
         try:
             connection.request(method, path, None if body is None else json.dumps(body).encode())
@@ -371,13 +371,13 @@ class System:
     # ---- the settings ----------------------------------------------------------------------------------------
 
     def deploy(self, **parameters: str) -> None:
-        """Deploy the template with other parameters, until the test's end."""
-        assert parameters.keys() <= self._parameters.keys(), "conftest must say what they go back to"
+        """Deploys the template with other parameters, until the test's end."""
+        assert parameters.keys() <= self._parameters.keys(), "conftest must define the values to restore"
         self.stack.redeploy(**parameters)
 
     @contextmanager
     def variables(self, function: str, **changed: str) -> Iterator[None]:
-        """Give a function other environment variables for a while: where the template allows no such value."""
+        """Changes a function's environment variables while the block runs, to values the template does not allow."""
         client, name = self.stack.client("lambda"), self.stack.resource(function)
         before: Mapping[str, str] = client.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
         client.update_function_configuration(FunctionName=name, Environment={"Variables": {**before, **changed}})
@@ -388,7 +388,7 @@ class System:
 
     @contextmanager
     def redelivery(self, queue: str, seconds: int) -> Iterator[None]:
-        """Deliver messages of a queue again that soon, if their receiver has died."""
+        """Sets how soon a queue delivers messages again if their receiver has died, while the block runs."""
         sqs, url, name = self.stack.client("sqs"), self.stack.resource(queue), "VisibilityTimeout"
         before = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[name])["Attributes"]
         sqs.set_queue_attributes(QueueUrl=url, Attributes={name: str(seconds)})
@@ -398,7 +398,7 @@ class System:
             sqs.set_queue_attributes(QueueUrl=url, Attributes=before)
 
     def forget_pending(self) -> None:
-        """Delete the records of accepted jobs that will never be dispatched, since their messages are gone."""
+        """Deletes the records of accepted jobs that will never be dispatched, because their messages are gone."""
         self._forget({"PENDING"})
 
     def _forget(self, statuses: AbstractSet[str], but: AbstractSet[str] = frozenset()) -> None:
@@ -407,10 +407,10 @@ class System:
             if item["status"] in statuses and item["jobId"] not in but:
                 self.stack.client("dynamodb").delete_item(TableName=table, Key={"jobId": {"S": item["jobId"]}})
 
-    # ---- the end ---------------------------------------------------------------------------------------------
+    # ---- clean-up --------------------------------------------------------------------------------------------
 
     def settle(self) -> None:
-        """Put everything back: no faults, every gate open, nothing left to do, the parameters as before."""
+        """Restores the system: no faults, every gate open, nothing left to do, the original parameters."""
         self.no_more_faults()
         for span in self.runs():
             if span.end is None:
@@ -421,11 +421,11 @@ class System:
             print(f"not at rest: {self.view.queues()}, {[self.view.lane(road.lane) for road in ROADS]}")  # noqa: T201
             raise
         finally:
-            # Last, because the emulator, unlike Lambda, ends invocations that are under way when it is given settings.
+            # Last, because the emulator, unlike Lambda, ends running invocations when settings change.
             self.stack.redeploy(**self._parameters)
         for queue in (*(road.dead_letters for road in ROADS), "TorrentDeadLetterQueue", "TrackDeadLetterQueue"):
             self.messages(queue)
-        self._forget(TERMINAL, but=self._older)  # every look for a job reads the whole table
+        self._forget(TERMINAL, but=self._older)  # every search for a job reads the whole table
 
     def _idle(self) -> bool:
         for item in self._items():
@@ -438,12 +438,12 @@ class System:
 
 
 def job_id_of(key: str) -> str:
-    """The job id under which tests ask for an object's task."""
+    """Returns the job id that tests use for an object's task."""
     return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
 def _object_of(item: Item) -> str:
-    """The key of the object that tells a job what to do."""
+    """Returns the key of the object with a job's plan."""
     request = json.loads(item.get("request", "{}"))
     [url, *_] = request.get("input", {}).get("imageUrls") or [""]
     key: str = item.get("source", {}).get("key", "")
@@ -451,7 +451,7 @@ def _object_of(item: Item) -> str:
 
 
 def environment(submission: Item) -> dict[str, str]:
-    """The environment that a Batch job gives its worker."""
+    """Returns the environment that a Batch job gives its worker."""
     return {pair["name"]: pair["value"] for pair in submission["container"]["environment"]}
 
 
