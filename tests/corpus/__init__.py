@@ -1,1 +1,1 @@
-"""Inputs as hostile as they come, by what they are for."""
+"""Hostile inputs: request bodies, file names and URLs."""

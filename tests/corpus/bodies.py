@@ -1,6 +1,6 @@
-"""Request bodies as hostile as they come: each is refused, as INVALID_REQUEST, URL_NOT_ALLOWED or TOO_LARGE.
+"""Hostile request bodies. Each is refused as INVALID_REQUEST, URL_NOT_ALLOWED or TOO_LARGE.
 
-Where a body looks like a request for images, so that only one thing is wrong with it, it is one.
+Bodies that look like an image request are one, so that only one thing is wrong with them.
 """
 
 import base64
@@ -12,7 +12,7 @@ RECORDING: Final[dict[str, Any]] = {"url": "https://live.example.com/a.m3u8"}
 
 
 def _with_metadata(text: str) -> str:
-    """The request with metadata that json.dumps would not write."""
+    """Returns the request with metadata that json.dumps would not write."""
     return json.dumps(IMAGES)[:-1] + f', "metadata": {{"a": {text}}}}}'
 
 
@@ -61,7 +61,7 @@ HOSTILE: Final[dict[str, str | None]] = {
     "a field of the protocol": json.dumps(IMAGES | {"fence": 7, "version": "v0", "announced": False}),
     "Python's own": json.dumps(IMAGES | {"__class__": "x"}),
 }
-"""Bad for every route."""
+"""Bodies that every route refuses."""
 
 BAD_IMAGES: Final[dict[str, dict[str, Any]]] = {
     "no URLs": {"userId": "user-42"},
@@ -95,7 +95,7 @@ BAD_IMAGES: Final[dict[str, dict[str, Any]]] = {
     "a user with a newline": IMAGES | {"userId": "a\nb"},
     "a user of 257 characters": IMAGES | {"userId": "x" * 257},
 }
-"""Bad for `POST /process`."""
+"""Bodies that `POST /process` refuses."""
 
 BAD_RECORDINGS: Final[dict[str, dict[str, Any]]] = {
     "no URL": {"filename": "a.mp4"},
@@ -111,7 +111,7 @@ BAD_RECORDINGS: Final[dict[str, dict[str, Any]]] = {
     "a file name of 256 characters": RECORDING | {"filename": "x" * 256},
     "a file name that is a number": RECORDING | {"filename": 1},
 }
-"""Bad for `POST /jobs`."""
+"""Bodies that `POST /jobs` refuses."""
 
 TORRENT: Final[dict[str, Any]] = {"key": "recordings/evening-1/evening.mp4"}
 
@@ -144,4 +144,4 @@ BAD_TORRENTS: Final[dict[str, dict[str, Any]]] = {
     "a version": TORRENT | {"version": "v1"},
     "a segment": {"segment": {"jobId": "torrent-1", "fence": 1}},
 }
-"""Bad for `POST /torrents`, where hashes of parts lie under `recordings/scratch/`."""
+"""Bodies that `POST /torrents` refuses, with hashes of parts under `recordings/scratch/`."""

@@ -1,4 +1,4 @@
-"""File names as people, other systems and attackers send them."""
+"""File names that people, other systems and attackers send."""
 
 from typing import Final
 
@@ -74,4 +74,4 @@ HOSTILE: Final[dict[str, str]] = {
     "no characters": "\ufffe\uffff.mp4",
     "beyond the first plane": "𝓯𝓲𝓵𝓶.mp4",
 }
-"""Per what is hostile about it, the name."""
+"""File names by what is hostile about each."""

@@ -1,4 +1,4 @@
-"""URLs by which people have got servers to fetch what lies inside, by what is tried, and some that are just strange."""
+"""URLs that attackers use to reach internal addresses through a server, by technique, and unusual valid URLs."""
 
 from typing import Final
 
@@ -73,7 +73,7 @@ INSIDE: Final[dict[str, str]] = {
     "relays of 6to4": "http://192.88.99.1/",
     "discard only": "http://[100::1]/",
 }
-"""Every one of these leads to an address that is not public, for some reader at least."""
+"""URLs that at least some parsers read as a non-public address."""
 
 STRANGE: Final[dict[str, str]] = {
     "empty": "",
@@ -141,7 +141,7 @@ STRANGE: Final[dict[str, str]] = {
     "2,049 characters": "http://live.example.com/".ljust(2049, "a"),
     "10,000 digits": f"http://{'1' * 10_000}/",
 }
-"""Each of these is refused without any look-up."""
+"""URLs that are refused without a DNS look-up."""
 
 INSIDE_NAMES: Final[dict[str, str]] = {
     "localhost": "http://localhost/",
@@ -157,7 +157,7 @@ INSIDE_NAMES: Final[dict[str, str]] = {
     "a name with a mapped address": "http://mapped.example.com/",
     "a name with a link-local address": "http://link.example.com/",
 }
-"""Names that resolve to what isn't public: `RESOLVES` says to what."""
+"""URLs whose names resolve to non-public addresses, which `RESOLVES` lists."""
 
 RESOLVES: Final[dict[str, list[str]]] = {
     "localhost": ["127.0.0.1", "::1"],
@@ -192,4 +192,4 @@ OUTSIDE: Final[dict[str, str]] = {
     "a name behind NAT64": "http://dns64.example.com/",
     "2,048 characters": "http://live.example.com/".ljust(2048, "a"),
 }
-"""Each of these may be recorded."""
+"""URLs that may be recorded."""

@@ -1,1 +1,1 @@
-"""Every parser of outside input under inputs that nobody thought of: `make fuzz`, and in small in `make test`."""
+"""Fuzzes every parser of outside input: at length in `make fuzz`, briefly in `make test`."""

@@ -1,7 +1,7 @@
-"""Fuzz parsers one after the other: `python -m tests.fuzz bencode --seconds 60`, or all of them without a name.
+"""Fuzzes parsers in sequence: `python -m tests.fuzz bencode --seconds 60`, or all of them without a name.
 
-What is found is written to `.local/fuzz/<target>/`, with its traceback, and the exit code is 1. It becomes a file of
-the corpus, named by what it is; then the parser is mended.
+Findings are written to `.local/fuzz/<target>/` with their traceback, and the exit code is 1. Add each finding to the
+corpus under a descriptive name, then fix the parser.
 """
 
 import argparse
@@ -25,12 +25,12 @@ _ENVIRONMENT = {
     "POWERTOOLS_LOG_LEVEL": "CRITICAL",
 }
 _HANGS = 60
-"""Seconds for one input, after which it is a hang: the last resort where the interpreter's own code is at work."""
+"""Seconds after which one input counts as a hang: a last resort for time spent in the interpreter's own code."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A target's run: how many inputs it was given, and what of the code these have reached, in libFuzzer's units."""
+    """A target's run: the number of inputs, and their code coverage in libFuzzer's units."""
 
     inputs: int
     coverage: int
@@ -40,7 +40,7 @@ class Outcome:
 
 
 def main() -> int:
-    """Print a line a target; 1 if there is a finding."""
+    """Prints a line per target. Returns 1 if there is a finding."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(HARNESSES))
     parser.add_argument("--seconds", type=int, default=60, help="for each target")
@@ -50,7 +50,7 @@ def main() -> int:
         parser.error(f"no target is called {unknown[0]}; there are {', '.join(HARNESSES)}")
     harnesses = [HARNESSES[name] for name in given.targets or HARNESSES]
     if find_spec("atheris") is None:
-        print("atheris has no wheel for this machine: hypothesis' thorough profile takes its place, without coverage")
+        print("atheris has no wheel for this machine: using hypothesis' thorough profile instead, without coverage")
         return _without_atheris(harnesses)
     print(f"{'target':<22}{'inputs':>12}{'a second':>10}{'coverage':>10}{'features':>10}{'kept':>7}  finding")
     found = False

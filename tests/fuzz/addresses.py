@@ -1,4 +1,4 @@
-"""URLs that strangers name."""
+"""Checks of parsers for untrusted URLs."""
 
 import re
 import socket
@@ -18,9 +18,9 @@ _HTTPS: Final = re.compile(r"(?i)https://media\.s3[a-z0-9.-]*\.amazonaws\.com(\.
 
 
 def public_url(data: bytes) -> None:
-    """`check_public`: what passes leads to no address inside, to whatever reader; the refusal holds nothing of it."""
+    """`check_public`: no parser reads an accepted URL as an internal address; a refusal quotes nothing of it."""
     url = text(data)
-    with resolving(RESOLVES) as resolver:  # all other names are public: none is refused for not being there
+    with resolving(RESOLVES) as resolver:  # all other names are public: none is refused as unknown
         try:
             check_public(url)
         except UrlNotAllowed as error:
@@ -31,7 +31,7 @@ def public_url(data: bytes) -> None:
 
 
 def demand_public(url: str) -> None:
-    """The URL is one that may be fetched, to readers of every notation; names are looked up in the corpus's table."""
+    """Asserts that a URL may be fetched, in every parser's reading; names are looked up in the corpus's table."""
     assert len(url) <= MAX_URL_LENGTH
     assert url.isprintable()
     parts = urlsplit(url)
@@ -46,7 +46,7 @@ def demand_public(url: str) -> None:
 
 
 def _addresses(host: str) -> list[IPv4Address | IPv6Address]:
-    """What some reader may take the host for: an address in any notation, or what the table knows of the name."""
+    """Returns the addresses that a parser may read in a host: one in any notation, or the name's in the table."""
     found = [ip_address(each.partition("%")[0]) for each in RESOLVES.get(host, ())]
     with suppress(ValueError):
         found.append(ip_address(host))
@@ -65,7 +65,7 @@ def _is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 def bucket_url(data: bytes) -> None:
-    """`s3_location`: only addresses of our bucket name keys, and both ways to write a key mean that very key."""
+    """`s3_location`: only URLs of our bucket have keys, and both notations of a key give the same key."""
     url = text(data)
     try:
         key = s3_location(url, BUCKET)

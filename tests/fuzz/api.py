@@ -1,4 +1,4 @@
-"""The HTTP API: bodies, headers, tokens of pages, whole requests as API Gateway gives them, and rows that are shown."""
+"""Checks of the HTTP API: bodies, headers, page tokens, whole requests from API Gateway, and rows to show."""
 
 import base64
 import json
@@ -48,7 +48,7 @@ _CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "te
 
 
 def body(data: bytes) -> None:
-    """`Request.json`, of every schema: what is read can be stored and is read again alike; refusals quote nothing."""
+    """`Request.json`, for every schema: accepted bodies can be stored and parse the same; refusals quote nothing."""
     given = text(data)
     packed = base64.b64encode(data).decode()
     for schema in SCHEMAS:
@@ -76,7 +76,7 @@ def _depth(value: object) -> int:
 
 
 def headers(data: bytes) -> None:
-    """Headers by lines: the Idempotency-Key is visible ASCII or refused, conditions and content types break nothing."""
+    """Headers, one per line: the Idempotency-Key is visible ASCII or refused; conditions and content types are safe."""
     lines = (line.partition(": ") for line in text(data).split("\n"))
     request = Request("POST", "/jobs", headers={name.lower(): value for name, _, value in lines}, body="{}")
     try:
@@ -112,7 +112,7 @@ LISTS: Final = (
 
 
 def token(data: bytes) -> None:
-    """A page's token: a position in one list and in no other, whose own token is as good; or BadToken."""
+    """A page's token: valid for one list only and encoded to an equivalent token, or BadToken."""
     given = text(data)
     positions = []
     for filters in LISTS:
@@ -132,7 +132,7 @@ def token(data: bytes) -> None:
 
 
 class _Raw(BytesIO):
-    """An answer's body as urllib3 gives it."""
+    """A response body as urllib3 returns it."""
 
     def stream(self, **_wishes: object) -> list[bytes]:
         return [self.read()]
@@ -163,7 +163,7 @@ _ANSWERS: Final[Mapping[str, tuple[Mapping[str, str], str]]] = {
         "",
     ),
 }
-"""What AWS says to whatever it is asked. botocore checks and writes every request all the same."""
+"""AWS's answers to every request. botocore still validates and serializes each request."""
 
 
 def _client(service: str) -> Any:  # noqa: ANN401 - a client of boto3
@@ -181,8 +181,8 @@ def _client(service: str) -> Any:  # noqa: ANN401 - a client of boto3
 
 @cache
 def _routes() -> Mapping[str, Callable[[dict[str, Any], object], dict[str, Any]]]:
-    """The function of every route. Their clients and settings are made here, and stay with them."""
-    # An invocation that counts nothing is a normal one.
+    """Returns the function of every route, with clients and settings created once."""
+    # An invocation without metrics is normal.
     warnings.filterwarnings("ignore", message="No application metrics to publish")
     made = {service: _client(service) for service in ("dynamodb", "sqs", "s3", "batch", "ecs")}
     variables = {
@@ -200,7 +200,7 @@ def _routes() -> Mapping[str, Callable[[dict[str, Any], object], dict[str, Any]]
         for app in (submit_job, get_job, presign_upload, cancel_job):
             app.api.cache_clear()
             with ExitStack() as stack:
-                # It would name this environment on what other tests count, too.
+                # It would also add this environment's name to other tests' metrics.
                 stack.enter_context(mock.patch.object(observability, "configure"))
                 for name, client in made.items():
                     stack.enter_context(mock.patch.object(clients, name, return_value=client))
@@ -211,13 +211,13 @@ def _routes() -> Mapping[str, Callable[[dict[str, Any], object], dict[str, Any]]
 
 
 class Context:
-    """What Lambda says of an invocation."""
+    """An invocation's context from Lambda."""
 
     aws_request_id = "52fdfc07-2182-454f-963f-5f0f9a621d72"
 
 
 def gateway(data: bytes) -> None:
-    """Requests as API Gateway gives them, to the functions' own APIs: an answer that the document knows, no 5xx."""
+    """Requests from API Gateway to the functions: every answer is documented, and none is 5xx."""
     event = _event(data)
     if event is None:
         return
@@ -238,7 +238,7 @@ def gateway(data: bytes) -> None:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Without the log, which for a finding is in the way."""
+    """Turns off the log, which would hide a finding."""
     level = observability.logger.log_level
     observability.logger.setLevel(logging.CRITICAL)
     try:
@@ -248,7 +248,7 @@ def _silent() -> Iterator[None]:
 
 
 def _event(data: bytes) -> dict[str, Any] | None:
-    """An event whose fields are of the types that API Gateway gives them, out of JSON."""
+    """Builds an event from JSON, with fields of the types that API Gateway uses; None if there is none."""
     try:
         given = json.loads(text(data))
     except (ValueError, RecursionError):
@@ -282,7 +282,7 @@ _HALF: Final = re.compile("[\ud800-\udfff]")
 
 
 class _Table:
-    """DynamoDB, with one row in it."""
+    """A DynamoDB with one row."""
 
     def __init__(self, item: dict[str, Any]) -> None:
         self._item = item
@@ -298,9 +298,9 @@ def _signer() -> Any:  # noqa: ANN401 - a client of boto3
 
 
 def row(data: bytes) -> None:
-    """`Presentation.job`, of any row that JSON can tell of: it is shown, with links into its own folder alone."""
+    """`Presentation.job`, for any row written as JSON: it is shown, with links only into its own folder."""
     try:
-        # Half of a surrogate pair has no place in DynamoDB, whose text is UTF-8.
+        # DynamoDB's text is UTF-8, which has no lone surrogates.
         whole = _HALF.sub("?", json.dumps(json.loads(text(data)), ensure_ascii=False))
         given = json.loads(whole, parse_constant=lambda _: 0.0, parse_float=_decimal, parse_int=_decimal)
     except (ValueError, RecursionError):
@@ -322,7 +322,7 @@ def row(data: bytes) -> None:
 
 
 def _decimal(digits: str) -> float:
-    """A number as DynamoDB would keep it: of 38 digits at the most, and up to 1E126."""
+    """Returns a number as DynamoDB would store it: at most 38 digits, and up to 1E126."""
     value = float(digits)
     return value if abs(value) < 1e126 else 0.0
 
@@ -351,7 +351,7 @@ _KEY: Final = re.compile(r"uploads/\d{4}/\d\d/\d\d/[0-9a-f-]{36}-[A-Za-z0-9._-]{
 
 
 def upload_key(data: bytes) -> None:
-    """A key that a client says is its upload's: one that this API may have made, or not found."""
+    """A key that a client names as its upload's: one that this API may have issued, or not found."""
     given = text(data)
     uploads = Uploads(cast("Any", None), BUCKET, "uploads/", timedelta(minutes=15), 2**30)
     try:

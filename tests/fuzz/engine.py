@@ -1,4 +1,4 @@
-"""One harness under atheris, in a process of its own: libFuzzer never returns. What follows its name is libFuzzer's."""
+"""Runs one harness under atheris in its own process, because libFuzzer never returns. Further arguments go to it."""
 
 import sys
 from random import Random
@@ -19,11 +19,11 @@ INSTRUMENTED = [
     "seed_torrent",
     "yt_dlp.extractor.generic",
 ]
-"""Whose branches guide the search."""
+"""The packages whose branches guide the search."""
 
 
 def main() -> None:
-    """Fuzz until the time is over or there is a finding."""
+    """Fuzzes until the time is over or there is a finding."""
     name, *arguments = sys.argv[1:]
     harness = HARNESSES[name]
     reach_workers()

@@ -1,4 +1,4 @@
-"""Names, and the environment that functions and workers are given."""
+"""Checks of names, and of the environments of functions and workers."""
 
 import re
 import warnings
@@ -32,15 +32,15 @@ _URL: Final = re.compile(r"(https?|udp|wss?)://[^/][!-~]*")
 
 
 def _variables(data: bytes) -> dict[str, str]:
-    """Lines of NAME=value as a process has them: no NUL, and bytes that are no UTF-8 as surrogates."""
+    """Parses lines of NAME=value as a process has them: no NUL, and invalid UTF-8 as surrogates."""
     lines = data.replace(b"\0", b"").decode(errors="surrogateescape").split("\n")
     return {name: value for name, equals, value in (line.partition("=") for line in lines) if equals}
 
 
 def function_environment(data: bytes) -> None:
-    """`Settings.from_env` of every function: values within their bounds, or one SettingsError that names problems."""
+    """`Settings.from_env` of every function: values within their bounds, or one SettingsError with the problems."""
     given = _variables(data)
-    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of patterns that may mean something else
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # re warns of ambiguous patterns
         for function in _FUNCTIONS:
             for variables in (given, _NEEDED | given):
                 try:
@@ -70,9 +70,9 @@ def _demand_bounds(name: str, value: object) -> None:
 
 
 def worker_environment(data: bytes) -> None:
-    """What the contract gives every worker, and two workers' own: read, or refused as BAD_ENVIRONMENT."""
+    """The contract's variables, and those of two workers: parsed, or refused as BAD_ENVIRONMENT."""
     given = _variables(data)
-    # Without Batch's id the environment is ECS's, whose metadata is a request and no parser's business.
+    # Without Batch's id the environment would be ECS's, whose metadata takes a request.
     given.pop("ECS_CONTAINER_METADATA_URI_V4", None)
     for variables in (given, {"JOBS_TABLE": "jobs", "S3_BUCKET": "media", "AWS_BATCH_JOB_ID": "run-1"} | given):
         try:
@@ -99,7 +99,7 @@ def _read_recorder(given: Mapping[str, str]) -> None:
 
 
 def _read_seeder(given: Mapping[str, str]) -> None:
-    # libtorrent, by way of its neighbours, would be loaded in environments that have none.
+    # A top-level import would load libtorrent, through neighbouring modules, in environments that lack it.
     from seed_torrent.settings import Settings as SeedingSettings  # noqa: PLC0415
 
     try:
@@ -113,7 +113,7 @@ def _read_seeder(given: Mapping[str, str]) -> None:
 
 
 def name(data: bytes) -> None:
-    """Every name becomes a legal one, for Batch, for tags, for keys of uploads and recordings; legal ones stay."""
+    """Every name becomes a legal one for Batch, tags, and keys of uploads and recordings; legal names don't change."""
     given = text(data)
     for prefix in ("", "video-process-"):
         made = legal_name(given, prefix)

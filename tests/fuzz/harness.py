@@ -1,11 +1,11 @@
-"""What a parser is held to, whoever makes the inputs up: bytes in, and it keeps its promises or there is a finding.
+"""Runs one parser on bytes from any source, and reports a finding if it breaks its promises.
 
-A check gives the bytes to one parser. It returns where the parser has read them and what it made of them is as it
-should be, or where it has refused them in the one way that its docstring names. Whatever else comes out of it is a
-finding: a failed assertion, any other exception, or more work than is due.
+A check passes the bytes to one parser. It returns if the parser's result is valid, or if the parser refused the bytes
+in the way that the check's docstring names. Everything else is a finding: a failed assertion, any other exception, or
+too much work.
 
-Work is counted in operations of the project's own code (calls, and turns of loops), never in seconds. What the
-interpreter's own code does with the bytes (`json`, `re`, expat) isn't counted.
+Work is counted in operations of the project's own code (calls and loop iterations), never in seconds. The interpreter's
+own code (`json`, `re`, expat) isn't counted.
 """
 
 import sys
@@ -20,17 +20,17 @@ from typing import Final, cast
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 CORPUS: Final = Path(__file__).with_name("corpus")
-"""A folder a harness, a file an input."""
+"""The corpus: a folder per harness, a file per input."""
 LONGEST: Final = 4096
-"""Bytes of an input."""
+"""The longest input in bytes."""
 
 _OURS: Final = tuple(f"{ROOT / name}/" for name in ("layers", "functions", "tools", "workers"))
 _TOOL: Final = 4
-"""Of sys.monitoring's six; debuggers, coverage and profilers have others by name."""
+"""One of sys.monitoring's six tool ids; debuggers, coverage and profilers have their own."""
 
 
 class TooMuchWork(BaseException):
-    """The bound is passed. Not an Exception, which the code under test may well catch."""
+    """An input took too many operations. Not an Exception, because the code under test might catch that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,11 @@ class Harness:
     """One parser.
 
     Attributes:
-        name: also the folder's in the corpus.
-        place: the module, beside this one, whose function of the harness's name is the check.
-        words: what inputs of this kind are made of, for whoever makes them up.
-        work: operations that an input may take.
-        venv: the environment that has what the parser imports: `dev`, or a worker's.
+        name: the harness's name, also of its folder in the corpus.
+        place: the module of this package whose function with the harness's name is the check.
+        words: parts of typical inputs, for mutation.
+        work: the operations an input may take.
+        venv: the environment with the parser's imports: `dev`, or a worker's.
     """
 
     name: str
@@ -53,11 +53,11 @@ class Harness:
 
     @property
     def seeds(self) -> list[Path]:
-        """The inputs of the corpus, in the order of their names."""
+        """Returns the corpus's inputs, in order of their names."""
         return sorted(path for path in (CORPUS / self.name).iterdir() if path.is_file())
 
     def run(self, data: bytes) -> None:
-        """Give the bytes to the parser. Within `counting`, too much work is a finding as well."""
+        """Passes the bytes to the check. Within `counting`, too much work is also a finding."""
         _work.left = self.work
         try:
             _check(self.place, self.name)(data)
@@ -73,13 +73,13 @@ def _check(place: str, name: str) -> Callable[[bytes], None]:
 
 
 def reach_workers() -> None:
-    """Have the layer and the workers imported from where they are, as pytest's settings do."""
+    """Makes the layer and the workers importable from the source tree, as pytest's settings do."""
     workers = sorted(path for path in (ROOT / "workers").iterdir() if path.is_dir())
     sys.path[:0] = [str(path) for path in (ROOT / "layers" / "switchyard", *workers)]
 
 
 def text(data: bytes) -> str:
-    """Bytes as text: UTF-8, in which half of a surrogate pair may stand by itself, as JSON's escapes make it."""
+    """Decodes bytes as UTF-8 with lone surrogates, which JSON's escapes can produce."""
     try:
         return data.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
@@ -91,7 +91,7 @@ def text(data: bytes) -> str:
 
 @dataclass(slots=True)
 class _Work:
-    """The operations that are left to the input under way; None between inputs."""
+    """The operations left for the current input; None between inputs."""
 
     left: int | None = None
 
@@ -107,7 +107,7 @@ _work = _Work()
 
 @contextmanager
 def counting() -> Iterator[None]:
-    """Count the operations of whatever runs meanwhile."""
+    """Counts operations while the block runs."""
     monitoring = sys.monitoring
     events = monitoring.events.PY_START | monitoring.events.JUMP
     monitoring.use_tool_id(_TOOL, "fuzz")
@@ -130,7 +130,7 @@ def _on_start(code: CodeType, _at: int) -> object:
 
 
 def _on_jump(code: CodeType, at: int, to: int) -> object:
-    if to > at or not code.co_filename.startswith(_OURS):  # forward, it is no loop
+    if to > at or not code.co_filename.startswith(_OURS):  # a forward jump is no loop
         return sys.monitoring.DISABLE
     _work.count()
     return None

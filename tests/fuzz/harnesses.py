@@ -1,4 +1,4 @@
-"""Every harness by its name. Only names: what a parser imports is imported when it is given its first input."""
+"""All harnesses by name. A parser's modules are imported with its first input."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -1,4 +1,4 @@
-"""Files that strangers upload: pictures and videos. Only the workers' environments have what reads them."""
+"""Checks of parsers for uploaded pictures and videos. Only the workers' environments have the libraries."""
 
 import io
 import json
@@ -11,7 +11,7 @@ _SIDE = 64
 
 
 def image(data: bytes) -> None:
-    """detect_objects' reading of a picture: small and upright pixels, or an ImageError."""
+    """detect_objects' image decoder: small, upright pixels, or an ImageError."""
     from detect_objects import images  # noqa: PLC0415 - see above
 
     logging.getLogger(images.__name__).setLevel(logging.ERROR)
@@ -50,7 +50,7 @@ class _Object:
 
 
 def movie(data: bytes) -> None:
-    """analyze_video's reading of a file's headers: JSON, or a PermanentFailure."""
+    """analyze_video's reader of file headers: JSON, or a PermanentFailure."""
     import av.logging  # noqa: PLC0415 - see above
 
     from analyze_video import container  # noqa: PLC0415 - see above

@@ -1,4 +1,4 @@
-"""Messages: what asks for videos, tasks and torrents, what tells of runs, and dead letters as operators see them."""
+"""Checks of message parsers: requests for videos, tasks and torrents, state changes, and dead letters to display."""
 
 import json
 import re
@@ -31,7 +31,7 @@ from tools.letters import About, Letter, Queue, about, plain
 BUCKET: Final = "media"
 FIRST: Final = Envelope("6b1d8c0e-0000-4000-8000-000000000001", SENT_AT)
 AGAIN: Final = Envelope("6b1d8c0e-0000-4000-8000-000000000002", SENT_AT)
-"""The message of a redrive."""
+"""The message id of a redrive."""
 
 VIDEOS: Final = VideoWork(
     VIDEO.lane,
@@ -56,7 +56,7 @@ class _Parsed(Protocol):
 
 
 def video(data: bytes) -> None:
-    """`VideoWork.parse`: never raises; what is accepted is legal and can be stored and redriven; the rest is alone."""
+    """`VideoWork.parse`: never raises; accepted requests are valid, storable and redrivable; refusals are separate."""
     parsed = VIDEOS.parse(text(data), FIRST)
     for request in parsed.requests:
         source = request.source
@@ -69,7 +69,7 @@ def video(data: bytes) -> None:
 
 
 def task(data: bytes) -> None:
-    """`TaskWork.parse`: as for videos, and what is to be fetched is public or of our own bucket."""
+    """`TaskWork.parse`: as for videos, and URLs to fetch are public or of our own bucket."""
     with resolving(RESOLVES):
         parsed = TASKS.parse(text(data), FIRST)
         assert len(parsed.requests) + len(parsed.rejected) == 1
@@ -91,11 +91,11 @@ def _demand_fit_input(given: Any) -> None:  # noqa: ANN401 - JSON
             assert key.endswith(".torrent")
             assert {"", ".", ".."}.isdisjoint(key.split("/"))
         case _:
-            raise AssertionError("a request that asks for nothing")
+            raise AssertionError("a request without work")
 
 
 def torrent(data: bytes) -> None:
-    """`TorrentWork.parse`: never raises; what is accepted is of our bucket, gets a torrent, and can be sent again."""
+    """`TorrentWork.parse`: never raises; accepted objects are in our bucket, get a torrent, and can be sent again."""
     parsed = TORRENTS.parse(text(data), FIRST)
     for work in parsed.work:
         bucket, key = (work.thing.bucket, work.thing.key) if isinstance(work, Segment) else (work.bucket, work.key)
@@ -108,14 +108,14 @@ def torrent(data: bytes) -> None:
 
 
 def _as_sent(work: Wanted | Segment) -> Wanted | Segment:
-    """With times as they are written."""
+    """Returns the work with times as they are serialized."""
     if isinstance(work, Wanted):
         return work
     return replace(work, thing=replace(work.thing, modified=clock.parse(clock.iso(work.thing.modified))))
 
 
 def state_change(data: bytes) -> None:
-    """`changes.read`: a run, or None for what isn't ours, or InvalidMessage."""
+    """`changes.read`: a run, None for a foreign run, or InvalidMessage."""
     try:
         run = changes.read(text(data))
     except InvalidMessage:
@@ -137,7 +137,7 @@ def state_change(data: bytes) -> None:
 
 
 def letter(data: bytes) -> None:
-    """`tools.letters.about`: something is shown of any dead letter, and no part of a URL that may be a password."""
+    """`tools.letters.about`: every dead letter is described, without any part of a URL that may be a password."""
     body = text(data)
     dead = Letter("m1", "receipt", body, SENT_AT, {"ErrorType": body[:50], "ErrorMessage": body})
     for queue in _QUEUES:
@@ -158,7 +158,7 @@ def _demand_no_password(body: str, shown: About) -> None:
     url = message.get("url")
     if not isinstance(url, str) or "requestPayload" in message or not shown.subject:
         return
-    # What isn't an address by the book could have its password anywhere. Parsers drop controls before they read.
+    # An invalid URL could have its password anywhere. Parsers drop control characters before they read.
     read = re.sub(r"[\t\r\n]", "", url).lstrip("".join(map(chr, range(33))))
     found = re.fullmatch(r"(?is)(?:[a-z][a-z0-9+.-]*:)?//(?:[^/?#]*@)?([^/?#@]*)([^?#]*).*", read)
     assert found is not None
@@ -166,17 +166,17 @@ def _demand_no_password(body: str, shown: About) -> None:
 
 
 def _demand_kept(request: WorkRequest, again: list[WorkRequest]) -> None:
-    """The request has a legal id, comes back from the table as it was, and from its redrive as the same work."""
+    """Asserts that a request has a valid id, survives the table unchanged, and is the same work after a redrive."""
     assert _JOB_ID.fullmatch(request.job_id)
     assert request.source.version
     assert WorkRequest.from_json(request.to_json()) == request
-    json.dumps(json.loads(request.to_json()), allow_nan=False)  # or nobody but Python can read it
+    json.dumps(json.loads(request.to_json()), allow_nan=False)  # otherwise only Python can read it
     (redriven,) = again
     assert _work(redriven) == _work(request)
 
 
 def _work(request: WorkRequest) -> WorkRequest:
-    """The request without what its message, and not the work, decides; times as they are written."""
+    """Returns the request without fields that depend on its message; times as they are serialized."""
     written = request.source.written_at
     source: Source = replace(
         request.source, message_id="", written_at=clock.parse(clock.iso(written)) if written else None
@@ -185,7 +185,7 @@ def _work(request: WorkRequest) -> WorkRequest:
 
 
 def _demand_refused_again(rejected: Iterable[Rejected], parse: Callable[[str], _Parsed | ParsedTorrents]) -> None:
-    """A part that was refused is refused as a message of its own too, for the same reason: nobody else is in it."""
+    """Asserts that a refused part is also refused as its own message, for the same reason."""
     for each in rejected:
         assert isinstance(each.error, PermanentError)
         assert [alone.error.code for alone in parse(each.body).rejected] == [each.error.code]

@@ -1,7 +1,7 @@
-"""Inputs made out of others: what hypothesis, atheris and the workers' environments try.
+"""Mutates inputs for hypothesis, atheris and the workers' environments.
 
-Bytes are cut, doubled, swapped and strewn with words; JSON is also changed as what it is, a value somewhere in it, so
-that what comes out still is JSON and gets past the first line of a parser.
+It cuts, doubles and swaps bytes and inserts words. It also changes single values of JSON, so that the result is still
+JSON and gets past the first line of a parser.
 """
 
 import json
@@ -18,7 +18,7 @@ _MOST_STEPS: Final = 4
 
 
 def mutated(data: bytes, others: Sequence[bytes], words: Sequence[str], random: Random, most: int = LONGEST) -> bytes:
-    """Another input of at most `most` bytes, some steps away from `data`; parts of `others` and of `words` get in."""
+    """Returns a mutation of `data` of at most `most` bytes, with parts of `others` and of `words`."""
     for _ in range(random.randint(1, _MOST_STEPS)):
         changed = _changed_json(data, words, random) if random.random() < 0.5 else None
         data = _changed_bytes(data, others, words, random) if changed is None else changed
@@ -45,7 +45,7 @@ def _changed_bytes(data: bytes, others: Sequence[bytes], words: Sequence[str], r
 
 
 def _changed_json(data: bytes, words: Sequence[str], random: Random) -> bytes | None:
-    """With one value somewhere in it changed; None where it is no JSON object or array."""
+    """Changes one value in a JSON text; None if it is no JSON object or array."""
     try:
         value = json.loads(text(data))
     except (ValueError, RecursionError):
@@ -64,7 +64,7 @@ def _changed_json(data: bytes, words: Sequence[str], random: Random) -> bytes | 
         case 3 if place is not None:
             holder[place] = [holder[place]] if random.random() < 0.5 else {str(place): holder[place]}
         case 4 if place is not None and isinstance(holder[place], str):
-            # JSON within text, as SNS wraps messages, is changed as JSON too.
+            # JSON inside a string, like a message wrapped by SNS, is also changed as JSON.
             inner = _changed_json(holder[place].encode(errors="replace"), words, random)
             holder[place] = inner.decode() if inner else _changed_text(holder[place], words, random)
         case _ if place is not None:
@@ -81,7 +81,7 @@ def _changed_text(old: str, words: Sequence[str], random: Random) -> str:
 
 
 def _somewhere(value: Any, random: Random) -> tuple[Any, Any]:  # noqa: ANN401 - any JSON value
-    """An object or array within `value`, or that itself, and a place in it; None where it is empty."""
+    """Picks `value` or an object or array in it, and a place in that; None if it is empty."""
     while True:
         places = list(value) if isinstance(value, dict) else list(range(len(value)))
         if not places:

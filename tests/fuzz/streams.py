@@ -1,4 +1,4 @@
-"""What record_stream is sent by servers that strangers name: HTTP, playlists, manifests, pages."""
+"""Checks of record_stream's parsers for answers of untrusted servers: HTTP, playlists, manifests, pages."""
 
 import itertools
 import socket
@@ -30,9 +30,9 @@ from tests.fuzz.harness import text
 URL: Final = "http://live.example.com/a/index"
 NOW: Final = datetime(2026, 11, 22, 12, tzinfo=UTC)
 BETWEEN: Final = b"\n=====\n"
-"""What stands between two answers in an input that holds several."""
+"""The separator of several answers in one input."""
 MOST: Final = 500
-"""Segments of a document: the real bound is a hundred thousand, for which inputs would take seconds."""
+"""The most segments of a document: with the real bound of a hundred thousand, inputs would take seconds."""
 _MOST_ANSWERS: Final = 12
 
 
@@ -86,7 +86,7 @@ def _demand_part(part: Part) -> None:
 
 
 class _Socket:
-    """The connection to a server that has its answer ready, whatever it is asked."""
+    """A connection to a server that gives the same answer to every request."""
 
     def __init__(self, answer: bytes) -> None:
         self._answer = answer
@@ -113,7 +113,7 @@ class _Tls:
 
 @contextmanager
 def _answering(answers: list[bytes]) -> Iterator[None]:
-    """Connections get these answers one after the other, and at the end are refused; the hosts have to be public."""
+    """Answers connections with these in order, then refuses them. Hosts must be public."""
     left = iter(answers[:_MOST_ANSWERS])
 
     def connected(host: str, port: int, allowed: Any = (), _timeout: object = None) -> _Socket:  # noqa: ANN401
@@ -123,7 +123,7 @@ def _answering(answers: list[bytes]) -> Iterator[None]:
             return _Socket(answer)
         raise ConnectionRefusedError
 
-    pages = ModuleType("record_stream.pages")  # yt-dlp is a harness of its own
+    pages = ModuleType("record_stream.pages")  # yt-dlp has its own harness
     pages.find = lambda *_: []  # type: ignore[attr-defined] # as above
     with (
         resolving(RESOLVES, otherwise=socket.EAI_NONAME),
@@ -137,7 +137,7 @@ def _answering(answers: list[bytes]) -> Iterator[None]:
 
 
 def server(data: bytes) -> None:
-    """Servers' raw answers, redirects included: sources that can be read, or one of the worker's own failures."""
+    """Servers' raw answers, redirects included: readable sources, or one of the worker's own failures."""
     stop = threading.Event()
     stop.set()
     with _answering(data.split(BETWEEN)):
@@ -149,7 +149,7 @@ def server(data: bytes) -> None:
         for source in found:
             try:
                 file = source(stop)
-            except Exception as error:  # noqa: BLE001 - as `Reader` takes it
+            except Exception as error:  # noqa: BLE001 - as in `Reader`
                 assert isinstance(explained(error), WorkerError)
                 continue
             if isinstance(file, RtmpStream):
@@ -163,7 +163,7 @@ def server(data: bytes) -> None:
 
 
 class _Page:
-    """An answer whose body is there."""
+    """An answer with its whole body."""
 
     def __init__(self, url: str, body: bytes) -> None:
         self.url = url
@@ -177,7 +177,7 @@ class _Page:
 
 
 class _Pages:
-    """A web that answers with these pages one after the other, and the last for ever."""
+    """Answers requests with these pages in order, and repeats the last one."""
 
     def __init__(self, pages: list[bytes]) -> None:
         self._pages = itertools.chain(pages, itertools.repeat(pages[-1]))

@@ -1,4 +1,4 @@
-"""Every parser of outside input: what the corpus keeps is read as it should be, and so are variations of it."""
+"""Runs every parser of outside input on its corpus and on variations of it."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ from tests.fuzz.mutation import mutated
 HERE = [harness for harness in HARNESSES.values() if harness.venv == "dev"]
 ELSEWHERE = [harness for harness in HARNESSES.values() if harness.venv != "dev"]
 QUICK = 40
-"""Variations of a parser in `make test`; the thorough profile tries its own number."""
+"""Variations per parser in `make test`; the thorough profile has its own number."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -65,7 +65,7 @@ def test_bytes_that_mean_nothing_are_no_finding(harness: Harness) -> None:
 
 @by_name(ELSEWHERE)
 def test_a_parser_of_a_worker_has_no_finding_in_its_own_environment(harness: Harness) -> None:
-    """Its corpus and some variations of it, made without hypothesis, which workers don't have."""
+    """Runs its corpus and some variations, made without hypothesis, which workers don't have."""
     python = os.fspath(ROOT / ".venvs" / harness.venv / "bin" / "python")
     command = [python, "-m", "tests.fuzz.vary", harness.name, "--count", "10"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

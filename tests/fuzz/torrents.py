@@ -1,4 +1,4 @@
-"""Torrents: bencoding, what is written of keys, what S3 knows of hashes, and the torrents that a worker seeds."""
+"""Checks of torrent code: bencoding, metainfo, S3's part checksums, and the torrents that a worker seeds."""
 
 import base64
 import hashlib
@@ -24,7 +24,7 @@ _UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f/\\\\\u202a-\u202e]")
 
 
 def bencode(data: bytes) -> None:
-    """`decode`: what is read has that very encoding; whatever else is refused."""
+    """`decode`: an accepted value encodes to the same bytes; everything else is refused."""
     try:
         value = decode(data)
     except BencodeError:
@@ -33,7 +33,7 @@ def bencode(data: bytes) -> None:
 
 
 def metainfo(data: bytes) -> None:
-    """`make`, for a key and a version in two lines: bencoding, its name harmless, its seeds the key's."""
+    """`make`, for a key and a version on two lines: valid bencoding, a safe name, and web seeds for the key."""
     key, _, version = data.decode(errors="ignore").partition("\n")
     key, version = key.replace("\0", ""), version or "v1"
     if not 1 <= len(key.encode()) <= 1024:
@@ -60,7 +60,7 @@ def metainfo(data: bytes) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Attributes:
-    """S3, as far as GetObjectAttributes asks it for the pages after the first."""
+    """An S3 with GetObjectAttributes for the pages after the first."""
 
     pages: list[dict[str, Any]]
 
@@ -69,7 +69,7 @@ class _Attributes:
 
 
 def checksums(data: bytes) -> None:
-    """`part_digests`: the digests of all pieces, which make the object's own, or None, whatever S3 says of parts."""
+    """`part_digests`: for any answer of S3, all pieces' digests, consistent with the object's own, or None."""
     told = _told(data)
     if told is None:
         return
@@ -100,7 +100,7 @@ def checksums(data: bytes) -> None:
 
 
 def _told(data: bytes) -> tuple[int, list[dict[str, Any]], int, str | None] | None:
-    """JSON as botocore gives it: every field of its type, or not there. Without a composite it is the right one."""
+    """Parses JSON as botocore would: every field has its type or is absent. A missing composite is computed."""
     try:
         given = json.loads(text(data))
         size, parts = given["size"], given["parts"]
@@ -130,7 +130,7 @@ def _decoded(written: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class _Bucket:
-    """S3, with one object in it."""
+    """An S3 with one object."""
 
     data: bytes
 
@@ -143,7 +143,7 @@ class _Bucket:
 
 
 def seeded_torrent(data: bytes) -> None:
-    """seed_torrent's reading of a `.torrent`: one that Switchyard made, of one object, or a PermanentFailure."""
+    """seed_torrent's parser of a `.torrent`: one made by Switchyard, of one object, or a PermanentFailure."""
     try:
         read = seeding.torrent(cast("Any", _Bucket(data)), "media", "torrents/a.torrent")
     except PermanentFailure:
@@ -155,7 +155,7 @@ def seeded_torrent(data: bytes) -> None:
 
 
 def seeding_input(data: bytes) -> None:
-    """seed_torrent's reading of its job's input: keys under the prefix, or a PermanentFailure."""
+    """seed_torrent's parser of its job's input: keys under the prefix, or a PermanentFailure."""
     try:
         given = json.loads(text(data))
     except (ValueError, RecursionError):

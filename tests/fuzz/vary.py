@@ -1,4 +1,4 @@
-"""The harness of a worker's parser in the worker's environment: `python -m tests.fuzz.vary image --count 100000`."""
+"""Runs a worker parser's harness in the worker's environment: `python -m tests.fuzz.vary image --count 100000`."""
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ from tests.fuzz.mutation import mutated
 
 
 def main() -> None:
-    """Give the parser its corpus, and variations of that: the same ones for the same seed. A finding is an error."""
+    """Runs the parser on its corpus and on variations, the same ones for the same seed. A finding is an error."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("target", choices=HARNESSES)
     parser.add_argument("--count", type=int, default=200)
@@ -19,7 +19,7 @@ def main() -> None:
     given = parser.parse_args()
     harness = HARNESSES[given.target]
     reach_workers()
-    from switchyard_worker import refuse_programs  # noqa: PLC0415 - found since the line above
+    from switchyard_worker import refuse_programs  # noqa: PLC0415 - importable since the line above
 
     refuse_programs()
     seeds = [path.read_bytes() for path in harness.seeds]
