@@ -1,9 +1,9 @@
-"""A strict stand-in for S3 over real HTTP: what a torrent is made by, as the S3 API reference documents it.
+"""A strict stand-in for S3 over HTTP, with the operations that torrents need, as the S3 API reference documents them.
 
-It answers what moto and the emulator don't: the checksums of parts. What it doesn't know is refused with 501, down to
-single headers, so that nothing passes here that S3 was never asked for. Objects may be made of a function of offsets,
-so that one of 5 TB is here without being stored. tests/unit/torrents/test_object_store.py holds it against moto.
-Signatures are not verified.
+Unlike moto and the emulator it has part checksums. It refuses everything it doesn't implement with 501, down to single
+headers, so that no unsupported request passes unnoticed. An object's bytes may come from a function of offsets, so that
+an object of 5 TB needs no storage. tests/unit/torrents/test_object_store.py compares it with moto. It does not verify
+signatures.
 """
 
 import base64
@@ -31,17 +31,17 @@ MAX_PARTS = 10_000
 _PAGE = 1000
 _BLOCK = 2**20
 _LEAST_RANGED = 5 * 10**6
-"""Bytes of a source that a range may be copied from: "greater than 5 MB"."""
+"""The minimum size of a source to copy a range from: "greater than 5 MB"."""
 
 type Content = Callable[[int, int], bytes]
-"""The bytes from one offset up to another."""
+"""Returns the bytes from one offset up to another."""
 type Digest = Callable[[int, int], bytes]
-"""Their SHA-1, for objects too large to be hashed in a test."""
+"""Returns their SHA-1, for objects too large to hash in a test."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of an object or upload; it has its SHA-1 where it was uploaded with one."""
+    """A part of an object or upload, with its SHA-1 if it was uploaded with one."""
 
     number: int
     size: int
@@ -50,7 +50,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One version of one object. `etag` is without quotes; `parts` is None where it was put in one piece."""
+    """One version of an object. `etag` has no quotes; `parts` is None if it was put in one piece."""
 
     size: int
     content: Content
@@ -63,7 +63,7 @@ class Stored:
 
     @property
     def composite(self) -> str | None:
-        """The SHA-1 of the parts' SHA-1s, if they all have one."""
+        """Returns the SHA-1 of the parts' SHA-1s, if all have one."""
         digests = [part.sha1 for part in self.parts or ()]
         return _base64(_sha1(b"".join(each for each in digests if each))) if digests and all(digests) else None
 
@@ -80,14 +80,14 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens to a call.
+    """A fault of a call.
 
     Attributes:
-        kind: `cut` (the connection ends), `last` (likewise, and the answer says that it will), `reset` or `stall`, each
-            after `at` bytes of the body; `lost` (the call takes
-            effect and the connection ends without an answer); `refuse` with `status` and `code`; `unhashed` (an
-            answer to UploadPartCopy without a checksum); `whole` (GetObject heeds no range); `short` (nor where it
-            ends: it gives `at` bytes); `then` (`call` is called, and the call answered after that).
+        kind: `cut` (the connection ends), `last` (the same, announced by `Connection: close`), `reset` or `stall`, each
+            after `at` bytes of the body; `lost` (the call takes effect, and the connection ends without an answer);
+            `refuse` with `status` and `code`; `unhashed` (UploadPartCopy is answered without a checksum); `whole`
+            (GetObject ignores the range); `short` (GetObject returns only `at` bytes); `then` (`call` is called before
+            the answer).
     """
 
     kind: Literal["cut", "last", "reset", "stall", "lost", "refuse", "unhashed", "whole", "short", "then"]
@@ -97,21 +97,21 @@ class Fault:
     call: Callable[[], object] = lambda: None
 
     def prepare(self) -> None:
-        """What comes before the call is answered."""
+        """Acts before the call is answered."""
         if self.kind == "refuse":
-            raise Refusal(self.status, self.code, "as the test wants it")
+            raise Refusal(self.status, self.code, "set by the test")
         if self.kind == "then":
             self.call()
 
 
 @dataclass
 class ObjectStore:
-    """The buckets, and what was asked of them.
+    """The buckets, and records of their requests.
 
     Attributes:
-        calls: how often each operation was asked for.
+        calls: the number of calls by operation.
         ranges: the `Range` of each GetObject, in order of arrival.
-        sending: the bodies that are being sent now.
+        sending: the number of bodies being sent now.
     """
 
     url: str = ""
@@ -129,13 +129,13 @@ class ObjectStore:
         self._sent = threading.Condition(self.lock)
 
     def create_bucket(self, name: str, *, versioned: bool = False) -> None:
-        """Makes an empty bucket."""
+        """Creates an empty bucket."""
         self._buckets[name] = versioned
 
     def put(
         self, bucket: str, key: str, data: bytes, *, parts: Sequence[int] | None = None, sha1: bool = False
     ) -> Stored:
-        """Puts an object, in parts of these sizes if they are given, and these with SHA-1 checksums if asked for."""
+        """Puts an object, optionally in parts of these sizes and with SHA-1 checksums of the parts."""
         etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
 
         def content(start: int, stop: int) -> bytes:
@@ -156,7 +156,7 @@ class ObjectStore:
         sha1: bool = False,
         headers: Mapping[str, str] | None = None,
     ) -> Stored:
-        """Puts an object whose bytes are made as they are asked for, and their hashes by `digest` if it is given."""
+        """Puts an object whose bytes are generated on request, and its hashes by `digest` if given."""
         digest = digest or _hashing(content)
         listed: list[Part] = []
         start = 0
@@ -184,22 +184,22 @@ class ObjectStore:
         return stored
 
     def delete(self, bucket: str, key: str) -> None:
-        """Makes an object be gone, with all its versions."""
+        """Deletes an object with all its versions."""
         with self.lock:
             del self._versions[bucket, key]
 
     def read(self, bucket: str, key: str) -> bytes:
-        """The current bytes of an object."""
+        """Returns an object's current bytes."""
         stored = self.find(bucket, key)
         return stored.content(0, stored.size)
 
     def fail(self, operation: str, fault: Fault, *, after: int = 0, times: int = 1) -> None:
-        """Has `times` calls of an operation go wrong, after letting pass so many from now on."""
+        """Adds a fault to `times` calls of an operation, after the next `after` calls."""
         first = self.calls[operation] + after + 1
         self._faults += [(operation, number, fault) for number in range(first, first + times)]
 
     def wait_for_silence(self, seconds: float = 30) -> None:
-        """Waits until no body is being sent. Raises TimeoutError where a client neither reads nor leaves."""
+        """Waits until no body is being sent. Raises TimeoutError if a client neither reads nor disconnects."""
         with self.lock:
             if not self._sent.wait_for(lambda: self.sending == 0, seconds):
                 raise TimeoutError(f"{self.sending} bodies are still being sent")
@@ -207,7 +207,7 @@ class ObjectStore:
     # ---- for the handler
 
     def fault(self, operation: str) -> Fault | None:
-        """Counts a call; what shall happen to it."""
+        """Counts a call and returns its fault, if any."""
         with self.lock:
             self.calls[operation] += 1
             for each in self._faults:
@@ -218,7 +218,7 @@ class ObjectStore:
 
     @contextmanager
     def while_sending(self) -> Iterator[None]:
-        """Around the sending of a body."""
+        """Counts a body as being sent while the block runs."""
         with self.lock:
             self.sending += 1
         try:
@@ -229,12 +229,12 @@ class ObjectStore:
                 self._sent.notify_all()
 
     def check_bucket(self, bucket: str) -> None:
-        """Raises Refusal where there is none."""
+        """Raises Refusal if the bucket does not exist."""
         if bucket not in self._buckets:
             raise Refusal(404, "NoSuchBucket", "The specified bucket does not exist")
 
     def find(self, bucket: str, key: str, version_id: str | None = None) -> Stored:
-        """A version of an object, the current one by default."""
+        """Returns a version of an object, by default the current one."""
         self.check_bucket(bucket)
         versions = self._versions.get((bucket, key), [])
         if version_id is None:
@@ -247,7 +247,7 @@ class ObjectStore:
         raise Refusal(404, "NoSuchVersion", "The specified version does not exist.")
 
     def upload(self, bucket: str, key: str, upload_id: str) -> Upload:
-        """An upload in progress."""
+        """Returns an upload in progress."""
         found = self.uploads.get(upload_id)
         if found is None or (found.bucket, found.key) != (bucket, key):
             raise Refusal(404, "NoSuchUpload", "The specified multipart upload does not exist.")
@@ -265,7 +265,7 @@ class Refusal(Exception):
 
 @contextmanager
 def serving() -> Iterator[ObjectStore]:
-    """A store on a free port, for as long as the block runs."""
+    """Runs a store on a free port while the block runs."""
     store = ObjectStore()
     server = _Server(store)
     store.url = f"http://127.0.0.1:{server.server_port}"
@@ -299,16 +299,16 @@ class _Answer:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     content: tuple[Stored, int, int] | None = None
-    """What is sent in place of `body`: a range of an object."""
+    """A range of an object, sent in place of `body`."""
 
 
 _SIGNED = frozenset({"x-amz-date", "x-amz-content-sha256", "x-amz-security-token"})
-"""Headers of any call."""
+"""Headers allowed in every call."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Operation:
-    """One operation: what it may be asked with, and its answer."""
+    """One operation: its allowed parameters and headers, and its handler."""
 
     name: str
     answer: Callable[[ObjectStore, _Request], _Answer]
@@ -316,7 +316,7 @@ class _Operation:
     headers: frozenset[str] = frozenset()
 
     def check(self, request: _Request) -> None:
-        """Refuses what this stand-in wouldn't heed."""
+        """Refuses parameters and headers that this stand-in would ignore."""
         known = self.headers | _SIGNED
         heeded = [name for name in request.headers if name.startswith(("x-amz-", "if-", "range", "transfer-"))]
         strange = [name for name in heeded if name not in known and not _is_metadata(self.name, name)]
@@ -330,7 +330,7 @@ def _is_metadata(operation: str, header: str) -> bool:
 
 
 def _operation(request: _Request) -> _Operation:
-    """Which operation is meant. They are told apart by one word of the query."""
+    """Returns a request's operation, by one word of its query."""
     words = [word for word in ("attributes", "uploads", "uploadId") if word in request.query]
     place = "object" if request.key else "bucket"
     copied = " copied" if "x-amz-copy-source" in request.headers else ""
@@ -377,7 +377,7 @@ def _check_match(etag: str | None, stored: Stored) -> None:
 def _range(asked: str, size: int) -> tuple[int, int]:
     found = _RANGE.fullmatch(asked)
     if found is None:
-        raise Refusal(501, "NotImplemented", f"Range: {asked}")  # S3 would send the whole object, which nobody wants
+        raise Refusal(501, "NotImplemented", f"Range: {asked}")  # S3 would send the whole object, which no caller wants
     if found["suffix"]:
         start, stop = max(0, size - int(found["suffix"])), size
     else:
@@ -432,7 +432,7 @@ def _get_object_attributes(store: ObjectStore, request: _Request) -> _Answer:
 
 
 def _object_parts(stored: Stored, parts: Sequence[Part], request: _Request) -> dict[str, Any]:
-    """Of parts without checksums of their own only the count is told."""
+    """Lists the parts. Without checksums of the parts, S3 returns only their count."""
     if stored.composite is None:
         return {"PartsCount": len(parts)}
     most = min(int(request.headers.get("x-amz-max-parts", _PAGE)), _PAGE)
@@ -562,7 +562,7 @@ def _list_multipart_uploads(store: ObjectStore, request: _Request) -> _Answer:
 
 _PINNED = frozenset({"versionId"})
 _CHECKSUM = frozenset({"x-amz-sdk-checksum-algorithm", "x-amz-checksum-crc32"})
-"""What the SDK adds to writes by itself."""
+"""Headers that the SDK itself adds to writes."""
 _OPERATIONS: Mapping[str, _Operation] = {
     "GET object": _Operation(
         "GetObject", _get_object, _PINNED, frozenset({"range", "if-match", "x-amz-checksum-mode"})
@@ -598,7 +598,7 @@ _OPERATIONS: Mapping[str, _Operation] = {
 
 
 class _Server(ThreadingHTTPServer):
-    """A thread a connection; they end with it."""
+    """A server with one thread per connection."""
 
     daemon_threads = True
 
@@ -616,10 +616,10 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             super().handle()
         except ConnectionError:
-            self.close_connection = True  # the client has left
+            self.close_connection = True  # the client disconnected
 
     def finish(self) -> None:
-        with suppress(OSError, ValueError):  # the client has left, or a fault has closed the connection
+        with suppress(OSError, ValueError):  # the client disconnected, or a fault closed the connection
             super().finish()
 
     def answer(self) -> None:
@@ -676,7 +676,7 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "stall":
             self.server.store.over.wait()
         if kind == "reset":
-            # Closing with a linger time of zero sends RST in place of FIN.
+            # Closing with a linger time of zero sends RST instead of FIN.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
 
@@ -685,7 +685,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _falsified(answer: _Answer, fault: Fault) -> _Answer:
-    """What S3 would not answer."""
+    """Returns an answer that S3 would never give."""
     match fault.kind, answer.content:
         case "unhashed", _:
             return _Answer(200, answer.headers, re.sub(rb"<ChecksumSHA1>.*</ChecksumSHA1>", b"", answer.body))
