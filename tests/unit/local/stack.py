@@ -1,4 +1,4 @@
-"""A running local system without processes: resources named after their logical ids, and clients of the test's own."""
+"""A fake of the running local system, without processes: resources have their logical ids as names."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 
 class FakeStack:
-    """What tests of `local` need of a LocalStack.
+    """A LocalStack for tests of `local`.
 
     Args:
-        parameters: The template's, as deployed.
-        clients: By boto3's name of the service; `lambda_` is Lambda's.
+        parameters: The deployed template parameters.
+        clients: The clients, by boto3's name of the service; `lambda_` is Lambda's.
     """
 
     def __init__(self, parameters: dict[str, str] | None = None, **clients: SimpleNamespace) -> None:
@@ -29,5 +29,5 @@ class FakeStack:
 
 
 def client(**operations: Callable[..., object]) -> SimpleNamespace:
-    """A client with these operations."""
+    """Returns a client with these operations."""
     return SimpleNamespace(**operations)

@@ -1,4 +1,4 @@
-"""What a piece's digests are, as plainly as BEP 3 and BEP 52 put it: of the whole piece at once, by recursion."""
+"""Computes a piece's digests straight from BEP 3 and BEP 52: from the whole piece at once, recursively."""
 
 import hashlib
 
@@ -6,7 +6,7 @@ from switchyard.torrents.format.layout import LEAF, Format, Layout
 
 
 def digests(data: bytes, layout: Layout) -> bytes:
-    """The digest records of `data`, piece by piece."""
+    """Returns the digest records of `data`, piece by piece."""
     return b"".join(
         _record(data[at : at + layout.piece_length], layout) for at in range(0, layout.size, layout.piece_length)
     )

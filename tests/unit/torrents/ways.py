@@ -1,4 +1,4 @@
-"""The ways to hashes, as tests go them: with all that can come between."""
+"""Runs the ways to hash an object, with interruptions."""
 
 from collections.abc import Callable
 
@@ -9,21 +9,21 @@ KEY = "recordings/my file+ü #1 100%.bin"
 
 
 class Stop(Exception):
-    """What a test stops the work with."""
+    """Stops the work in a test."""
 
 
 def stop(_: int) -> None:
-    """Ends the work at its first progress."""
+    """Stops the work at its first progress."""
     raise Stop
 
 
 def never() -> bool:
-    """There is always time."""
+    """Never stops the work: there is always time."""
     return False
 
 
 def ignore(_: int) -> None:
-    """Nobody wants to know."""
+    """Ignores progress."""
 
 
 def digests(
@@ -36,7 +36,7 @@ def digests(
     progress: Callable[[int], None] = ignore,
     then: Callable[[], object] = lambda: None,
 ) -> bytes:
-    """Has the object at `KEY` hashed; `then` happens after it was described."""
+    """Hashes the object at `KEY`. `then` is called after the object was described."""
     thing = describe(way.client, bucket, KEY).thing
     then()
     return way.digests(thing, layout, extent or layout.whole, out_of_time=out_of_time, progress=progress)

@@ -1,6 +1,6 @@
-"""The function that makes torrents with everything around it, and the hands to move it: uploads, messages, deaths.
+"""The torrent function with its table, bucket and queues, which tests step through: uploads, messages, crashes.
 
-Table and bucket are moto's, the queues in memory; the function is the real one, but for its clients.
+Table and bucket are moto's, the queues are in memory; the function is the real one with other clients.
 """
 
 import base64
@@ -45,11 +45,11 @@ MAX_RECEIVES = 5
 KEEP = timedelta(days=30)
 
 ONE_PIECE_EACH = 0
-"""Megabytes a second of a machine so slow that a segment is one piece."""
+"""MB/s so slow that a segment has one piece."""
 
 
 def content(size: int, seed: int = 0) -> bytes:
-    """Bytes that look like nothing else."""
+    """Returns random bytes, the same for the same seed."""
     return random.Random(f"{size} {seed}").randbytes(size)  # noqa: S311 - not a secret
 
 
@@ -58,7 +58,7 @@ def torrent_key(key: str = KEY) -> str:
 
 
 def upload_event(key: str, *, etag: str, version_id: str | None = None) -> str:
-    """What S3 sends when an object was put; keys here are spelled for themselves."""
+    """Returns S3's event for a put object; `key` is not encoded yet."""
     thing = {"key": key.replace("%", "%25").replace("+", "%2B"), "eTag": etag, "sequencer": "0A"}
     record = {
         "eventSource": "aws:s3",
@@ -71,7 +71,7 @@ def upload_event(key: str, *, etag: str, version_id: str | None = None) -> str:
 
 @dataclass
 class Invocation:
-    """How long an invocation has, by Lambda's word; each look at the clock costs it `cost` milliseconds."""
+    """An invocation's remaining time; each call of `remaining` costs `cost` milliseconds."""
 
     milliseconds: int = 900_000
     cost: int = 0
@@ -83,7 +83,7 @@ class Invocation:
 
 @dataclass
 class TorrentWorld:
-    """Table, bucket, queues, and a function whose every invocation may be killed."""
+    """Table, bucket, queues, and a function. Any of its invocations may be killed."""
 
     aws: Aws
     s3: "S3Client"
@@ -104,19 +104,19 @@ class TorrentWorld:
 
     @contextmanager
     def about(self, key: str) -> Iterator[None]:
-        """Within, all is about the object of this key."""
+        """Uses the object of this key by default while the block runs."""
         self.key, before = key, self.key
         yield
         self.key = before
 
     def set(self, **changes: Any) -> None:  # noqa: ANN401 - a recipe's fields
-        """Deploys other settings."""
+        """Changes settings of the function."""
         self.recipe = replace(self.recipe, **changes)
 
     # ---- the function -----------------------------------------------------------------------------------------------
 
     def intake(self, wrap: Callable[[object], object] = lambda it: it) -> Intake:
-        """A function of its own, with something around all it calls."""
+        """Returns a new function, with `wrap` around everything it calls."""
         sqs, s3, dynamodb = (cast("Any", wrap(client)) for client in (self.sqs, self.s3, self.aws.dynamodb))
         creator = Creator(
             TorrentJobs(dynamodb, self.aws.jobs_table, keep_ended_jobs=KEEP),
@@ -132,7 +132,7 @@ class TorrentWorld:
         return self.intake().invoked(event, request_id, TimeLeft(Invocation().remaining))
 
     def deliver(self, invocation: Invocation | None = None, kill: Countdown | None = None) -> bool:
-        """Gives the oldest message to an invocation, which may be killed. False where there is none."""
+        """Delivers the oldest message to an invocation, which may be killed. Returns False if there is none."""
         if not self.messages:
             return False
         queued = self.messages.popleft()
@@ -150,17 +150,17 @@ class TorrentWorld:
         return True
 
     def deliver_all(self, most: int = 200) -> None:
-        """Gives every message to an invocation, until there are none."""
+        """Delivers messages until there are none."""
         for _ in range(most):
             if not self.deliver():
                 return
-        raise AssertionError("there is no end of messages")
+        raise AssertionError("messages never end")
 
     def send(self, body: str) -> None:
         self.sqs.send_message(QueueUrl=QUEUE, MessageBody=body)
 
     def redrive(self) -> None:
-        """Sends what is in the dead-letter queue again: by new ids, as SQS does."""
+        """Redrives the dead-letter queue: messages get new ids, as in SQS."""
         dead = self.sqs.queues[DEAD]
         while dead:
             self.send(dead.popleft().body)
@@ -172,10 +172,10 @@ class TorrentWorld:
         assert isinstance(job, Job)
         Canceller(store, {}).cancel(job)
 
-    # ---- what it works on -------------------------------------------------------------------------------------------
+    # ---- uploads ----------------------------------------------------------------------------------------------------
 
     def upload(self, data: bytes, key: str | None = None, *, tell: bool = True) -> str:
-        """Puts an object a minute later than the last, and has S3 tell of it; gives the version that it is."""
+        """Puts an object a minute after the last one, lets S3 announce it, and returns its version."""
         key = key or self.key
         self.time.advance(timedelta(minutes=1))
         answer = self.s3.put_object(Bucket=BUCKET, Key=key, Body=data)
@@ -187,7 +187,7 @@ class TorrentWorld:
     def ask(self, key: str | None = None, version: str | None = None, *, again: bool = False) -> None:
         self.send(message(BUCKET, key or self.key, version, again=again))
 
-    # ---- what came of it --------------------------------------------------------------------------------------------
+    # ---- results ----------------------------------------------------------------------------------------------------
 
     @property
     def messages(self) -> Any:  # noqa: ANN401 - a deque of Queued
@@ -195,11 +195,11 @@ class TorrentWorld:
 
     @property
     def dead_letters(self) -> list[str]:
-        """Why messages are in the dead-letter queue; empty text where SQS itself put them there."""
+        """Returns the dead letters' error types; empty for messages that SQS itself moved there."""
         return [queued.attributes.get("ErrorType", "") for queued in self.sqs.queues[DEAD]]
 
     def row(self, name: str) -> dict[str, Any]:
-        """What JobsTable holds of a job; nothing where there is none."""
+        """Returns a job's item in JobsTable; empty if there is none."""
         found = self.aws.dynamodb.get_item(TableName=self.aws.jobs_table, Key={"jobId": {"S": name}}).get("Item", {})
         return {field: TypeDeserializer().deserialize(value) for field, value in found.items()}
 
@@ -207,16 +207,16 @@ class TorrentWorld:
         return self.row(self.name(version, key))
 
     def name(self, version: str, key: str | None = None) -> str:
-        """The id of a job."""
+        """Returns a job's id."""
         return job_id(BUCKET, key or self.key, version)
 
     def outcome(self, version: str, key: str | None = None) -> tuple[str | None, str | None]:
-        """Status and error code of a job."""
+        """Returns a job's status and error code."""
         row = self.job(version, key)
         return row.get("status"), row.get("error", {}).get("code")
 
     def torrent(self, key: str | None = None) -> dict[bytes, Any] | None:
-        """The torrent of an object, decoded, or None where there is none."""
+        """Returns an object's decoded torrent; None if there is none."""
         try:
             body = self.s3.get_object(Bucket=BUCKET, Key=torrent_key(key or self.key))["Body"].read()
         except ClientError:
@@ -224,7 +224,7 @@ class TorrentWorld:
         return cast("dict[bytes, Any]", decode(body))
 
     def is_torrent_of(self, data: bytes, key: str | None = None) -> bool:
-        """Whether the torrent is there and is that of these bytes."""
+        """Returns whether the object's torrent exists and matches these bytes."""
         found = self.torrent(key)
         if found is None:
             return False
@@ -236,7 +236,7 @@ class TorrentWorld:
 
 
 def lambda_event(queued: Queued) -> dict[str, Any]:
-    """A message as Lambda gives it to a function."""
+    """Returns a message as Lambda passes it to a function."""
     record = {
         "messageId": queued.id,
         "receiptHandle": base64.b64encode(queued.id.encode()).decode(),
@@ -257,5 +257,5 @@ def lambda_event(queued: Queued) -> dict[str, Any]:
 
 
 def modified_by(time: Time) -> Callable[[], datetime]:
-    """What moto takes for the present when an object is put."""
+    """Returns the clock that moto uses when an object is put."""
     return lambda: time.now.replace(tzinfo=None)

@@ -1,4 +1,4 @@
-"""One attempt of a job by a worker: a process in the worker's own environment, with AWS on 127.0.0.1."""
+"""Runs a worker's attempts at a job, as processes in the worker's own environment, with AWS on 127.0.0.1."""
 
 import json
 import os
@@ -24,7 +24,7 @@ BUCKET = "media"
 
 @dataclass
 class Outcome:
-    """How one attempt ended."""
+    """The result of one attempt."""
 
     exit_code: int
     log: list[dict[str, Any]]
@@ -33,7 +33,7 @@ class Outcome:
 
     @property
     def error(self) -> tuple[str, str]:
-        """Code and message of the recorded error."""
+        """Returns code and message of the recorded error."""
         return self.item["error"]["code"], self.item["error"]["message"]
 
 
@@ -41,13 +41,13 @@ class Account:
     """The bucket and the table, and a worker to start.
 
     Args:
-        endpoint: what answers for S3 and DynamoDB.
-        worker: the folder under workers/, which is also the module that is run.
-        variables: what it is told besides the job's id, fence, table and bucket.
+        endpoint: the endpoint for S3 and DynamoDB.
+        worker: the folder under workers/, which is also the module to run.
+        variables: further environment variables, beyond the job's id, fence, table and bucket.
     """
 
     patience: float | None = None
-    """Seconds that an attempt may take; None for as long as the test may."""
+    """Seconds an attempt may take; None for no limit but the test's."""
 
     def __init__(self, endpoint: str, worker: str, **variables: str) -> None:
         self.python = ROOT / ".venvs" / worker / "bin" / "python"
@@ -82,7 +82,7 @@ class Account:
         )
 
     def record(self, **request: object) -> None:
-        """A new job, submitted with this request, in the place of the one before."""
+        """Records a new job with this request in place of the previous one."""
         item = {"jobId": "job-1", "status": "SUBMITTED", "fence": 1}
         if request:
             item["request"] = json.dumps(request)
@@ -91,7 +91,7 @@ class Account:
         )
 
     def start(self, **changed: str) -> "subprocess.Popen[str]":
-        """One attempt, under way."""
+        """Starts one attempt."""
         return subprocess.Popen(
             self.command,
             env=self._environment | changed,
@@ -101,37 +101,37 @@ class Account:
         )
 
     def finish(self, process: "subprocess.Popen[str]") -> Outcome:
-        """Wait for its end."""
+        """Waits for an attempt's end and returns its outcome."""
         with ThreadPoolExecutor(1) as beside:
             peak = beside.submit(_peak_kilobytes, process.pid)
             try:
                 output, _ = process.communicate(timeout=self.patience)
             except subprocess.TimeoutExpired:
-                process.kill()  # or the look at its memory would never end
+                process.kill()  # otherwise the loop that reads its memory would never end
                 raise
-        lines = [json.loads(line) for line in output.splitlines()]  # all of them: no library may chat
+        lines = [json.loads(line) for line in output.splitlines()]  # all lines: libraries must print nothing
         return Outcome(process.returncode, lines, self.item(), peak.result() / 1024)
 
     def item(self) -> dict[str, Any]:
-        """The job's record."""
+        """Returns the job's record."""
         item = self._dynamodb.get_item(TableName="jobs", Key={"jobId": {"S": "job-1"}}, ConsistentRead=True)["Item"]
         return {name: TypeDeserializer().deserialize(value) for name, value in item.items()}
 
     def results(self) -> set[str]:
-        """The names of the result files."""
+        """Returns the names of the result files."""
         found = self.s3.list_objects_v2(Bucket=BUCKET, Prefix="results/").get("Contents", [])
         return {entry["Key"].removeprefix("results/job-1/") for entry in found}
 
     def result(self, name: str) -> tuple[str, bytes]:
-        """Content type and body of one."""
+        """Returns a result file's content type and body."""
         answer = self.s3.get_object(Bucket=BUCKET, Key=f"results/job-1/{name}")
         return answer["ContentType"], answer["Body"].read()
 
 
 def _peak_kilobytes(pid: int) -> int:
-    """The most memory a process has had, looked at until it ends.
+    """Returns a process's peak memory, read until it ends.
 
-    Not what `wait4` tells, which a child inherits: it would be the size of these tests where that is larger.
+    `wait4` is no use: a child inherits its parent's peak, so it would report these tests' own size if that is larger.
     """
     peak = 0
     with suppress(FileNotFoundError, ProcessLookupError):

@@ -1,6 +1,6 @@
-"""An AWS endpoint on 127.0.0.1 for a worker's process: uploads come from files here, all else goes to moto's server.
+"""An AWS endpoint on 127.0.0.1 for a worker's process. It serves uploads from files and forwards the rest to moto.
 
-The files are served by hand so that they can be larger than memory, broken off, refused and changed midway.
+It serves the files itself so that they can be larger than memory, cut off, refused and changed midway.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ _HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "server", "d
 
 @dataclass
 class Fault:
-    """What happens to a GET of an upload: an HTTP status instead of the body, or only this many bytes of it."""
+    """A fault of a GET of an upload: an HTTP status instead of the body, or only this many bytes of it."""
 
     status: int = 0
     bytes_sent: int | None = None
@@ -30,7 +30,7 @@ class Fault:
 
 @dataclass
 class StandIn:
-    """Where it listens, what it serves, what it was asked for."""
+    """The endpoint's address, its files, and the requests it got."""
 
     url: str = ""
     uploads: dict[str, Path] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class StandIn:
     before_get: Callable[[], None] = lambda: None
 
     def reset(self) -> None:
-        """Forget everything but the address."""
+        """Forgets everything but the address."""
         self.uploads.clear()
         self.faults.clear()
         self.ranges.clear()
@@ -48,12 +48,12 @@ class StandIn:
 
 @contextmanager
 def empty_moto() -> Iterator[str]:
-    """The address of moto's server, which holds nothing yet."""
+    """Runs an empty moto server and yields its address."""
     moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     moto.start()
     host, port = moto.get_host_and_port()
     try:
-        # What moto holds is the process's, not the server's: another module may have left something.
+        # moto's state belongs to the process, not to the server: another module may have left some.
         with closing(HTTPConnection(host, port)) as connection:
             connection.request("POST", "/moto-api/reset")
             connection.getresponse().read()
@@ -64,7 +64,7 @@ def empty_moto() -> Iterator[str]:
 
 @contextmanager
 def listening() -> Iterator[StandIn]:
-    """Both servers, on free ports, while this lasts."""
+    """Runs both servers on free ports while the block runs."""
     stand_in = StandIn()
     with empty_moto() as url:
 
@@ -105,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._forward()
 
     def log_message(self, *_arguments: object) -> None:
-        """Say nothing: the tests look at `ranges`."""
+        """Logs nothing: the tests check `ranges`."""
 
     def _path(self) -> str:
         return unquote(urlsplit(self.path).path)
@@ -141,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _forward(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP_BY_HOP}
-        headers.setdefault("Content-Type", "application/octet-stream")  # or urllib would say that it is a form
+        headers.setdefault("Content-Type", "application/octet-stream")  # otherwise urllib would declare it a form
         request = urllib.request.Request(self.moto_url + self.path, body or None, headers, method=self.command)  # noqa: S310
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - moto's own address
