@@ -296,7 +296,7 @@ STOP_TASK: Final = "ecs:StopTask on task"
         "dynamodb:DeleteItem on LanesTable",
     ],
 )
-def what_is_asked_for_becomes_a_completed_job(system: Hands) -> None:
+def a_requested_job_completes(system: Hands) -> None:
     key = system.upload()
 
     [job] = system.completed(key)
@@ -309,7 +309,7 @@ def what_is_asked_for_becomes_a_completed_job(system: Hands) -> None:
 
 
 @proves(sqs_to_batch=["dynamodb:GetItem on JobsTable"])
-def an_upload_told_twice_runs_once(system: Hands) -> None:
+def an_upload_announced_twice_runs_once(system: Hands) -> None:
     key = system.running()
 
     system.send(
@@ -339,7 +339,7 @@ def a_refused_start_is_tried_again_long_before_the_visibility_timeout(system: Ha
     ],
 )
 @proves(sqs_to_batch=["dynamodb:GetItem on LanesTable", "dynamodb:Query on LanesTable"])
-def the_next_message_starts_those_who_wait_beside_a_free_slot(system: Hands) -> None:
+def the_next_message_starts_jobs_that_wait_although_a_slot_is_free(system: Hands) -> None:
     first = _behind_a_leaked_slot(system)
 
     second = system.upload()
@@ -349,7 +349,7 @@ def the_next_message_starts_those_who_wait_beside_a_free_slot(system: Hands) -> 
 
 @proves(ECS, dispatch_to_ecs=["ecs:ListTasks on *"])
 @proves(sqs_to_batch=FIND)
-def a_later_delivery_adopts_what_was_started_unnoticed(system: Hands) -> None:
+def a_later_delivery_adopts_a_run_that_started_unnoticed(system: Hands) -> None:
     with system.started_unnoticed() as (message, job):
         assert system.invoke(system.road.dispatcher, message) == {"batchItemFailures": []}, (
             "the message would come back"
@@ -359,7 +359,7 @@ def a_later_delivery_adopts_what_was_started_unnoticed(system: Hands) -> None:
 
 @proves(ECS, dispatch_to_ecs=["sqs:SendMessage on EcsDeadLetterQueue"])
 @proves(sqs_to_batch=["sqs:SendMessage on VideoDeadLetterQueue"])
-def rubbish_is_dead_lettered(system: Hands) -> None:
+def an_invalid_message_is_dead_lettered(system: Hands) -> None:
     system.send("rubbish")
 
     _is_dead_lettered(system, system.road.dead_letters, "INVALID_MESSAGE")
@@ -367,7 +367,7 @@ def rubbish_is_dead_lettered(system: Hands) -> None:
 
 @proves(ECS, dispatch_to_ecs=[STOP_TASK])
 @proves(sqs_to_batch=[STOP])
-def what_is_cancelled_while_it_is_being_started_is_stopped(system: Hands) -> None:
+def a_job_cancelled_while_it_starts_is_stopped(system: Hands) -> None:
     key = system.place()
     with system.booting(key):
         with system.target_silent():
@@ -392,7 +392,7 @@ def what_is_cancelled_while_it_is_being_started_is_stopped(system: Hands) -> Non
         "sqs:SendMessage on EcsQueue",
     ],
 )
-def what_is_shared_gets_its_torrent_and_is_seeded(system: Hands) -> None:
+def a_shared_object_gets_its_torrent_and_is_seeded(system: Hands) -> None:
     [job] = system.completed(system.share())
 
     found = system.stack.client("s3").head_object(Bucket=system.bucket, Key=job["result"]["torrentKey"])
@@ -403,7 +403,7 @@ def what_is_shared_gets_its_torrent_and_is_seeded(system: Hands) -> None:
 
 
 @proves(s3_torrent_creator=["sqs:SendMessage on TorrentQueue"])
-def what_is_told_in_one_message_gets_a_torrent_each(system: Hands) -> None:
+def several_objects_in_one_message_get_a_torrent_each(system: Hands) -> None:
     keys = [system.place(), system.place()]
     system.send({"Records": [system.notification(key)["Records"][0] for key in keys]}, "TorrentQueue")
 
@@ -421,7 +421,7 @@ def a_torrent_that_failed_is_tried_again_long_before_the_visibility_timeout(syst
 
 
 @proves(s3_torrent_creator=["sqs:SendMessage on TorrentDeadLetterQueue"])
-def a_request_for_a_torrent_that_is_none_is_dead_lettered(system: Hands) -> None:
+def an_invalid_torrent_request_is_dead_lettered(system: Hands) -> None:
     system.send("rubbish", "TorrentQueue")
 
     _is_dead_lettered(system, "TorrentDeadLetterQueue", "INVALID_MESSAGE")
@@ -460,7 +460,7 @@ def the_next_job_starts_when_one_ends(system: Hands) -> None:
 
 
 @proves(track_job=["sqs:ChangeMessageVisibility on TrackQueue"])
-def the_next_job_starts_soon_though_its_start_was_throttled(system: Hands) -> None:
+def the_next_job_starts_soon_after_a_throttled_start(system: Hands) -> None:
     first = system.running()
     second = system.waiting()
     system.fault("SubmitJob", "throttle", times=1)
@@ -484,7 +484,7 @@ def a_job_refused_too_often_is_dead_lettered_when_one_ends(system: Hands) -> Non
 
 
 @proves(track_job=["sqs:SendMessage on TrackDeadLetterQueue"])
-def a_state_change_that_is_none_is_dead_lettered(system: Hands) -> None:
+def an_invalid_state_change_is_dead_lettered(system: Hands) -> None:
     system.send("rubbish", "TrackQueue")
 
     _is_dead_lettered(system, "TrackDeadLetterQueue", "INVALID_MESSAGE")
@@ -492,7 +492,7 @@ def a_state_change_that_is_none_is_dead_lettered(system: Hands) -> None:
 
 @proves(ECS, track_job=[STOP_TASK])
 @proves(track_job=[STOP])
-def what_is_cancelled_while_it_is_started_from_the_waiting_room_is_stopped(system: Hands) -> None:
+def a_waiting_job_cancelled_while_it_starts_is_stopped(system: Hands) -> None:
     first = system.upload()
     system.completed(first)
     system.drained("TrackQueue")
@@ -518,7 +518,7 @@ def what_is_cancelled_while_it_is_started_from_the_waiting_room_is_stopped(syste
         *FIND,
     ]
 )
-def the_reconciler_adopts_what_was_started_unnoticed(system: Hands) -> None:
+def the_reconciler_adopts_a_run_that_started_unnoticed(system: Hands) -> None:
     with system.started_unnoticed() as (_, job):
         system.invoke("ReconcileJobsFunction")
         _is_adopted(system, job)
@@ -536,7 +536,7 @@ def the_reconciler_adopts_what_was_started_unnoticed(system: Hands) -> None:
         *START,
     ]
 )
-def the_reconciler_frees_a_leaked_slot_and_starts_who_waits(system: Hands) -> None:
+def the_reconciler_frees_a_leaked_slot_and_starts_the_next_job(system: Hands) -> None:
     system.fill_lane()
     key = system.waiting()
 
@@ -547,7 +547,7 @@ def the_reconciler_frees_a_leaked_slot_and_starts_who_waits(system: Hands) -> No
 
 @proves(ECS, reconcile_jobs=["ecs:DescribeTasks on task", STOP_TASK])
 @proves(reconcile_jobs=[STOP])
-def the_reconciler_stops_what_nobody_stopped(system: Hands) -> None:
+def the_reconciler_stops_the_run_of_a_job_to_cancel(system: Hands) -> None:
     key = system.place()
     with system.booting(key):  # its worker notices nothing
         system.send(system.unversioned(key))
@@ -574,7 +574,7 @@ def a_job_refused_too_often_is_dead_lettered_by_the_reconciler(system: Hands) ->
 
 
 @proves(reconcile_jobs=["sqs:SendMessage on TorrentQueue"])
-def a_torrent_that_nobody_makes_is_asked_for_again_by_the_reconciler(system: Hands) -> None:
+def the_reconciler_requests_an_abandoned_torrent_again(system: Hands) -> None:
     key = system.place()
     system.send({"bucket": system.bucket, "key": key}, "TorrentQueue")
     [job] = system.completed(key)
@@ -614,7 +614,7 @@ def a_file_is_uploaded(system: Hands) -> None:
 @proves(
     presign_upload=["s3:ListMultipartUploadParts on MediaBucket", "s3:AbortMultipartUpload on MediaBucket"],
 )
-def an_upload_in_parts_is_looked_at_and_given_up(system: Hands) -> None:
+def a_multipart_upload_is_listed_and_aborted(system: Hands) -> None:
     wanted = {"filename": "a.mkv", "contentType": "video/x-matroska", "size": 16}
     begun = system.ask("POST", "/uploads/multipart", 201, json=wanted).json()
     where = {"key": begun["key"], "uploadId": begun["uploadId"]}
@@ -649,7 +649,7 @@ def a_submitted_job_is_completed_and_found(system: Hands) -> None:
 
 
 @proves(ECS, submit_job=["dynamodb:UpdateItem on JobsTable"])
-def a_request_made_again_is_queued_again(system: Hands) -> None:
+def a_repeated_request_is_queued_again(system: Hands) -> None:
     again = {"Idempotency-Key": str(uuid.uuid4())}
     key, body = system.submit(**again)
     [job] = system.completed(key)
@@ -659,7 +659,7 @@ def a_request_made_again_is_queued_again(system: Hands) -> None:
 
 
 @proves(ECS, submit_job=["dynamodb:DeleteItem on JobsTable"])
-def what_cannot_be_queued_leaves_nothing_behind(system: Hands) -> None:
+def a_job_that_cannot_be_queued_leaves_no_record(system: Hands) -> None:
     with system.variables("SubmitJobFunction", QUEUE_URL=system.stack.resource("EcsQueue") + "-gone"):
         key = system.place()
         system.ask("POST", "/process", 503, json={"imageUrls": [f"s3://{system.bucket}/{key}"], "userId": "user-1"})
@@ -674,7 +674,7 @@ def what_cannot_be_queued_leaves_nothing_behind(system: Hands) -> None:
         "sqs:SendMessage on TorrentQueue",
     ]
 )
-def a_torrent_is_asked_for_over_the_api(system: Hands) -> None:
+def a_torrent_is_requested_over_the_api(system: Hands) -> None:
     key = system.share()
     [job] = system.completed(key)
 
