@@ -1,4 +1,4 @@
-"""`make audit` notices what is wrong with a template, an image, a file that is committed, a package that is pinned."""
+"""`make audit` finds mistakes in templates and images, committed secrets, and pinned packages with advisories."""
 
 import json
 import subprocess
@@ -77,7 +77,7 @@ def test_what_is_known_to_be_none_is_none(tmp_path: Path) -> None:
 
 @contextmanager
 def _osv(*vulnerable: str) -> Iterator[str]:
-    """A service that knows one advisory on each of these packages."""
+    """Runs a service with one advisory for each of these packages."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

@@ -1,4 +1,4 @@
-"""A rule of checkov's that is passed over is passed over for a reason, where it is passed over."""
+"""Every skipped checkov rule has a reason at the place where it is skipped."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ _COMMENT = re.compile(r"(?:checkov|bridgecrew):skip=([^:\s]*):?(.*)")
 
 
 def _skips(path: Path) -> Iterator[tuple[str, str]]:
-    """What is passed over and why, as comments say it, and the metadata of a template's resources."""
+    """Returns the skipped rules with reasons, from comments and from the metadata of a template's resources."""
     yield from _COMMENT.findall(path.read_text())
     if path.suffix == ".yaml":
         for resource in load(path).written["Resources"].values():
@@ -31,7 +31,7 @@ def test_every_skip_names_one_rule_and_a_reason(path: Path) -> None:
 
 
 def test_nothing_is_passed_over_elsewhere() -> None:
-    """A file of settings, or an option, would pass over a rule for all resources and give no reason."""
+    """A settings file or an option would skip a rule for all resources without a reason."""
     assert [name for name in (".checkov.yaml", ".checkov.yml", ".checkov.baseline") if (ROOT / name).exists()] == []
     recipe = (ROOT / "Makefile").read_text().split("\naudit-rules: ")[1].split("\n\n")[0]
     assert "bin/checkov" in recipe

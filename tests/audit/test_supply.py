@@ -1,4 +1,4 @@
-"""What is installed is what was pinned, here and in images."""
+"""Every installed package is pinned with a hash, here and in images."""
 
 import re
 from pathlib import Path

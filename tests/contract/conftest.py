@@ -1,4 +1,4 @@
-"""The stand-in for Batch and ECS, alone and beside the emulator."""
+"""Starts the stand-in for Batch and ECS, alone and together with the emulator."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tests.contract.standin import CLUSTER, QUEUE, REPOSITORY, Bus, StandIn, fre
 
 @pytest.fixture(scope="module")
 def standin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
-    """One for the tests that leave it as it is."""
+    """Starts a stand-in for tests that don't change its settings."""
     running = StandIn(tmp_path_factory.mktemp("compute")).start()
     yield running
     running.end()
@@ -24,7 +24,7 @@ def standin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[StandIn]:
-    """One to kill."""
+    """Starts a stand-in that the test may kill."""
     running = StandIn(tmp_path / "compute").start()
     yield running
     if running.process and running.process.poll() is None:
@@ -33,7 +33,7 @@ def own(tmp_path: Path) -> Iterator[StandIn]:
 
 @pytest.fixture(scope="module")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """MiniStack, with IAM enforced."""
+    """Starts MiniStack with IAM enforced."""
     port = free_port()
     home = tmp_path_factory.mktemp("emulator")
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(home), "GATEWAY_PORT": str(port)}
@@ -55,7 +55,7 @@ def _listens(port: int) -> bool:
 
 @pytest.fixture(scope="module")
 def guarded(emulator: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
-    """One that asks the emulator who may do what, and sends it events."""
+    """Starts a stand-in that checks permissions with the emulator and sends it events."""
     running = StandIn(tmp_path_factory.mktemp("guarded"), emulator).start()
     yield running
     running.end()
@@ -63,7 +63,7 @@ def guarded(emulator: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture(scope="module")
 def wired(emulator: str, guarded: StandIn) -> Bus:
-    """One queue for all, and a rule a service: a new rule may take a second to be seen."""
+    """Creates one queue for all tests and one rule per service: a new rule may take a second to become active."""
     credentials: Any = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
     sqs = boto3.client("sqs", endpoint_url=emulator, **credentials)
     events = boto3.client("events", endpoint_url=emulator, **credentials)
@@ -81,6 +81,6 @@ def wired(emulator: str, guarded: StandIn) -> Bus:
 
 @pytest.fixture
 def bus(wired: Bus) -> Iterator[Bus]:
-    """`wired`, without faults afterwards."""
+    """Yields `wired` and removes all faults afterwards."""
     yield wired
     wired.standin.ask("/_compute/faults", "DELETE")

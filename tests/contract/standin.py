@@ -1,4 +1,4 @@
-"""The stand-in for Batch and ECS as a process that tests start, ask and kill."""
+"""The stand-in for Batch and ECS as a process that tests start, call and kill."""
 
 import json
 import signal
@@ -83,7 +83,7 @@ class StandIn:
     http: httpx.Client = field(default_factory=httpx.Client)
 
     def start(self) -> "StandIn":
-        """Start it, anew or for the first time."""
+        """Starts or restarts the process."""
         self.state.mkdir(exist_ok=True)
         config = self.state / "config.json"
         config.write_text(json.dumps(SETTINGS))
@@ -104,30 +104,30 @@ class StandIn:
         return self
 
     def command(self) -> list[str]:
-        """How to start one on this state directory."""
+        """Returns the command that starts one on this state directory."""
         return [sys.executable, "-m", "local.compute", "--state", str(self.state)]
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        """End it by a signal; returns its exit code."""
+        """Ends it by a signal and returns its exit code."""
         assert self.process is not None
         self.http.close()
         self.process.send_signal(number)
         return self.process.wait(20)
 
     def client(self, key: str = "test", secret: str = "test", token: str | None = None) -> "BatchClient":  # noqa: S107
-        """A client of it: the emulator's root unless told otherwise."""
+        """Returns a Batch client of the stand-in, by default with the emulator's root credentials."""
         return client_of(self.url, key, secret, token)
 
     def ecs(self, key: str = "test", secret: str = "test", token: str | None = None) -> "ECSClient":  # noqa: S107
-        """As `client`, of ECS."""
+        """Returns an ECS client, like `client`."""
         return ecs_client_of(self.url, key, secret, token)
 
     def ask(self, path: str, method: str = "GET", body: Json = None) -> Json:
-        """What it answers to a plain request, signed in name only."""
+        """Sends a plain request with a fake signature and returns the answer."""
         return self.http.request(method, path, json=body).raise_for_status().json()
 
     def log(self, run_id: str, offset: int = 0) -> tuple[str, int]:
-        """What a job or a task wrote, and where to read on."""
+        """Returns the output of a job or task, and the offset to continue from."""
         answer = self.http.get(f"/_compute/jobs/{run_id}/log", params={"offset": offset}).raise_for_status()
         return answer.text, int(answer.headers["X-Next-Offset"])
 
@@ -154,7 +154,7 @@ def _options(url: str, key: str, secret: str, token: str | None, read_timeout: f
 
 
 def until[T](done: Callable[[], T | None], seconds: float = 30) -> T:
-    """What `done` gives, as soon as it is true."""
+    """Waits until `done` returns something true, and returns it."""
     end = time.monotonic() + seconds
     while not (result := done()):
         assert time.monotonic() < end, "waited too long"
@@ -168,7 +168,7 @@ def free_port() -> int:
 
 
 def refused(call: Callable[[], Any]) -> tuple[str, str]:
-    """The code and message of the error that a call ends in."""
+    """Returns code and message of the error that a call raises."""
     with pytest.raises(ClientError) as caught:
         call()
     error = caught.value.response["Error"]
@@ -177,14 +177,14 @@ def refused(call: Callable[[], Any]) -> tuple[str, str]:
 
 @dataclass
 class Bus:
-    """A queue that a rule sends state changes to, and the stand-in that makes them."""
+    """A queue that gets state changes by a rule, and the stand-in that sends them."""
 
     standin: StandIn
     sqs: Any
     queue: str
 
     def received(self, run_id: str, count: int) -> list[Json]:
-        """The next `count` events of a job or a task, in order of arrival."""
+        """Returns the next `count` events of a job or task, in order of arrival."""
         found: list[Json] = []
 
         def look() -> bool:
@@ -201,7 +201,7 @@ class Bus:
 
 
 def role(emulator: str, name: str, *statements: dict[str, Any]) -> tuple[str, str, str]:
-    """The credentials of a role that may do what the statements say."""
+    """Creates a role with these policy statements and returns its credentials."""
     root: Any = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
     iam = boto3.client("iam", endpoint_url=emulator, **root)
     trust = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
@@ -214,7 +214,7 @@ def role(emulator: str, name: str, *statements: dict[str, Any]) -> tuple[str, st
 
 
 def allowing(action: str, *resources: str) -> dict[str, Any]:
-    """A statement that allows it."""
+    """Returns a statement that allows the action."""
     return {"Effect": "Allow", "Action": action, "Resource": list(resources)}
 
 

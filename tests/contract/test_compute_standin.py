@@ -174,7 +174,7 @@ def test_what_aws_refuses_is_refused(standin: StandIn, members: dict[str, Any], 
 
 
 def submit_plain(standin: StandIn, request: dict[str, Any]) -> None:
-    """Past boto3's own checks, as another SDK might."""
+    """Submits without boto3's own validation, as another SDK might."""
     client = boto3.client(
         "batch",
         endpoint_url=standin.url,
@@ -209,7 +209,7 @@ def test_describe_takes_a_hundred_and_leaves_out_the_unknown(standin: StandIn) -
 
 
 def test_answers_hold_nothing_that_aws_doesnt_have(standin: StandIn) -> None:
-    """Botocore's parser drops unknown members silently: so look at what is on the wire."""
+    """Botocore's parser drops unknown members silently, so this checks the raw answers."""
     job_id = submit(standin)
     ended(standin, job_id)
     model = Session().get_service_model("batch")

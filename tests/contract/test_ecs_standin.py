@@ -38,7 +38,7 @@ type Task = dict[str, Any]
 def run(
     standin: StandIn, script: str | None = None, environment: dict[str, str] | None = None, **members: Json
 ) -> Task:
-    """Run a shell script, or what the definition says."""
+    """Runs a shell script, or the definition's command."""
     variables = [{"name": name, "value": value} for name, value in (environment or {}).items()]
     command = {"command": ["sh", "-c", script]} if script else {}
     overrides: Any = {"containerOverrides": [{"name": "worker", "environment": variables, **command}]}
@@ -70,7 +70,7 @@ def listed(standin: StandIn, **filters: Json) -> list[str]:
 
 
 def end(task: Task) -> dict[str, Any]:
-    """How a task ended, in short."""
+    """Returns a task's end in short form."""
     container = {key: task["containers"][0].get(key) for key in ("exitCode", "reason")}
     return {"stopCode": task["stopCode"], "stoppedReason": task["stoppedReason"], **container}
 
@@ -259,7 +259,7 @@ def test_an_operation_that_isnt_done_here_says_so(standin: StandIn) -> None:
 
 
 def test_answers_hold_nothing_that_aws_doesnt_have(standin: StandIn) -> None:
-    """Botocore's parser drops members that it doesn't know: look at what is sent."""
+    """Botocore's parser drops unknown members silently, so this checks the raw answers."""
     task = run(standin, "exit 1", startedBy="shape", clientToken="shape", tags=[{"key": "a", "value": "b"}])
     ended(standin, task)
     model, validator = Session().get_service_model("ecs"), ParamValidator()
@@ -313,7 +313,7 @@ def test_a_token_is_forgotten(own: StandIn, column: str, age: int) -> None:
 
 
 def grow_old(standin: StandIn, column: str, seconds: int) -> None:
-    """Make everything in a stand-in's store older."""
+    """Makes everything in a stand-in's store older."""
     with sqlite3.connect(standin.state / "runs.sqlite3") as database:
         # Both columns are known.
         database.execute(f"UPDATE runs SET {column} = {column} - ?", [seconds * 1000])  # noqa: S608

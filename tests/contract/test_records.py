@@ -1,4 +1,4 @@
-"""What the API needs of JobsTable, on moto: announcing is atomic, reading is exact, a list costs one Query a page."""
+"""The API's use of JobsTable, on moto: announcing is atomic, reading is exact, a list takes one Query per page."""
 
 import json
 from collections.abc import Mapping
@@ -56,7 +56,7 @@ def request(job_id: str = "a", **changes: Any) -> WorkRequest:  # noqa: ANN401 -
 
 
 def put(aws: Aws, **attributes: Any) -> None:  # noqa: ANN401 - any attribute
-    """A row as any program may write it."""
+    """Writes a row as any program might."""
     aws.dynamodb.put_item(TableName=aws.jobs_table, Item=TypeSerializer().serialize(attributes)["M"])
 
 
@@ -250,7 +250,7 @@ STATUSES = ("PENDING", "RUNNING", "COMPLETED")
 
 
 def listed(records: Records, filters: Filters, limit: int) -> list[Page]:
-    """Every page of a list."""
+    """Returns every page of a list."""
     pages = [records.page(filters, limit)]
     while pages[-1].next_token is not None:
         pages.append(records.page(filters, limit, pages[-1].next_token))
@@ -266,7 +266,7 @@ def at(second: int) -> str:
 
 
 def populate(aws: Aws, count: int) -> list[PlainItem]:
-    """Jobs of every user, kind and status; several share a moment."""
+    """Writes jobs of every user, kind and status, several with the same time."""
     rows = [
         {
             "jobId": f"job-{number:03}",
@@ -343,7 +343,7 @@ def test_a_job_that_comes_while_one_pages_moves_nothing(records: Records, aws: A
 
 
 class Counting:
-    """A client that keeps what it was asked."""
+    """A client that records its requests."""
 
     def __init__(self, inner: object) -> None:
         self._inner = inner

@@ -1,4 +1,4 @@
-"""One suite over the real store on moto and over its in-memory twin: the twin is trusted because it passes."""
+"""One suite for the real store on moto and for its in-memory fake, which proves that the fake behaves the same."""
 
 from collections.abc import Callable
 from dataclasses import replace

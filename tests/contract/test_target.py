@@ -1,4 +1,4 @@
-"""One suite over Batch and ECS as the stand-in answers for them, and over the target in memory, held to the same."""
+"""One suite for the Batch and ECS targets on the stand-in, and for the fake target in memory."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -83,7 +83,7 @@ _names = iter(range(10_000))
 
 
 def claimed(case: Case, fence: int = 1) -> Job:
-    """A claim on a job of its own, so that cases share one stand-in."""
+    """Claims a new job, so that cases can share one stand-in."""
     return claimed_of(case.work, fence)
 
 

@@ -1,8 +1,7 @@
-"""Uploads over moto's S3: from the first request to the object that lies there.
+"""Uploads on moto's S3, from the first request to the stored object.
 
-moto checks neither signatures nor checksums, so that a wrong size, type or digest is refused is for the deployed local
-system to show (tests/integration); nor can it complete what it
-doesn't know (tests/unit/functions/test_presign_upload.py).
+moto checks neither signatures nor checksums, so tests/integration shows that a wrong size, type or digest is refused.
+Nor can it complete an unknown upload: see tests/unit/functions/test_presign_upload.py.
 """
 
 import base64
@@ -192,7 +191,7 @@ def test_the_parts_that_have_arrived_are_listed(api: Api) -> None:
 
 @pytest.fixture
 def short_pages(api: Api) -> Iterator[None]:
-    """S3 lists two parts a page, not a thousand."""
+    """Makes S3 list two parts per page instead of a thousand."""
     event = "provide-client-params.s3.ListParts"
 
     def shorten(params: dict[str, Any], **_: object) -> None:

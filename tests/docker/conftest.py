@@ -1,7 +1,7 @@
-"""Docker for the tests that need it: they are skipped, with the reason, where there is none.
+"""Provides Docker to the tests that need it. Without Docker they are skipped with a reason.
 
-With SWITCHYARD_DOCKER=1 an engine that doesn't run is started, and the base image built, if the tools for that lie
-beside the clone.
+SWITCHYARD_DOCKER=1 starts the engine and builds the base image if necessary, if the tools for that are next to the
+clone.
 """
 
 import os
@@ -21,11 +21,11 @@ from local.stack import LocalStack
 from local.workers import JobDefinition
 
 BUILD_SECONDS = 900
-"""How long an image may take to build, when its packages have to be downloaded."""
+"""Seconds an image may take to build if its packages must be downloaded."""
 TOOLS = ROOT.parent / "shared" / "tools"
 IMAGES = "switchyard-test/"
 SAMPLES_BUCKET = "switchyard-media"
-"""The bucket that the samples under events/ name."""
+"""The bucket in the samples under events/."""
 
 PASSED_ON = (
     *("JOB_ID", "FENCE", "JOBS_TABLE", "KIND", "LANE", "VIDEO_ID", "S3_BUCKET", "S3_KEY", "S3_VERSION_ID"),
@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def docker() -> str:
-    """The docker command, with an engine that answers it."""
+    """Returns the docker command, with a running engine."""
     if not sys.platform.startswith("linux"):
         pytest.skip("containers reach the local system by the host's own network, which only Linux gives them")
     _provide("docker-up", unless=("docker", "info"))
@@ -57,7 +57,7 @@ def docker() -> str:
 
 @pytest.fixture(scope="session")
 def lambda_image(docker: str) -> None:
-    """The image that SAM runs functions in."""
+    """Makes sure that SAM's image for functions exists."""
     _provide("lambda-image", unless=(docker, "image", "inspect", IMAGE))
     if not _succeeds(docker, "image", "inspect", IMAGE):
         pytest.skip(f"the image {IMAGE} isn't here; `docker pull` gets it")
@@ -65,7 +65,7 @@ def lambda_image(docker: str) -> None:
 
 @pytest.fixture(scope="session")
 def stack(docker: str) -> Iterator[LocalStack]:
-    """The local system, whose jobs end well at once, or run in the worker's container."""
+    """Starts the local system, whose jobs complete at once or run in the worker's container."""
     seal_this_process()
     environment = [word for name in PASSED_ON for word in ("--env", name)]
     definitions = {
@@ -78,19 +78,19 @@ def stack(docker: str) -> Iterator[LocalStack]:
     parameters = {"SourceBuckets": SAMPLES_BUCKET, "MaxConcurrentJobs": "100"}
     with alone(folder := own_folder()):
         stack = LocalStack(folder, parameters=parameters, definitions=definitions)
-        stack.down()  # of a run that was killed
+        stack.down()  # left by a killed run
         with stack.running():
             yield stack
 
 
 def own_folder() -> Path:
-    """This process's own, so that no file's tests wait for a system that another file's tests hold for minutes."""
+    """Returns this process's own folder, so that tests don't wait minutes for another file's system."""
     return STATE / "tests" / f"docker-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
 
 
 @contextmanager
 def alone(folder: Path, seconds: float = BUILD_SECONDS) -> Iterator[None]:
-    """Wait for another run of this clone's tests to leave the folder; skip if it still builds after that time."""
+    """Waits until another test run of this clone releases the folder. Skips if it takes longer than `seconds`."""
     with ExitStack() as held:
         try:
             held.enter_context(locked(folder / "session.lock", seconds=seconds))

@@ -1,4 +1,4 @@
-"""Who may ask, and what a browser is told."""
+"""Authorization of the API, and CORS."""
 
 from collections.abc import Iterator
 
@@ -26,7 +26,7 @@ CLOSED = [
 
 @pytest.fixture(scope="module")
 def stranger(scene: System) -> Iterator[httpx.Client]:
-    """Somebody without a key."""
+    """A client without an API key."""
     with httpx.Client(base_url=api.address(scene.stack), trust_env=False, timeout=30) as client:
         yield client
 

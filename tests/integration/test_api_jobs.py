@@ -1,4 +1,4 @@
-"""Jobs over HTTP: submitted once, followed without waste, listed, cancelled wherever they stand."""
+"""Jobs over HTTP: submitted once, polled with ETags, listed, and cancelled in any state."""
 
 import uuid
 from collections.abc import Iterator

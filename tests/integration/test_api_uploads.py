@@ -1,4 +1,4 @@
-"""Uploads by presigned URL: S3 takes what was announced, and nothing else; a video that arrives becomes its job."""
+"""Uploads by presigned URL: S3 accepts only the announced file, and an uploaded video becomes its job."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""What one message costs in AWS calls: three, however many jobs are active.
+"""One message takes three AWS calls, however many jobs are active.
 
 The claim (one transaction), SubmitJob, and the record of what Batch calls the job. The emulator's CloudTrail tells of
 the calls made to it, the stand-in for Batch counts its own.
@@ -39,7 +39,7 @@ def trail(scene: System) -> Iterator[None]:
 
 @pytest.fixture(params=[0, 100, 1000])
 def active(system: System, request: pytest.FixtureRequest) -> Iterator[int]:
-    """That many jobs that run and hold slots, as far as the tables know."""
+    """Writes that many running jobs with slots into the tables."""
     jobs = [f"made-up-{number}" for number in range(request.param)]
     _put(system, jobs)
     yield len(jobs)
@@ -62,7 +62,7 @@ def test_a_dispatched_message_costs_three_calls(
 
 
 def _calls_of_the_claimer(system: System, since: datetime) -> list[str]:
-    """What the function that has made the first transaction since then has called, in order."""
+    """Returns the calls of the function that made the first transaction since then, in order."""
     claim, *_ = (event for event in _events(system, "EventName", DISPATCH[0]) if event["EventTime"] >= since)
     key = json.loads(claim["CloudTrailEvent"])["userIdentity"]["accessKeyId"]
     names = [event["EventName"] for event in _events(system, "AccessKeyId", key) if event["EventTime"] >= since]
@@ -74,7 +74,7 @@ def _batch_calls(system: System) -> Counter[str]:
 
 
 def _events(system: System, attribute: str, value: str) -> list[Item]:
-    """The newest fifty calls of which that is so, oldest first."""
+    """Returns the newest fifty matching calls, oldest first."""
     found = system.stack.client("cloudtrail").lookup_events(
         LookupAttributes=[{"AttributeKey": attribute, "AttributeValue": value}]
     )

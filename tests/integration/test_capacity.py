@@ -1,4 +1,4 @@
-"""However many messages come, no more jobs run than the lane has slots; the others wait, and lose nothing by it."""
+"""However many messages arrive, no more jobs run than the lane has slots. The others wait, and none is lost."""
 
 import itertools
 import json

@@ -1,6 +1,6 @@
-"""A function may die, and a target may keep its answer to itself, at any moment: the work is done, and done once.
+"""If a function dies or a target's answer is lost at any moment, the work is still done exactly once.
 
-Here a claim counts as old after seconds, not minutes, so that what was left half done is looked into soon.
+A claim counts as stale after seconds here, not minutes, so that half-done work is soon repaired.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ SUPERSEDED = 77
 
 @pytest.fixture(scope="module", autouse=True)
 def hasty(scene: System) -> Iterator[None]:
-    """Old claims are looked into soon, and what a killed function had in hand is soon delivered again."""
+    """Makes claims stale soon, and redelivers a killed function's messages soon."""
     grace = str(GRACE_SECONDS)
     with (
         scene.variables(scene.road.dispatcher, CLAIM_GRACE_SECONDS=grace),

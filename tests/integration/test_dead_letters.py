@@ -9,7 +9,7 @@ from tests.integration.system import Item, System
 
 @pytest.fixture(scope="module", autouse=True)
 def one_try(scene: System) -> Iterator[None]:
-    """A message is given up at its first failure."""
+    """Dead-letters a message at its first failure."""
     with (
         scene.variables("SqsToBatchFunction", MAX_RECEIVE_COUNT="1"),
         scene.variables("TrackJobFunction", MAX_RECEIVE_COUNT="1"),

@@ -1,4 +1,4 @@
-"""The same upload told in whatever way is processed once. Other work on the same object is done too."""
+"""An upload is processed once, in whatever form it is announced. Other work on the same object is done too."""
 
 from tests.integration.system import Item, System, environment
 

@@ -1,4 +1,4 @@
-"""However a run ends, the job says so, the slot goes free, and the next job starts."""
+"""However a run ends, the job records it, the slot is freed, and the next job starts."""
 
 import pytest
 

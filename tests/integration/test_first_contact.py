@@ -1,4 +1,4 @@
-"""What a newcomer tries first on the running system: its addresses, work it can't take, a sample event."""
+"""A new user's first steps on the running system: addresses, work it refuses, a sample event."""
 
 import json
 import subprocess

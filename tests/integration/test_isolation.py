@@ -1,4 +1,4 @@
-"""Functions run with what Lambda would give them, the runtime's packages and their layer, and with nothing else."""
+"""Functions run with only what Lambda gives them: the runtime's packages and their layer."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Whatever S3 lets people call a file, its job gets that very name."""
+"""A job gets its object's exact key, for every key that S3 allows."""
 
 import uuid
 

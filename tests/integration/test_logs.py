@@ -1,4 +1,4 @@
-"""What functions log and measure in ordinary times: JSON, no errors, nothing of what people have sent."""
+"""Functions' normal logs and metrics: JSON, no errors, and none of the users' data."""
 
 import json
 from dataclasses import dataclass

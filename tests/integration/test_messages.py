@@ -1,4 +1,4 @@
-"""Every accepted shape becomes its jobs; what can't be processed is told with its reason and harms nothing else."""
+"""Every accepted message shape becomes its jobs. Invalid parts are dead-lettered with a reason and affect no other."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What was given up is done after all, once the cause is mended: by the command that the runbook names."""
+"""Dead-lettered work is done after the cause is fixed, with the runbook's redrive command."""
 
 from tests.drills import redrive
 from tests.integration.system import System

@@ -1,4 +1,4 @@
-"""The target says no, once: the claim is taken back, others are not held up, and the next try makes one job."""
+"""If the target refuses one start, the claim is undone, other jobs go on, and the next try makes one job."""
 
 from tests.integration.roads import OVER_BOTH
 from tests.integration.system import System

@@ -1,4 +1,4 @@
-"""The shortest way through the whole deployed system: what everything else is built on."""
+"""The shortest path through the whole deployed system."""
 
 import json
 

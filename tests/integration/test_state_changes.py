@@ -1,4 +1,4 @@
-"""The target tells of a run's state twice, in any order, or not at all; the status is right in the end."""
+"""The final status is right if the target's state changes arrive twice, in any order, or not at all."""
 
 import pytest
 

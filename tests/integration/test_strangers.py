@@ -1,4 +1,4 @@
-"""What lands in the track queue and is not of one of our runs."""
+"""Messages in the track queue that are not about our runs."""
 
 import json
 

@@ -10,7 +10,7 @@ from tests.integration.system import System
 
 @contextmanager
 def by_parameter(system: System) -> Iterator[None]:
-    """As the runbook says."""
+    """Switches processing by parameter, as the runbook says."""
     system.deploy(ProcessingEnabled="false")
     yield
     system.deploy(ProcessingEnabled="true")
@@ -18,7 +18,7 @@ def by_parameter(system: System) -> Iterator[None]:
 
 @contextmanager
 def in_a_hurry(system: System) -> Iterator[None]:
-    """As the runbook says for when there's no time for a deployment."""
+    """Switches processing without a deployment, as the runbook says for emergencies."""
     client = system.stack.client("lambda")
     name = system.stack.resource("SqsToBatchFunction")
     [mapping] = client.list_event_source_mappings(FunctionName=name)["EventSourceMappings"]

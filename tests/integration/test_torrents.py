@@ -1,4 +1,4 @@
-"""Torrents of what lands under the shared prefix, and what clients that nobody here wrote make of them."""
+"""Torrents of uploads under the shared prefix, read and downloaded by third-party clients."""
 
 import base64
 import hashlib

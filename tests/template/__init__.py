@@ -1,1 +1,1 @@
-"""The template, the compute stack, and the pages that describe them."""
+"""Tests of the template, the compute stack, and the pages that describe them."""

@@ -1,4 +1,4 @@
-"""The house rules: each says in words what is wrong with a template, or nothing."""
+"""The house rules for templates. Each yields a template's violations in words."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from tests.template.rendering import Template
 type Rule = Callable[[Template], Iterator[str]]
 
 EXPIRING: Final = {"JobsTable"}
-"""Tables whose items DynamoDB may delete: only ended jobs have a `ttl`. No item of a lane ever expires."""
+"""Tables with expiring items: only ended jobs have a `ttl`. Items of lanes never expire."""
 FOURTEEN_DAYS: Final = 1_209_600
 LONGEST_STOP_SECONDS: Final = 120
 LOGGED_OF_A_REQUEST: Final = {
@@ -28,11 +28,11 @@ LOGGED_OF_A_REQUEST: Final = {
     "identity.userArn",
     "authorizer.claims.sub",
 }
-"""Context variables of API Gateway that hold no query string, no body and no key."""
+"""Context variables of API Gateway without query strings, bodies and keys."""
 
 
 def functions_log_in_json_with_retention(template: Template) -> Iterator[str]:
-    """Without a group of the stack's own, Lambda makes one that keeps everything for ever."""
+    """Each function has a log group of the stack: otherwise Lambda creates one that keeps logs for ever."""
     groups = template.of_type("AWS::Logs::LogGroup")
     for name, function in template.of_type("AWS::Lambda::Function").items():
         logging = function.get("LoggingConfig", {})
@@ -43,14 +43,14 @@ def functions_log_in_json_with_retention(template: Template) -> Iterator[str]:
 
 
 def log_groups_have_retention(template: Template) -> Iterator[str]:
-    """A log without an end is a bill without an end."""
+    """Every log group has a retention time, to limit its cost."""
     for name, group in template.of_type("AWS::Logs::LogGroup").items():
         if "RetentionInDays" not in group:
             yield f"{name} keeps its logs for ever"
 
 
 def functions_run_alike(template: Template) -> Iterator[str]:
-    """One runtime, traced, with a role written out here."""
+    """Functions share one runtime, are traced, and have a role defined in the template."""
     roles = template.of_type("AWS::IAM::Role")
     for name, function in template.of_type("AWS::Lambda::Function").items():
         if function.get("Runtime") != "python3.13":
@@ -63,7 +63,7 @@ def functions_run_alike(template: Template) -> Iterator[str]:
 
 
 def event_sources_have_a_failure_destination(template: Template) -> Iterator[str]:
-    """Whatever can't be delivered or handled ends where an alarm sees it."""
+    """Every undeliverable or failed event ends in a dead-letter queue, which has an alarm."""
     queues = template.of_type("AWS::SQS::Queue")
     for name, mapping in template.of_type("AWS::Lambda::EventSourceMapping").items():
         if "RedrivePolicy" not in queues[_target(mapping["EventSourceArn"])]:
@@ -86,7 +86,7 @@ def event_sources_have_a_failure_destination(template: Template) -> Iterator[str
 
 
 def queues_are_safe(template: Template) -> Iterator[str]:
-    """Encrypted, and with a dead-letter queue unless it is one, which then keeps messages for 14 days."""
+    """Queues are encrypted and have a dead-letter queue. Dead-letter queues keep messages for 14 days."""
     queues = template.of_type("AWS::SQS::Queue")
     dead_letter_queues = _dead_letter_queues(template)
     for name, queue in queues.items():
@@ -99,7 +99,7 @@ def queues_are_safe(template: Template) -> Iterator[str]:
 
 
 def queues_outlast_their_functions(template: Template) -> Iterator[str]:
-    """Long polling, and a visibility timeout of six function timeouts and the longest batching window.
+    """Queues use long polling, and a visibility timeout of six function timeouts plus the longest batching window.
 
     https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
     """
@@ -117,7 +117,7 @@ def queues_outlast_their_functions(template: Template) -> Iterator[str]:
 
 
 def actions_are_named(template: Template) -> Iterator[str]:
-    """No grant of more than what is written; a denial may be as wide as it likes."""
+    """Grants name their actions, without wildcards. A denial may use them."""
     for name, statement in template.statements():
         if statement["Effect"] == "Allow":
             for action in _as_list(statement["Action"]):
@@ -126,7 +126,7 @@ def actions_are_named(template: Template) -> Iterator[str]:
 
 
 def wide_resources_have_a_reason(template: Template) -> Iterator[str]:
-    """`Resource: "*"` only with `# because ...` beside it."""
+    """`Resource: "*"` needs a comment `# because ...` on its line."""
     wide = sum("*" in _as_list(statement.get("Resource", [])) for _, statement in template.statements())
     explained = len(re.findall(r'^ +Resource: "\*" # because .+$', template.source, re.MULTILINE))
     if wide != explained:
@@ -134,7 +134,7 @@ def wide_resources_have_a_reason(template: Template) -> Iterator[str]:
 
 
 def principals_are_named(template: Template) -> Iterator[str]:
-    """Nobody is let in anonymously; services only from our own account or by a source's ARN."""
+    """No policy allows anonymous access; services need a condition on our account or a source's ARN."""
     for name, statement in template.statements():
         principal = statement.get("Principal")
         if statement["Effect"] == "Deny" or principal is None:
@@ -146,7 +146,7 @@ def principals_are_named(template: Template) -> Iterator[str]:
 
 
 def grants_have_a_comment(template: Template) -> Iterator[str]:
-    """Why, in the line above each grant (what a service needs to take on a role goes without saying)."""
+    """Each grant has a comment above it that says why, except a service's permission to assume a role."""
     lines = template.source.splitlines()
     for number, line in enumerate(lines):
         grants = line.strip().startswith(("- Effect: Allow", "- { Effect: Allow")) and (
@@ -157,7 +157,7 @@ def grants_have_a_comment(template: Template) -> Iterator[str]:
 
 
 def routes_are_guarded(template: Template) -> Iterator[str]:
-    """Every route asks who calls, but for preflights, which carry no credentials, and the API's own document."""
+    """Every route needs authorization, except preflights, which carry no credentials, and the API's own document."""
     for route, operation in _routes(template):
         method, path = route.split()
         is_open = method == "OPTIONS" or path == "/openapi.json"
@@ -170,7 +170,7 @@ def routes_are_guarded(template: Template) -> Iterator[str]:
 
 
 def routes_reach_a_function(template: Template) -> Iterator[str]:
-    """Each is handed over whole, to a function that lets the gateway in, and nobody else in its name."""
+    """Each route proxies to a function that allows this gateway, and only this one, to invoke it."""
     let_in = {}
     for name, permission in template.of_type("AWS::Lambda::Permission").items():
         let_in[_target(permission["FunctionName"])] = permission
@@ -186,7 +186,7 @@ def routes_reach_a_function(template: Template) -> Iterator[str]:
 
 
 def apis_are_limited_and_logged(template: Template) -> Iterator[str]:
-    """Throttled, traced, and with a log of who asked for what: no query strings, no bodies, no keys."""
+    """APIs are throttled and traced, and have an access log without query strings, bodies and keys."""
     for name, stage in template.of_type("AWS::ApiGateway::Stage").items():
         settings = {(each["ResourcePath"], each["HttpMethod"]): each for each in stage.get("MethodSettings", [])}
         if not {"ThrottlingRateLimit", "ThrottlingBurstLimit"} <= set(settings.get(("/*", "*"), {})):
@@ -201,7 +201,7 @@ def apis_are_limited_and_logged(template: Template) -> Iterator[str]:
 
 
 def the_gateway_answers_as_we_do(template: Template) -> Iterator[str]:
-    """Its own errors have the shape of ours, and a web page may read them."""
+    """The gateway's own errors have the shape of ours, and web pages may read them."""
     for name, api in template.of_type("AWS::ApiGateway::RestApi").items():
         answers = api["Body"].get("x-amazon-apigateway-gateway-responses", {})
         for kind in ("DEFAULT_4XX", "DEFAULT_5XX"):
@@ -215,7 +215,7 @@ def the_gateway_answers_as_we_do(template: Template) -> Iterator[str]:
 
 
 def containers_log_and_end_in_peace(template: Template) -> Iterator[str]:
-    """Each has a log group of the stack's own, and all the time that Fargate gives after SIGTERM."""
+    """Each container has a log group of the stack, and the longest time after SIGTERM that Fargate allows."""
     groups = template.of_type("AWS::Logs::LogGroup")
     for name, task in template.of_type("AWS::ECS::TaskDefinition").items():
         for container in task["ContainerDefinitions"]:
@@ -226,7 +226,7 @@ def containers_log_and_end_in_peace(template: Template) -> Iterator[str]:
 
 
 def nobody_calls_in(template: Template) -> Iterator[str]:
-    """What works here calls others, and is called by nobody, unless whoever deploys it asks for that."""
+    """Workers accept no connections, unless a parameter of the stack allows it."""
     for name, group in template.of_type("AWS::EC2::SecurityGroup").items():
         if "SecurityGroupIngress" in group:
             yield f"{name} lets somebody in"
@@ -236,7 +236,7 @@ def nobody_calls_in(template: Template) -> Iterator[str]:
 
 
 def tables_are_safe(template: Template) -> Iterator[str]:
-    """Kept, encrypted, restorable, and paid by use. Only the jobs table deletes old items."""
+    """Tables are retained, encrypted, restorable and on demand. Only JobsTable expires items."""
     for name, table in template.of_type("AWS::DynamoDB::Table").items():
         resource = template.rendered["Resources"][name]
         if resource.get("DeletionPolicy") not in {"Retain", "RetainExceptOnCreate"}:
@@ -257,7 +257,7 @@ def tables_are_safe(template: Template) -> Iterator[str]:
 
 
 def buckets_are_private(template: Template) -> Iterator[str]:
-    """Closed to the public, encrypted, kept, reached over TLS only, and without forgotten uploads."""
+    """Buckets are private, encrypted, retained, TLS only, and delete incomplete uploads."""
     tls_only = {
         _target(policy["Bucket"])
         for policy in template.of_type("AWS::S3::BucketPolicy").values()
@@ -281,7 +281,7 @@ def buckets_are_private(template: Template) -> Iterator[str]:
 
 
 def buckets_tell_who_lets_them(template: Template) -> Iterator[str]:
-    """A queue that a bucket tells of its objects lets S3 in, before the bucket is made: S3 tries it at once."""
+    """A queue for a bucket's notifications allows S3 before the bucket is created, because S3 tests it at once."""
     lets_in = {
         _target(queue): name
         for name, policy in template.of_type("AWS::SQS::QueuePolicy").items()
@@ -298,7 +298,7 @@ def buckets_tell_who_lets_them(template: Template) -> Iterator[str]:
 
 
 def everything_has_its_alarm(template: Template) -> Iterator[str]:
-    """Every dead-letter queue, every function's errors, every work queue's oldest message, every API, both gauges."""
+    """Every dead-letter queue, function's errors, work queue's oldest message, API and gauge has an alarm."""
     alarms = template.of_type("AWS::CloudWatch::Alarm")
     watched = {(alarm["MetricName"], _target(alarm["Dimensions"][0]["Value"])) for alarm in alarms.values()}
     dead_letter_queues = _dead_letter_queues(template)
@@ -315,7 +315,7 @@ def everything_has_its_alarm(template: Template) -> Iterator[str]:
 
 
 def alarms_reach_somebody(template: Template) -> Iterator[str]:
-    """Each tells the topic, stays quiet without data, and says where to read on."""
+    """Each alarm notifies the topic, stays silent without data, and links to its runbook section."""
     topics = template.of_type("AWS::SNS::Topic")
     for name, alarm in template.of_type("AWS::CloudWatch::Alarm").items():
         if [_target(action) for action in alarm.get("AlarmActions", [])] != list(topics):
@@ -352,7 +352,7 @@ RULES: Final[tuple[Rule, ...]] = (
 
 
 def _routes(template: Template) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every "METHOD /path" of every API, with what its definition says of it."""
+    """Returns every "METHOD /path" of every API with its definition."""
     for api in template.of_type("AWS::ApiGateway::RestApi").values():
         for path, methods in api["Body"]["paths"].items():
             for method, operation in methods.items():
@@ -360,7 +360,7 @@ def _routes(template: Template) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _dead_letter_queues(template: Template) -> set[str]:
-    """The queues that something names as the place for its failures."""
+    """Returns the queues that resources use as dead-letter queues or failure destinations."""
     found = {
         _target(queue["RedrivePolicy"]["deadLetterTargetArn"])
         for queue in template.of_type("AWS::SQS::Queue").values()
@@ -374,7 +374,7 @@ def _dead_letter_queues(template: Template) -> set[str]:
 
 
 def _target(node: Any) -> str:  # noqa: ANN401 - a template holds anything
-    """The logical id that a `Ref` or `GetAtt` names; a plain value is itself."""
+    """Returns the logical id in a `Ref` or `GetAtt`, or a plain value itself."""
     match node:
         case {"Ref": str(name)} | {"Fn::GetAtt": [str(name), *_]}:
             return name

@@ -1,4 +1,4 @@
-"""A template as CloudFormation gets it: parsed, and translated by SAM's own translator."""
+"""Parses templates and renders them with SAM's own translator, as CloudFormation gets them."""
 
 import copy
 from collections.abc import Iterator
@@ -20,14 +20,14 @@ WATCH: Final = ROOT / "stacks" / "watch.yaml"
 
 @dataclass(frozen=True)
 class Template:
-    """One template, as text, as written and as rendered (the same, where SAM has nothing to translate)."""
+    """A template as text, parsed and rendered. Without SAM resources the last two are equal."""
 
     source: str
     written: dict[str, Any]
     rendered: dict[str, Any]
 
     def of_type(self, kind: str) -> dict[str, dict[str, Any]]:
-        """The properties of every rendered resource of a type, by logical id."""
+        """Returns the properties of every rendered resource of a type, by logical id."""
         return {
             name: resource.get("Properties", {})
             for name, resource in self.rendered["Resources"].items()
@@ -35,7 +35,7 @@ class Template:
         }
 
     def statements(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Every IAM statement of every policy, with the logical id of the resource it stands in."""
+        """Yields every IAM statement of every policy with the logical id of its resource."""
         for name, resource in self.rendered["Resources"].items():
             for document in _documents(resource.get("Properties", {})):
                 for statement in document["Statement"]:
@@ -54,7 +54,7 @@ def _documents(node: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - a templ
 
 
 class _NoManagedPolicies(ManagedPolicyLoader):  # type: ignore[misc] # ships no types
-    """Stands for the IAM call by which SAM would look up a policy's name; our roles name none."""
+    """Replaces the IAM call by which SAM looks up managed policies' names; our roles use none."""
 
     def __init__(self) -> None:
         super().__init__(None)
@@ -64,7 +64,7 @@ class _NoManagedPolicies(ManagedPolicyLoader):  # type: ignore[misc] # ships no 
 
 
 class _Loader(yaml.CSafeLoader):
-    """Reads intrinsics as SAM's own loader does, in a seventh of the time."""
+    """Reads intrinsics like SAM's own loader, in a seventh of the time."""
 
 
 _Loader.add_multi_constructor("!", intrinsics_multi_constructor)
@@ -72,7 +72,7 @@ _Loader.add_multi_constructor("!", intrinsics_multi_constructor)
 
 @cache
 def load(path: Path) -> Template:
-    """Reads and renders a template. Treat the answer as frozen: it is shared."""
+    """Reads and renders a template. Callers must not change the result: it is shared."""
     source = path.read_text()
     written = yaml.load(source, _Loader)  # noqa: S506 - a safe one
     return Template(source, written, _render(written))
@@ -80,7 +80,7 @@ def load(path: Path) -> Template:
 
 @cache
 def load_watched() -> Template:
-    """template.yaml with the resources of its nested stack Watch, whose parameters are replaced by what it is given."""
+    """Returns template.yaml with the resources of its nested stack Watch, the stack's parameters filled in."""
     parent, watch = load(TEMPLATE), load(WATCH)
     given = parent.rendered["Resources"]["Watch"]["Properties"]["Parameters"]
     resources = parent.rendered["Resources"] | _filled_in(watch.rendered["Resources"], given)
@@ -106,7 +106,7 @@ def _render(written: dict[str, Any]) -> dict[str, Any]:
 
 
 def _uploaded(written: dict[str, Any]) -> dict[str, Any]:
-    """What `sam package` makes of local folders, which the translator refuses."""
+    """Replaces local folders, which the translator refuses, by S3 addresses as `sam package` does."""
     uploaded = copy.deepcopy(written)
     for resource in uploaded["Resources"].values():
         for key in ("CodeUri", "ContentUri"):

@@ -1,4 +1,4 @@
-"""The deployed API is the one that its document describes, and each route goes to the function that answers it."""
+"""The deployed API matches its document, and each route invokes the right function."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What cfn-lint says about the templates, and what would keep another linter from reading them."""
+"""cfn-lint accepts the templates, and other linters can parse them."""
 
 import json
 import subprocess

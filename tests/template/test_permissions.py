@@ -1,4 +1,4 @@
-"""What functions may do, as far as can be told without deploying; `make check-iam` shows that they need all of it."""
+"""The functions' permissions, checked without deploying. `make check-iam` shows that all of them are needed."""
 
 import copy
 import json
@@ -24,7 +24,7 @@ def names(found: Iterable[Permission]) -> list[tuple[str, str, str]]:
 
 @cases("permission", PERMISSIONS, ids=str)
 def test_every_permission_has_a_probe_or_an_excuse(permission: Permission) -> None:
-    """Then `make check-iam` knows where to look; whoever grants something more is told here, and soon."""
+    """So `make check-iam` knows which probes to run, and a newly granted permission fails here first."""
     assert any(probe.claimed(permission) for probe in PROBES) or excuse(permission)
 
 

@@ -1,4 +1,4 @@
-"""What an update of a deployed stack must not do: replace a table, a queue or a bucket, which would start empty."""
+"""An update of a deployed stack never replaces a table, queue or bucket, since the new one would be empty."""
 
 from typing import Any, Final
 

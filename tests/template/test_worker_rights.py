@@ -1,4 +1,4 @@
-"""What a worker may do that a stranger's file has taken over, and for how long, where the starter compute runs it."""
+"""The rights and time limits of workers on the starter compute, in case an untrusted file takes one over."""
 
 from typing import Any
 

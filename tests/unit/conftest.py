@@ -1,4 +1,4 @@
-"""A world in memory and a clock that stands still, for whoever asks."""
+"""Fixtures for unit tests: a system in memory and a clock that stands still."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def world(time: Time) -> World:
 
 @pytest.fixture
 def unknown(world: World) -> World:
-    """A claim whose start took effect, and nobody knows."""
+    """Sets up a claim whose start took effect unnoticed."""
     world.target.modes.append(Mode.TIME_OUT_AFTER)
     with pytest.raises(OutcomeUnknown):
         world.dispatch(request())

@@ -1,4 +1,4 @@
-"""The API's HTTP: what a handler gets, what a caller is told, and that no body gets further than it may."""
+"""The API's HTTP layer: handlers' requests, callers' answers, and limits of bodies."""
 
 import base64
 import json
@@ -28,7 +28,7 @@ def event(
     headers: Mapping[str, str] | None = None,
     **more: Any,  # noqa: ANN401 - whatever else API Gateway says
 ) -> dict[str, Any]:
-    """As API Gateway gives it, cut to what counts."""
+    """Builds an event of API Gateway, reduced to the relevant fields."""
     return {
         "resource": resource,
         "path": resource,
@@ -283,7 +283,7 @@ def test_options_without_cors_say_the_methods() -> None:
 
 @pytest.fixture(autouse=True)
 def _schema(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A document with two paths and one schema, so that a rule here fails for this module alone."""
+    """Builds a document with two paths and one schema, independent of openapi.json."""
     schema = {
         "type": "object",
         "required": ["name"],

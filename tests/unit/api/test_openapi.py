@@ -1,4 +1,4 @@
-"""openapi.json: a valid document, true to itself, and of the routes that the functions answer."""
+"""openapi.json is valid, its examples match its schemas, and it has the functions' routes."""
 
 import importlib
 import json
@@ -33,7 +33,7 @@ every_schema = cases("name", SCHEMAS)
 
 
 def found(node: object, path: str = "#") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every object of the document, and where it is."""
+    """Yields every object of the document with its place."""
     if isinstance(node, dict):
         yield path, node
     children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
@@ -56,7 +56,7 @@ def responses(route: str) -> dict[str, dict[str, Any]]:
 
 
 def problems(schema: dict[str, Any], value: object) -> list[str]:
-    """What a second reader of JSON Schema finds wrong."""
+    """Returns the errors that another validator of JSON Schema finds."""
     root = schema | {"components": DOCUMENT["components"]}
     return [error.message for error in Draft4Validator(root).iter_errors(value)]
 
@@ -168,7 +168,7 @@ def test_patience_is_asked_for_with_a_time() -> None:
 
 @pytest.fixture
 def configured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every variable without a default that some function of the API reads."""
+    """Returns every variable without a default that a function of the API reads."""
     for name in (
         "JOBS_TABLE",
         "LANES_TABLE",
@@ -194,7 +194,7 @@ def test_the_routes_are_those_that_the_functions_answer(configured: None) -> Non
 
 
 def bodies() -> dict[str, str]:
-    """Per operation that takes a body, the name of its schema."""
+    """Returns the name of each operation's body schema."""
     return {
         route: operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
         for route, operation in OPERATIONS.items()

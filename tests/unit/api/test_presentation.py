@@ -1,4 +1,4 @@
-"""GET /jobs/{jobId} and GET /jobs: what a job looks like, to whom, and when there is nothing new to tell."""
+"""GET /jobs/{jobId} and GET /jobs: a job's representation, who may see it, and 304."""
 
 import json
 from dataclasses import dataclass, field
@@ -51,7 +51,7 @@ def s3_client() -> "S3Client":
 
 @dataclass
 class Showing:
-    """The routes over one moto account."""
+    """The routes on one moto account."""
 
     aws: Aws
     s3: Any = None
@@ -65,7 +65,7 @@ class Showing:
         return self.ask(GET, path={"jobId": job_id}, **more)
 
     def put(self, **attributes: Any) -> None:  # noqa: ANN401 - any attribute
-        """A job as its item is, the rest of it as usual."""
+        """Writes a job with these attributes and defaults for the rest."""
         row = {
             "jobId": "a",
             "kind": "image-processing",
@@ -337,7 +337,7 @@ def test_detections_that_are_too_much_for_an_answer_are_a_link(showing: Showing)
 
 
 def test_detections_that_grow_too_much_on_their_way_are_a_link(showing: Showing) -> None:
-    """Lambda's answer has no room for them: API Gateway would make a 502 of it."""
+    """They would exceed the size of Lambda's answer, which API Gateway turns into a 502."""
     found = [DETECTIONS[1] | {"imageUrl": "s3://media/" + "é" * 500}] * 3000
     content = json.dumps({"images": found}, ensure_ascii=False).encode()
     assert len(content) < 4 * 2**20
@@ -360,7 +360,7 @@ def test_detections_of_the_record_need_no_file(showing: Showing) -> None:
 
 @dataclass(eq=False)
 class FailingS3:
-    """S3 that signs, and answers a read as told."""
+    """An S3 that signs, and answers reads as the test says."""
 
     error: Exception | None = None
     body: Any = None
@@ -376,7 +376,7 @@ class FailingS3:
 
 
 def test_s3_that_refuses_what_is_not_there_leaves_the_rest(showing: Showing) -> None:
-    """Who may not list a bucket is told 403 in place of 404."""
+    """S3 answers 403 instead of 404 to callers that may not list the bucket."""
     failing = Showing(showing.aws, FailingS3(ClientError({"Error": {"Code": "AccessDenied"}}, "GetObject")))
     assert stored(failing, None).status == 200
 

@@ -1,4 +1,4 @@
-"""Presigned URLs: they are those of S3's own client, part by part and signature by signature."""
+"""Presigned URLs equal those of boto3's own client, including the signature."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta

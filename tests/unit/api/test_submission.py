@@ -1,4 +1,4 @@
-"""POST /process and POST /jobs: what is accepted is written down and queued once; what isn't leaves nothing behind."""
+"""POST /process and POST /jobs: accepted jobs are recorded and queued once; refused ones leave nothing behind."""
 
 import base64
 import json
@@ -46,7 +46,7 @@ def names() -> Iterator[None]:
 
 @dataclass
 class Submitting:
-    """The routes over one moto account, whose clients may be taken for others; and what became of what was asked."""
+    """The routes on one moto account with replaceable clients, and their results."""
 
     aws: Aws
     work: TaskWork = WORK
@@ -64,7 +64,7 @@ class Submitting:
         return ask(Api({PROCESS: submission.process, RECORD: submission.record}), route, body, **more)
 
     def messages(self) -> list[dict[str, Any]]:
-        """Every message that was ever queued."""
+        """Returns every message ever queued."""
         while found := self.aws.sqs.receive_message(QueueUrl=self.aws.queue_url, MaxNumberOfMessages=10).get(
             "Messages"
         ):
@@ -81,7 +81,7 @@ class Submitting:
         return Store(self.aws.dynamodb, self.aws.jobs_table, self.aws.lanes_table, keep_ended_jobs=timedelta(days=30))
 
     def claim(self, job_id: str) -> None:
-        """What the dispatcher does when the message arrives."""
+        """Claims the job, as the dispatcher does when the message arrives."""
         found = self.store.get(job_id)
         assert found is not None
         assert isinstance(self.store.claim(found.request, found, Lane(found.request.lane, 5)), Claimed)
@@ -97,7 +97,7 @@ def by_name(corpus: dict[str, Any]) -> Callable[[Test], Test]:
 
 
 def refused(route: str, body: object = None, **more: Any) -> Answer:  # noqa: ANN401 - as `event`
-    """A clear no, without any call to AWS: so nothing is stored and nothing sent."""
+    """Checks that a request is refused without any call to AWS, so that nothing is stored or sent."""
     no_client: Any = None
     submission = Submission(Records(no_client, ""), WORK, no_client, "")
     answer = ask(Api({PROCESS: submission.process, RECORD: submission.record}), route, body, **more)
@@ -175,7 +175,7 @@ def test_a_thousand_images_make_one_item_and_one_message(submitting: Submitting)
 
 
 def test_names_in_every_script_make_one_item_and_one_message(submitting: Submitting) -> None:
-    """A message is written in ASCII, which makes it longer than the request was."""
+    """A message is ASCII, which makes it longer than the request."""
     urls = ["s3://media/" + "é" * 400 for _ in range(200)]
     assert submitting.ask(PROCESS, raw=json.dumps(IMAGES | {"imageUrls": urls}, ensure_ascii=False)).status == 202
     assert len(submitting.messages()) == 1
@@ -186,7 +186,7 @@ def test_public_urls_can_be_recorded(submitting: Submitting) -> None:
 
 
 def test_file_names_are_kept_as_they_are(submitting: Submitting) -> None:
-    """None becomes a path or an option here: what a worker makes of it is the worker's business."""
+    """The API does not use them as paths or options; workers must handle them safely."""
     kept = [name for name in HOSTILE_NAMES.values() if 1 <= len(name) <= 255 and name.isascii()]
     for name in kept:
         assert submitting.ask(RECORD, RECORDING | {"filename": name}).status == 201
@@ -337,7 +337,7 @@ def test_a_key_counts_for_its_user_alone(submitting: Submitting) -> None:
 
 
 def test_while_a_job_is_pending_its_message_is_sent_again(submitting: Submitting) -> None:
-    """Whoever wrote it down may have died before it was queued."""
+    """The first request's invocation may have died before the job was queued."""
     for _ in range(2):
         submitting.ask(PROCESS, IMAGES, headers=KEY)
     first, second = submitting.messages()
@@ -400,13 +400,13 @@ class Down(Failing):
 
 
 def over(submitting: Submitting, countdown: Countdown) -> Submitting:
-    """The same account, by clients that the countdown strikes."""
+    """Returns the same routes with clients that fail by countdown."""
     dynamodb, sqs = (Crashing(client, countdown) for client in (submitting.aws.dynamodb, submitting.aws.sqs))
     return Submitting(submitting.aws, dynamodb=dynamodb, sqs=sqs)
 
 
 def works(submitting: Submitting) -> set[tuple[str, str]]:
-    """The pieces of work that the messages ask for: more than one for a request would be a doubled job."""
+    """Returns the work in all messages: more than one per request would be a duplicate job."""
     return {(message["jobId"], message["version"]) for message in submitting.messages()}
 
 
@@ -431,7 +431,7 @@ def test_a_call_that_fails_is_a_503(submitting: Submitting, call: int, error: Ex
 def test_a_call_that_fails_leaves_no_job(
     submitting: Submitting, call: int, error: Exception, *, after_effect: bool
 ) -> None:
-    """A message that was sent all the same finds no record: it was withdrawn."""
+    """If the message was sent nevertheless, it finds no record, because that was withdrawn."""
     over(submitting, Failing(call, after_effect, error)).ask(PROCESS, IMAGES)
     assert submitting.records() == []
 
@@ -476,7 +476,7 @@ def test_a_process_that_dies_can_be_repeated(submitting: Submitting, call: int, 
 def test_a_repeated_request_that_fails_never_takes_the_job_away(
     submitting: Submitting, call: int, error: Exception, *, after_effect: bool
 ) -> None:
-    """The first one was told that it is accepted."""
+    """The first request was answered as accepted."""
     submitting.ask(PROCESS, IMAGES, headers=KEY)
     assert over(submitting, Failing(call, after_effect, error)).ask(PROCESS, IMAGES, headers=KEY).status == 503
     assert len(submitting.records()) == 1
@@ -487,7 +487,7 @@ def test_a_repeated_request_that_fails_never_takes_the_job_away(
 
 @dataclass
 class Interrupted:
-    """SQS, where something else happens before a message is sent, or its answer is lost."""
+    """An SQS that runs other code before a message is sent, or loses its answer."""
 
     inner: Any
     meanwhile: Callable[[dict[str, Any]], object]
@@ -501,7 +501,7 @@ class Interrupted:
 
 
 def test_a_job_that_is_claimed_before_the_answer_is_lost_is_accepted(submitting: Submitting) -> None:
-    """The message did arrive; a 503 would make the caller ask for a second job."""
+    """The message arrived; a 503 would make the caller request a second job."""
 
     def claim(message: dict[str, Any]) -> None:
         submitting.claim(message["jobId"])

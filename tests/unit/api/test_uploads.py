@@ -1,4 +1,4 @@
-"""Keys made of any file name, and how a file is cut into parts."""
+"""Keys from any file name, and the division of a file into parts."""
 
 import re
 from datetime import timedelta

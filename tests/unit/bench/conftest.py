@@ -1,4 +1,4 @@
-"""The benches' own tests, and what they rest on: `make check-bench` runs them, `make test` doesn't."""
+"""Marks the benches' tests as heavy: `make check-bench` runs them, `make test` doesn't."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The account that the reconciler is measured against is one that the real code reads, and has the limits of AWS."""
+"""The reconciler bench's account is readable by the real code and has AWS's limits."""
 
 import json
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ JOBS = 5000
 
 @pytest.fixture
 def account(request: pytest.FixtureRequest) -> Iterator[Active]:
-    """What the clients of this test, and of no other, talk to; its target is the test's parameter."""
+    """The account of this test's clients; its target is the test's parameter."""
     for make in CLIENTS:
         make.cache_clear()
     account = Active(active=JOBS, target=getattr(request, "param", "batch"))
@@ -83,7 +83,7 @@ def test_more_ids_than_a_call_may_have_are_refused() -> None:
 
 
 def test_the_index_has_what_the_template_projects() -> None:
-    """But for what only a job has that is to be cancelled."""
+    """Except the attributes that only a job with a cancel request has."""
     template = TEMPLATE.read_text()
     start = template.index("- IndexName: byStatus")
     line = next(line for line in template[start:].splitlines() if "NonKeyAttributes" in line)

@@ -1,4 +1,4 @@
-"""What is written to the kernel's files, in a folder that looks like either version of them."""
+"""Writes the right values to the kernel's files, in folders that imitate both versions."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from bench.confined import Group
 
 @pytest.fixture
 def first(tmp_path: Path) -> Path:
-    """As version 1 of control groups is mounted: a tree for each controller."""
+    """Imitates version 1 of control groups: a tree per controller."""
     for controller in ("cpu", "memory"):
         (tmp_path / controller).mkdir()
         (tmp_path / controller / "cgroup.procs").touch()
@@ -19,7 +19,7 @@ def first(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def second(tmp_path: Path) -> Path:
-    """As version 2 is: one tree."""
+    """Imitates version 2 of control groups: one tree."""
     (tmp_path / "cgroup.procs").touch()
     return tmp_path
 

@@ -1,4 +1,4 @@
-"""The arithmetic of what dividing a lane costs, held against published figures."""
+"""The computed cost of sharding a lane matches published figures."""
 
 import pytest
 

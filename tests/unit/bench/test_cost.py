@@ -1,4 +1,4 @@
-"""What DynamoDB's units and AWS's prices make of a job's course."""
+"""Computes a job's cost from DynamoDB's units and AWS's prices."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What the bench of the way from an upload to its job makes of what it has seen."""
+"""The hop bench computes its tables from observed moments."""
 
 from collections import Counter
 from typing import Any
@@ -15,14 +15,14 @@ NOBODY: Any = None
 
 
 def uploads(*, taken: float, done: float = 0.06) -> Uploads:
-    """One upload of each: ours came so far in so many seconds, the other was at work after 10 ms and done after 20."""
+    """Builds one upload of each: ours with these moments, the other at work after 10 ms and done after 20."""
     ours = Way({"begun": 0.0, "uploaded": 0.01, "sent": 0.005, "entered": 0.01, "taken": taken, "done": done})
     hop = Way({"begun": 0.0, "uploaded": 0.01, "sent": 0.005, "entered": 0.01, "done": 0.02})
     return Uploads(NOBODY, NOBODY, NOBODY, [ours], [hop], [CALLS])
 
 
 def cells(shown: Table, column: int) -> list[Any]:
-    """What a column shows."""
+    """Returns a column's cells."""
     return list(shown.columns[column].cells)
 
 

@@ -1,4 +1,4 @@
-"""What the memory sweep concludes from what it has measured."""
+"""The memory sweep draws the right conclusions from its measurements."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is measured on moto's tables meets a lane that is as full as the bench says, and has room."""
+"""Subjects on moto's tables run in a lane that is as full as the bench says, but not full."""
 
 from datetime import timedelta
 

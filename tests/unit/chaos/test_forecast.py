@@ -1,4 +1,4 @@
-"""Every call that the functions may make is disturbed, in every way there is."""
+"""Every call that the functions may make gets every kind of fault."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What really ran, out of what jobs have noted and which of them were killed."""
+"""Reads the attempts from the jobs' ledger and the kills."""
 
 import json
 from typing import Any

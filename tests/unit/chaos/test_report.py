@@ -1,4 +1,4 @@
-"""A report is for people and for programs, and says the same to both."""
+"""A report has the same content as text and as JSON."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What grows, and what stays where it should not, in a series of samples."""
+"""Finds growth and lasting items in a series of samples."""
 
 import pytest
 from hypothesis import given

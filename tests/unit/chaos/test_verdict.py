@@ -1,4 +1,4 @@
-"""What is told of when everything has come to rest: each of these would be a promise broken."""
+"""The verdict reports every broken promise after everything has ended."""
 
 from dataclasses import replace
 from typing import Any

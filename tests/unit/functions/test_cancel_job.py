@@ -44,7 +44,7 @@ REQUEST = WorkRequest(
 
 @dataclass
 class FakeEcs:
-    """ECS as far as stopping goes."""
+    """An ECS with StopTask."""
 
     stopped: list[str] = field(default_factory=list)
 
@@ -54,7 +54,7 @@ class FakeEcs:
 
 @dataclass
 class Deployed:
-    """The function over one moto account, with an announced recording in it."""
+    """The function on one moto account with a pending recording."""
 
     aws: Aws
     ecs: FakeEcs

@@ -1,4 +1,4 @@
-"""A function's start: what is made before the first event, and what is left for it to report."""
+"""A function's init: the parts built before the first event, and errors left for events to report."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ TELL = "import app; print(app.{}.cache_info().currsize)"
 
 
 def started(function: str, code: str, **changed: str) -> str:
-    """What a fresh process prints that has imported the function as Lambda does."""
+    """Returns the output of a fresh process that imported the function as Lambda does."""
     path = [ROOT / "functions" / function, ROOT / "layers" / "switchyard"]
     environ = {**variables(traced=None, path=path), **IN_LAMBDA, **changed}
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)

@@ -41,7 +41,7 @@ RUN = "4c7599ae-0a82-49aa-ba5a-4727fcce14a8"
 
 @dataclass
 class FakeBatch:
-    """Batch as both of the layer's clients see it. The first job it accepts is that of the sample events."""
+    """Batch for both of the layer's clients. The first job it accepts has the id of the sample events."""
 
     failure: Exception | None = None
     submitted: list[dict[str, Any]] = field(default_factory=list)
@@ -60,7 +60,7 @@ class FakeBatch:
 
     @property
     def keys(self) -> list[str]:
-        """The keys of the objects it was given jobs for."""
+        """Returns the keys of the submitted jobs' objects."""
         variables = [each["containerOverrides"]["environment"] for each in self.submitted]
         return sorted(pair["value"] for each in variables for pair in each if pair["name"] == "S3_KEY")
 
@@ -72,7 +72,7 @@ TASK = "arn:aws:ecs:us-east-1:123456789012:task/switchyard/0cd0b1d23ac94e06b5a2e
 
 @dataclass
 class FakeEcs:
-    """ECS as the layer's client sees it. The first task it runs is that of the sample events."""
+    """ECS for the layer's client. The first task it runs has the id of the sample events."""
 
     failure: Exception | None = None
     run: list[dict[str, Any]] = field(default_factory=list)
@@ -89,13 +89,13 @@ class FakeEcs:
 
     @property
     def definitions(self) -> list[str]:
-        """The task definitions of the tasks that it ran."""
+        """Returns the task definitions of the started tasks."""
         return sorted(call["taskDefinition"] for call in self.run)
 
 
 @dataclass
 class Context:
-    """What Lambda says of an invocation."""
+    """An invocation's context from Lambda."""
 
     function_name: str = "function"
     function_version: str = "$LATEST"
@@ -113,7 +113,7 @@ class Context:
 
 @dataclass
 class Deployment:
-    """The functions that start jobs over one moto account, and a Batch and an ECS of our own."""
+    """The functions that start jobs, on one moto account with a fake Batch and a fake ECS."""
 
     aws: Aws
     batch: FakeBatch
@@ -121,7 +121,7 @@ class Deployment:
     monkeypatch: pytest.MonkeyPatch
 
     def set(self, **variables: str) -> None:
-        """Deploys other settings."""
+        """Changes settings of the functions."""
         for name, value in variables.items():
             self.monkeypatch.setenv(name, value)
         for made in (sqs_to_batch, dispatch_to_ecs, s3_torrent_creator, track_job):
@@ -129,30 +129,30 @@ class Deployment:
         reconcile_jobs.reconciler.cache_clear()
 
     def video(self, name: str, **changes: str) -> list[str]:
-        """Invokes sqs_to_batch with a sample event; gives the ids of the messages that come back."""
+        """Invokes sqs_to_batch with a sample event and returns the ids of the messages that come back."""
         return self._failures(sqs_to_batch.lambda_handler(event(f"sqs_to_batch/{name}", **changes), Context()))
 
     def task(self, name: str, **changes: str) -> list[str]:
-        """Invokes dispatch_to_ecs with a sample event; gives the ids of the messages that come back."""
+        """Invokes dispatch_to_ecs with a sample event and returns the ids of the messages that come back."""
         return self._failures(dispatch_to_ecs.lambda_handler(event(f"dispatch_to_ecs/{name}", **changes), Context()))
 
     def invoke(self, message: object, request_id: str = Context.aws_request_id) -> dict[str, Any]:
-        """Invokes dispatch_to_ecs with a job message itself."""
+        """Invokes dispatch_to_ecs directly with a job message."""
         answer: dict[str, Any] = dispatch_to_ecs.lambda_handler(message, Context(aws_request_id=request_id))
         return answer
 
     def torrent(self, name: str, **changes: str) -> list[str]:
-        """Invokes s3_torrent_creator with a sample event; gives the ids of the messages that come back."""
+        """Invokes s3_torrent_creator with a sample event and returns the ids of the messages that come back."""
         read = event(f"s3_torrent_creator/{name}", **changes)
         return self._failures(s3_torrent_creator.lambda_handler(read, Context()))
 
     def torrent_directly(self, name: str) -> dict[str, Any]:
-        """Invokes s3_torrent_creator with what a sample event asks for itself."""
+        """Invokes s3_torrent_creator directly with the request in a sample event."""
         answer: dict[str, Any] = s3_torrent_creator.lambda_handler(event(f"s3_torrent_creator/{name}"), Context())
         return answer
 
     def change(self, name: str, **changes: str) -> list[str]:
-        """Invokes track_job with a sample event; gives the ids of the messages that come back."""
+        """Invokes track_job with a sample event and returns the ids of the messages that come back."""
         return self._failures(track_job.lambda_handler(event(f"track_job/{name}", **changes), Context()))
 
     def reconcile(self) -> None:
@@ -164,12 +164,12 @@ class Deployment:
         return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
 
     def job(self, job_id: str = UUID) -> dict[str, Any]:
-        """What JobsTable holds of a job."""
+        """Returns a job's item in JobsTable."""
         found = self.aws.dynamodb.get_item(TableName=self.aws.jobs_table, Key={"jobId": {"S": job_id}})["Item"]
         return {name: TypeDeserializer().deserialize(value) for name, value in found.items()}
 
     def dead_letters(self) -> list[tuple[str, str, dict[str, str]]]:
-        """ErrorType, body and other attributes of every message in the dead-letter queue."""
+        """Returns ErrorType, body and other attributes of every message in the dead-letter queue."""
         found = []
         while answer := self.aws.sqs.receive_message(
             QueueUrl=self.aws.dead_letter_queue_url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
@@ -238,7 +238,7 @@ def deployed(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
 
 @pytest.fixture
 def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]]:
-    """The log lines so far, as Lambda would get them."""
+    """Returns the log lines so far, as Lambda would get them."""
     formatter = observability.logger.registered_formatter
     return lambda: [json.loads(formatter.format(record)) for record in caplog.records if record.name == "test"]
 
@@ -570,7 +570,7 @@ AWKWARD = f"recordings/{RECORDED}/my file+ü #1 100%.bin"
 
 @pytest.fixture
 def bucket(deployed: Deployment) -> "S3Client":
-    """The media bucket, with the objects in it that sample events are about, whatever version these name."""
+    """Creates the media bucket with the sample events' objects, for any version."""
     s3 = clients.s3()
     s3.create_bucket(Bucket="switchyard-media")
     for key in (RECORDING, AWKWARD, "archive/tape 12.avi"):
@@ -579,7 +579,7 @@ def bucket(deployed: Deployment) -> "S3Client":
 
 
 def torrent_job(s3: "S3Client", key: str) -> str:
-    """The id of the job of an object as it is."""
+    """Returns the job id for an object's current version."""
     etag = s3.head_object(Bucket="switchyard-media", Key=key)["ETag"].strip('"')
     return job_id("switchyard-media", key, etag)
 
@@ -828,13 +828,13 @@ def test_a_job_that_lies_pending_is_started(deployed: Deployment) -> None:
 
 
 def torrent_messages(deployed: Deployment) -> list[dict[str, Any]]:
-    """What the reconciler has asked for on the queue of torrents."""
+    """Returns the reconciler's messages in the torrent queue."""
     found = deployed.aws.sqs.receive_message(QueueUrl=deployed.aws.queue_url, MaxNumberOfMessages=10)
     return [json.loads(message["Body"]) for message in found.get("Messages", ())]
 
 
 def lying_about(deployed: Deployment, status: str) -> None:
-    """A torrent that somebody announced, or began and died at."""
+    """Records a torrent that was announced, or begun by an invocation that died."""
     thing = ObjectVersion("switchyard-media", RECORDING, 1, "etag", None, clock.now())
     request = torrent_request(thing, message_id="m1", sent_at=clock.now())
     deployed.aws.dynamodb.put_item(
@@ -900,7 +900,7 @@ def later(deployed: Deployment, by: timedelta) -> None:
 
 
 def all_kinds_of_ends(deployed: Deployment) -> None:
-    """One invocation after another: started, held, rejected, refused, given up, tracked, reconciled."""
+    """Runs invocations in order: started, held, rejected, refused, given up, tracked, reconciled."""
     deployed.set(MAX_CONCURRENT_JOBS="1")
     for name in ("s3_put", "sns_wrapped", "rubbish"):
         deployed.video(name)
@@ -958,7 +958,7 @@ def test_every_line_names_the_request_and_the_environment(deployed: Deployment, 
 
 
 def metrics(printed: str) -> dict[str, Any]:
-    """What one invocation measured: values by name."""
+    """Returns one invocation's metrics: values by name."""
     (blob,) = [json.loads(line) for line in printed.splitlines() if '"_aws"' in line]
     (definition,) = blob["_aws"]["CloudWatchMetrics"]
     assert definition["Namespace"] == "Switchyard"

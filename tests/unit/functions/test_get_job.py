@@ -26,7 +26,7 @@ USER = "c2b5d4a8-30c1-70e6-9a4f-1d2e3f405162"
 
 @dataclass
 class Deployed:
-    """The function over one moto account."""
+    """The function on one moto account."""
 
     aws: Aws
 

@@ -41,7 +41,7 @@ def event(name: str) -> dict[str, Any]:
 
 
 def naming(given: dict[str, Any], upload: dict[str, str]) -> dict[str, Any]:
-    """The event, but about another upload."""
+    """Returns the event for another upload."""
     if given["body"] is None:
         return given | {"queryStringParameters": upload}
     return given | {"body": json.dumps(json.loads(given["body"]) | upload)}
@@ -53,7 +53,7 @@ def refused(code: str) -> ClientError:
 
 @dataclass
 class Answer:
-    """What API Gateway gets, its body read."""
+    """The answer to API Gateway, with a parsed body."""
 
     status: int
     headers: dict[str, str]
@@ -62,13 +62,13 @@ class Answer:
 
 @dataclass
 class Deployed:
-    """The function over one bucket on moto."""
+    """The function on one bucket of moto."""
 
     s3: "S3Client"
     monkeypatch: pytest.MonkeyPatch
 
     def set(self, **variables: str) -> None:
-        """Deploys other settings."""
+        """Changes settings of the function."""
         for name, value in variables.items():
             self.monkeypatch.setenv(name, value)
         app.api.cache_clear()
@@ -81,7 +81,7 @@ class Deployed:
         return self.send(event("presign_put") | {"body": json.dumps(body)})
 
     def begun(self) -> dict[str, str]:
-        """An upload whose parts have arrived."""
+        """Starts an upload whose parts have arrived."""
         created = self.send(event("multipart_create")).body
         upload = {"key": created["key"], "uploadId": created["uploadId"]}
         for number, body in enumerate(ZEROS, 1):
@@ -91,7 +91,7 @@ class Deployed:
         return upload
 
     def failing(self, error: Exception, *operations: str) -> None:
-        """From now on S3 answers these calls, or all, with this."""
+        """Makes S3 answer these calls, or all calls, with this error."""
         call: Callable[..., Any] = BaseClient._make_api_call  # type: ignore[attr-defined]
 
         def fail(client: BaseClient, operation: str, params: dict[str, Any]) -> Any:  # noqa: ANN401 - any answer

@@ -26,13 +26,13 @@ USER = "c2b5d4a8-30c1-70e6-9a4f-1d2e3f405162"
 
 @dataclass
 class Deployed:
-    """The function over one moto account."""
+    """The function on one moto account."""
 
     aws: Aws
     monkeypatch: pytest.MonkeyPatch
 
     def set(self, **variables: str) -> None:
-        """Deploys other settings."""
+        """Changes settings of the function."""
         for name, value in variables.items():
             self.monkeypatch.setenv(name, value)
         app.api.cache_clear()
@@ -120,7 +120,7 @@ def test_a_network_may_be_allowed(deployed: Deployed) -> None:
 
 @pytest.fixture
 def recording(deployed: Deployed) -> str:
-    """What a user's job has recorded: its key."""
+    """Creates the recording of a user's job and returns its key."""
     job_id = "6f1c2a34-5b6d-4e7f-8a90-b1c2d3e4f506"
     row = {"jobId": {"S": job_id}, "kind": {"S": "stream-recording"}, "userId": {"S": USER}}
     deployed.aws.dynamodb.put_item(TableName=deployed.aws.jobs_table, Item=row)

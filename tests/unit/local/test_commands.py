@@ -1,4 +1,4 @@
-"""What the commands say: whether a change was deployed, what is broken, and where to look after a failure."""
+"""The commands' messages: whether a change was deployed, which functions are broken, and hints after a failure."""
 
 import io
 import os
@@ -28,7 +28,7 @@ BROKEN = {"sqs_to_batch": "ModuleNotFoundError: No module named 'x' (app.py, lin
 
 
 class Stack:
-    """A stack whose `up` ends as a test says."""
+    """A stack whose `up` has the test's outcome."""
 
     def __init__(self, outcome: Outcome, folder: Path) -> None:
         self.outcome = outcome
@@ -49,7 +49,7 @@ type Run = Callable[..., tuple[Result, Stack]]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Runs a command on a stack whose `up` has this outcome; its result and the stack."""
+    """Runs a command on a stack whose `up` has this outcome, and returns its result and the stack."""
     monkeypatch.setattr(command, "end_like_ctrl_c", lambda: None)
     monkeypatch.setattr(command, "seal_this_process", lambda: None)
     monkeypatch.setattr(command, "VENVS", tmp_path)

@@ -1,4 +1,4 @@
-"""Whether AWS Batch runs a failed job again."""
+"""The stand-in retries failed jobs as AWS Batch does."""
 
 from typing import Any
 

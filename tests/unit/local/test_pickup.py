@@ -1,4 +1,4 @@
-"""`make send` says at once what can't become a job, and why nothing picks up what was sent."""
+"""`make send` refuses at once what can't become a job, and says why nothing has picked up the upload."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ def configuration(queue: str, prefix: str, suffix: str = "") -> dict[str, Any]:
 
 
 def stack(*states: str, depths: tuple[int, int, int] = (0, 0, 0), **parameters: str) -> FakeStack:
-    """A stack whose bucket announces videos and recordings, and whose video queue is read by mappings in `states`."""
+    """Builds a stack whose bucket announces videos and recordings, with mappings in `states` on the video queue."""
     waiting, in_flight, dead = depths
 
     held = {"http://sqs/local-VideoQueue": (waiting, in_flight), "http://sqs/local-VideoDeadLetterQueue": (dead, 0)}

@@ -1,4 +1,4 @@
-"""`make status` and `make env` tell where the system is, in a way that shells can take."""
+"""`make status` and `make env` print the system's addresses, and shells can evaluate them."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ SHELLS = ("bash", "sh")
 
 
 def evaluated(shell: str, variables: dict[str, str]) -> dict[str, str]:
-    """The environment of a shell that has evaluated the exports, as with `eval "$(make env)"`."""
+    """Returns the environment of a shell after `eval "$(make env)"`."""
     script = 'set -eu; eval "$EXPORTS"; eval "$EXPORTS"; env -0'
     done = subprocess.run(
         [shell, "-c", script],

@@ -1,4 +1,4 @@
-"""Processes that outlive their starter: found again, never mistaken, and ended with all they started."""
+"""Processes that outlive their starter are found again, never confused, and ended with all their children."""
 
 import os
 import signal
@@ -43,7 +43,7 @@ def started(code: str, folder: Path, *arguments: str) -> Process:
 
 
 def printed(folder: Path) -> str:
-    """The first line a process printed, once it has."""
+    """Waits for the first line a process prints, and returns it."""
     deadline = time.monotonic() + 30
     while not (text := (folder / "log").read_text()).endswith("\n"):
         assert time.monotonic() < deadline, "the process printed nothing"
@@ -52,7 +52,7 @@ def printed(folder: Path) -> str:
 
 
 def gone(process: Process) -> bool:
-    """Whether a process that was killed is gone, in a moment: the kernel takes its time."""
+    """Returns whether a killed process has ended, after a moment: the kernel takes its time."""
     deadline = time.monotonic() + 10
     while process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""`make invoke` fills samples with the running stack's names, and says what became of the work."""
+"""`make invoke` fills samples with the running stack's names, and reports the result."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""How the command line reads jobs, whatever their kind, and lanes."""
+"""The command line reads jobs of every kind, and lanes."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ TASK = "arn:aws:ecs:us-east-1:000000000000:task/switchyard-local/0123"
 
 
 def item(given: dict[str, Any], key: str = "") -> dict[str, Any]:
-    """An item of JobsTable, as DynamoDB gives it."""
+    """Returns an item of JobsTable as DynamoDB does."""
     values = {
         "jobId": "a",
         "kind": "image-processing",

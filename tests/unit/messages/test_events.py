@@ -1,4 +1,4 @@
-"""The sample events: complete, true to what AWS sends, and each of the shape that its name says."""
+"""The sample events are complete, match AWS's events, and have the shape in their names."""
 
 import hashlib
 import json
@@ -236,7 +236,7 @@ REFUSED = {
 
 
 def asked_for(name: str) -> tuple[list[tuple[str, str]], list[str]]:
-    """What an event of dispatch_to_ecs asks for, and why the rest of it is rejected. It may be a job message itself."""
+    """Returns the requests in an event of dispatch_to_ecs or in a job message, and the reasons of rejected parts."""
     whole = event(f"dispatch_to_ecs/{name}")
     messages = [(record["body"], record["messageId"]) for record in whole.get("Records", ())]
     accepted, rejected = [], []
@@ -289,7 +289,7 @@ RUNS: dict[str, tuple[Status, str | None] | None] = {
 
 
 def run(name: str) -> Run | None:
-    """The run that a state change tells of."""
+    """Returns the run in a state change."""
     (record,) = records(f"track_job/{name}")
     detail = json.loads(record["body"])["detail"]
     return ecs.run_of(detail) if name.startswith("task_") else batch.run_of(detail)
@@ -378,7 +378,7 @@ NO_REQUEST = {
 
 
 def torrents_of(name: str) -> list[Parsed]:
-    """What each message of an event asks for; the event may be one itself."""
+    """Returns the requests in each message of an event; the event may itself be a message."""
     whole = event(f"s3_torrent_creator/{name}")
     messages = [record["body"] for record in whole.get("Records", ()) if record["eventSource"] == "aws:sqs"]
     envelope = Envelope("invocation", datetime.now(UTC))

@@ -1,4 +1,4 @@
-"""What becomes of a message whose requests fail: each in its own way, none lost."""
+"""A message whose requests fail in different ways loses none of them."""
 
 import json
 import re
@@ -26,7 +26,7 @@ def intake(world: World) -> Intake:
 
 
 def message(*job_ids: str, receive_count: int = 1) -> Message:
-    """An S3 notification of one upload for each job."""
+    """Returns an S3 notification with one upload per job."""
     records = [
         {
             "eventSource": "aws:s3",
@@ -125,7 +125,7 @@ def test_what_is_given_up_and_redriven_is_the_same_work(world: World) -> None:
 
 
 def test_what_can_not_be_read_goes_to_the_queue_s_own_dead_letters(world: World) -> None:
-    """Which lane it was meant for, nobody knows."""
+    """Its lane is unknown."""
     own = FakeDeadLetters()
     work = VideoWork("video", request().target, PATTERN, frozenset({"media"}))
     Intake(world.dispatcher, work, own).handle(replace(message("a"), body="rubbish"))

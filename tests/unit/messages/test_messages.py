@@ -1,4 +1,4 @@
-"""The parser: every accepted shape, and everything else rejected with a reason and never with an exception."""
+"""The parser accepts every documented shape, and rejects everything else with a reason, never with an exception."""
 
 import json
 import re
@@ -49,7 +49,7 @@ def parse(message: Any, envelope: Envelope = ENVELOPE, work: VideoWork = WORK) -
 
 
 def accepted(message: Any, envelope: Envelope = ENVELOPE, work: VideoWork = WORK) -> WorkRequest:  # noqa: ANN401 - JSON
-    """The one request that a message is for."""
+    """Returns a message's only request."""
     parsed = parse(message, envelope, work)
     assert not parsed.rejected
     (request,) = parsed.requests
@@ -57,7 +57,7 @@ def accepted(message: Any, envelope: Envelope = ENVELOPE, work: VideoWork = WORK
 
 
 def refusal(message: Any, envelope: Envelope = ENVELOPE) -> str:  # noqa: ANN401 - JSON
-    """Why the whole of a message is rejected."""
+    """Returns why a whole message is rejected."""
     parsed = parse(message, envelope)
     assert not parsed.requests
     (rejected,) = parsed.rejected
@@ -607,7 +607,7 @@ def test_no_json_raises(value: object) -> None:
 
 @st.composite
 def spoiled_messages(draw: st.DrawFn) -> str:
-    """A good message of some shape in which one value, at any depth, is another one or is gone."""
+    """Draws a valid message in which one value, at any depth, is changed or missing."""
     message = json.loads(json.dumps(draw(st.sampled_from(list(SHAPES.values())))))
     place = message
     while True:
@@ -646,7 +646,7 @@ ids = st.text(string.printable.strip() + " éß名🎬", min_size=1, max_size=40
 
 @st.composite
 def requests(draw: st.DrawFn) -> WorkRequest:
-    """Whatever a message of any shape can ask for."""
+    """Draws any request that a message of any shape can contain."""
     key, sequencer, version_id = draw(keys), draw(st.none() | ids), draw(st.none() | ids)
     message = draw(
         st.sampled_from(
@@ -663,7 +663,7 @@ def requests(draw: st.DrawFn) -> WorkRequest:
 
 
 def redriven(request: WorkRequest) -> WorkRequest:
-    """What a redrive's body asks for, sent as another message without attributes."""
+    """Returns the request in a redrive's body, sent as another message without attributes."""
     return accepted(redrive_body(request), Envelope("message-2", SENT_AT))
 
 

@@ -1,4 +1,4 @@
-"""SQS messages of one invocation: side by side, each on its own; retries that wait; the dead-letter queue."""
+"""SQS messages of one invocation: handled in parallel and separately; delayed retries; the dead-letter queue."""
 
 import importlib
 import json
@@ -41,7 +41,7 @@ NOT_NOW = ClientError({"Error": {"Code": "ServiceUnavailable", "Message": "busy"
 def record(
     number: int = 0, body: str = "{}", *, received: int = 1, attributes: dict[str, dict[str, Any]] | None = None
 ) -> dict[str, Any]:
-    """A record of a Lambda event from SQS."""
+    """Builds a record of a Lambda event from SQS."""
     return {
         "messageId": f"message-{number}",
         "receiptHandle": f"receipt-{number}",
@@ -62,7 +62,7 @@ def record(
 
 @dataclass
 class FakeSqs:
-    """Keeps the visibility timeouts that were asked for; fails where told to."""
+    """Records the visibility timeouts, and fails where the test says."""
 
     failure: Exception | None = None
     changed: list[tuple[str, int]] = field(default_factory=list)
@@ -81,7 +81,7 @@ def sqs() -> FakeSqs:
 
 @dataclass
 class Handler:
-    """Fails with what it is told to for a message's id; keeps what it was given."""
+    """Fails with the test's exception for a message id, and records its messages."""
 
     failures: dict[str, Exception] = field(default_factory=dict)
     acknowledges: bool = True
@@ -101,7 +101,7 @@ class Handler:
 def consume(
     sqs: FakeSqs, handle: Handler | Callable[[Message], None], *records: dict[str, Any], max_receives: int = 5
 ) -> list[str]:
-    """Handles records; gives the ids of the messages that are to come back."""
+    """Handles records and returns the ids of the messages that come back."""
     handler = handle if isinstance(handle, Handler) else Handler()
     each = handle.handle if isinstance(handle, Handler) else handle
     queue = Queue(cast("Any", sqs), "url", max_receives, each, handler.exhausted)
@@ -338,7 +338,7 @@ def test_what_is_not_the_message_s_fault_is_left_to_the_redrive_policy(error: Ex
 
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> AWSXRayRecorder:
-    """X-Ray as in Lambda with tracing on, but that sends nothing."""
+    """Sets up X-Ray as in Lambda with tracing on, but without sending."""
     monkeypatch.setattr(global_sdk_config, "sdk_enabled", lambda: True)
     recorder = AWSXRayRecorder()
     recorder.emitter._socket.close()

@@ -1,4 +1,4 @@
-"""Job messages: every kind and field, and everything else rejected with a reason and never with an exception."""
+"""Job messages: every kind and field is accepted, and everything else is rejected with a reason, never an exception."""
 
 import json
 import socket
@@ -304,7 +304,7 @@ WHOLE = {"jobId": "a", "userId": "b", "metadata": {"c": [1]}, "version": "d", "a
 
 @st.composite
 def spoiled_messages(draw: st.DrawFn) -> str:
-    """A good message of some kind in which some values are other ones, or are gone."""
+    """Draws a valid message of some kind in which some values are changed or missing."""
     message = {**draw(st.sampled_from(EVERY)), **WHOLE}
     for name in draw(st.sets(st.sampled_from(sorted(message)), min_size=1)):
         if draw(st.booleans()):

@@ -1,4 +1,4 @@
-"""`cases` folds tests without losing one: every case runs, and each that fails is named."""
+"""`cases` runs every case and names each one that fails."""
 
 import pytest
 

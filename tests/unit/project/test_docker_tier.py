@@ -1,4 +1,4 @@
-"""Tests in Docker share a clone with other runs: they wait for them, and no longer than an image may take to build."""
+"""Docker tests wait for other runs of the same clone, but no longer than an image takes to build."""
 
 from pathlib import Path
 

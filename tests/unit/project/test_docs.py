@@ -1,4 +1,4 @@
-"""The pages under docs/ that describe behaviour say what the code does."""
+"""The pages under docs/ describe the code's real behaviour."""
 
 import json
 import re
@@ -58,13 +58,13 @@ ID = "the message"
 
 
 def examples(part: str) -> list[tuple[str, str]]:
-    """The messages of a part of the page, each with what stands below it."""
+    """Returns the messages in a section of the page, each with the text below it."""
     found: list[tuple[str, str]] = re.findall(r"```json\n(.*?)```\n> (.*?)\n", part, re.DOTALL)
     return found
 
 
 def described(body: str, work: VideoWork | TaskWork) -> str:
-    """What the page should say below a message, in the page's own words."""
+    """Returns the text the page should have below a message."""
     with resolving():
         parsed = work.parse(body, Envelope(ID, datetime.now(UTC)))
     for request in parsed.requests:
@@ -97,7 +97,7 @@ TORRENT_WORK = TorrentWork("switchyard-media", "recordings/", "torrents/", "torr
 
 
 def described_torrent(body: str) -> str:
-    """What the page should say below a message about torrents."""
+    """Returns the text the page should have below a message about torrents."""
     parsed = TORRENT_WORK.parse(body, Envelope(ID, datetime.now(UTC)))
     for ignored in parsed.ignored:
         return f"no torrent of `{ignored.key}`: {ignored.reason}"
@@ -173,7 +173,7 @@ STATES = (DOCS / "states.md").read_text()
 
 
 def rows(heading: str) -> list[list[str]]:
-    """The cells of the table below a heading, without its head."""
+    """Returns the cells of the table below a heading, without its header row."""
     section = STATES.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
     lines = [line for line in section.splitlines() if line.startswith("|")][2:]
     return [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in lines]

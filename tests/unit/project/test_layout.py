@@ -1,4 +1,4 @@
-"""The layout: which room may import from which, and that no imports go round in a circle."""
+"""The layout: the allowed imports between packages, and no import cycles."""
 
 import ast
 import re
@@ -37,7 +37,7 @@ OURS: Final = {name.removeprefix("switchyard."): name for name in MODULES if nam
 
 
 def _imports(path: Path) -> set[str]:
-    """What a module imports, as dotted names: `from a import b` counts as `a` and as `a.b`."""
+    """Returns a module's imports as dotted names: `from a import b` counts as `a` and as `a.b`."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         match node:
@@ -91,7 +91,7 @@ def test_no_imports_go_round_in_a_circle() -> None:
     ],
 )
 def test_only_one_module_knows(library: str, module: str) -> None:
-    """Types don't count."""
+    """Imports for types don't count."""
     assert {name for name in OURS if library in _libraries(name)} == {module}
 
 
@@ -120,7 +120,7 @@ LIBRARY: Final = (
 
 
 def test_the_worker_library_imports_nothing_of_the_layer() -> None:
-    """A worker's image holds neither Powertools nor the functions' modules."""
+    """A worker's image has neither Powertools nor the functions' modules."""
     library = {name: path for name, path in MODULES.items() if name.startswith("switchyard_worker")}
     assert set(library) == {"switchyard_worker", *(f"switchyard_worker.{name}" for name in LIBRARY)}
     assert {name for path in library.values() for name in _imports(path) if name.split(".")[0] == "switchyard"} == set()

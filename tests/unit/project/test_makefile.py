@@ -1,4 +1,4 @@
-"""A make target sets up what it uses and no more, in a clone at any path, and says plainly what is missing."""
+"""Make targets set up only what they use, work in a clone at any path, and report what is missing."""
 
 import os
 import re
@@ -25,14 +25,14 @@ def _make(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.C
 
 
 def _set_up(target: str) -> set[str]:
-    """What a target sets up in a fresh clone; .venvs/uv sets up all others."""
+    """Returns what a target sets up in a fresh clone; .venvs/uv sets up all others."""
     printed = _make("--dry-run", "VENVS=fresh", target)
     assert printed.returncode == 0, printed.stderr
     return set(re.findall(r'echo "setting up fresh/(\w+)"', printed.stdout)) - {"uv"}
 
 
 def _used(target: str, venvs: Path) -> set[str]:
-    """What its recipe names."""
+    """Returns the environments in a target's recipe."""
     names = {path.stem for path in ROOT.glob("requirements/*.txt")}
     for name in sorted(names, key=lambda name: name != "uv"):  # first, as all others are made by it
         (venvs / name / "bin").mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ REFUSED: Final = 'echo "Collecting uv"; echo "ERROR: hashes do not match" >&2; e
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A clone, as far as the makefiles need one, in a path with blanks."""
+    """Creates a minimal clone for the makefiles, in a path with spaces."""
     folder = tmp_path / "a path" / "with blanks"
     (folder / "requirements").mkdir(parents=True)
     for name in ("Makefile", "requirements/uv.txt"):

@@ -1,4 +1,4 @@
-"""The pages lead somewhere: links, commands and paths in them exist."""
+"""Links, commands and paths in the pages exist."""
 
 import re
 import tomllib
@@ -23,7 +23,7 @@ FENCED: Final = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def _files(pattern: str) -> Iterator[Path]:
-    """Files of the project: hidden folders hold environments and what was built."""
+    """Returns the project's files, without hidden folders, which hold environments and build results."""
     yield from ROOT.glob(pattern)
     for folder in ROOT.iterdir():
         if folder.is_dir() and not folder.name.startswith("."):
@@ -39,7 +39,7 @@ def _prose(page: Path) -> str:
 
 
 def _anchors(page: Path) -> set[str]:
-    """As GitHub makes them: marks and punctuation gone, blanks to hyphens, a number on what occurs again."""
+    """Returns a page's anchors by GitHub's rules: no marks or punctuation, hyphens for spaces, numbered repeats."""
     seen: Counter[str] = Counter()
     anchors = set()
     for heading in re.findall(r"^#+ (.+?)\s*$", _prose(page), re.MULTILINE):
@@ -51,7 +51,7 @@ def _anchors(page: Path) -> set[str]:
 
 
 def _code(page: Path) -> str:
-    """What stands as code on a page, without the shell's comments."""
+    """Returns the code on a page, without shell comments."""
     text = page.read_text()
     fenced = "\n".join(block for _, block in FENCED.findall(text))
     return re.sub(r"(^|\s)#.*", "", fenced) + "\n" + "\n".join(re.findall(r"`([^`\n]+)`", FENCED.sub("", text)))
@@ -84,7 +84,7 @@ def test_every_local_command_exists(page: Path) -> None:
 
 
 def test_a_shell_can_evaluate_what_the_env_target_prints() -> None:
-    """Nothing else may be printed: no environment is set up, and no command shown."""
+    """It may print nothing else: it sets up no environment and shows no command."""
     [(needs, recipe)] = re.findall(r"^env:([^#\n]*)#.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
     assert not needs.strip()
     assert all(line.startswith("\t@") for line in recipe.splitlines())
@@ -97,7 +97,7 @@ _ROW: Final = re.compile(r"\s*\|.*\|\s*")
 
 
 def _broken_tables(text: str) -> list[str]:
-    """Lines of Markdown that an editor's re-wrapping, or a lost cell, has taken out of their table."""
+    """Returns lines of Markdown tables broken by re-wrapping or a missing cell."""
     broken, columns = [], 0
     lines = ["", *FENCED.sub("", text).splitlines()]
     for before, line, after in zip(lines, lines[1:], [*lines[2:], ""], strict=False):

@@ -1,4 +1,4 @@
-"""docs/threat-model.md: each threat has a test that there is, or says that nothing stands against it."""
+"""docs/threat-model.md: each threat names an existing test, or says that there is no protection."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""The stand-in for S3, and a client of it that loses patience soon; the function with everything around it."""
+"""Fixtures: the stand-in for S3, a client with short timeouts, and the torrent function's whole world."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def store() -> Iterator[ObjectStore]:
-    """With a bucket that keeps no versions, and one that does."""
+    """Runs a store with an unversioned and a versioned bucket."""
     with serving() as running:
         running.create_bucket("media")
         running.create_bucket("versioned", versioned=True)
@@ -39,13 +39,13 @@ def s3(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator["S3Clien
 
 @cache
 def _moto_s3() -> "S3Client":
-    """Made once: it is what takes time, and moto forgets everything else between tests."""
+    """Creates the client once, because that takes time. moto forgets everything else between tests."""
     return boto3.client("s3")
 
 
 @pytest.fixture
 def torrents(aws: Aws, time: Time, monkeypatch: pytest.MonkeyPatch) -> TorrentWorld:
-    """The function over one moto account."""
+    """Sets up the function on one moto account."""
     monkeypatch.setattr("moto.s3.models.utcnow", modified_by(time))
     _moto_s3().create_bucket(Bucket=BUCKET)
     return TorrentWorld(aws, _moto_s3(), time)
