@@ -21,15 +21,15 @@ JOBS = 10
 
 @dataclass(frozen=True)
 class Course:
-    """What was seen of ten jobs that were asked for at once while the lane had one slot.
+    """The course of ten jobs requested at once, while the lane had one slot.
 
     Attributes:
-        jobs: In the end, by job id.
-        attempts: What the target has started, in that order: job id, begin and end in epoch seconds.
-        runs: What the workers say themselves, in that order.
-        holders: The most slots seen taken at one moment.
-        tracked: Job ids that the function which hears of ends has started.
-        dead: Messages found in the dead-letter queue.
+        jobs: The final jobs, by job id.
+        attempts: The target's attempts in order: job id, begin and end in epoch seconds.
+        runs: The workers' own records of runs, in order.
+        holders: The most slots seen in use at the same time.
+        tracked: Ids of the jobs that track_job started.
+        dead: Messages in the dead-letter queue.
     """
 
     jobs: Mapping[str, Item]

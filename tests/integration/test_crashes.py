@@ -172,12 +172,12 @@ def test_a_run_under_an_older_fence_does_nothing(system: System) -> None:
 
 
 def fences(system: System, job: Item) -> list[str]:
-    """The fence of every run ever started for a job."""
+    """Returns the fence of every run ever started for a job."""
     return [start.environment["FENCE"] for start in system.starts(job["jobId"])]
 
 
 def start_again(system: System, start: Start, **changed: str) -> str:
-    """Start the same work once more, by hand, with other variables; the target's id of that run."""
+    """Starts the same work again by hand, with other variables, and returns the target's id of that run."""
     environment = [{"name": name, "value": value} for name, value in {**start.environment, **changed}.items()]
     detail = start.detail
     if system.road is BATCH:
@@ -200,24 +200,24 @@ def start_again(system: System, start: Start, **changed: str) -> str:
 
 
 def kill_at_start(system: System, function: str | None = None) -> None:
-    """Wait until a fault holds a start back, and kill the function that waits for its answer."""
+    """Waits until a fault delays a start, and kills the function that waits for its answer."""
     system.until(lambda: system.fired(system.road.start) == 1, "a start to be held back")
     assert system.kill_function(function or system.road.dispatcher) >= 1
 
 
 def only_the_end_is_told(system: System) -> None:
-    """Lose every state change but the last, so that nobody learns from them which run it is."""
+    """Drops every state change but the last, so that earlier ones don't reveal the run."""
     for status in system.road.before_the_end:
         system.fault("events", "drop", status=status)
 
 
 def lose_messages(system: System) -> None:
-    """Nothing is ever delivered again."""
+    """Prevents redelivery of messages."""
     system.stack.client("sqs").purge_queue(QueueUrl=system.stack.resource(system.road.queue))
 
 
 def reconciled(system: System, key: str, *statuses: str) -> Item:
-    """Have the reconciler run until the object's job has one of these statuses; the job then."""
+    """Runs the reconciler until the object's job has one of these statuses, and returns the job."""
 
     def run_once() -> Item | None:
         system.invoke("ReconcileJobsFunction")

@@ -19,7 +19,7 @@ def one_try(scene: System) -> Iterator[None]:
 
 @pytest.fixture
 def given_up(system: System) -> Item:
-    """A job that Batch has refused as often as its message was delivered."""
+    """Returns a job that Batch refused at every delivery of its message."""
     system.fault("SubmitJob", "refuse")
     key = system.upload()
     job = system.wait_for(key, "FAILED")

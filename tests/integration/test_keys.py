@@ -19,7 +19,7 @@ NAMES = {
 
 @pytest.fixture(scope="module")
 def keys(scene: System) -> dict[str, str]:
-    """Every name as a key, uploaded; the jobs may have ended by now or not."""
+    """Uploads every name as a key; the jobs may still be running."""
     folder = f"uploads/{uuid.uuid4()}/"
     long = "🎬" * ((1000 - len(folder) - 4) // 4)
     keys = {

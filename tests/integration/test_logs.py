@@ -12,19 +12,19 @@ SECRET = "nobody-else-s-business"
 
 @dataclass(frozen=True)
 class Day:
-    """The log of an ordinary day: lines as they are, and as JSON."""
+    """The log of a normal day: raw lines, and parsed ones."""
 
     lines: list[str]
     records: list[Item]
 
     def sum(self, metric: str) -> float:
-        """The sum of a metric's values, from the lines in CloudWatch's embedded metric format."""
+        """Returns the sum of a metric's values, from the lines in CloudWatch's embedded metric format."""
         return sum(sum(record[metric]) for record in self.records if metric in record)
 
 
 @pytest.fixture(scope="module")
 def day(scene: System) -> Day:
-    """One upload, told twice; one that waits for it; a redelivery after the end; a run of the reconciler."""
+    """Runs a day: an upload announced twice, one that waits for it, a redelivery after the end, a reconciler's run."""
     first = scene.upload(gate=True)
     scene.wait_for(first, "RUNNING")
     again = scene.notification(first)

@@ -26,7 +26,7 @@ SHAPES = {
 
 @dataclass(frozen=True)
 class Sent:
-    """The message of one shape, sent; its keys are those of its objects."""
+    """A sent message of one shape, and the keys of its objects."""
 
     shape: str
     keys: list[str]
@@ -34,7 +34,7 @@ class Sent:
 
 @pytest.fixture(scope="module")
 def everything(scene: System) -> dict[str, Sent]:
-    """The message of every shape, sent; the jobs may have ended by now or not."""
+    """Sends a message of every shape; the jobs may still be running."""
     return {shape: _send(scene, shape, names) for shape, names in SHAPES.items()}
 
 
@@ -123,7 +123,7 @@ def test_a_bad_record_harms_no_other_record_of_its_message(system: System) -> No
 
 
 def _send(system: System, shape: str, names: list[str]) -> Sent:
-    """Send a sample message of that shape, made to speak of objects that exist and that S3 tells nobody of."""
+    """Sends a sample message of that shape about existing objects that S3 does not announce."""
     folder = f"quiet/{uuid.uuid4()}/"
     keys = [system.place(folder + name) for name in names]
     [record] = _records(shape)

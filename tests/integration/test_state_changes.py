@@ -10,7 +10,7 @@ pytestmark = OVER_BOTH
 
 @pytest.fixture(params=["duplicate", "reverse"])
 def disorder(system: System, request: pytest.FixtureRequest) -> str:
-    """Every state change comes twice, or all of them come last to first."""
+    """Delivers every state change twice, or all of them in reverse order."""
     system.fault("events", request.param)
     return str(request.param)
 
@@ -111,13 +111,13 @@ def test_the_reconciler_leaves_alone_what_is_well(system: System) -> None:
 
 
 def everything_told(system: System) -> None:
-    """Wait until no state change is on its way any more."""
+    """Waits until no state change is in transit."""
     system.until(lambda: system.compute("GET", "/_compute/health")["eventsWaiting"] == 0, "all events to be sent")
     system.drained("TrackQueue")
 
 
 def ended_at_the_target(system: System, key: str) -> None:
-    """Wait until the target itself shows the run of an object's job as ended."""
+    """Waits until the target itself shows the run of an object's job as ended."""
 
     def ended() -> bool:
         job = system.job(key)

@@ -27,7 +27,7 @@ DEAD = "http://127.0.0.1:1"
 
 @pytest.fixture(scope="module")
 def shared(scene: System) -> Iterator[System]:
-    """The system with a mirror of what is shared as the second of two web seeds, the first being dead."""
+    """Sets up two web seeds: a dead one, and a mirror of the shared objects."""
     with mirror(scene.stack.client("s3"), scene.bucket, SHARED) as address:
         scene.deploy(WebSeedBaseUrls=f"{DEAD},{address}")
         yield scene
@@ -40,19 +40,19 @@ def http(scene: System) -> Iterator[httpx.Client]:
 
 
 def content(size: int, seed: int = 0) -> bytes:
-    """Bytes that don't repeat."""
+    """Returns bytes that don't repeat."""
     return hashlib.shake_128(bytes([seed])).digest(size)
 
 
 def share(system: System, data: bytes, name: str = AWKWARD, key: str | None = None) -> str:
-    """Put an object where S3 tells of it; its key."""
+    """Uploads an object that S3 announces, and returns its key."""
     key = key or f"{SHARED}{uuid.uuid4()}/{name}"
     system.stack.client("s3").put_object(Bucket=system.bucket, Key=key, Body=data)
     return key
 
 
 def torrent_of(system: System, key: str, folder: Path) -> Path:
-    """What was made for an object, as a file."""
+    """Returns an object's torrent as a file."""
     path = folder / f"{uuid.uuid4()}.torrent"
     found = system.stack.client("s3").get_object(Bucket=system.bucket, Key=f"torrents/{key}.torrent")
     path.write_bytes(found["Body"].read())
@@ -119,7 +119,7 @@ def test_a_new_upload_makes_a_new_torrent_in_the_place_of_the_old(shared: System
 
 @pytest.fixture
 def seeding(shared: System) -> Iterator[System]:
-    """The system with a task that seeds each torrent."""
+    """Sets up the system with a task that seeds each torrent."""
     shared.deploy(TransmissionTaskDefinition="seed-torrent")
     yield shared
     shared.deploy(TransmissionTaskDefinition="")
@@ -268,7 +268,7 @@ def test_a_message_for_another_bucket_is_dead_lettered_with_the_reason(system: S
 
 @pytest.fixture
 def slow(system: System) -> Iterator[System]:
-    """The system with a function that takes on 4 MB at a time: a third of twelve seconds at 1 MB/s."""
+    """Sets up the system with segments of 4 MB: a third of twelve seconds at 1 MB/s."""
     client, name = system.stack.client("lambda"), system.stack.resource(CREATOR)
     with system.variables(CREATOR, HASH_MEGABYTES_PER_SECOND="1"):
         client.update_function_configuration(FunctionName=name, Timeout=12)

@@ -1,4 +1,4 @@
-"""The clients as the calls they are for demand: what they repeat and what they never do. Over real HTTP."""
+"""The clients' retries and timeouts, over real HTTP: which calls they repeat, and which they never repeat."""
 
 import re
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ BUSY = Reply(503, {"message": "busy"})
 
 
 def canceled(*codes: str) -> Reply:
-    """DynamoDB's answer to a transaction that it did not apply."""
+    """Returns DynamoDB's answer to a cancelled transaction."""
     return Reply(
         400,
         {
@@ -43,7 +43,7 @@ def canceled(*codes: str) -> Reply:
 
 @pytest.fixture
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that the SDK wanted to make."""
+    """Records the SDK's pauses instead of making them."""
     pauses: list[float] = []
     monkeypatch.setattr("botocore.endpoint.time.sleep", pauses.append)
     return pauses

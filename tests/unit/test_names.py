@@ -1,4 +1,4 @@
-"""Names and tags: always legal, unchanged where they were, and never two inputs with one output."""
+"""Names and tags: always legal, unchanged if legal before, and different for different inputs."""
 
 import re
 import string

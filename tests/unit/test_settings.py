@@ -1,4 +1,4 @@
-"""Settings: read once, checked whole, and wrong in one error."""
+"""Settings: read once, fully checked, with all problems in one error."""
 
 import re
 from datetime import timedelta

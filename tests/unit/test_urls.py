@@ -1,4 +1,4 @@
-"""Which URLs may be fetched and which mean an object of our bucket, by corpus and by property."""
+"""URLs that may be fetched, and URLs of our bucket's objects, tested by corpus and by property."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -154,7 +154,7 @@ def test_no_text_breaks_the_check(url: str) -> None:
 
 @given(st.text("0123456789abcdefx.:[]%@/\\#?", max_size=24))
 def test_what_passes_is_public_to_a_reader_that_takes_every_notation(host: str) -> None:
-    """The C library's reader, which many programs ask: octal, hexadecimal, parts left out."""
+    """The C library's parser, which many programs use, accepts octal, hexadecimal and missing parts."""
     if not passes(f"http://{host}/"):
         return
     try:
@@ -233,7 +233,7 @@ def test_a_connection_goes_to_the_address_that_was_looked_at(port: int, resolver
 
 
 def test_a_name_is_looked_up_once(port: int, resolver: Resolver) -> None:
-    """A second answer, for whoever connects, is how a check is got round."""
+    """A second look-up for the connection would allow DNS rebinding."""
     resolver.answers["live.example.com"] = ["127.0.0.1"]
     open_public_socket("live.example.com", port, LOOPBACK, timeout=5).close()
     assert resolver.asked == [("live.example.com", port)]

@@ -1,4 +1,4 @@
-"""Cancels: wherever a job stands, whoever is faster, and whatever fails on the way."""
+"""Cancels in every state of a job, with every race and failure."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,14 +21,14 @@ NEWER = request(of=source(version="v2", message_id="m2"), sent=60)
 
 @pytest.fixture
 def started(world: World) -> World:
-    """A job with a run."""
+    """Starts a job and returns it."""
     world.dispatch(request())
     return world
 
 
 @pytest.fixture
 def lost(world: World) -> World:
-    """A claim whose start came to nothing, and nobody knows."""
+    """Sets up a claim whose start failed unnoticed."""
     world.target.modes.append(Mode.TIME_OUT_BEFORE)
     with pytest.raises(OutcomeUnknown):
         world.dispatch(request())
@@ -87,7 +87,7 @@ def test_newer_work_that_waits_behind_a_cancelled_job_is_done(started: World) ->
 
 
 def test_a_message_from_before_the_cancel_asks_for_nothing_more(world: World) -> None:
-    """A plain message, sent twice: the second names another version, but not another wish."""
+    """A plain message sent twice: the second has another version, but requests the same work."""
     plain = request(of=source(version="m1", written_at=None))
     world.target.modes.append(Mode.REFUSE)
     with pytest.raises(StartRefused):
@@ -106,7 +106,7 @@ def test_a_message_from_after_the_cancel_asks_for_a_run(world: World, time: Time
 
 @pytest.fixture
 def foreseen(world: World) -> World:
-    """A row that somebody wrote ahead of the work, and its cancel."""
+    """Writes a row ahead of its work, and cancels it."""
     placeholder = source(version="", message_id="", written_at=None)
     world.store.jobs["a"] = Job(request(of=placeholder), Status.PENDING, fence=0, created_at=SENT_AT)
     world.cancel()
@@ -357,7 +357,7 @@ def test_a_cancelled_claim_within_its_grace_is_left_to_who_has_it(lost: World) -
 def test_a_run_that_comes_to_light_after_its_job_was_cancelled_is_stopped(
     world: World, time: Time, midway: Callable[[int], Freeze]
 ) -> None:
-    """Its invocation was so slow that everybody had given it up."""
+    """Its invocation was so slow that it was considered dead."""
     freeze = midway(1)
     world.cancel()
     time.pass_grace()

@@ -1,4 +1,4 @@
-"""The dispatch protocol over the in-memory store and target: one situation a test."""
+"""The dispatch protocol on the in-memory store and target, one situation per test."""
 
 import re
 from dataclasses import replace
@@ -18,7 +18,7 @@ from tests.world import Time, World
 
 
 def new_version(version: str = "v2", job_id: str = "a", *, message_id: str = "m2") -> WorkRequest:
-    """The same object, uploaded again."""
+    """Returns a request for the same object, uploaded again."""
     key = f"uploads/{job_id}.mp4"
     return request(job_id, of=source(key=key, version=version, message_id=message_id), sent=60)
 
@@ -224,7 +224,7 @@ def test_a_waiting_job_that_is_refused_keeps_its_place(world: World) -> None:
 
 
 def fail_to_release(world: World, mode: Mode, error: type[Exception], *, times: int) -> None:
-    """Job b waits for a, which ends; b's start then fails this often."""
+    """Ends job a while b waits; b's start then fails this often."""
     world.dispatch(request("a"))
     world.dispatch(request("b"))
     world.target.modes.extend([mode] * times)
@@ -313,7 +313,7 @@ ANNOUNCED = task(announced=True)
 
 
 def announce(world: World) -> None:
-    """What the API does before it sends the message."""
+    """Announces a job, as the API does before it sends the message."""
     world.store.jobs["t"] = Job(ANNOUNCED, Status.PENDING, fence=0, created_at=SENT_AT)
 
 

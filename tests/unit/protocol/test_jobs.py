@@ -1,4 +1,4 @@
-"""What a message means for the job it names, and which statuses may follow which."""
+"""The verdict on a message for an existing job, and the allowed status changes."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -36,12 +36,12 @@ ENDED = sorted(TERMINAL)
 
 
 def found(status: Status, of: Source | None = None, *, claimed_at: datetime | None = YOUNG) -> Job:
-    """The job that the table holds."""
+    """Builds the job in the table."""
     return Job(request("a", of=of or source()), status, fence=1, created_at=SENT_AT, claimed_at=claimed_at)
 
 
 def verdict(job: Job | None, of: Source | None = None) -> Verdict:
-    """What a request for the same job id, by default for the same work, means for it."""
+    """Returns the verdict on a request for the same job id, by default for the same work."""
     return judge(job, request("a", of=of or source()), now=NOW, grace=GRACE)
 
 

@@ -1,4 +1,4 @@
-"""How a lane is divided into shards, and what their names tell."""
+"""The division of a lane into shards, and the shards' names."""
 
 import hypothesis.strategies as st
 import pytest
@@ -67,7 +67,7 @@ def test_a_lane_with_too_few_slots_stays_whole(limit: int, shards: int) -> None:
 
 
 def test_jobs_spread_over_the_shards() -> None:
-    """Binomial: with 6,400 jobs and 64 shards fewer than 50 in one happens once in ten million times."""
+    """With 6,400 jobs and 64 shards, fewer than 50 jobs in one shard has a binomial chance of one in ten million."""
     lane = Lane("video", 1000, shards=64)
     found = [lane.shard_for(f"job-{number}").name for number in range(6400)]
     assert min(found.count(lane.shard(number, 64).name) for number in range(64)) > 50

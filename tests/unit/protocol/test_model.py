@@ -1,4 +1,4 @@
-"""The dispatch protocol as a state machine (tests/model), a little; `make test-model` runs it for long."""
+"""Runs the state machine of the dispatch protocol (tests/model) briefly; `make test-model` runs it for longer."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from tests.model.protocol import InMemory, OnMoto
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
-    """Without the log, whose lines would take longer than all else."""
+    """Turns off the log, which would take longer than everything else."""
     level = logger.log_level
     logger.setLevel("CRITICAL")
     yield

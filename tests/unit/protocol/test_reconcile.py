@@ -1,4 +1,4 @@
-"""Repairs: each thing that can go astray, and that a second pass changes nothing more."""
+"""The reconciler repairs every kind of inconsistency, and a second pass changes nothing more."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -54,7 +54,7 @@ def test_a_lost_end_frees_the_slot_for_the_next_job(world: World) -> None:
 
 
 def test_a_run_nobody_noted_is_found_by_its_claim(unknown: World, time: Time) -> None:
-    """The start timed out, the worker said that it runs, and every event was lost."""
+    """The start timed out, the worker reported that it runs, and every event was lost."""
     unknown.store.jobs["a"] = replace(unknown.job(), status=Status.RUNNING, run_id="run-0")
     unknown.target.move("run-0", Status.COMPLETED)
     time.pass_grace()

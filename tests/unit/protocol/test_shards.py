@@ -1,4 +1,4 @@
-"""Dispatch in a lane that is divided: two shards with one slot each, and layouts that change under jobs."""
+"""Dispatch in a sharded lane: two shards with one slot each, and layouts that change while jobs run."""
 
 from dataclasses import replace
 from typing import Any, cast
@@ -107,7 +107,7 @@ def test_what_waits_in_an_older_layout_is_started_by_the_reconciler(world: World
 
 
 def test_a_layout_that_no_job_tells_of_any_more_is_remembered(divided: World) -> None:
-    """A newer upload waits behind a run whose end was noted by somebody who then died; no reconciler has run since."""
+    """A newer upload waits behind a run. The invocation that recorded its end died, and no reconciler has run since."""
     divided.dispatch(request(FIRST))
     divided.dispatch(request(FIRST, of=NEWER, sent=60))
     divided.shards = 1
@@ -162,7 +162,7 @@ def test_a_job_given_back_is_claimed_in_the_layout_that_is(divided: World) -> No
 
 
 def test_a_slot_is_not_taken_back_for_a_run_that_a_newer_upload_has_in_another_shard(divided: World) -> None:
-    """A reconciler that stood still while the layout changed lists the older upload's run as active."""
+    """A reconciler that was frozen while the layout changed lists the older upload's run as active."""
     divided.dispatch(request(FIRST))
     shard = LANE.shard_for(FIRST)
     freeze = Freeze(calls=3)  # CLAIMED, SUBMITTED and RUNNING are listed, WAITING is not

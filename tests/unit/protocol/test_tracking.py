@@ -1,4 +1,4 @@
-"""News of runs: doubled, reordered, lost, of the wrong run."""
+"""State changes of runs: duplicate, reordered, lost, or of the wrong run."""
 
 from itertools import permutations
 
@@ -11,7 +11,7 @@ from tests.world import Time, World
 
 
 def run_of(world: World, status: Status, **changes: object) -> Run:
-    """How the one run stood when it had this status."""
+    """Returns the only run as it was in this status."""
     return Run("run-0", "a", 1, status, **changes)  # type: ignore[arg-type]
 
 

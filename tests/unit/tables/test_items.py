@@ -1,4 +1,4 @@
-"""The worker's library knows JobsTable by itself: its attributes are the layer's."""
+"""The worker's library and the layer use the same attributes of JobsTable."""
 
 import re
 from dataclasses import replace
@@ -18,7 +18,7 @@ SYNTAX = {"SET", "REMOVE", "AND", "OR", "IN", "attribute_not_exists", "if_not_ex
 
 
 class Table:
-    """Takes every write, and answers with an item as the layer writes it."""
+    """A table that accepts every write and answers with an item as the layer writes it."""
 
     def __init__(self, **more: items.Value) -> None:
         self.calls: list[dict[str, Any]] = []

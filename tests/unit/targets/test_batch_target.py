@@ -1,4 +1,4 @@
-"""AWS Batch as a target: what is sent, what its answers mean, and what its descriptions say of a run."""
+"""AWS Batch as a target: the requests, and the meaning of its answers and job descriptions."""
 
 import json
 import socket
@@ -40,7 +40,7 @@ def job(job_id: str = "a", fence: int = 3, **changes: Any) -> Job:  # noqa: ANN4
 
 @pytest.fixture(autouse=True)
 def new_clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The layer's own clients, but for shorter waits."""
+    """Creates the layer's own clients with shorter waits."""
     monkeypatch.setattr(clients, "_ONCE", clients._ONCE.merge(Config(read_timeout=0.2)))
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _seconds: None)
     clients.batch.cache_clear()
@@ -52,7 +52,7 @@ def new_clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def batch(monkeypatch: pytest.MonkeyPatch) -> Callable[[Endpoint], BatchTarget]:
-    """The target, with its clients pointed at an endpoint."""
+    """Creates the target with clients for an endpoint."""
 
     def at(endpoint: Endpoint) -> BatchTarget:
         monkeypatch.setenv("AWS_ENDPOINT_URL_BATCH", endpoint.url)
@@ -70,7 +70,7 @@ type At = Callable[[Endpoint], BatchTarget]
 
 
 def submitted(batch: At, wanted: Job) -> dict[str, Any]:
-    """The body of the SubmitJob call for a job."""
+    """Returns the body of the SubmitJob call for a job."""
     with serving(ACCEPTED) as endpoint:
         batch(endpoint).start(wanted)
     ((path, body),) = endpoint.asked
@@ -202,7 +202,7 @@ def test_what_the_sdk_itself_refuses_is_refused(batch: At) -> None:
 
 
 class Raising:
-    """A Batch client whose every call fails before or on the way."""
+    """A Batch client whose calls all fail before or during sending."""
 
     def __init__(self, failure: Exception) -> None:
         self._failure = failure
@@ -360,14 +360,14 @@ def test_a_description_that_fails_says_so(batch: At) -> None:
 
 
 def detail(name: str = "running", **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
-    """The detail of a sample event, changed."""
+    """Returns the detail of a sample event with changes."""
     (record,) = json.loads((EVENTS / f"{name}.json").read_text())["Records"]
     found: dict[str, Any] = json.loads(record["body"])["detail"]
     return found | changes
 
 
 def ended(exit_code: int | None = None, reason: str | None = None, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
-    """The detail of a failed run."""
+    """Returns the detail of a failed run."""
     failed = detail("failed_permanent", **changes)
     container = {name: value for name, value in failed["container"].items() if name not in ("exitCode", "reason")}
     outcome = {"exitCode": exit_code, "reason": reason}

@@ -1,4 +1,4 @@
-"""Amazon ECS as a target: what is sent, what its answers mean, and what its descriptions say of a task."""
+"""Amazon ECS as a target: the requests, and the meaning of its answers and task descriptions."""
 
 import json
 import re
@@ -47,7 +47,7 @@ def job(fence: int = 3, **changes: Any) -> Job:  # noqa: ANN401 - a request's fi
 
 @pytest.fixture(autouse=True)
 def new_client(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The layer's own client, but for shorter waits."""
+    """Creates the layer's own client with shorter waits."""
     monkeypatch.setattr(clients, "_LAUNCHES", clients._LAUNCHES.merge(Config(read_timeout=0.2)))
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _seconds: None)
     clients.ecs.cache_clear()
@@ -57,7 +57,7 @@ def new_client(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def counts(monkeypatch: pytest.MonkeyPatch) -> dict[Metric, int]:
-    """What was counted."""
+    """Returns the counted metrics."""
     found: dict[Metric, int] = {}
 
     def count(metric: Metric, amount: int = 1) -> None:
@@ -74,7 +74,7 @@ def target_of(client: Any, placement: Placement = PLACEMENT) -> EcsTarget:  # no
 
 @pytest.fixture
 def target(monkeypatch: pytest.MonkeyPatch) -> Callable[[Endpoint], EcsTarget]:
-    """The target, with its client pointed at an endpoint."""
+    """Creates the target with a client for an endpoint."""
 
     def at(endpoint: Endpoint) -> EcsTarget:
         monkeypatch.setenv("AWS_ENDPOINT_URL_ECS", endpoint.url)
@@ -90,7 +90,7 @@ type At = Callable[[Endpoint], EcsTarget]
 
 
 class Recording:
-    """A client that keeps what it was called with, and fails if told to."""
+    """A client that records its calls, and fails if the test says so."""
 
     def __init__(self, failure: Exception | None = None) -> None:
         self.failure = failure
@@ -104,7 +104,7 @@ class Recording:
 
 
 def sent(wanted: Job, placement: Placement = PLACEMENT) -> dict[str, Any]:
-    """The parameters of the RunTask call for a job."""
+    """Returns the parameters of the RunTask call for a job."""
     client = Recording()
     target_of(client, placement).start(wanted)
     return client.call
@@ -309,7 +309,7 @@ IN_DOUBT = pytest.mark.parametrize(
 def test_a_refusal_does_not_undo_an_attempt_that_may_have_started_the_task(
     first: Answer, then: Answer, target: At
 ) -> None:
-    """Undone, the claim would be made again under another token, and a second task started."""
+    """If the claim were undone, it would be repeated with another token and start a second task."""
     with serving(first, then) as endpoint, pytest.raises(OutcomeUnknown):
         target(endpoint).start(job())
 
@@ -526,14 +526,14 @@ def test_a_description_that_fails_says_so(target: At) -> None:
 
 
 def detail(name: str = "task_running", **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
-    """The detail of a sample event, changed."""
+    """Returns the detail of a sample event with changes."""
     (record,) = json.loads((EVENTS / f"{name}.json").read_text())["Records"]
     found: dict[str, Any] = json.loads(record["body"])["detail"]
     return found | changes
 
 
 def ended(exit_code: int | None, stop_code: str | None, reason: str | None = None, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
-    """The detail of a task that has stopped."""
+    """Returns the detail of a stopped task."""
     stopped = detail("task_succeeded", **changes)
     del stopped["containers"][0]["exitCode"], stopped["stopCode"]
     outcome = {"exitCode": exit_code, "reason": reason}
@@ -542,7 +542,7 @@ def ended(exit_code: int | None, stop_code: str | None, reason: str | None = Non
 
 
 def outcome(description: Mapping[str, Any]) -> str:
-    """The status of a run, or why it failed."""
+    """Returns the status of a run, or why it failed."""
     run = run_of(description)
     assert run is not None
     return run.error.code if run.error else run.status

@@ -1,4 +1,4 @@
-"""What the redrive shows of a dead letter: enough to know it by, and nothing secret."""
+"""The redrive describes a dead letter well enough to identify it, without secrets."""
 
 import json
 from datetime import UTC, datetime

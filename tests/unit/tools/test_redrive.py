@@ -1,4 +1,4 @@
-"""A redrive loses no message, moves only what it was told to, and shows before it does anything."""
+"""A redrive loses no message, moves only the selected ones, and is a dry run by default."""
 
 import json
 from collections.abc import Callable
@@ -21,11 +21,11 @@ REFUSED = {"ErrorType": "START_REFUSED", "ErrorMessage": "no such queue"}
 
 
 class Death(BaseException):
-    """The process is gone."""
+    """The process was killed."""
 
 
 class Sqs:
-    """SQS, with one call that fails; before it takes effect."""
+    """An SQS with one call that fails before it takes effect."""
 
     def __init__(self, sqs: "SQSClient", call: str, failure: BaseException, after: int = 0) -> None:
         self._sqs, self._call, self._failure, self._left = sqs, call, failure, after
@@ -43,7 +43,7 @@ def refusal(code: str = "AccessDenied") -> ClientError:
 
 
 def lay(aws: Aws, *bodies: str, **attributes: str) -> None:
-    """Put messages into the dead-letter queue."""
+    """Puts messages into the dead-letter queue."""
     for body in bodies:
         aws.sqs.send_message(
             QueueUrl=aws.dead_letter_queue_url,
@@ -66,7 +66,7 @@ def all_of(redrive: Redrive, **wanted: Any) -> list[bool]:  # noqa: ANN401 - `ta
 
 
 def visible(aws: Aws, url: str) -> list[str]:
-    """The bodies that a receiver would get just now."""
+    """Returns the bodies of the visible messages."""
     found: list[str] = []
     while batch := aws.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
         found += [message["Body"] for message in batch]
@@ -204,7 +204,7 @@ type Command = Callable[..., Result]
 
 
 class CloudFormation:
-    """One stack, whose video queues are those of `aws`."""
+    """A CloudFormation with one stack whose video queues are those of `aws`."""
 
     def __init__(self, aws: Aws) -> None:
         self._urls = aws.dead_letter_queue_url, aws.queue_url
@@ -218,7 +218,7 @@ class CloudFormation:
 
 @pytest.fixture
 def command(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command, in an account with one stack."""
+    """Runs the command in an account with one stack."""
     clients: Any = {"sqs": aws.sqs, "cloudformation": CloudFormation(aws)}
     monkeypatch.setattr(tool, "_aws", lambda stack, *_: (clients.get, stack))
     monkeypatch.setattr(tool, "Redrive", partial(Redrive, wait=0))

@@ -1,4 +1,4 @@
-"""Bencoding: what is written, and how strictly it is read."""
+"""Bencoding: the encoder, and the strict decoder."""
 
 import pytest
 from hypothesis import given

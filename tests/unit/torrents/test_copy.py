@@ -139,7 +139,7 @@ def test_an_upload_that_cannot_be_aborted_spoils_nothing(fault: Fault, store: Ob
 
 
 def interrupting() -> Callable[[int], None]:
-    """Presses Ctrl-C, once."""
+    """Sends Ctrl-C once."""
     presses = iter([_thread.interrupt_main])
     return lambda _: next(presses, lambda: None)()
 

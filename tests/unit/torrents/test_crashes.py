@@ -1,4 +1,4 @@
-"""Whatever call an invocation dies at, before the call's effect or after it: one right torrent in the end."""
+"""If an invocation dies at any call, before or after its effect, there is one correct torrent in the end."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,16 +15,16 @@ TWO = content(MIB + 1)
 
 
 def small(torrents: TorrentWorld) -> None:
-    """The first torrent of an object."""
+    """Sets up the first torrent of an object."""
 
 
 def republished(torrents: TorrentWorld) -> None:
-    """There is a torrent already, of an older upload."""
+    """Sets up a torrent of an older upload."""
     torrents.s3.put_object(Bucket=BUCKET, Key=torrent_key(torrents.key), Body=b"an older one")
 
 
 def in_segments(torrents: TorrentWorld) -> None:
-    """Two segments."""
+    """Sets up an object of two segments."""
     torrents.set(megabytes_per_second=ONE_PIECE_EACH)
 
 
@@ -40,7 +40,7 @@ class Once(Countdown):
 
 
 def every_death() -> Iterator[Countdown]:
-    """A kill at each call of what is done meanwhile, before and after its effect, until there is none left to die."""
+    """Repeats the work with a kill before and after each call's effect, until no call is left."""
     for after_effect in (False, True):
         for calls in count():
             kill = Once(calls, after_effect)
@@ -68,7 +68,7 @@ def test_whoever_dies_the_torrent_is_made_once(road: Callable[[TorrentWorld], No
 
 
 def test_two_that_put_the_chunks_together_at_once_make_one_torrent(torrents: TorrentWorld) -> None:
-    """The last segment is delivered a second time while the first delivery is at any of its calls."""
+    """The last segment is delivered again while the first delivery is at any of its calls."""
     in_segments(torrents)
     for number in count():
         with torrents.about(f"recordings/job-7/{number}.bin"):
@@ -90,7 +90,7 @@ def test_two_that_put_the_chunks_together_at_once_make_one_torrent(torrents: Tor
 
 
 def test_a_slow_one_that_was_taken_over_changes_nothing(torrents: TorrentWorld) -> None:
-    """It stops at any of its calls, is taken for dead, and goes on when another has done its work."""
+    """It freezes at any call, is considered dead, and continues after another invocation has done the work."""
     for number in count():
         with torrents.about(f"recordings/job-7/{number}.bin"):
             torrents.set(sharing=Sharing(comment="old"))

@@ -1,4 +1,4 @@
-"""The function's work on one object, from the message to the torrent, and everything that can go wrong on the way."""
+"""The function's work on one object, from the message to the torrent, with every failure on the way."""
 
 import json
 import threading
@@ -147,7 +147,7 @@ def test_a_new_upload_gets_a_new_torrent(torrents: TorrentWorld) -> None:
 
 
 def test_bytes_that_were_there_before_get_their_torrent_back(torrents: TorrentWorld) -> None:
-    """Without versions an ETag names the state of an object: the first and the third upload are one job."""
+    """Without versions, the ETag identifies an object's content: the first and the third upload are one job."""
     for data in (SMALL, THREE, SMALL):
         torrents.upload(data)
         torrents.deliver_all()
@@ -175,7 +175,7 @@ def test_a_job_whose_object_is_gone_before_it_began_fails(torrents: TorrentWorld
 
 
 def announced(torrents: TorrentWorld) -> str:
-    """A job that the API wrote down and sent, as far as this function sees it."""
+    """Sets up a job that the API recorded and sent, as this function sees it."""
     version = torrents.upload(SMALL, tell=False)
     torrents.ask(version=version)
     torrents.aws.dynamodb.put_item(
@@ -296,7 +296,7 @@ def test_a_hybrid_is_read_whatever_s3_could_say(torrents: TorrentWorld) -> None:
 
 @pytest.fixture
 def slow(torrents: TorrentWorld) -> TorrentWorld:
-    """A segment is one piece."""
+    """Makes every segment one piece."""
     torrents.set(megabytes_per_second=ONE_PIECE_EACH)
     return torrents
 
@@ -362,7 +362,7 @@ def test_a_segment_that_comes_after_the_end_changes_nothing(slow: TorrentWorld) 
 
 
 def hashing(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The extents that are hashed from now on."""
+    """Records the extents hashed from now on."""
     hashed = []
     digests = Stream.digests
 
@@ -375,7 +375,7 @@ def hashing(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def in_time_for(pieces: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on an invocation hashes no more than so many pieces before its time is up."""
+    """Limits invocations from now on to this many pieces before their time is up."""
     digests = Stream.digests
 
     def cut_short(self: Stream, thing: Any, layout: Any, extent: Any, **options: Any) -> bytes:  # noqa: ANN401
@@ -611,7 +611,7 @@ def test_that_a_message_could_not_be_hidden_is_no_harm(torrents: TorrentWorld, m
 
 
 class NotesThreads:
-    """A client that notes which threads of a pool call it."""
+    """A client that records which threads of a pool call it."""
 
     def __init__(self, client: object, names: set[str]) -> None:
         self._client, self._names = client, names

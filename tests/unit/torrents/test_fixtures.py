@@ -1,4 +1,4 @@
-"""The torrents of WebTorrent's own tests: read, written again, and made anew from what they are torrents of."""
+"""The torrents of WebTorrent's own tests are parsed, re-encoded, and remade from their content."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,12 +40,12 @@ def metainfo(path: Path) -> dict[bytes, Any]:
 
 
 def infohash(path: Path) -> str:
-    """As libtorrent reads it."""
+    """Returns the info hash as libtorrent computes it."""
     return str(libtorrent.load_torrent_buffer(path.read_bytes()).info_hashes.v1)
 
 
 def remade(info: dict[bytes, Any], pieces: bytes) -> Torrent:
-    """Our torrent of an object of that name and size, with all that its info tells of the original's parameters."""
+    """Makes our torrent of an object with that name and size, with the parameters in the original's info."""
     layout = Layout(info[b"length"], info[b"piece length"], Format.V1)
     key = f"a/{info[b'name'].decode()}"
     thing = ObjectVersion("media", key, layout.size, "etag", None, datetime(2026, 11, 22, tzinfo=UTC))
@@ -80,7 +80,7 @@ def test_the_hashes_of_the_content_make_the_same_infohash(folder: Path, name: st
 
 @pytest.mark.parametrize("name", NOT_OURS_TO_MAKE)
 def test_what_is_not_made_anew_has_a_reason(folder: Path, name: str) -> None:
-    """Else it belongs with the others."""
+    """Without a reason it belongs with the others."""
     info = metainfo(folder / f"{name}.torrent")[b"info"]
     assert not info.keys() >= {b"name", b"length"} or info.keys() - {
         b"name",

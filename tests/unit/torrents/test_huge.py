@@ -1,4 +1,4 @@
-"""An object of 5 TB: every message, row and chunk is real, and what can go wrong on the way does.
+"""An object of 5 TB: every message, row and chunk is real, and everything that can fail does.
 
 Nobody waits for 5 TB to be hashed, so each test leaves out something else: the hashing (in its place is what knows the
 digests), the bytes (S3 computes the hashes; 50 GB, and with `--hypothesis-profile=thorough` 5 TB, which is 74,506
@@ -31,14 +31,14 @@ GIGABYTE, TERABYTE = 10**9, 10**12
 
 
 def pretended(layout: Layout, extent: Extent) -> bytes:
-    """Digest records of bytes that nobody has: no two pieces have the same, so that none can take another's place."""
+    """Returns digest records without bytes. No two pieces have the same, so that none can be confused with another."""
     size = layout.format.digest_size
     return b"".join(hashlib.sha512(b"%d" % index).digest()[:size] for index in range(extent.first, extent.end))
 
 
 @pytest.fixture
 def huge(aws: Aws, time: Time, store: ObjectStore) -> TorrentWorld:
-    """The function over a stand-in for S3 that makes bytes from offsets, with as many connections as it has."""
+    """Sets up the function on a stand-in for S3 that computes bytes from offsets, with its real connections."""
     patient = Config(read_timeout=60, response_checksum_validation="when_required")
     world = TorrentWorld(aws, boto3.client("s3", endpoint_url=store.url, config=patient), time)
     world.set(connections=8)
@@ -46,7 +46,7 @@ def huge(aws: Aws, time: Time, store: ObjectStore) -> TorrentWorld:
 
 
 def put(store: ObjectStore, layout: Layout) -> str:
-    """An object whose bytes nobody asks for; gives its version."""
+    """Puts an object whose bytes are never read, and returns its version."""
 
     def no_bytes(start: int, stop: int) -> bytes:
         raise AssertionError(f"bytes {start} to {stop} were read")
@@ -58,7 +58,7 @@ def put(store: ObjectStore, layout: Layout) -> str:
 
 
 def check(world: TorrentWorld, version: str, layout: Layout, digests: bytes) -> None:
-    """The torrent has these digests, and libtorrent takes it for what the job says."""
+    """Checks that the torrent has these digests, and that libtorrent reads it as the job describes it."""
     assert world.outcome(version) == ("COMPLETED", None)
     found, result = world.torrent(), world.job(version)["result"]
     assert found is not None
@@ -77,7 +77,7 @@ def check(world: TorrentWorld, version: str, layout: Layout, digests: bytes) -> 
 
 
 class Troubles:
-    """What stands in for hashing: of the segments, each has a trouble of its own, once."""
+    """Replaces hashing. Each segment fails once in its own way."""
 
     def __init__(self) -> None:
         self.asked: list[Extent] = []
@@ -126,7 +126,7 @@ def test_five_terabytes_become_a_torrent_whatever_befalls_their_segments(
 
 
 def killed_now_and_then() -> Iterator[tuple[int, Countdown | None]]:
-    """Every fiftieth invocation dies, each at another of its calls."""
+    """Kills every fiftieth invocation, each at a different call."""
     for number in range(1000):
         yield number, Countdown(number // 50, after_effect=bool(number % 100)) if number % 50 == 10 else None
 

@@ -1,4 +1,4 @@
-"""The row of a torrent's job: who may begin it, whose writes count, how it ends."""
+"""The row of a torrent job: which invocation may begin it, whose writes are accepted, and how it ends."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -97,7 +97,7 @@ def jobs(aws: Aws, time: Time) -> TorrentJobs:
 
 
 def begin(jobs: TorrentJobs, message: str = "m1", *, again: bool = False, thing: ObjectVersion = THING) -> TorrentRun:
-    """Begins the job, which has to be possible."""
+    """Begins the job, and fails if that is impossible."""
     begun = jobs.begin(request(thing, message_id=message, sent_at=NOW), thing, again=again)
     assert isinstance(begun, TorrentRun)
     return begun

@@ -1,4 +1,4 @@
-"""libtorrent, which nobody here wrote, makes the same torrents, reads ours, and reads bencoding as we do."""
+"""An independent implementation, libtorrent, makes the same torrents, reads ours, and reads bencoding as we do."""
 
 import random
 import tempfile
@@ -43,7 +43,7 @@ def content_of(torrent: Torrent) -> libtorrent.torrent_info:
 
 
 def content(size: int) -> bytes:
-    """No two pieces of it are alike."""
+    """Returns content without equal pieces."""
     return random.Random(size).randbytes(size)  # noqa: S311 - the same in every run
 
 
@@ -51,7 +51,7 @@ def content(size: int) -> bytes:
 
 
 def by_libtorrent(data: bytes, name: str, layout: Layout, *, private: bool = False) -> dict[bytes, Any]:
-    """The metainfo that libtorrent makes of a file on disk."""
+    """Returns the metainfo that libtorrent makes of a file on disk."""
     flags = libtorrent.create_torrent.v1_only if layout.format is Format.V1 else 0
     files = [libtorrent.create_file_entry(name, layout.size)]
     creator = libtorrent.create_torrent(files, layout.piece_length, flags)
@@ -73,7 +73,7 @@ def check_same(layout: Layout, *, private: bool = False) -> None:
 
 @st.composite
 def small_layouts(draw: st.DrawFn) -> Layout:
-    """Short pieces, up to nine of them, cut off anywhere but most of all around a piece's or a leaf's end."""
+    """Draws up to nine short pieces, with a size anywhere but mostly around the end of a piece or leaf."""
     piece_length = draw(st.sampled_from(PIECE_LENGTHS[:3]))
     whole = draw(st.integers(0, 8)) * piece_length
     near = st.sampled_from([-LEAF - 1, -LEAF, -1, 0, 1, LEAF - 1, LEAF, LEAF + 1])
@@ -103,7 +103,7 @@ def test_libtorrent_makes_the_same_around_the_end_of_a_piece(piece_length: int, 
 
 @given(st.sampled_from(PIECE_LENGTHS), st.integers(2, 40), st.randoms(use_true_random=False))
 def test_libtorrent_finds_the_layer_of_pieces_under_the_root(piece_length: int, pieces: int, chance: Any) -> None:  # noqa: ANN401 - a Random
-    """It reads no hybrid whose layer doesn't lead to its root, so that any digests will do to show it."""
+    """It refuses hybrids whose piece layer doesn't match the root, so any digests can show it."""
     layout = Layout(pieces * piece_length - 1, piece_length, Format.HYBRID)
     torrent = make(thing("a", layout.size), layout, chance.randbytes(pieces * 52), Sharing())
     assert content_of(torrent).info_hashes().has_v2()
@@ -187,7 +187,7 @@ def test_libtorrent_sees_the_same_in_the_magnet_link(sharing: Sharing, key: str,
 
 
 def tiers_of(params: libtorrent.add_torrent_params) -> list[set[str]]:
-    """Unordered within a tier, which libtorrent shuffles."""
+    """Returns the tiers without order, because libtorrent shuffles each."""
     tiers: dict[int, set[str]] = {}
     for url, tier in zip(params.trackers, params.tracker_tiers, strict=True):
         tiers.setdefault(tier, set()).add(url)
@@ -198,7 +198,7 @@ def tiers_of(params: libtorrent.add_torrent_params) -> list[set[str]]:
 
 
 def readable(value: Bencoded) -> bool:
-    """Whether libtorrent reads it: it keeps integers in 64 bits."""
+    """Returns whether libtorrent can read it: its integers have 64 bits."""
     match value:
         case int():
             return value in IN_64_BITS

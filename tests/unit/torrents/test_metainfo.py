@@ -1,4 +1,4 @@
-"""What is in a torrent and in its magnet link, and how they are named. test_libtorrent has the hashes' proof."""
+"""The content and names of torrents and magnet links. test_libtorrent verifies the hashes."""
 
 import hashlib
 from dataclasses import replace

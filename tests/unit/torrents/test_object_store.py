@@ -1,4 +1,4 @@
-"""The stand-in for S3, held against moto where it knows the operation, and against S3's documents where it doesn't."""
+"""The stand-in for S3, compared with moto's operations, and with S3's documentation for the others."""
 
 import hashlib
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ BODY = bytes(range(256))
 
 @pytest.fixture(params=["moto", "the stand-in"])
 def either(request: pytest.FixtureRequest) -> Iterator["S3Client"]:
-    """The S3 of moto or ours: a plain bucket, and one that keeps versions."""
+    """Yields moto's S3 or ours, with an unversioned and a versioned bucket."""
     if request.param == "moto":
         with mock_aws():
             client = boto3.client("s3")
@@ -36,7 +36,7 @@ def either(request: pytest.FixtureRequest) -> Iterator["S3Client"]:
 
 
 def refusal(call: Any, **parameters: object) -> tuple[int, str]:  # noqa: ANN401 - any of a client's methods
-    """Status and code of what refuses a call."""
+    """Returns status and code of a refusal."""
     with pytest.raises(ClientError) as raised:
         call(**parameters)
     answer: Any = raised.value.response
@@ -155,7 +155,7 @@ def test_an_upload_that_is_not_there_is_not_aborted(either: "S3Client") -> None:
 
 
 def copying(client: "S3Client", size: int = 6 * 10**6) -> dict[str, Any]:
-    """A source of so many bytes, and an upload to copy it to."""
+    """Creates a source of this size, and an upload to copy it to."""
     client.put_object(Bucket="media", Key=KEY, Body=bytes(size))
     upload = client.create_multipart_upload(Bucket="media", Key="copy", ChecksumAlgorithm="SHA1")["UploadId"]
     source = {"Bucket": "media", "Key": KEY}

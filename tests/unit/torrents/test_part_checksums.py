@@ -1,4 +1,4 @@
-"""Way 1: the hashes that S3 has already."""
+"""Way 1: the hashes that S3 already has."""
 
 import base64
 from collections.abc import Sequence
@@ -172,7 +172,7 @@ def test_a_part_without_a_right_checksum_is_not_believed(
 
 
 def many(store: ObjectStore, bucket: str = "media", count: int = 2500) -> bytes:
-    """An object of so many parts; gives their SHA-1s."""
+    """Creates an object of this many parts and returns their SHA-1s."""
     digest = reference.digests(bytes(LEAF), Layout(LEAF, LEAF, Format.V1))
     store.make(
         bucket,

@@ -1,4 +1,4 @@
-"""Whatever two publishers do in whatever order, the torrent that stays is that of the newest upload."""
+"""In every order of two publishers' calls, the final torrent is that of the newest upload."""
 
 import hashlib
 import threading
@@ -25,13 +25,13 @@ def upload(etag: str, minutes: int) -> ObjectVersion:
 
 
 def torrent(of: ObjectVersion) -> Torrent:
-    """As unlike others as real ones are: by content, and by the time of the upload."""
+    """Returns a torrent that differs from others by content and upload time."""
     return Torrent(f"{of.etag} of {of.modified}".encode(), of.etag, None, "")
 
 
 @dataclass
 class Bucket:
-    """One object and its torrent, in S3's own terms. `before` is called before every call takes effect."""
+    """One object and its torrent, with S3's semantics. `before` is called before every call takes effect."""
 
     thing: ObjectVersion | None
     torrent: bytes | None = None
@@ -114,7 +114,7 @@ def test_what_s3_refuses_otherwise_passes(status: int) -> None:
 
 
 class Actor:
-    """Something that runs in a thread of its own, one call at a time, whenever it is its turn."""
+    """Code that runs in its own thread, one call per turn."""
 
     def __init__(self, work: Callable[[], None]) -> None:
         self._work = work
@@ -134,12 +134,12 @@ class Actor:
         self._stopped.release()
 
     def turn(self) -> None:
-        """Lets it go on until its next call, or its end."""
+        """Continues until its next call or its end."""
         self._go.release()
         self._stopped.acquire()
 
     def wait(self) -> None:
-        """What its calls do before they take effect."""
+        """Waits for the next turn, before each call takes effect."""
         self._stopped.release()
         self._go.acquire()
 
@@ -149,7 +149,7 @@ def _wait_for_turn(actors: Mapping[int | None, Actor]) -> None:
 
 
 def _run(path: list[tuple[int, int]], taken: list[tuple[int, int]], actors: list[Actor]) -> None:
-    """Runs actors by the choices of `path`, then always the first that can; notes choices, and out of how many."""
+    """Runs actors by the choices in `path`, then always the first ready one. Returns choices and their alternatives."""
     while able := [actor for actor in actors if not actor.ended]:
         choice = path[len(taken)][0] if len(taken) < len(path) else 0
         taken.append((choice, len(able)))
@@ -157,7 +157,7 @@ def _run(path: list[tuple[int, int]], taken: list[tuple[int, int]], actors: list
 
 
 def orders() -> Iterator[Callable[[list[Actor]], None]]:
-    """Ways to run actors to their ends, until every order of their calls has been run."""
+    """Yields runs of the actors until every order of their calls has been run."""
     path: list[tuple[int, int]] = []
     while True:
         taken: list[tuple[int, int]] = []

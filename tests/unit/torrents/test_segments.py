@@ -1,4 +1,4 @@
-"""Cutting and coverage: no piece is lost, none is hashed twice on purpose, and chunks may come in any order."""
+"""Segments: no piece is lost or hashed twice without need, and chunks may arrive in any order."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Way 3: the hashes of what is read."""
+"""Way 3: hashes of bytes that are read."""
 
 import _thread
 import base64
@@ -47,7 +47,7 @@ def read(
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ranges of two pieces, and portions that don't fit leaves."""
+    """Sets ranges of two pieces, and portions that don't align with leaves."""
     monkeypatch.setattr(streaming, "_LEAST_RANGE", 2 * PIECE)
     monkeypatch.setattr(streaming, "_MOST_RANGE", 2 * PIECE)
     monkeypatch.setattr(streaming, "_PORTION", 10_000)
@@ -112,7 +112,7 @@ def test_the_hashes_make_the_composite_checksum_that_s3_reports() -> None:
 
 
 def asked(store: ObjectStore) -> list[tuple[int, int]]:
-    """What ranges were, from one byte up to another, in their order in the object."""
+    """Returns the requested ranges, in their order in the object."""
     bounds = [str(each).removeprefix("bytes=").split("-") for each in store.ranges]
     return sorted((int(first), int(last) + 1) for first, last in bounds)
 
@@ -188,7 +188,7 @@ def test_a_body_is_resumed_where_it_broke_off(store: ObjectStore, s3: "S3Client"
 
 
 def test_a_body_that_breaks_off_where_its_connection_is_given_up_is_resumed(store: ObjectStore, s3: "S3Client") -> None:
-    """Of such a connection the client has no socket any more while it reads the body."""
+    """The client no longer has a socket for such a connection while it reads the body."""
     store.fail("GetObject", Fault("last", 12_345), times=3)
     assert read(s3) == EXPECTED
 
@@ -228,7 +228,7 @@ def test_an_answer_to_another_question_is_not_hashed(fault: Fault, store: Object
 
 
 def interrupting() -> Callable[[int], None]:
-    """Presses Ctrl-C, once, in the midst of it."""
+    """Sends Ctrl-C once, during the work."""
     presses = iter([lambda: None] * 500 + [_thread.interrupt_main])
     return lambda _: next(presses, lambda: None)()
 
@@ -253,7 +253,7 @@ def test_without_time_nothing_is_read(store: ObjectStore, s3: "S3Client") -> Non
 
 
 def test_bodies_that_stall_are_not_waited_for_when_time_runs_out(store: ObjectStore) -> None:
-    """As S3 stalls here for as long as the test runs, and the client is patient, it wouldn't end otherwise."""
+    """S3 stalls for the whole test and the client is patient, so otherwise it would never end."""
     patient = boto3.client("s3", endpoint_url=store.url, config=Config(read_timeout=3600))
     store.fail("GetObject", Fault("stall", 20_000), times=4)
     got = read(patient, out_of_time=lambda: store.sending == 4)
@@ -262,7 +262,7 @@ def test_bodies_that_stall_are_not_waited_for_when_time_runs_out(store: ObjectSt
 
 @pytest.fixture
 def endless(store: ObjectStore) -> Stored:
-    """More than fits the buffers between us and S3, so that what isn't closed is seen."""
+    """Creates an object larger than the buffers between us and S3, so that an unclosed body is noticed."""
     return store.make("media", KEY, 2**40, lambda start, stop: bytes(stop - start))
 
 

@@ -1,4 +1,4 @@
-"""POST /torrents: one job for each version of an object, of what is there and the caller's; asked for once or again."""
+"""POST /torrents: one job per version of an existing object of the caller, also for repeated requests."""
 
 import json
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def s3_client() -> "S3Client":
 
 @dataclass
 class Asking:
-    """The route over one moto account, whose clients may be taken for others; and what became of what was asked."""
+    """The route on one moto account with replaceable clients, and its results."""
 
     aws: Aws
     dynamodb: Any = None
@@ -62,11 +62,11 @@ class Asking:
         return ask(Api({ROUTE: submission.ask}), ROUTE, body, **more)
 
     def upload(self, key: str = KEY, content: bytes = b"once") -> str:
-        """Puts an object; its version."""
+        """Puts an object and returns its version."""
         return s3_client().put_object(Bucket=BUCKET, Key=key, Body=content)["VersionId"]
 
     def messages(self) -> list[dict[str, Any]]:
-        """Every message that was ever queued."""
+        """Returns every message ever queued."""
         while found := self.aws.sqs.receive_message(QueueUrl=self.aws.queue_url, MaxNumberOfMessages=10).get(
             "Messages"
         ):
@@ -74,7 +74,7 @@ class Asking:
         return self.seen
 
     def jobs(self) -> list[PlainItem]:
-        """The torrents' jobs."""
+        """Returns the torrent jobs."""
         items = self.aws.dynamodb.scan(TableName=self.aws.jobs_table)["Items"]
         found = [Records(self.aws.dynamodb, self.aws.jobs_table).read(item["jobId"]["S"]) for item in items]
         return [record for record in found if record is not None and record["kind"] == kinds.TORRENT.name]
@@ -101,7 +101,7 @@ def by_name(corpus: dict[str, Any]) -> Callable[[Test], Test]:
 
 
 def refused(body: object = None, **more: Any) -> Answer:  # noqa: ANN401 - as `event`
-    """A clear no, without any call to AWS: so nothing is stored and nothing sent."""
+    """Checks that a request is refused without any call to AWS, so that nothing is stored or sent."""
     no_client: Any = None
     submission = TorrentSubmission(Records(no_client, ""), WORK, no_client, no_client, "queue")
     answer = ask(Api({ROUTE: submission.ask}), ROUTE, body, **more)
@@ -208,7 +208,7 @@ def test_a_hostile_key_leaves_nothing_behind(asking: Asking, case: str) -> None:
 
 @dataclass
 class Saying:
-    """S3 that gives one answer to everything."""
+    """An S3 that gives one answer to everything."""
 
     status: int
     code: str
@@ -221,7 +221,7 @@ class Saying:
 
 
 class NoJobs:
-    """A table without any."""
+    """A table without jobs."""
 
     def get_item(self, **_: object) -> dict[str, Any]:
         return {}
@@ -237,7 +237,7 @@ def test_no_key_breaks_the_reading(key: str, folder: str) -> None:
 
 
 def test_what_s3_forbids_to_look_at_is_not_found(asking: Asking) -> None:
-    """Its answer to who may not list, where there is nothing."""
+    """S3 gives this answer for a missing object if the caller may not list."""
     assert Asking(asking.aws, s3=Saying(403, "403")).ask().body["error"] == "OBJECT_NOT_FOUND"
 
 
@@ -261,7 +261,7 @@ def test_an_idempotency_key_is_visible_ascii() -> None:
 
 
 def made_by(asking: Asking, **row: str) -> None:
-    """The object, and the job whose result it is."""
+    """Creates an object, and the job whose result it is."""
     asking.put({"jobId": "evening-1", "kind": "stream-recording", "status": "COMPLETED"} | row)
     asking.upload()
 
@@ -308,7 +308,7 @@ def test_a_request_that_is_repeated_is_the_same_job(asking: Asking) -> None:
 
 
 def test_while_a_job_is_pending_its_message_is_sent_again(asking: Asking) -> None:
-    """Whoever wrote it down may have died before it was queued."""
+    """The first request's invocation may have died before the job was queued."""
     asking.upload()
     asking.ask()
     asking.ask()
@@ -357,7 +357,7 @@ class Failing(Countdown):
 
 
 def over(asking: Asking, countdown: Countdown) -> Asking:
-    """The same account, by clients that the countdown strikes."""
+    """Returns the same route with clients that fail by countdown."""
     strike: Callable[[Any], Any] = lambda client: Crashing(client, countdown)  # noqa: E731
     return Asking(asking.aws, dynamodb=strike(asking.aws.dynamodb), sqs=strike(asking.aws.sqs))
 

@@ -1,4 +1,4 @@
-"""The hashes of a piece, against those that the BEPs' own words give."""
+"""The hashes of a piece, compared with the BEPs' plain definition."""
 
 import pytest
 from hypothesis import given
@@ -12,7 +12,7 @@ CONTENT = bytes(range(251)) * 2000
 
 
 def digests(data: bytes, layout: Layout, portion: int) -> bytes:
-    """By portions of one size, which needn't fit leaves or pieces."""
+    """Returns digests computed from portions of one size, which need not align with leaves or pieces."""
     records = b""
     for start in range(0, len(data), layout.piece_length):
         piece = piece_hash(layout)

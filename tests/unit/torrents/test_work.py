@@ -1,4 +1,4 @@
-"""The parser: every accepted shape, what gets no torrent, and everything else rejected with a reason."""
+"""The torrent parser: every accepted shape, objects without torrents, and everything else rejected with a reason."""
 
 import json
 from dataclasses import replace

@@ -26,7 +26,7 @@ BLOCK = 4 * 2**20
 
 
 class Account(attempts.Account):
-    """One whose upload comes from a file."""
+    """An account whose upload comes from a file."""
 
     def __init__(self, stand_in: StandIn) -> None:
         told = {"AWS_DEFAULT_REGION": "us-east-1", "AWS_BATCH_JOB_ID": "batch-1", "VIDEO_ID": "42", "S3_KEY": KEY}
@@ -34,7 +34,7 @@ class Account(attempts.Account):
         self.stand_in = stand_in
 
     def upload(self, video: Path | None) -> None:
-        """A new job for a new upload; None is an upload that is gone."""
+        """Creates a job for a new upload; None is a deleted upload."""
         self.stand_in.reset()
         if video:
             self.stand_in.uploads[f"/media/{KEY}"] = video
@@ -43,12 +43,12 @@ class Account(attempts.Account):
         self.record()
 
     def run(self, video: Path | None, **changed: str) -> Outcome:
-        """Upload and attempt."""
+        """Uploads and runs an attempt."""
         self.upload(video)
         return self.finish(self.start(**changed))
 
     def summary(self) -> dict[str, Any]:
-        """The parsed summary.json."""
+        """Returns the parsed summary.json."""
         summary: dict[str, Any] = json.loads(self.result("summary.json")[1])
         return summary
 
@@ -61,7 +61,7 @@ def account() -> Iterator[Account]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Make]:
-    """Makes a video of a kind that generate.py knows, once."""
+    """Generates a video of a kind in generate.py, once."""
     folder = tmp_path_factory.mktemp("videos")
 
     @cache
@@ -171,7 +171,7 @@ def test_loudness(account: Account, made: Make, kind: str, expected: Mapping[str
 
 @pytest.mark.timeout(60)
 def test_sound_at_a_rate_that_nobody_hears_is_not_measured(account: Account, made: Make) -> None:
-    """Brought to an ordinary rate it would be 48,000 times as much, in memory at once."""
+    """Resampled to a normal rate it would be 48,000 times as large, all in memory."""
     outcome = account.run(made("slow-sound", ".mkv"))
     assert outcome.exit_code == 0, outcome.log
     assert account.summary()["loudness"] == {"state": "unmeasurable"}
@@ -180,7 +180,7 @@ def test_sound_at_a_rate_that_nobody_hears_is_not_measured(account: Account, mad
 
 @pytest.mark.heavy
 def test_memory_does_not_grow_with_the_file(account: Account, made: Make) -> None:
-    """Beyond the 64 MiB of blocks that are kept, and the decoder's own pictures, nothing may stay."""
+    """Only the 64 MiB of cached blocks and the decoder's own pictures may stay in memory."""
     outcomes = [account.run(made("raw", ".mkv", size)) for size in ("80", "240")]
     assert [outcome.exit_code for outcome in outcomes] == [0, 0]
     small, large = (outcome.peak_megabytes for outcome in outcomes)
@@ -264,7 +264,7 @@ def test_pictures_too_large_to_hold_are_refused_unseen(account: Account, made: M
 
 
 def test_a_playlist_opens_nothing(account: Account, tmp_path: Path) -> None:
-    """Neither addresses nor files: a server, a secret and a real video beside the playlist stay untouched."""
+    """A playlist opens neither URLs nor files: a server, a secret and a real video next to it are not read."""
     account.upload(None)
     account.stand_in.uploads["/media/leak.ts"] = clip("bikes.mp4")
     address = f"{account.stand_in.url}/media/leak.ts"
@@ -365,7 +365,7 @@ def test_a_superseded_run_does_nothing(account: Account) -> None:
 
 
 def jpeg_size(data: bytes) -> tuple[int, int]:
-    """Width and height from a JPEG's frame header (ITU T.81, B.2.2)."""
+    """Returns width and height from a JPEG's frame header (ITU T.81, B.2.2)."""
     frame = re.search(rb"\xff[\xc0\xc2]..\x08(..)(..)", data, re.DOTALL)
     assert frame
     return int.from_bytes(frame[2]), int.from_bytes(frame[1])

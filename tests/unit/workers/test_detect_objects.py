@@ -28,14 +28,14 @@ BOMB = bytes.fromhex("524946461a000000574542505650384c0e0000002ffebfff0f071011fd
 
 
 class Account(attempts.Account):
-    """One whose uploads come from files."""
+    """An account whose uploads come from files."""
 
     def __init__(self, stand_in: StandIn) -> None:
         super().__init__(stand_in.url, "detect_objects", AWS_REGION="us-east-1", AWS_BATCH_JOB_ID="run-1")
         self.stand_in = stand_in
 
     def submit(self, job_input: Mapping[str, Any], files: Mapping[str, Path]) -> None:
-        """A new job; `files` are what its bucket holds, by key. Nothing is left of the job before."""
+        """Creates a job whose bucket has these `files` by key, and deletes everything of the previous job."""
         self.stand_in.reset()
         self.stand_in.uploads = {f"/{BUCKET}/{key}": path for key, path in files.items()}
         for name in self.results():
@@ -43,7 +43,7 @@ class Account(attempts.Account):
         self.record(input=job_input)
 
     def run(self, job_input: Mapping[str, Any], files: Mapping[str, Path], **changed: str) -> Outcome:
-        """Submit and attempt."""
+        """Submits a job and runs an attempt."""
         self.submit(job_input, files)
         return self.finish(self.start(**changed))
 
@@ -56,7 +56,7 @@ def account() -> Iterator[Account]:
 
 @pytest.fixture(scope="module")
 def pictures(account: Account, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that pictures.py fills."""
+    """Returns the folder that pictures.py fills."""
     folder = tmp_path_factory.mktemp("pictures")
     script = Path(__file__).with_name("pictures.py")
     subprocess.run([account.python, script, photo("astronaut.png"), folder], check=True)
@@ -64,7 +64,7 @@ def pictures(account: Account, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def png(path: Path, size: tuple[int, int], rectangle: tuple[int, int, int, int] = (0, 0, 0, 0)) -> Path:
-    """A PNG of that many pixels, blue with a red rectangle on it."""
+    """Returns a PNG of this size, blue with a red rectangle."""
     (width, height), (x1, y1, x2, y2) = size, rectangle
     blue, red = b"\0\0\xff", b"\xff\0\0"
     crossed = blue * x1 + red * (x2 - x1) + blue * (width - x2)
@@ -74,7 +74,7 @@ def png(path: Path, size: tuple[int, int], rectangle: tuple[int, int, int, int] 
 
 
 def png_of(rows: Sequence[bytes], size: tuple[int, int]) -> bytes:
-    """A PNG of these rows of red, green and blue bytes, which says that it is of that size."""
+    """Returns a PNG with these rows of RGB bytes, whose header has this size."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -85,12 +85,12 @@ def png_of(rows: Sequence[bytes], size: tuple[int, int]) -> bytes:
 
 
 def columns(*candidates: Sequence[float]) -> list[list[list[float]]]:
-    """Candidates as YOLOv8 has them: (1, 4 + classes, N)."""
+    """Returns candidates in YOLOv8's shape: (1, 4 + classes, N)."""
     return [[list(row) for row in zip(*candidates, strict=True)]]
 
 
 def look(account: Account, files: Mapping[str, Path | bytes], folder: Path, **changed: str) -> Outcome:
-    """A job of all these files: key → path, or bytes to put into `folder`."""
+    """Runs a job of all these files: key → path, or bytes to put into `folder`."""
     paths = {}
     for number, (key, content) in enumerate(files.items()):
         paths[key] = content if isinstance(content, Path) else folder / str(number)
@@ -100,13 +100,13 @@ def look(account: Account, files: Mapping[str, Path | bytes], folder: Path, **ch
 
 
 def saved(account: Account) -> list[dict[str, Any]]:
-    """What detections.json says of the images."""
+    """Returns the images in detections.json."""
     images: list[dict[str, Any]] = json.loads(account.result("detections.json")[1])["images"]
     return images
 
 
 def errors(account: Account) -> dict[str, str]:
-    """Key → error code of the images that failed."""
+    """Returns key → error code of the failed images."""
     prefix = f"s3://{BUCKET}/"
     return {each["imageUrl"].removeprefix(prefix): each["error"]["code"] for each in saved(account) if "error" in each}
 
@@ -143,7 +143,7 @@ def test_photographs_are_looked_at_and_the_face_is_found(account: Account) -> No
 
 
 def test_the_same_picture_gives_the_same_answer(account: Account, pictures: Path, tmp_path: Path) -> None:
-    """At a threshold where chance has its say too."""
+    """Uses a low threshold, where rounding could change the result."""
     same = {str(number): pictures / "colour.png" for number in range(2)}
     assert look(account, same, tmp_path, CONFIDENCE="0").exit_code == 0
     first, second = (image["detections"] for image in saved(account))
@@ -314,7 +314,7 @@ def test_a_thousand_images_take_no_more_memory_than_twenty(account: Account, tmp
 def found(
     account: Account, picture: Path, model: bytes, folder: Path, **changed: str
 ) -> list[tuple[str, float, list[int]]]:
-    """What a model finds on a picture: label, confidence, box."""
+    """Returns a model's detections on a picture: label, confidence, box."""
     path = folder / "model-of-the-test.onnx"
     path.write_bytes(model)
     outcome = look(account, {"picture": picture}, folder, MODEL_PATH=str(path), **changed)
@@ -328,7 +328,7 @@ def found(
 def test_a_rectangle_is_found_where_it_was_drawn(
     account: Account, tmp_path: Path, layout: str, confidence: float
 ) -> None:
-    """Through shrinking or enlarging, padding on either side, colours, the model, and all the way back."""
+    """Tests scaling, padding on either side, colours, the model, and the way back."""
     (tmp_path / "model.onnx").write_bytes(red_rectangle(layout, size=(320, 160)))
     drawn = {
         (640, 160): (100, 20, 500, 120),
@@ -356,7 +356,7 @@ def test_a_model_that_takes_any_size_gets_640_pixels(account: Account, tmp_path:
 
 
 def test_candidates_become_detections(account: Account, tmp_path: Path) -> None:
-    """The picture fills the model's frame, so that the boxes are what the model says."""
+    """The picture fills the model's frame, so that the boxes are the model's own."""
     output = columns(
         (20, 20, 20, 20, 0.0, 0.9),  # a car
         (21, 20, 20, 20, 0.0, 0.8),  # the same one

@@ -1,4 +1,4 @@
-"""The arithmetic of boxes: letterboxes there and back, clipping, and what is left of boxes that overlap."""
+"""The arithmetic of boxes: letterboxing and back, clipping, and non-maximum suppression."""
 
 from random import Random
 
@@ -14,7 +14,7 @@ edges = st.floats(-100, 1000)
 
 @st.composite
 def boxes(draw: st.DrawFn) -> Box:
-    """Of at least a pixel either way."""
+    """Draws boxes of at least one pixel in each direction."""
     x, y = draw(edges), draw(edges)
     return x, y, x + draw(st.floats(1, 300)), y + draw(st.floats(1, 300))
 
@@ -44,7 +44,7 @@ def test_a_picture_keeps_its_shape_to_within_a_pixel(picture: tuple[int, int], f
 
 
 def framed(fitted: Letterbox, box: Box) -> Box:
-    """From the picture's coordinates to the frame's: what `unframed` undoes."""
+    """Converts the picture's coordinates to the frame's: the inverse of `unframed`."""
     x1, y1, x2, y2 = scaled(box, fitted.size[0] / fitted.picture[0], fitted.size[1] / fitted.picture[1])
     return x1 + fitted.left, y1 + fitted.top, x2 + fitted.left, y2 + fitted.top
 

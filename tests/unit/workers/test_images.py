@@ -1,4 +1,4 @@
-"""What each worker's Dockerfile copies is all that its code needs, and no program of the machine is ever started."""
+"""Each worker's Dockerfile copies everything its code needs, and workers start no program of the machine."""
 
 import os
 import re
@@ -29,7 +29,7 @@ sys.exit(code)
 
 
 def copies(worker: str) -> list[tuple[Path, str]]:
-    """What the Dockerfile copies: each path of the repository, and where it lies in the image."""
+    """Returns the Dockerfile's copies: each path in the repository, and its path in the image."""
     found = []
     for line in re.findall(r"^COPY (.+)$", (ROOT / "workers" / worker / "Dockerfile").read_text(), re.MULTILINE):
         *sources, target = line.split()

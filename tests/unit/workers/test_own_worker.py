@@ -19,7 +19,7 @@ KEY = "uploads/clip.mp4"
 
 @pytest.fixture(scope="module")
 def account() -> Iterator[Account]:
-    """Starts the example by the very definition that the local system has of it."""
+    """Starts the example with the local system's own definition."""
     [definition] = own_worker(EXAMPLE).values()
     with empty_moto() as url:
         told = {"AWS_DEFAULT_REGION": "us-east-1", "AWS_BATCH_JOB_ID": "batch-1", "S3_KEY": KEY}
@@ -30,7 +30,7 @@ def account() -> Iterator[Account]:
 
 
 def upload(account: Account, body: bytes) -> str:
-    """A new job for a new upload; the upload's version."""
+    """Creates a job for a new upload and returns the upload's version."""
     account.record()
     return account.s3.put_object(Bucket=BUCKET, Key=KEY, Body=body)["VersionId"]
 
@@ -77,7 +77,7 @@ def test_a_worker_in_another_language_is_started_as_it_is() -> None:
 
 
 def test_a_stand_in_knows_the_definitions_that_it_was_started_with(tmp_path: Path) -> None:
-    """Another one has to be started where it doesn't: it would refuse the jobs."""
+    """For other definitions a new one must be started: the old one would refuse the jobs."""
     running = {"own-worker": {"command": ["python", "old.py"]}, "other": {"command": ["other"]}}
     (tmp_path / "config.json").write_text(json.dumps({"definitions": running}))
     assert knows(tmp_path, {"own-worker": JobDefinition(("python", "old.py"))})

@@ -32,7 +32,7 @@ PREFIX = "recordings/job-1/"
 
 
 class Account(attempts.Account):
-    """One whose worker runs as an ECS task."""
+    """An account whose worker runs as an ECS task."""
 
     patience = 60
 
@@ -47,7 +47,7 @@ class Account(attempts.Account):
         )
 
     def ask(self, **given: object) -> None:
-        """A new job with this input."""
+        """Creates a job with this input."""
         for key in self.keys(""):
             self.s3.delete_object(Bucket="media", Key=key)
         for upload in self.uploads():
@@ -55,25 +55,25 @@ class Account(attempts.Account):
         self.record(job_id="job-1", kind="stream-recording", input=given)
 
     def run(self, url: str, filename: str | None = None, **changed: str) -> Outcome:
-        """Ask for a recording, and make it."""
+        """Creates a job and runs an attempt."""
         self.ask(url=url, **({"filename": filename} if filename is not None else {}))
         return self.finish(self.start(**changed))
 
     def recorded_bytes(self) -> int:
-        """What the record says. Not a look into S3: moto spoils an object that is listed while it is read."""
+        """Returns the record's number of bytes. S3 is not listed: moto corrupts an object that is being read."""
         return int(self.item().get("result", {}).get("bytes", 0))
 
     def keys(self, prefix: str = PREFIX) -> list[str]:
-        """The keys of what is in S3, without the prefix."""
+        """Returns the keys in S3, without the prefix."""
         found = self.s3.list_objects_v2(Bucket="media", Prefix=prefix).get("Contents", [])
         return [entry["Key"].removeprefix(prefix) for entry in found]
 
     def uploads(self) -> "list[MultipartUploadTypeDef]":
-        """Multipart uploads that are neither completed nor aborted."""
+        """Returns the multipart uploads that are neither completed nor aborted."""
         return self.s3.list_multipart_uploads(Bucket="media").get("Uploads", [])
 
     def body(self, *names: str) -> bytes:
-        """Objects, one behind the other."""
+        """Returns the objects' bytes, concatenated."""
         return b"".join(self.s3.get_object(Bucket="media", Key=PREFIX + name)["Body"].read() for name in names)
 
 
@@ -95,7 +95,7 @@ def account() -> Iterator[Account]:
 
 
 class _Files(SimpleHTTPRequestHandler):
-    """Files, or of a file all from the byte that is asked for: enough of ranges to seek by."""
+    """Serves files, whole or from a byte to the end: enough of ranges to seek."""
 
     @override
     def do_GET(self) -> None:
@@ -126,7 +126,7 @@ def files(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def answering(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
-    """A server that answers every GET so."""
+    """Runs a server that gives every GET this answer."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -152,7 +152,7 @@ def sending(body: bytes, kind: str) -> Callable[[BaseHTTPRequestHandler], None]:
 
 
 def decoded(body: bytes, tmp_path: Path) -> dict[str, Any]:
-    """What FFmpeg finds in it, frame by frame."""
+    """Returns the frames that FFmpeg decodes."""
     path = tmp_path / "recording"
     path.write_bytes(body)
     done = subprocess.run(
@@ -163,7 +163,7 @@ def decoded(body: bytes, tmp_path: Path) -> dict[str, Any]:
 
 
 def _peak_megabytes(pid: int) -> list[int]:
-    """The most memory a process has had by now; nothing where it has ended."""
+    """Returns a process's peak memory so far; nothing if it has ended."""
     with suppress(FileNotFoundError, ProcessLookupError):
         status = Path(f"/proc/{pid}/status").read_text()
         return [int(kilobytes) // 1024 for kilobytes in re.findall(r"VmHWM:\s+(\d+) kB", status)]
@@ -299,7 +299,7 @@ def test_a_killed_recording_keeps_what_it_has(account: Account, tmp_path: Path) 
 
 @pytest.mark.heavy
 def test_a_long_recording_is_one_object_of_many_parts(account: Account, tmp_path: Path) -> None:
-    """And neither memory nor disk knows how long: from the second piece on, nothing is added."""
+    """Neither memory nor disk use grows with its length after the second piece."""
     files: set[str] = set()
     peaks: list[int] = []
     with live_stream(clip("bigbuckbunny.mp4"), pace=0.01, window=300, length=300) as url:

@@ -1,4 +1,4 @@
-"""How `record_stream` gets from an address to bytes: playlists, manifests, failing servers, addresses out of bounds."""
+"""How `record_stream` reads from a URL: playlists, manifests, failing servers, forbidden addresses."""
 
 import socket
 import threading
@@ -30,8 +30,8 @@ URL = "https://example.com/live/index"
 class Server:
     """A server on 127.0.0.1.
 
-    What it answers to a path: a body; a number, which is a status; an address in a tuple, for a redirect; a body and a
-    longer length, to break off; or a list of these, one after the other, the last for ever.
+    Its answer for a path is a body; a number (a status); a tuple with a URL (a redirect); a body and a longer length (a
+    broken connection); or a list of these, given in order, with the last one repeated.
     """
 
     address: str = ""
@@ -95,7 +95,7 @@ def server(listening: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
 
 
 def recorded(server: Server, path: str) -> bytes:
-    """What is at an address, and at all that it names."""
+    """Records a URL, with everything it refers to."""
     files: list[Any] = [source(threading.Event()) for source in sources(Web(LOOPBACK), server.address + path)]
     bodies = b""
     for file in files:
@@ -160,7 +160,7 @@ def test_no_answer_leads_to_an_address_that_isnt_let(
 def test_a_name_that_changes_its_mind_is_looked_at_when_connecting(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """DNS rebinding: public when it is checked, this machine when it is connected to."""
+    """DNS rebinding: the name is public when it is checked, and this machine when it is connected to."""
     port = int(server.address.rpartition(":")[2])
     answers = iter(["93.184.215.14", "127.0.0.1"])
 
@@ -329,7 +329,7 @@ def test_no_playlist_makes_the_parser_fall(parts: list[str]) -> None:
     "line", ["A" * 2**20, "#EXT-X-MEDIA:" + "A-" * 2**19, '#EXT-X-MEDIA:A="' * 2**16], ids=range(3)
 )
 def test_a_line_without_an_end_is_read_in_one_go(line: str) -> None:
-    """What tries every letter anew takes days for it, and lets no other thread have its turn meanwhile."""
+    """A parser that backtracks at every character takes days, and blocks all other threads."""
     assert isinstance(hls.parse(f"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\na\n{line}", URL), hls.Master)
 
 
@@ -339,7 +339,7 @@ def test_a_line_without_an_end_is_read_in_one_go(line: str) -> None:
     ids=["too many", "too long", "its beginning too long"],
 )
 def test_a_playlist_larger_than_any_is_a_bad_one(lines: str) -> None:
-    """Each line costs more memory than it has bytes, and a server may send four million of them."""
+    """Each line takes more memory than its bytes, and a server may send four million lines."""
     with pytest.raises(BadPlaylist):
         hls.parse(f"#EXTM3U\n{lines}", URL)
 
@@ -398,7 +398,7 @@ LIVE = 'type="dynamic" availabilityStartTime="2026-11-22T12:00:00Z" minimumUpdat
 def manifest(
     template: str, attributes: str = 'mediaPresentationDuration="PT7S"', period: str = "", now: datetime = NOW
 ) -> Playlist:
-    """The pictures' playlist of a manifest whose video has this template."""
+    """Returns the video playlist of a manifest with this template."""
     text = f"""
         <MPD xmlns="urn:mpeg:dash:schema:mpd:2011" {attributes}><BaseURL>media/</BaseURL><Period {period}>
         <AdaptationSet mimeType="audio/mp4">

@@ -33,7 +33,7 @@ TRY_AGAIN = 75
 
 
 class Account(attempts.Account):
-    """One with a bucket that has a torrent."""
+    """An account whose bucket has a torrent."""
 
     patience = PATIENCE
 
@@ -49,29 +49,29 @@ class Account(attempts.Account):
         self.stand_in = stand_in
 
     def put(self, body: bytes) -> str:
-        """The object; its version."""
+        """Puts the object and returns its version."""
         self.stand_in.reset()
         return self.s3.put_object(Bucket=BUCKET, Key=KEY, Body=body)["ETag"].strip('"')
 
     def serve(self, file: Path) -> str:
-        """The object as a file that is served by hand; its version."""
+        """Puts the object as a file that the stand-in serves, and returns its version."""
         self.stand_in.reset()
         self.stand_in.uploads[f"/{BUCKET}/{KEY}"] = file
         return self.s3.head_object(Bucket=BUCKET, Key=KEY)["ETag"].strip('"')
 
     def share(self, torrent: bytes, version: str) -> None:
-        """Its torrent, and the job to seed that."""
+        """Puts its torrent, and creates the job that seeds it."""
         key = f"torrents/{KEY}.torrent"
         self.s3.put_object(Bucket=BUCKET, Key=key, Body=torrent, Metadata={"source-version": version})
         self.record(input={"torrentKey": key})
 
     def run(self, **variables: str) -> Outcome:
-        """One attempt."""
+        """Runs one attempt."""
         return self.finish(self.start(**variables))
 
     @contextmanager
     def seeding(self, **variables: str) -> Iterator["Seeder"]:
-        """One attempt that goes on until it has ended by itself or is told to."""
+        """Runs an attempt that seeds until it ends by itself or is stopped."""
         seeder = Seeder(self, self.start(**variables))
         try:
             yield seeder
@@ -83,14 +83,14 @@ class Account(attempts.Account):
 
 @dataclass
 class Seeder:
-    """A worker under way."""
+    """A running worker."""
 
     account: Account
     process: "subprocess.Popen[str]"
     ended: bool = False
 
     def port(self) -> int:
-        """Where it listens; its object is all there by then."""
+        """Waits until it has the whole object, and returns its port."""
 
         def told() -> int:
             progress = self.account.item().get("progress", {})
@@ -99,13 +99,13 @@ class Seeder:
         return until(told)
 
     def outcome(self) -> Outcome:
-        """Wait for its end."""
+        """Waits for its end."""
         self.ended = True
         return self.account.finish(self.process)
 
 
 def until[T](look: Callable[[], T]) -> T:
-    """What `look` returns, as soon as that is something."""
+    """Waits until `look` returns something, and returns it."""
     deadline = time.monotonic() + PATIENCE
     while not (found := look()):
         assert time.monotonic() < deadline, "it took too long"
@@ -121,13 +121,13 @@ def account() -> Iterator[Account]:
 
 @dataclass
 class Tracker:
-    """What a tracker is told."""
+    """A tracker that records announces."""
 
     url: str = ""
     heard: list[Mapping[str, str]] = field(default_factory=list)
 
     def events(self) -> list[str]:
-        """Of all announces, in order."""
+        """Returns the events of all announces, in order."""
         return [announce.get("event", "") for announce in self.heard]
 
 
@@ -153,7 +153,7 @@ def tracker() -> Iterator[Tracker]:
 
 @contextmanager
 def downloading(torrent: bytes, folder: Path, port: int) -> Iterator[None]:
-    """Somebody who downloads from that port of 127.0.0.1, meanwhile."""
+    """Downloads from this port of 127.0.0.1 while the block runs."""
     quiet = dict.fromkeys(("enable_dht", "enable_lsd", "enable_upnp", "enable_natpmp"), False)
     session = libtorrent.session({"listen_interfaces": "127.0.0.1:0", **quiet})  # type: ignore[call-overload]
     parameters = libtorrent.load_torrent_buffer(torrent)

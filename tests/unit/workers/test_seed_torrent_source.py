@@ -1,4 +1,4 @@
-"""What the worker `seed_torrent` takes for a torrent of ours and for its object, its settings, and who may find it."""
+"""The worker `seed_torrent`: the torrents and objects it accepts, its settings, and which peers may find it."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -40,27 +40,27 @@ def s3() -> "Iterator[S3Client]":
 
 @pytest.fixture(params=["plain", "versioned"])
 def either_s3(s3: "S3Client", request: pytest.FixtureRequest) -> "S3Client":
-    """Of a bucket that keeps no versions, or keeps them."""
+    """Yields S3 with an unversioned and with a versioned bucket."""
     if request.param == "versioned":
         s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
     return s3
 
 
 def uploaded(s3: "S3Client", body: bytes = BODY) -> str:
-    """A new object; its version."""
+    """Puts a new object and returns its version."""
     answer = s3.put_object(Bucket=BUCKET, Key=KEY, Body=body)
     return str(answer.get("VersionId", answer["ETag"].strip('"')))
 
 
 def shared(s3: "S3Client", data: bytes, version: str | None) -> Torrent:
-    """The torrent, as it is read from S3."""
+    """Returns the torrent as read from S3."""
     metadata = {"source-version": version} if version else {}
     s3.put_object(Bucket=BUCKET, Key=TORRENT_KEY, Body=data, Metadata=metadata)
     return torrent(s3, BUCKET, TORRENT_KEY)
 
 
 def source(s3: "S3Client", version: str) -> Source:
-    """The object that a torrent of `BODY` in this version is about."""
+    """Returns the object of a torrent of `BODY` in this version."""
     return Source(s3, BUCKET, KEY, shared(s3, torrent_of(BODY), version))
 
 

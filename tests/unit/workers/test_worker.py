@@ -1,4 +1,4 @@
-"""The worker's side of the contract, over moto's DynamoDB and S3."""
+"""The worker's side of the contract, on moto's DynamoDB and S3."""
 
 import json
 import os
@@ -61,7 +61,7 @@ VARIABLES = {
 
 @pytest.fixture(scope="module", autouse=True)
 def aws() -> Iterator[None]:
-    """One account for the module: making clients is what costs time here."""
+    """Creates one account for the module, because creating clients takes time."""
     with pytest.MonkeyPatch.context() as patch, mock_aws():
         patch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
@@ -87,7 +87,7 @@ def clean(aws: None) -> None:
 
 @cache
 def table() -> "DynamoDBClient":
-    """A client that tries once, so that a test's fault is not hidden by a retry."""
+    """Creates a client that tries once, so that a retry doesn't hide a test's fault."""
     return boto3.client("dynamodb", config=Config(retries={"total_max_attempts": 1}))
 
 
@@ -103,7 +103,7 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def put(**attributes: Any) -> None:  # noqa: ANN401 - whatever DynamoDB holds
-    """The job's item as the dispatcher leaves it, with changes."""
+    """Writes the job's item as the dispatcher leaves it, with changes."""
     item = {"jobId": "video-1", "status": "SUBMITTED", "fence": 3, **attributes}
     table().put_item(TableName=TABLE, Item={name: TypeSerializer().serialize(value) for name, value in item.items()})
 
@@ -114,7 +114,7 @@ def item() -> dict[str, Any]:
 
 
 def attempt(main: Main, dynamodb: "Faulty | None" = None, **changed: str) -> int:
-    """One attempt of the job, its variables as in VARIABLES but for the changed ones."""
+    """Runs one attempt of the job with VARIABLES and these changes."""
     client: Any = dynamodb or table()
     return run(main, variables={**VARIABLES, **changed}, dynamodb=client, s3=bucket())
 
@@ -139,7 +139,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def checkpoints_until_told(job: WorkerJob) -> None:
-    """Work that never ends by itself."""
+    """Does work that never ends by itself."""
     end = time.monotonic() + 10
     while time.monotonic() < end:
         job.checkpoint()
@@ -147,7 +147,7 @@ def checkpoints_until_told(job: WorkerJob) -> None:
 
 
 class Faulty:
-    """A DynamoDB client whose n-th update fails: before it takes effect, or after."""
+    """A DynamoDB client whose n-th update fails, before or after it takes effect."""
 
     def __init__(self, faults: Mapping[int, Exception], *, after: bool = False) -> None:
         self._faults = faults
@@ -167,7 +167,7 @@ class Faulty:
 
 
 class CutOff(Faulty):
-    """DynamoDB whose n-th answers end too soon: boto3 gives such a one out as empty."""
+    """A DynamoDB whose n-th answers are cut off: boto3 returns those as empty."""
 
     def __init__(self, cut: set[int]) -> None:
         super().__init__({})
@@ -253,7 +253,7 @@ ON_ECS = {name: value for name, value in VARIABLES.items() if name != "AWS_BATCH
 
 @pytest.fixture
 def metadata(monkeypatch: pytest.MonkeyPatch) -> Iterator["tuple[str, list[tuple[int, bytes]]]"]:
-    """ECS's metadata endpoint: its address, and the answers it will give one after the other."""
+    """Runs ECS's metadata endpoint and yields its address, and its answers in order."""
     answers: list[tuple[int, bytes]] = []
     monkeypatch.setattr(time, "sleep", lambda _seconds: None)
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # which knows nothing of link-local addresses
@@ -390,7 +390,7 @@ def test_the_result_of_an_earlier_run_does_not_count_as_this_ones() -> None:
 
 
 def test_a_partial_result_of_an_earlier_attempt_is_not_the_end() -> None:
-    """Batch gives a stopped attempt another try."""
+    """Batch retries a stopped attempt."""
     put(result={"runId": "batch-1", "partial": True})
     assert attempt(succeed) == ExitCode.SUCCESS
     assert "partial" not in item()["result"]
@@ -690,7 +690,7 @@ def test_logs_are_json_lines_with_the_job_and_without_a_status(capsys: pytest.Ca
 
 
 def test_the_library_needs_nothing_but_boto3() -> None:
-    """A worker's image holds neither Powertools nor the rest of the layer."""
+    """A worker's image has neither Powertools nor the rest of the layer."""
     imported = re.findall(r"^ *(?:import|from) ([a-z0-9_]+)", SOURCE, re.MULTILINE)
     libraries = set(imported) - sys.stdlib_module_names
     assert {name for name in libraries if not name.startswith("mypy_boto3_")} == {
@@ -750,7 +750,7 @@ sys.exit(code)
     ids=["stuck", "at work for longer than that", "done with its work"],
 )
 def test_only_a_worker_that_nothing_can_stop_ends_itself(kind: str, code: int) -> None:
-    """A regular expression or a C library may keep the interpreter, and with it heartbeat, SIGTERM and time limits."""
+    """A regular expression or a C library may block the interpreter, and with it heartbeat, SIGTERM and time limits."""
     command = [sys.executable, "-c", ALONE, kind]
     ended = subprocess.run(
         command, env={"PYTHONPATH": str(LIBRARY.parent)}, capture_output=True, text=True, check=False

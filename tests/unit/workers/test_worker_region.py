@@ -1,4 +1,4 @@
-"""Where a worker's AWS clients look for the Region: a container on EC2 has what its job definition says."""
+"""Where a worker's AWS clients find the Region: a container on EC2 has only its job definition's variables."""
 
 import pytest
 
