@@ -143,7 +143,7 @@ def test_photographs_are_looked_at_and_the_face_is_found(account: Account) -> No
 
 
 def test_the_same_picture_gives_the_same_answer(account: Account, pictures: Path, tmp_path: Path) -> None:
-    """Uses a low threshold, where rounding could change the result."""
+    """Uses threshold 0, so that even chance detections must be the same."""
     same = {str(number): pictures / "colour.png" for number in range(2)}
     assert look(account, same, tmp_path, CONFIDENCE="0").exit_code == 0
     first, second = (image["detections"] for image in saved(account))
