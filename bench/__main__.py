@@ -36,7 +36,7 @@ _POLITE = 10
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("benches", nargs=-1, type=click.Choice(list(_BENCHES)))
-@click.option("--rounds", default=5, show_default=True, type=click.IntRange(min=1), help="How often all take turns.")
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(min=1), help="Turns of each subject.")
 @click.option("--smoke", is_flag=True, help="Only check that the benches run: one round, smallest sizes, no figures.")
 def main(benches: tuple[str, ...], rounds: int, *, smoke: bool) -> None:
     """Measure Switchyard against the floor and the usual way. docs/performance.md explains each figure.

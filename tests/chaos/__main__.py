@@ -31,10 +31,10 @@ def main() -> None:
 @click.option("--function-kills", default=15.0, show_default=True, help="The same for functions' processes.")
 @click.option("--strength", default=1.0, show_default=True, help="Multiplies the probability of every fault.")
 def storm(*, seed: int | None, **options: float) -> None:
-    """Inject faults into every AWS call of the functions, and kill processes, while jobs run.
+    """Inject faults and kill processes while jobs run.
 
-    Prints the injected faults, what was seen of them, and all violations, and saves the report under .local/chaos/.
-    The exit code is 1 if anything was lost, done twice, over the limit, or left behind.
+    The faults hit every AWS call of the functions. The command prints them, their effects and all violations, and saves
+    the report under .local/chaos/. The exit code is 1 if anything was lost, done twice, over the limit, or left behind.
     """
     plan = storms.Plan(
         videos=int(options["videos"]),
@@ -59,10 +59,11 @@ def storm(*, seed: int | None, **options: float) -> None:
 @click.option("--slots", default=2, show_default=True, help="Slots per lane: few, so that jobs sometimes wait.")
 @click.option("--seed", default=1, show_default=True, help="Seed of all random choices.")
 def soak(*, minutes: float, rate: float, slots: int, seed: int) -> None:
-    """Run steady work for a long time, and sample slots, counters and memory every ten seconds.
+    """Run steady work for a long time and detect drift.
 
-    Prints the course and all growth, and saves the report under .local/soak/. The exit code is 1 if slots drifted from
-    the real runs, one of our processes leaks, or anything was lost or left behind.
+    The command samples slots, counters and memory every ten seconds, prints the course and all growth, and saves the
+    report under .local/soak/. The exit code is 1 if slots drifted from the real runs, one of our processes leaks, or
+    anything was lost or left behind.
     """
     _tell(soaks.soak(soaks.Plan(minutes, rate, slots, seed), click.echo), "soak")
 
