@@ -257,7 +257,9 @@ class MemoryStore:
         job = self.jobs.get(job_id)
         if job is None or seen is None:
             return job is seen
-        return (job.status, job.fence) == (seen.status, seen.fence)
+        if (job.status, job.fence) != (seen.status, seen.fence):
+            return False
+        return bool(job.fence) or job.request.source.version == seen.request.source.version
 
     def _claim_changed(self, job: Job) -> JobChanged | None:
         now = self.jobs.get(job.id)
@@ -293,7 +295,7 @@ class MemoryStore:
             fence=seen.fence,
             created_at=now if other_work else self.jobs[request.job_id].created_at,
             claimed_at=seen.claimed_at,
-            past_versions=past_versions_after(seen) if other_work else seen.past_versions,
+            past_versions=past_versions_after(seen, request) if other_work else seen.past_versions,
         )
 
     def _change(self, job_id: str, **changes: Any) -> None:  # noqa: ANN401 - as `replace`

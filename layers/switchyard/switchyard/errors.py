@@ -9,6 +9,9 @@ SwitchyardError
 │   ├── KindNotConfigured
 │   ├── ObjectGone
 │   ├── ObjectChanged
+│   ├── JobIdTaken
+│   ├── JobExists
+│   ├── ForeignRow           the job's row is not ours, so nothing can be done with the job
 │   └── CannotShare          no torrent can be made of the object; this job fails, and no message is dead-lettered
 ├── RetryableError           may work later: the message returns to its queue for `retry_after` seconds
 │   ├── LaneIsFull           only with AT_CAPACITY=return
@@ -77,6 +80,24 @@ class ObjectChanged(PermanentError):
     """The object was replaced after work began."""
 
     code = "OBJECT_CHANGED"
+
+
+class JobIdTaken(PermanentError):
+    """The job id belongs to a job of another kind or owner."""
+
+    code = "JOB_ID_TAKEN"
+
+
+class JobExists(PermanentError):
+    """The job id belongs to a job with another input."""
+
+    code = "JOB_EXISTS"
+
+
+class ForeignRow(PermanentError):
+    """The row of the job was not written by Switchyard, or was changed by another program since."""
+
+    code = "FOREIGN_ROW"
 
 
 class CannotShare(PermanentError):

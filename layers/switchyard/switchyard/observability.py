@@ -34,6 +34,7 @@ class Metric(StrEnum):
     ADOPTED = "Adopted"
     REJECTED = "Rejected"
     FAILED = "Failed"
+    FOREIGN_ROWS = "ForeignRows"
     LAUNCH_SUCCEEDED = "LaunchSucceeded"
     LAUNCH_FAILED = "LaunchFailed"
     LAUNCH_RETRIES = "LaunchRetries"

@@ -7,6 +7,7 @@ from switchyard.errors import (
     ClaimInFlight,
     LaneIsFull,
     OutcomeUnknown,
+    PermanentError,
     RetryableError,
     StartFailed,
     StartRefused,
@@ -19,14 +20,17 @@ from switchyard.observability import logger
 from switchyard.protocol.dispatch import Dispatcher
 from switchyard.protocol.jobs import WorkRequest
 
+type _Refused = list[tuple[WorkRequest, PermanentError]]
+
 
 class RequestsFailed(RetryableError):
-    """Some requests of a message failed; the others are done. `failures` is never empty."""
+    """Some requests of a message failed; the others are done or `refused`. `failures` is never empty."""
 
-    def __init__(self, failures: list[tuple[WorkRequest, RetryableError | StartFailed]]) -> None:
+    def __init__(self, failures: list[tuple[WorkRequest, RetryableError | StartFailed]], refused: _Refused) -> None:
         _, first = failures[0]
         super().__init__(str(first), getattr(first, "retry_after", None))
         self.failures = failures
+        self.refused = refused
         self.code = first.code
 
 
@@ -53,18 +57,22 @@ class Intake:
         """
         parsed = self._parse(message)
         failures: list[tuple[WorkRequest, RetryableError | StartFailed]] = []
+        refused: _Refused = []
         for request in parsed.requests:
             try:
                 self.dispatcher.dispatch(request)
             except (RetryableError, StartFailed) as error:
                 failures.append((request, error))
+            except PermanentError as error:
+                refused.append((request, error))
         if failures:
-            raise RequestsFailed(failures)
-        self._reject(message, parsed)  # last, so that a retried message is rejected once, not at every receive
+            raise RequestsFailed(failures, refused)
+        # Last, so that a retried message is rejected once, not at every receive.
+        self._reject(message, parsed, refused)
 
     def exhausted(self, message: Message, error: SwitchyardError) -> bool:
         """Gives up the requests that failed on the last receive, except those that the reconciler finishes."""
-        failures = error.failures if isinstance(error, RequestsFailed) else []
+        failures, refused = (error.failures, error.refused) if isinstance(error, RequestsFailed) else ([], [])
         if any(self._comes_back(failure) for _, failure in failures):
             return False
         for request, failure in failures:
@@ -73,7 +81,7 @@ class Intake:
                 continue
             self.dead_letters.send_request(request, failure)
             self.dispatcher.give_up(request, failure)
-        self._reject(message, self._parse(message))
+        self._reject(message, self._parse(message), refused)
         return True
 
     def _comes_back(self, failure: SwitchyardError) -> bool:
@@ -90,7 +98,9 @@ class Intake:
     def _parse(self, message: Message) -> Parsed:
         return self.work.parse(message.body, Envelope(message.id, message.sent_at, message.attributes.get("video_id")))
 
-    def _reject(self, message: Message, parsed: Parsed) -> None:
+    def _reject(self, message: Message, parsed: Parsed, refused: _Refused) -> None:
+        for request, error in refused:
+            self.dead_letters.send_request(request, error)
         for rejected in parsed.rejected:
             video_id = message.attributes.get("video_id")
             self.dead_letters.send(rejected.body, rejected.error, video_id=video_id)

@@ -52,7 +52,10 @@ class VideoWork:
         """Reads a message body in any of the accepted shapes. Invalid content is in `rejected`, never raised."""
         parsed = Parsed()
         try:
-            for read, notice in _parts(decode(body)):
+            parts = list(_parts(decode(body)))
+            if envelope.video_id and len(parts) > 1:
+                raise InvalidMessage("the attribute video_id names one video, but the message has several objects")
+            for read, notice in parts:
                 try:
                     parsed.requests.append(self._request(read(envelope), envelope))
                 except PermanentError as error:

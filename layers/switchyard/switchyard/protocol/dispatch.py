@@ -18,6 +18,9 @@ from switchyard import clock, observability
 from switchyard.errors import (
     ClaimInFlight,
     Contended,
+    ForeignRow,
+    JobExists,
+    JobIdTaken,
     LaneIsFull,
     OutcomeUnknown,
     StartFailed,
@@ -83,6 +86,8 @@ class Dispatcher:
 
         Raises:
             RetryableError: a later delivery must try again.
+            JobIdTaken, JobExists: the job's id belongs to other work, for good.
+            ForeignRow: the job's row is not ours.
             StartFailed: the target did not accept the job, and the claim has been undone.
         """
         whole = self.lanes[lane_of(request.lane)]
@@ -145,7 +150,7 @@ class Dispatcher:
     def give_up(self, request: WorkRequest, error: SwitchyardError) -> None:
         """Marks a job FAILED whose message has just gone to the dead-letter queue, unless it was started meanwhile."""
         job = self.store.get(request.job_id)
-        if job and job.status is Status.PENDING and job.request.source.version == request.source.version:
+        if job and job.status is Status.PENDING and job.request.is_same_work(request):
             self.store.give_up(job, _job_error(error))
 
     # ---- steps ------------------------------------------------------------------------------------------------------
@@ -169,6 +174,8 @@ class Dispatcher:
                 behind = _in_the_lane_of(seen, request)
                 self.store.hold_behind(behind)
                 return self._held(behind)
+            case Verdict.TAKEN | Verdict.EXISTS as verdict:
+                raise _refusal(verdict, request)
             case Verdict.IN_FLIGHT:
                 raise ClaimInFlight(f"job {request.job_id} is being started", self.grace.total_seconds())
             case Verdict.ADOPT if seen is not None:
@@ -298,6 +305,12 @@ class Dispatcher:
 
     def _claim_waiting(self, entry: WaitEntry, lane: Lane) -> Job | LaneFull | None:
         """Claims a waiting job. None if it must wait on, or no longer waits."""
+        try:
+            return self._claim_entry(entry, lane)
+        except ForeignRow:
+            return None  # the store has logged it; the entry waits until somebody mends the row
+
+    def _claim_entry(self, entry: WaitEntry, lane: Lane) -> Job | LaneFull | None:
         seen = self.store.get(entry.request.job_id)
         for _ in range(RACES):
             if not self._may_leave_room(entry, seen):
@@ -314,13 +327,15 @@ class Dispatcher:
         return None
 
     def _may_leave_room(self, entry: WaitEntry, seen: Job | None) -> bool:
-        same_work = seen is not None and seen.request.source.version == entry.request.source.version
-        if same_work and seen is not None and seen.status is Status.WAITING:
+        request = entry.request
+        if seen is not None and seen.status is Status.WAITING and seen.request.is_same_work(request):
             return True
-        verdict = judge(seen, entry.request, now=clock.now(), grace=self.grace)
-        if verdict is Verdict.START:
+        verdict = judge(seen, request, now=clock.now(), grace=self.grace)
+        if verdict is Verdict.START and not _was_run_while_waiting(seen, request):
             return True
-        if verdict is not Verdict.WAIT_BEHIND:  # it was started or superseded otherwise
+        if verdict in {Verdict.TAKEN, Verdict.EXISTS}:
+            self.dead_letters[lane_of(request.lane)].send_request(request, _refusal(verdict, request))
+        if verdict is not Verdict.WAIT_BEHIND:  # it was started, superseded or refused
             self.store.drop(entry)
         return False
 
@@ -328,6 +343,25 @@ class Dispatcher:
 def _as_announced(request: WorkRequest) -> Job:
     """The record of an announced request, as stored until its first claim."""
     return Job(request, Status.PENDING, fence=0, created_at=request.sent_at)
+
+
+def _was_run_while_waiting(seen: Job | None, request: WorkRequest) -> bool:
+    """Whether a plain message waited behind other work while a later announcement of its object was run."""
+    return (
+        seen is not None
+        and seen.claimed_at is not None
+        and request.source.is_object
+        and request.source.is_at(seen.request.source)
+        and request.source.written_at is None
+        and not seen.never_started
+        and request.sent_at <= seen.claimed_at
+    )
+
+
+def _refusal(verdict: Verdict, request: WorkRequest) -> JobIdTaken | JobExists:
+    if verdict is Verdict.EXISTS:
+        return JobExists(f"the job {request.job_id} exists with another input")
+    return JobIdTaken(f"the job id {request.job_id} belongs to a job of another kind or owner")
 
 
 def _in_the_lane_of(other: Job | None, request: WorkRequest) -> WorkRequest:

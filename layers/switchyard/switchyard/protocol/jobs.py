@@ -4,6 +4,7 @@ docs/states.md draws the statuses and says who makes each transition.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,6 +12,7 @@ from enum import Enum, StrEnum, auto
 from typing import Any, Self
 
 from switchyard import clock
+from switchyard.names import stable_hash
 
 
 class Status(StrEnum):
@@ -74,6 +76,10 @@ class Source:
         """Whether the work has one object as its input. The object is locked until the work ends."""
         return bool(self.key)
 
+    def is_at(self, other: Self) -> bool:
+        """Whether both are in the same place: the same bucket and key."""
+        return (self.bucket, self.key) == (other.bucket, other.key)
+
 
 @dataclass(frozen=True, slots=True)
 class TargetSpec:
@@ -111,16 +117,36 @@ class WorkRequest:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Decodes what `to_json` encoded."""
+        """Decodes what `to_json` encoded.
+
+        Raises:
+            AttributeError, KeyError, TypeError, ValueError, RecursionError: it is anything else.
+        """
         found = json.loads(text)
-        source = found.pop("source")
-        written_at = source.pop("written_at", None)
+        source, target = found.pop("source"), found.pop("target")
+        written_at, sent_at = source.pop("written_at", None), found.pop("sent_at")
+        others = {name: found.pop(name) for name in ("input", "metadata", "announced") if name in found}
+        if not all(isinstance(value, str) for fields in (found, source, target) for value in fields.values()):
+            raise TypeError("a field of the request is not text")
+        if not isinstance(others.get("input", {}), dict) or not isinstance(others.get("metadata", {}), dict):
+            raise TypeError("a field of the request is not an object")
         return cls(
-            target=TargetSpec(**found.pop("target")),
+            target=TargetSpec(**target),
             source=Source(**source, written_at=clock.parse(written_at) if written_at else None),
-            sent_at=clock.parse(found.pop("sent_at")),
+            sent_at=clock.parse(sent_at),
             **found,
+            **others,
         )
+
+    def asks_for_the_same(self, other: Self) -> bool:
+        """Whether both name the same object or, if they name none, have the same input."""
+        if self.source.is_object or other.source.is_object:
+            return self.source.is_at(other.source)
+        return self.input == other.input
+
+    def is_same_work(self, other: Self) -> bool:
+        """Whether both ask for the same work, given the same job id: the same object or input, and version."""
+        return self.source.version == other.source.version and self.asks_for_the_same(other)
 
 
 def _present(record: WorkRequest | TargetSpec | Source) -> dict[str, object]:
@@ -148,7 +174,8 @@ class Job:
         fence: Counts claims, and cancels of unclaimed jobs. It never decreases.
         target_id: The target's id of the recorded run.
         run_id: The target's id of the run that passed the worker's fence check.
-        past_versions: The versions of earlier runs under this id, the newest `HISTORY_LIMIT`.
+        past_versions: What has had its run under this id, the newest `HISTORY_LIMIT`: versions of the job's object, and
+            with a prefix those of other objects; see `has_run`.
         never_started: A FAILED job whose message is in the dead-letter queue. A redrive may start it.
         cancel_requested: The job holds a slot and is being cancelled. It is never started again.
     """
@@ -222,6 +249,10 @@ class Verdict(Enum):
     """Adopt the claim, which is older than its grace period: find out whether it led to a run."""
     WITHDRAWN = auto()
     """Ignore it: the record that announced it was deleted."""
+    TAKEN = auto()
+    """Refuse it: the id belongs to a job of another kind or owner."""
+    EXISTS = auto()
+    """Refuse it: the id belongs to a job with another input."""
 
 
 def judge(found: Job | None, request: WorkRequest, *, now: datetime, grace: timedelta) -> Verdict:
@@ -230,13 +261,35 @@ def judge(found: Job | None, request: WorkRequest, *, now: datetime, grace: time
         return Verdict.WITHDRAWN if request.announced else Verdict.START
     if found.is_placeholder:
         return Verdict.START
+    if _is_taken(found.request, request):
+        return Verdict.TAKEN
+    if not found.request.asks_for_the_same(request):
+        return _judge_other_object(found, request) if request.source.is_object else Verdict.EXISTS
     if found.request.source.version == request.source.version:
         return _judge_same_work(found, request, now=now, grace=grace)
-    return _judge_other_work(found, request)
+    return _judge_other_version(found, request)
 
 
-def _judge_other_work(found: Job, request: WorkRequest) -> Verdict:
-    if request.source.version in found.past_versions or is_older(request.source, found.request.source):
+def _is_taken(found: WorkRequest, request: WorkRequest) -> bool:
+    """Whether a request may not have the job that is stored under its id: never the job of another kind or owner.
+
+    A message about the same object may name no owner: S3 names none for a key that has none, a backend does.
+    """
+    if found.kind != request.kind:
+        return True
+    if found.user_id == request.user_id:
+        return False
+    return None not in (found.user_id, request.user_id) or not found.asks_for_the_same(request)
+
+
+def _judge_other_object(found: Job, request: WorkRequest) -> Verdict:
+    if has_run(found, request):
+        return Verdict.DUPLICATE
+    return Verdict.START if found.status in TERMINAL else Verdict.WAIT_BEHIND
+
+
+def _judge_other_version(found: Job, request: WorkRequest) -> Verdict:
+    if has_run(found, request) or is_older(request.source, found.request.source):
         return Verdict.DUPLICATE
     newer = is_newer_work(request.source, found.request.source, found.accepted_at)
     if found.status not in TERMINAL:
@@ -266,22 +319,51 @@ def _judge_same_work(found: Job, request: WorkRequest, *, now: datetime, grace: 
 
 
 def is_other_work(job: Job, request: WorkRequest) -> bool:
-    """Whether `request`, which has the job's id, asks for another version than the job's."""
-    return not job.is_placeholder and job.request.source.version != request.source.version
+    """Whether `request`, which has the job's id, asks for other work than the job's."""
+    return not job.is_placeholder and not job.request.is_same_work(request)
 
 
-def past_versions_after(job: Job) -> tuple[str, ...]:
-    """The past versions of a job once other work replaces its own.
+def has_run(job: Job, request: WorkRequest) -> bool:
+    """Whether the work of `request` has had its run under the job's id, before the job's own work."""
+    return _entry(request.source, job.request.source) in job.past_versions
+
+
+def past_versions_after(job: Job, request: WorkRequest) -> tuple[str, ...]:
+    """The past versions of a job once `request`, other work, replaces its own.
 
     The version of a job that never started is not added: it is in the dead-letter queue, and a redrive may start it.
     """
-    past = job.past_versions if job.never_started else (*job.past_versions, job.request.source.version)
-    return past[-HISTORY_LIMIT:]
+    past, source = job.past_versions, job.request.source
+    if not job.never_started:
+        past = (*past, _entry(source, source))
+    past = past[-HISTORY_LIMIT:]
+    if request.source.is_at(source):
+        return past
+    old, new = _prefix(source), _prefix(request.source)
+    prefixed = (old + version if _is_plain(version) else version for version in past)
+    return tuple(version.removeprefix(new) if _is_plain(version.removeprefix(new)) else version for version in prefixed)
+
+
+def _entry(source: Source, current: Source) -> str:
+    """A version as an entry of the history of a job whose object is that of `current`."""
+    plain = source.is_at(current) and _is_plain(source.version)
+    return source.version if plain else _prefix(source) + source.version
+
+
+def _prefix(source: Source) -> str:
+    return f"{stable_hash(source.bucket, source.key, length=16)}:"
+
+
+def _is_plain(version: str) -> bool:
+    return not _PREFIXED.match(version)
+
+
+_PREFIXED = re.compile("[0-9a-f]{16}:")
 
 
 def is_older(source: Source, other: Source) -> bool:
     """Whether S3's sequencers say that `source` was written before `other`. False for different objects."""
-    if source.sequencer is None or other.sequencer is None or (source.bucket, source.key) != (other.bucket, other.key):
+    if source.sequencer is None or other.sequencer is None or not source.is_at(other):
         return False
     # Sequencers are hexadecimal strings of varying length: pad the shorter on the right, then compare as text
     # (Amazon S3 user guide, "Event message structure").

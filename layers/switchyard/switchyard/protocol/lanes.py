@@ -13,7 +13,7 @@ started after the layout has changed.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from switchyard import clock
 from switchyard.names import stable_hash
@@ -90,18 +90,22 @@ class Slots:
 
 @dataclass(frozen=True, slots=True)
 class WaitEntry:
-    """An entry of the waiting room. `attempts` counts the starts that the target refused."""
+    """An entry of the waiting room. `attempts` counts the starts that the target refused.
+
+    `stored_key` is the sort key of an entry that was read, since earlier versions formed keys in other ways.
+    """
 
     request: WorkRequest
     attempts: int = 0
+    stored_key: str = field(default="", compare=False)
 
     @property
     def sort_key(self) -> str:
         """Sorts entries by age. The same message always has the same key, so adding it twice changes nothing."""
-        # The version distinguishes two uploads of one object that arrive in one message.
-        request = self.request
-        version = stable_hash(request.source.version, length=8)
-        return f"{WAIT_PREFIX}{clock.iso(request.sent_at)}#{request.job_id}#{version}"
+        # Two uploads that arrive in one message have different keys: the object and its version tell them apart.
+        request, source = self.request, self.request.source
+        work = stable_hash(source.bucket, source.key, source.version, length=8)
+        return self.stored_key or f"{WAIT_PREFIX}{clock.iso(request.sent_at)}#{request.job_id}#{work}"
 
 
 @dataclass(frozen=True, slots=True)

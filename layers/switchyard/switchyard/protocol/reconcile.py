@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 
 from switchyard import clock, observability
-from switchyard.errors import RetryableError, StartFailed
+from switchyard.errors import ForeignRow, JobExists, JobIdTaken, RetryableError, StartFailed
 from switchyard.observability import Metric, logger
 from switchyard.protocol.dispatch import Dispatcher
 from switchyard.protocol.jobs import HOLDING_SLOT, TERMINAL, Job, JobError, Run, Status, Verdict, judge
@@ -42,6 +42,10 @@ class _Pass:
     def noted(self, job_id: str | None = None) -> Iterator[None]:
         try:
             yield
+        except ForeignRow:
+            logger.info("skipped: the job's row is not ours", job_id=job_id)
+        except (JobIdTaken, JobExists) as error:
+            logger.warning("left alone", job_id=job_id, error_type=error.code)
         except (RetryableError, StartFailed) as error:
             logger.warning("a repair failed", job_id=job_id, error_type=type(error).__name__, reason=str(error))
             self._errors.append(error)
@@ -205,8 +209,17 @@ class Reconciler:
 
     def _retake_slot(self, lane: Lane, listed: ActiveJob) -> None:
         job = self.store.get(listed.id)
-        if job and _holds_slot_in(lane, job) and self.store.retake_slot(lane, job):
+        if job and _holds_slot_in(lane, job) and self._runs(job) and self.store.retake_slot(lane, job):
             logger.warning("a running job had lost its slot", job_id=job.id, lane=lane.name)
+
+    def _runs(self, job: Job) -> bool:
+        """Whether the target knows a run of this claim: a row alone takes no slot, since other programs write rows."""
+        target = self.dispatcher.targets.get(job.request.target.type)
+        if target is None:
+            return False
+        target_id = job.authoritative_target_id or target.find(job)
+        runs = target.describe([target_id] if target_id else [])
+        return any((run.job_id, run.fence) == (job.id, job.fence) and run.status not in TERMINAL for run in runs)
 
     # ---- accepted, never started -----------------------------------------------------------------------------------
 

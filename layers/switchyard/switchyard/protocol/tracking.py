@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from switchyard import observability
-from switchyard.errors import Contended
+from switchyard.errors import Contended, ForeignRow
 from switchyard.observability import Metric, logger
 from switchyard.protocol.dispatch import Dispatcher
 from switchyard.protocol.jobs import HOLDING_SLOT, TERMINAL, Job, Run, Status
@@ -30,6 +30,13 @@ class Tracker:
         """
         if run.status not in TERMINAL:
             return self.store.advance(run.job_id, run.fence, run.target_id, run.status, attempts=run.attempts)
+        try:
+            return self._end(run)
+        except ForeignRow:
+            logger.info("ignored: the job's row is not ours", job_id=run.job_id, fence=run.fence)
+            return False
+
+    def _end(self, run: Run) -> bool:
         ended, job, to = False, None, run.status
         for _ in range(RACES):
             job = self.store.get(run.job_id)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from switchyard import clock
+from switchyard.errors import ForeignRow
 from switchyard.protocol.jobs import Job, JobError, Source, Status, TargetSpec, WorkRequest
 
 if TYPE_CHECKING:
@@ -74,7 +76,8 @@ def _text_of(value: Value) -> str | None:
 
 
 def _number_of(value: Value) -> int:
-    return int(value.get("N", "0"))
+    """Raises KeyError or ValueError for what is no integer."""
+    return int(value["N"])
 
 
 def _moment_of(value: Value) -> datetime | None:
@@ -162,6 +165,9 @@ TTL = Attribute("ttl", _number_of)
 # Written by the API: a hash of the request and its user, and the HTTP request that announced the job last.
 FINGERPRINT = Attribute("fingerprint", _text_of)
 ANNOUNCED_BY = Attribute("announcedBy", _text_of)
+# Who asked over HTTP: `user:<id>`, `key:<id>` or `role:<ARN>`.
+SUBMITTED_BY = Attribute("submittedBy", _text_of)
+CANCELLED_BY = Attribute("cancelledBy", _text_of)
 # Of torrent jobs: the message that began the job, the object's modification time, the parts hashed so far.
 BEGUN_BY = Attribute("begunBy", _text_of)
 MODIFIED = Attribute("modified", _moment_of)
@@ -228,24 +234,53 @@ def announced(request: WorkRequest, fingerprint: str, now: datetime) -> dict[str
 
 
 def job(item: Item) -> Job:
-    """Decodes a job. An item that another program wrote has no request, and so no version (`is_placeholder`)."""
-    return Job(
-        request=REQUEST.of(item) or _foreign_request(JOB_ID.required(item)),
-        status=Status(STATUS.of(item) or Status.PENDING),
-        fence=FENCE.of(item) or 0,
-        created_at=CREATED_AT.of(item) or clock.EPOCH,
-        target_id=TARGET_ID.of(item),
-        run_id=RUN_ID.of(item),
-        claimed_at=CLAIMED_AT.of(item),
-        past_versions=PAST_VERSIONS.of(item) or (),
-        never_started=NEVER_STARTED.of(item) or False,
-        cancel_requested=CANCEL_REQUESTED_AT.name in item,
-        ended_at=ENDED_AT.of(item),
-        error=ERROR.of(item),
-    )
+    """Decodes a job.
+
+    A row that another program wrote ahead of a request has no request, and so no version (`is_placeholder`).
+
+    Raises:
+        ForeignRow: the row is not one that Switchyard writes: another program made or changed it.
+    """
+    with ours(item):
+        job_id, request = JOB_ID.required(item), REQUEST.of(item)
+        status = Status(STATUS.required(item)) if STATUS.name in item else Status.PENDING
+        if request is None and status not in _WITHOUT_REQUEST:
+            raise ValueError(f"{status} without a request")
+        if request is not None and request.job_id != job_id:
+            raise ValueError("the request is another job's")
+        return Job(
+            request=request or _no_request(job_id),
+            status=status,
+            fence=FENCE.of(item) or 0,
+            created_at=CREATED_AT.of(item) or clock.EPOCH,
+            target_id=TARGET_ID.of(item),
+            run_id=RUN_ID.of(item),
+            claimed_at=CLAIMED_AT.of(item),
+            past_versions=PAST_VERSIONS.of(item) or (),
+            never_started=NEVER_STARTED.of(item) or False,
+            cancel_requested=CANCEL_REQUESTED_AT.name in item,
+            ended_at=ENDED_AT.of(item),
+            error=ERROR.of(item),
+        )
 
 
-def _foreign_request(job_id: str) -> WorkRequest:
+_WITHOUT_REQUEST = frozenset({Status.PENDING, Status.CANCELLED})
+
+
+@contextmanager
+def ours(item: Item) -> Iterator[None]:
+    """Raises ForeignRow if what the block decodes of the item isn't as Switchyard writes it."""
+    try:
+        yield
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        job_id = str(item.get(JOB_ID.name, {}).get("S", ""))[:_LOGGED]
+        raise ForeignRow(f"the row of job {job_id!r} is not ours: {type(error).__name__}") from None
+
+
+_LOGGED = 128
+
+
+def _no_request(job_id: str) -> WorkRequest:
     return WorkRequest(
         job_id=job_id,
         kind="",

@@ -9,6 +9,7 @@ from switchyard import clock
 from switchyard.protocol.jobs import Source, Status, WorkRequest
 from switchyard.protocol.lanes import LOCK, SLOTS, ObjectLock, Slots, WaitEntry, lane_key, object_key
 from switchyard.protocol.ports import ActiveJob
+from switchyard.tables import items
 from switchyard.tables.items import (
     ATTEMPTS,
     CANCEL_REQUESTED_AT,
@@ -66,7 +67,7 @@ def entry_item(entry: WaitEntry) -> dict[str, Value]:
 
 def entry(item: Item) -> WaitEntry:
     """Decodes an entry of the waiting room."""
-    return WaitEntry(REQUEST.required(item), attempts=ATTEMPTS.required(item))
+    return WaitEntry(REQUEST.required(item), attempts=ATTEMPTS.required(item), stored_key=SK.required(item))
 
 
 def lock_key(source: Source) -> dict[str, Value]:
@@ -89,15 +90,20 @@ def lock(item: Item) -> ObjectLock:
 
 
 def active_job(item: Item) -> ActiveJob:
-    """Decodes an entry of the status index."""
-    return ActiveJob(
-        id=JOB_ID.required(item),
-        status=Status(STATUS.required(item)),
-        fence=FENCE.of(item) or 0,
-        lane=LANE.of(item) or "",
-        target=TARGET.of(item),
-        target_id=TARGET_ID.of(item),
-        claimed_at=CLAIMED_AT.of(item),
-        created_at=CREATED_AT.of(item) or clock.EPOCH,
-        cancel_requested=CANCEL_REQUESTED_AT.name in item,
-    )
+    """Decodes an entry of the status index.
+
+    Raises:
+        ForeignRow: another program wrote it.
+    """
+    with items.ours(item):
+        return ActiveJob(
+            id=JOB_ID.required(item),
+            status=Status(STATUS.required(item)),
+            fence=FENCE.of(item) or 0,
+            lane=LANE.of(item) or "",
+            target=TARGET.of(item),
+            target_id=TARGET_ID.of(item),
+            claimed_at=CLAIMED_AT.of(item),
+            created_at=CREATED_AT.of(item) or clock.EPOCH,
+            cancel_requested=CANCEL_REQUESTED_AT.name in item,
+        )

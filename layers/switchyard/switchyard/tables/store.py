@@ -7,12 +7,15 @@ runs the same tests on this store and on the one in memory (tests/fakes).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast, override
 
-from switchyard import clock
+from switchyard import clock, observability
 from switchyard.clients import translated
+from switchyard.errors import ForeignRow
+from switchyard.observability import Metric, logger
 from switchyard.protocol.jobs import (
     HOLDING_SLOT,
     TERMINAL,
@@ -40,6 +43,7 @@ from switchyard.tables import items, lane_items
 from switchyard.tables.items import (
     ATTEMPTS,
     CANCEL_REQUESTED_AT,
+    CANCELLED_BY,
     CLAIMED_AT,
     CREATED_AT,
     ENDED_AT,
@@ -47,17 +51,24 @@ from switchyard.tables.items import (
     FENCE,
     HEARTBEAT_AT,
     JOB_ID,
+    METADATA,
     NEVER_STARTED,
     PAST_VERSIONS,
     PROGRESS,
+    REQUEST,
     RESULT,
     RUN_ID,
+    SOURCE,
     STARTED_AT,
     STATUS,
+    SUBMITTED_BY,
     TARGET_ID,
     TRUE,
     TTL,
     UPDATED_AT,
+    USER_ID,
+    Attribute,
+    Item,
     Value,
     error_value,
     job_key,
@@ -110,7 +121,7 @@ class Store(JobStore):
     def get(self, job_id: str) -> Job | None:
         answer = self._client.get_item(TableName=self._jobs, Key=job_key(job_id), ConsistentRead=True)
         item = answer.get("Item")
-        return items.job(item) if item else None
+        return _job(item) if item else None
 
     @override
     @translated()
@@ -141,7 +152,9 @@ class Store(JobStore):
         )
         with translated():
             for page in pages:
-                yield from map(lane_items.active_job, page["Items"])
+                for item in page["Items"]:
+                    with suppress(ForeignRow):
+                        yield _listed(item)
 
     # ---- accepting --------------------------------------------------------------------------------------------------
 
@@ -309,7 +322,7 @@ class Store(JobStore):
             answer = self._client.update_item(**note["Update"], ReturnValues="ALL_NEW")
         except self._client.exceptions.ConditionalCheckFailedException as error:
             return _changed(cast("_Reason", error.response))
-        return items.job(answer["Attributes"])
+        return _job(answer["Attributes"])
 
     # ---- following --------------------------------------------------------------------------------------------------
 
@@ -426,14 +439,19 @@ class Store(JobStore):
         condition, values = _still(seen)
         attributes = {**request_attributes(request), UPDATED_AT.name: moment(now), **changes}
         created = f"if_not_exists({CREATED_AT}, :now)"
+        removed = _LEFT_BY_A_RUN
         if seen is not None and is_other_work(seen, request):
             created = ":now"
-            attributes[PAST_VERSIONS.name] = texts(past_versions_after(seen))
+            attributes[PAST_VERSIONS.name] = texts(past_versions_after(seen, request))
+            removed += _LEFT_BY_A_REQUEST
+        elif seen is not None and seen.is_placeholder:
+            removed += _LEFT_BY_A_REQUEST[:1]  # nobody becomes the owner of work by writing its row ahead
         #   nothing there, or status and fence as seen ──▶ CLAIMED | WAITING
         assignments = ", ".join(f"#{name} = :new_{name}" for name in attributes)
+        removals = ", ".join(str(attribute) for attribute in removed if attribute.name not in attributes)
         return self._update_action(
             request.job_id,
-            f"SET {CREATED_AT} = {created}, {assignments} REMOVE {_LEFT_BY_A_RUN}",
+            f"SET {CREATED_AT} = {created}, {assignments} REMOVE {removals}",
             condition,
             {
                 **values,
@@ -583,10 +601,12 @@ class Store(JobStore):
         return number(int((now + self._keep).timestamp()))
 
 
-_LEFT_BY_A_RUN = (
-    f"{TARGET_ID}, {RUN_ID}, {RESULT}, {ERROR}, {PROGRESS}, {ATTEMPTS}, {STARTED_AT}, {ENDED_AT}, {HEARTBEAT_AT}, "
-    f"{NEVER_STARTED}, {CANCEL_REQUESTED_AT}, {TTL}"
+_LEFT_BY_A_RUN: tuple[Attribute[Any], ...] = (
+    *(TARGET_ID, RUN_ID, RESULT, ERROR, PROGRESS, ATTEMPTS, STARTED_AT, ENDED_AT, HEARTBEAT_AT),
+    *(NEVER_STARTED, CANCEL_REQUESTED_AT, CANCELLED_BY, TTL),
 )
+_LEFT_BY_A_REQUEST: tuple[Attribute[Any], ...] = (USER_ID, METADATA, SUBMITTED_BY)
+"""Attributes that a request may set; what the last one set must not be taken for the next one's."""
 _IN_THE_ROOM = f"{PK} = :lane AND begins_with({SK}, :wait)"
 _OURS_OR_FREE = f"attribute_not_exists({PK}) OR {JOB_ID} = :job"
 _OUR_CLAIM = f"{FENCE} = :fence AND {STATUS} = :claimed AND attribute_not_exists({CANCEL_REQUESTED_AT})"
@@ -597,19 +617,45 @@ def _our_claim(job: Job) -> dict[str, Any]:
 
 
 def _still(seen: Job | None) -> tuple[str, dict[str, Any]]:
-    """The condition that a job is still as seen. Status and fence together identify its state."""
+    """The condition that a job is still as seen: status and fence identify its state, and before any claim the work."""
     if seen is None:
         return f"attribute_not_exists({JOB_ID})", {}
-    # Items that other programs wrote have no fence.
-    fence = f"{FENCE} = :seen_fence" if seen.fence else f"(attribute_not_exists({FENCE}) OR {FENCE} = :seen_fence)"
-    return f"{STATUS} = :seen_status AND {fence}", {
-        ":seen_status": text(seen.status),
-        ":seen_fence": number(seen.fence),
+    values = {":seen_status": text(seen.status), ":seen_fence": number(seen.fence)}
+    if seen.fence:
+        return f"{STATUS} = :seen_status AND {FENCE} = :seen_fence", values
+    # Nothing has been claimed: the row is another program's, or was announced, and could be withdrawn and announced
+    # again for other work.
+    condition = f"{STATUS} = :seen_status AND (attribute_not_exists({FENCE}) OR {FENCE} = :seen_fence)"
+    if seen.is_placeholder or not seen.request.source.version:
+        return f"{condition} AND attribute_not_exists({REQUEST})", values
+    return f"{condition} AND {SOURCE}.#version = :seen_version", {
+        **values,
+        ":seen_version": text(seen.request.source.version),
     }
 
 
+def _job(item: Item) -> Job:
+    with _counted():
+        return items.job(item)
+
+
+def _listed(item: Item) -> ActiveJob:
+    with _counted():
+        return lane_items.active_job(item)
+
+
+@contextmanager
+def _counted() -> Iterator[None]:
+    try:
+        yield
+    except ForeignRow as error:
+        observability.count(Metric.FOREIGN_ROWS)
+        logger.warning("a row is not ours: left alone", reason=str(error))
+        raise
+
+
 def _changed(reason: _Reason) -> JobChanged:
-    return JobChanged(items.job(reason["Item"]) if "Item" in reason else None)
+    return JobChanged(_job(reason["Item"]) if "Item" in reason else None)
 
 
 def _refusal(refused: Mapping[str, _Reason]) -> JobChanged | ObjectLocked | None:

@@ -1,0 +1,272 @@
+"""Which work is the same, and whose a job is: nothing is dropped as a duplicate or handed on that is other work."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from switchyard.errors import ForeignRow, JobExists, JobIdTaken
+from switchyard.messages.kinds import RECORDING
+from switchyard.protocol.dispatch import Outcome
+from switchyard.protocol.jobs import (
+    HISTORY_LIMIT,
+    TERMINAL,
+    Job,
+    Run,
+    Source,
+    Status,
+    Verdict,
+    WorkRequest,
+    has_run,
+    judge,
+    past_versions_after,
+)
+from switchyard.protocol.lanes import WaitEntry
+from switchyard.protocol.ports import ActiveJob
+from tests.cases import cases
+from tests.fakes.memory_store import MemoryStore
+from tests.requests import SENT_AT, request, source, task
+from tests.world import GRACE, PENDING_GRACE, Time, World
+
+NOW = SENT_AT + timedelta(hours=1)
+BUSY = [Status.PENDING, Status.WAITING, Status.CLAIMED, Status.SUBMITTED, Status.RUNNING]
+
+CLIP1 = source(key="clip-v1.mp4", version="m1", written_at=None)
+CLIP2 = source(key="clip-v2.mp4", version="m2", message_id="m2", written_at=None)
+
+
+def verdict(status: Status, found: WorkRequest, wanted: WorkRequest) -> Verdict:
+    job = Job(found, status, fence=1, created_at=SENT_AT, claimed_at=NOW)
+    return judge(job, wanted, now=NOW, grace=GRACE)
+
+
+# ---- another object -------------------------------------------------------------------------------------------------
+
+
+@cases("other", [CLIP2, replace(CLIP1, bucket="second"), replace(CLIP1, key="clip-v2.mp4"), source(key="clip-v2.mp4")])
+@cases("status", BUSY)
+def test_another_object_waits_behind_a_busy_job(status: Status, other: Source) -> None:
+    assert verdict(status, request("7", of=CLIP1), request("7", of=other)) is Verdict.WAIT_BEHIND
+
+
+@cases("other", [CLIP2, replace(CLIP1, bucket="second"), source(key="clip-v2.mp4")])
+@cases("status", sorted(TERMINAL))
+def test_another_object_is_started_once_the_job_has_ended(status: Status, other: Source) -> None:
+    assert verdict(status, request("7", of=CLIP1), request("7", of=other)) is Verdict.START
+
+
+def test_the_cancel_of_a_job_does_not_cover_another_object() -> None:
+    job = Job(request("7", of=CLIP1), Status.CANCELLED, fence=2, created_at=SENT_AT, ended_at=NOW)
+    assert judge(job, request("7", of=CLIP2), now=NOW, grace=GRACE) is Verdict.START
+
+
+def test_the_second_of_two_objects_under_an_id_runs_after_the_first(world: World) -> None:
+    world.limit = 2
+    world.dispatch(request("7", of=CLIP1))
+    assert world.dispatch(request("7", of=CLIP2, sent=1)) is Outcome.HELD
+    world.end("run-0")
+    assert world.job("7").request.source == CLIP2
+    assert world.job("7").status is Status.SUBMITTED
+
+
+def test_an_object_that_has_run_is_a_duplicate_after_another_had_its_turn(world: World) -> None:
+    first = request("7", of=replace(CLIP1, written_at=SENT_AT))
+    world.dispatch(first)
+    world.end("run-0")
+    world.dispatch(request("7", of=CLIP2, sent=1))
+    world.end("run-1")
+    assert world.dispatch(first) is Outcome.DUPLICATE
+
+
+def test_a_plain_message_that_waited_while_its_object_was_run_starts_no_second_run(world: World, time: Time) -> None:
+    world.dispatch(request("7", of=CLIP1))
+    announced = source(key="clip-v2.mp4", version="v", message_id="m3", written_at=SENT_AT)
+    world.dispatch(request("7", of=announced, sent=1))
+    world.dispatch(request("7", of=CLIP2, sent=2))  # the backend's word of the same upload
+    time.advance(timedelta(seconds=10))
+    world.end("run-0")
+    world.end("run-1")
+    assert len(world.target.runs) == 2
+    assert world.slots.waiting == 0
+
+
+def test_two_objects_with_the_same_version_have_two_places_in_the_waiting_room() -> None:
+    one, two = (WaitEntry(request("7", of=source(key=key, version="same"))) for key in ("1.mp4", "2.mp4"))
+    assert one.sort_key != two.sort_key
+
+
+works = st.builds(source, key=st.sampled_from("abc"), version=st.sampled_from(["1", "2", "0123456789abcdef:1"]))
+
+
+@given(st.lists(works, min_size=2, max_size=12, unique_by=lambda work: (work.key, work.version)))
+def test_exactly_what_came_before_has_run(sources: list[Source]) -> None:
+    job = Job(request("7", of=sources[0]), Status.COMPLETED, fence=1, created_at=SENT_AT)
+    for position, each in enumerate(sources[1:], start=1):
+        wanted = request("7", of=each)
+        job = replace(job, request=wanted, past_versions=past_versions_after(job, wanted))
+        ran = {index for index, past in enumerate(sources) if has_run(job, request("7", of=past))}
+        assert ran == set(range(position))
+
+
+def test_the_history_of_a_row_from_before_is_its_objects() -> None:
+    old = Job(request("7", of=CLIP1), Status.COMPLETED, fence=3, created_at=SENT_AT, past_versions=("v0",))
+    assert has_run(old, request("7", of=replace(CLIP1, version="v0")))
+    assert not has_run(old, request("7", of=replace(CLIP2, version="v0")))
+
+
+def test_the_history_keeps_its_limit_over_a_change_of_object() -> None:
+    past = tuple(f"v{number}" for number in range(HISTORY_LIMIT))
+    job = Job(request("7", of=CLIP1), Status.COMPLETED, fence=1, created_at=SENT_AT, past_versions=past)
+    assert len(past_versions_after(job, request("7", of=CLIP2))) == HISTORY_LIMIT
+
+
+# ---- another input --------------------------------------------------------------------------------------------------
+
+OTHER_INPUT = replace(task(message_id="m2"), input={"imageUrls": ["s3://media/dog.jpg"]})
+
+
+@cases("wanted", [OTHER_INPUT, replace(OTHER_INPUT, source=task().source)])
+@cases("status", list(Status))
+def test_another_input_is_never_a_duplicate(status: Status, wanted: WorkRequest) -> None:
+    assert verdict(status, task(), wanted) is Verdict.EXISTS
+
+
+def test_a_caller_with_another_input_is_told(world: World) -> None:
+    world.dispatch(task())
+    with pytest.raises(JobExists, match="the job t exists with another input"):
+        world.dispatch(OTHER_INPUT)
+
+
+def test_the_same_input_in_another_message_is_a_duplicate(world: World) -> None:
+    world.dispatch(task())
+    assert world.dispatch(task(message_id="m2")) is Outcome.DUPLICATE
+
+
+def test_announced_work_is_not_taken_over_by_a_message_that_only_says_announced(world: World) -> None:
+    """The API has announced one job and withdrawn it, and somebody else's is announced under the id."""
+    other = replace(OTHER_INPUT, announced=True)
+    world.store.jobs["t"] = Job(other, Status.PENDING, fence=0, created_at=SENT_AT)
+    with pytest.raises(JobExists):
+        world.dispatch(task(announced=True))
+    assert world.job("t").request == other
+
+
+# ---- another owner or kind ------------------------------------------------------------------------------------------
+
+ANNS = replace(request("7", of=CLIP1), user_id="ann")
+
+
+@cases("status", list(Status))
+def test_a_job_of_another_owner_is_never_taken_over(status: Status) -> None:
+    assert verdict(status, ANNS, replace(ANNS, user_id="bob")) is Verdict.TAKEN
+
+
+@cases("user_id", [None, "bob"])
+@cases("status", list(Status))
+def test_a_job_of_an_owner_is_not_taken_over_for_anothers_object(status: Status, user_id: str | None) -> None:
+    assert verdict(status, ANNS, replace(request("7", of=CLIP2), user_id=user_id)) is Verdict.TAKEN
+    assert verdict(status, replace(ANNS, user_id=user_id), replace(request("7", of=CLIP2), user_id="ann")) is (
+        Verdict.TAKEN
+    )
+
+
+@cases("status", [Status.WAITING, Status.SUBMITTED, Status.RUNNING])
+def test_one_upload_announced_with_and_without_its_owner_is_one_job(status: Status) -> None:
+    announced = request("7", of=replace(CLIP1, version="v1", written_at=SENT_AT))
+    assert verdict(status, announced, ANNS) is Verdict.DUPLICATE
+    assert verdict(status, ANNS, announced) is Verdict.DUPLICATE
+
+
+@cases("status", list(Status))
+def test_a_job_of_another_kind_is_never_taken_over(status: Status) -> None:
+    """A user posts a recording under the id that somebody's upload will get."""
+    recording = replace(task("7"), kind=RECORDING.name, lane=RECORDING.lane, user_id="bob")
+    assert verdict(status, recording, request("7", of=CLIP1)) is Verdict.TAKEN
+
+
+def test_who_finds_the_id_taken_is_told(world: World) -> None:
+    world.dispatch(ANNS)
+    with pytest.raises(JobIdTaken, match="another kind or owner"):
+        world.dispatch(replace(ANNS, user_id="bob"))
+
+
+def test_what_waited_for_an_id_that_was_taken_meanwhile_is_dead_lettered(world: World) -> None:
+    world.limit = 1
+    world.dispatch(request("z"))
+    world.dispatch(ANNS)
+    world.store.jobs["7"] = replace(world.job("7"), request=replace(ANNS, user_id="bob"), status=Status.COMPLETED)
+    world.end("run-0")
+    ((body, error),) = world.dead_letters.sent
+    assert (json.loads(body)["job_id"], error.code) == ("7", "JOB_ID_TAKEN")
+    assert world.slots.waiting == 0
+
+
+# ---- foreign rows ---------------------------------------------------------------------------------------------------
+
+
+class Haunted(MemoryStore):
+    """A store in which the rows of some jobs are unreadable, as `tables.store` tells of them."""
+
+    def __init__(self, *foreign: str) -> None:
+        super().__init__()
+        self.foreign = foreign
+
+    def get(self, job_id: str) -> Job | None:
+        if job_id in self.foreign:
+            raise ForeignRow("not ours")
+        return super().get(job_id)
+
+
+def test_news_of_a_run_whose_row_is_foreign_is_ignored() -> None:
+    world = World(store=Haunted("a"))
+    assert not world.event(Run("run-0", "a", 1, Status.COMPLETED))
+
+
+def test_a_waiting_job_whose_row_is_foreign_does_not_hold_up_the_next() -> None:
+    store = Haunted()
+    world = World(store=store)
+    for number, job_id in enumerate("abc"):
+        world.dispatch(request(job_id, sent=number))
+    store.foreign = ("b",)
+    world.end("run-0")
+    assert store.jobs["c"].status is Status.SUBMITTED
+
+
+def test_a_foreign_row_ends_no_pass_of_the_reconciler(time: Time) -> None:
+    store = Haunted()
+    world = World(store=store, limit=2)
+    world.dispatch(request("a"))
+    world.dispatch(request("b"))
+    store.foreign = ("a",)
+    world.target.move("run-1", Status.COMPLETED)
+    time.advance(PENDING_GRACE)
+    world.reconcile()
+    assert store.jobs["b"].status is Status.COMPLETED
+
+
+@cases("target_id", [None, "run-0", "run-9"])
+def test_a_row_that_only_says_it_runs_takes_no_slot(world: World, target_id: str | None) -> None:
+    """It names no run, another job's run, or none that the target knows."""
+    world.dispatch(request("a"))
+    world.end("run-0")
+    forged = Job(request("b"), Status.RUNNING, fence=1, created_at=NOW, target_id=target_id, claimed_at=NOW)
+    world.store.jobs["b"] = forged
+    world.reconcile()
+    assert world.slots.holders == frozenset()
+
+
+def test_a_status_index_may_list_a_row_of_a_lane_that_we_do_not_have(world: World) -> None:
+    class Store(MemoryStore):
+        def by_status(self, status: Status) -> Iterator[ActiveJob]:
+            yield ActiveJob("ghost", status, 1, "nowhere", None, "run-7", None, SENT_AT)
+            yield from super().by_status(status)
+
+    world.store = Store()
+    world.dispatch(request("a"))
+    world.target.move("run-0", Status.COMPLETED)
+    world.reconcile()
+    assert world.job("a").status is Status.COMPLETED
