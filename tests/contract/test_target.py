@@ -99,6 +99,11 @@ def ended(case: Case, target_id: str) -> Run:
     return until(look)
 
 
+def is_active(case: Case, target_id: str) -> bool:
+    (run,) = case.target.describe([target_id])
+    return run.status in {Status.SUBMITTED, Status.RUNNING}
+
+
 def test_a_started_run_is_found_by_its_claim(case: Case) -> None:
     job = claimed(case)
     target_id = case.target.start(job)
@@ -159,37 +164,67 @@ def test_a_start_that_times_out_may_have_led_to_a_run(case: Case, mode: Mode, fo
 
 
 def test_a_run_that_is_stopped_fails(case: Case) -> None:
-    target_id = case.target.start(claimed(case))
-    case.target.stop(target_id)
+    job = claimed(case)
+    target_id = case.target.start(job)
+    case.target.stop(job, target_id)
     assert ended(case, target_id).status is Status.FAILED
 
 
 def test_stopping_a_run_again_changes_nothing(case: Case) -> None:
-    target_id = case.target.start(claimed(case))
-    case.target.stop(target_id)
-    case.target.stop(target_id)
+    job = claimed(case)
+    target_id = case.target.start(job)
+    case.target.stop(job, target_id)
+    case.target.stop(job, target_id)
     before = ended(case, target_id)
-    case.target.stop(target_id)
+    case.target.stop(job, target_id)
     assert ended(case, target_id) == before
 
 
 def test_stopping_one_run_leaves_the_others(case: Case) -> None:
-    stopped, other = (case.target.start(claimed(case)) for _ in range(2))
-    case.target.stop(stopped)
+    jobs = claimed(case), claimed(case)
+    stopped, other = map(case.target.start, jobs)
+    case.target.stop(jobs[0], stopped)
     ended(case, stopped)
-    (run,) = case.target.describe([other])
-    assert run.status in {Status.SUBMITTED, Status.RUNNING}
+    assert is_active(case, other)
+
+
+def test_a_run_of_another_job_is_not_stopped(case: Case) -> None:
+    target_id = case.target.start(claimed(case))
+    case.target.stop(claimed(case), target_id)
+    assert is_active(case, target_id)
+
+
+@pytest.mark.parametrize("fence", [1, 3])
+def test_a_run_of_another_claim_is_not_stopped(case: Case, fence: int) -> None:
+    job = claimed(case, fence=2)
+    target_id = case.target.start(job)
+    case.target.stop(replace(job, fence=fence), target_id)
+    assert is_active(case, target_id)
 
 
 def test_stopping_what_is_forgotten_is_nothing(case: Case) -> None:
-    case.target.stop(case.forgotten)
+    case.target.stop(claimed(case), case.forgotten)
+
+
+HOSTILE = ["", "0", "run", "a" * 10_240, "arn:aws:batch:us-east-1:000000000000:job/1", "arn:aws:ecs:::task/a/b", "\x00"]
+"""What another program may write for a run's id."""
+
+
+@pytest.mark.parametrize("target_id", HOSTILE)
+def test_what_is_no_id_is_unknown(case: Case, target_id: str) -> None:
+    job = claimed(case)
+    known = case.target.start(job)
+    case.target.stop(job, target_id)
+    found = case.target.describe([target_id, known, *HOSTILE], case.work.target.queue)
+    assert [run.target_id for run in found] == [known]
 
 
 def test_a_stop_that_is_throttled_says_so(case: Case) -> None:
-    target_id = case.target.start(claimed(case))
+    job = claimed(case)
+    target_id = case.target.start(job)
     case.stop_goes_wrong(Mode.THROTTLE)
     with pytest.raises(Unavailable):
-        case.target.stop(target_id)
+        case.target.stop(job, target_id)
 
 
 # ---- ECS alone: a claim has one task ---------------------------------------------------------------------------

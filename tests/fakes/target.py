@@ -59,12 +59,12 @@ class FakeTarget:
                 return run.target_id
         return None
 
-    def describe(self, target_ids: Iterable[str]) -> Iterator[Run]:
+    def describe(self, target_ids: Iterable[str], queue: str = "") -> Iterator[Run]:  # noqa: ARG002 - there is one
         for target_id in target_ids:
             if target_id in self.runs:
                 yield self.runs[target_id]
 
-    def stop(self, target_id: str) -> None:
+    def stop(self, job: Job, target_id: str) -> None:
         mode = self.stop_modes.popleft() if self.stop_modes else Mode.ACCEPT
         match mode:
             case Mode.REFUSE | Mode.THROTTLE:
@@ -72,7 +72,7 @@ class FakeTarget:
             case Mode.TIME_OUT_BEFORE:
                 raise Unavailable("read timeout")
         run = self.runs.get(target_id)
-        if run is not None and run.status not in TERMINAL:
+        if run is not None and (run.job_id, run.fence) == (job.id, job.fence) and run.status not in TERMINAL:
             self.stopped.append(target_id)
             if run.status is Status.SUBMITTED:
                 self.move(target_id, Status.FAILED, error=STOPPED)

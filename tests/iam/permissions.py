@@ -55,7 +55,7 @@ def _permissions(template: Template) -> Iterator[Permission]:
                 pass
             case _:
                 raise ValueError(f"{name} has no role in this template to inspect")
-        for policy in _policies(template, role):
+        for policy in policies(template, role):
             for number, written in enumerate(policy["PolicyDocument"]["Statement"]):
                 statement = _statement(written)
                 for action in _actions(statement):
@@ -74,7 +74,7 @@ def without(template: Template, taken: Collection[Permission]) -> Template:
         properties = mutated["Resources"][role]["Properties"]
         properties["Policies"] = [
             {**policy, "PolicyDocument": {**policy["PolicyDocument"], "Statement": left}}
-            for policy in _policies(mutated, role)
+            for policy in policies(mutated, role)
             if (left := list(_left(policy, role, taken)))
         ]
         properties["ManagedPolicyArns"] = []
@@ -94,7 +94,7 @@ def _left(policy: dict[str, Any], role: str, taken: Collection[Permission]) -> I
             yield {"Fn::If": [written["Fn::If"][0], rest, written["Fn::If"][2]]} if "Fn::If" in written else rest
 
 
-def _policies(template: Template, role: str) -> list[dict[str, Any]]:
+def policies(template: Template, role: str) -> list[dict[str, Any]]:
     """Returns a role's policies, with shared ones in the form of its own."""
     properties = template["Resources"][role]["Properties"]
     shared = [arn["Ref"] for arn in properties.get("ManagedPolicyArns", [])]

@@ -266,8 +266,8 @@ START_TASK: Final = (
     "iam:PassRole on TaskRoleArns",
 )
 FIND: Final = ("batch:ListJobs on *", "batch:DescribeJobs on *")
-STOP: Final = "batch:TerminateJob on job"
-STOP_TASK: Final = "ecs:StopTask on task"
+STOP: Final = ("batch:DescribeJobs on *", "batch:TerminateJob on job")
+STOP_TASK: Final = ("ecs:DescribeTasks on task", "ecs:StopTask on task")
 
 
 # ---- messages become jobs -------------------------------------------------------------------------------------------
@@ -365,8 +365,8 @@ def an_invalid_message_is_dead_lettered(system: Hands) -> None:
     _is_dead_lettered(system, system.road.dead_letters, "INVALID_MESSAGE")
 
 
-@proves(ECS, dispatch_to_ecs=[STOP_TASK])
-@proves(sqs_to_batch=[STOP])
+@proves(ECS, dispatch_to_ecs=STOP_TASK)
+@proves(sqs_to_batch=STOP)
 def a_job_cancelled_while_it_starts_is_stopped(system: Hands) -> None:
     key = system.place()
     with system.booting(key):
@@ -490,8 +490,8 @@ def an_invalid_state_change_is_dead_lettered(system: Hands) -> None:
     _is_dead_lettered(system, "TrackDeadLetterQueue", "INVALID_MESSAGE")
 
 
-@proves(ECS, track_job=[STOP_TASK])
-@proves(track_job=[STOP])
+@proves(ECS, track_job=STOP_TASK)
+@proves(track_job=STOP)
 def a_waiting_job_cancelled_while_it_starts_is_stopped(system: Hands) -> None:
     first = system.upload()
     system.completed(first)
@@ -545,8 +545,8 @@ def the_reconciler_frees_a_leaked_slot_and_starts_the_next_job(system: Hands) ->
     system.completed(key)
 
 
-@proves(ECS, reconcile_jobs=["ecs:DescribeTasks on task", STOP_TASK])
-@proves(reconcile_jobs=[STOP])
+@proves(ECS, reconcile_jobs=STOP_TASK)
+@proves(reconcile_jobs=STOP)
 def the_reconciler_stops_the_run_of_a_job_to_cancel(system: Hands) -> None:
     key = system.place()
     with system.booting(key):  # its worker notices nothing
@@ -700,8 +700,8 @@ def a_job_that_waits_is_cancelled(system: Hands) -> None:
     assert system.lane().waiting == 0, "it still counts as waiting"
 
 
-@proves(ECS, cancel_job=[STOP_TASK])
-@proves(cancel_job=[STOP])
+@proves(ECS, cancel_job=STOP_TASK)
+@proves(cancel_job=STOP)
 def a_job_that_runs_is_cancelled(system: Hands) -> None:
     key = system.running()
     job = system.job(key) or {}

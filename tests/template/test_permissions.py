@@ -9,7 +9,7 @@ from moto.iam.aws_managed_policies import aws_managed_policies_data
 
 from tests.cases import cases
 from tests.iam.excuses import EXCUSES, excuse
-from tests.iam.permissions import Permission, permissions, without
+from tests.iam.permissions import Permission, permissions, policies, without
 from tests.iam.probes import PROBES
 from tests.template.rendering import TEMPLATE, load
 
@@ -57,3 +57,22 @@ def test_a_permission_is_taken_from_its_function_and_from_no_other(permission: P
 def test_many_permissions_are_taken_at_once() -> None:
     """Also a policy's last one, and with it the policy."""
     assert permissions(without(TEMPLATE_AS_WRITTEN, PERMISSIONS)) == []
+
+
+def test_only_runs_with_our_tags_may_be_ended() -> None:
+    """Every run has had these tags since the first version, so runs from before an update can be ended too."""
+    ours = {
+        "StringEquals": {"aws:ResourceTag/Environment": {"Ref": "Environment"}},
+        "Null": {"aws:ResourceTag/JobId": "false"},
+    }
+    ending = {"batch:TerminateJob", "ecs:StopTask"}
+    found = [
+        (permission.action, statement.get("Condition"))
+        for permission in PERMISSIONS
+        if permission.action in ending
+        for policy in policies(TEMPLATE_AS_WRITTEN, permission.role)
+        if policy["PolicyName"] == permission.policy
+        for statement in [policy["PolicyDocument"]["Statement"][permission.statement]]
+    ]
+    assert {action for action, _ in found} == ending
+    assert all(condition == {"Fn::If": ["OnAws", ours, {"Ref": "AWS::NoValue"}]} for _, condition in found)

@@ -42,6 +42,7 @@ class Metric(StrEnum):
     JOBS_WAITING = "JobsWaiting"
     OLDEST_WAIT = "OldestWaitSeconds"
     STUCK_RUNNABLE = "StuckRunnable"
+    NOT_STOPPED = "NotStopped"
     TORRENTS = "Torrents"
     BYTES_HASHED = "BytesHashed"
 

@@ -44,9 +44,15 @@ REQUEST = WorkRequest(
 
 @dataclass
 class FakeEcs:
-    """An ECS with StopTask."""
+    """An ECS with the job's task."""
 
     stopped: list[str] = field(default_factory=list)
+
+    def describe_tasks(self, *, tasks: list[str], **_: str) -> dict[str, Any]:
+        assert tasks == [TASK.rpartition("/")[2]]
+        environment = [{"name": "JOB_ID", "value": JOB}, {"name": "FENCE", "value": "1"}]
+        overrides = {"containerOverrides": [{"name": "worker", "environment": environment}]}
+        return {"tasks": [{"taskArn": TASK, "lastStatus": "RUNNING", "overrides": overrides}], "failures": []}
 
     def stop_task(self, **call: Any) -> None:  # noqa: ANN401 - a call's parameters
         self.stopped.append(call["task"])

@@ -156,6 +156,15 @@ def test_the_run_that_passed_the_fence_check_is_stopped(started: World) -> None:
     assert started.target.stopped == ["run-1"]
 
 
+def test_a_row_that_names_somebody_elses_run_stops_nothing(started: World) -> None:
+    started.limit = 2
+    started.dispatch(request("b"))
+    started.store.jobs["a"] = replace(started.job(), run_id="run-1", target_id="run-1")
+    assert started.cancel() is Cancellation.REQUESTED
+    started.reconcile()
+    assert started.target.stopped == []
+
+
 @pytest.mark.parametrize("status", sorted(TERMINAL))
 def test_an_ended_job_is_left_alone(started: World, status: Status) -> None:
     started.store.jobs["a"] = ended = replace(started.job(), status=status)

@@ -1,5 +1,6 @@
 """The reconciler repairs every kind of inconsistency, and a second pass changes nothing more."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -210,7 +211,7 @@ def test_lost_ends_are_made_up_for_on_every_target(world: World) -> None:
 def test_a_target_in_trouble_does_not_hold_up_the_others(
     world: World, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
-    def unavailable(_: object) -> list[Run]:
+    def unavailable(*_: object) -> list[Run]:
         raise Unavailable("ServerException")
 
     for wanted in (request(), task()):
@@ -221,6 +222,49 @@ def test_a_target_in_trouble_does_not_hold_up_the_others(
     with pytest.raises(ExceptionGroup):
         world.reconcile()
     assert sorted(job.status for job in world.store.jobs.values()) == [Status.COMPLETED, Status.SUBMITTED]
+
+
+def test_a_row_that_names_another_jobs_run_does_not_hide_that_jobs_end(world: World) -> None:
+    world.limit = 2
+    world.dispatch(request("a"))
+    world.dispatch(request("b"))
+    world.store.jobs["b"] = replace(world.job("b"), target_id="run-0")
+    world.target.move("run-0", Status.COMPLETED)
+    world.reconcile()
+    assert (world.job("a").status, world.job("b").status) == (Status.COMPLETED, Status.SUBMITTED)
+
+
+def test_a_row_that_names_another_jobs_run_does_not_keep_its_slot(world: World, time: Time) -> None:
+    world.limit = 2
+    world.dispatch(request("a"))
+    world.dispatch(request("b"))
+    world.store.jobs["b"] = replace(world.job("b"), target_id="run-0")
+    time.pass_grace()
+    world.reconcile()
+    job = world.job("b")
+    assert (job.status, job.error and job.error.code) == (Status.FAILED, "TARGET_LOST")
+    assert (world.job("a").status, world.slots.holders) == (Status.SUBMITTED, frozenset({"a"}))
+
+
+def test_a_queue_in_trouble_does_not_hold_up_the_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row may name any queue or cluster, and the role may not read all of them."""
+    world.limit = 2
+    world.dispatch(request("a"))
+    world.dispatch(request("b"))
+    elsewhere = replace(world.job("b").request, target=TargetSpec("batch", "0-elsewhere", "d"))
+    world.store.jobs["b"] = replace(world.job("b"), request=elsewhere)
+    world.target.move("run-0", Status.COMPLETED)
+    describe = world.target.describe
+
+    def denied(target_ids: Iterable[str], queue: str) -> Iterator[Run]:
+        if queue == "0-elsewhere":
+            raise Unavailable("AccessDeniedException")
+        return describe(target_ids, queue)
+
+    monkeypatch.setattr(world.target, "describe", denied)
+    with pytest.raises(ExceptionGroup):
+        world.reconcile()
+    assert world.job("a").status is Status.COMPLETED
 
 
 def test_announced_work_whose_message_is_lost_is_started(world: World, time: Time) -> None:

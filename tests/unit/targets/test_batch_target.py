@@ -31,6 +31,14 @@ from tests.fakes.endpoint import Answer, Endpoint, Reply, serving
 from tests.requests import SENT_AT, request, source
 
 ACCEPTED = Reply(body={"jobId": "b1", "jobName": "video-process-a"})
+
+
+def run_id(number: int) -> str:
+    """Returns an id as Batch gives them."""
+    return f"{number:08x}-0a82-49aa-ba5a-4727fcce14a8"
+
+
+B1, B2, B3 = map(run_id, (1, 2, 3))
 EVENTS = Path(__file__).parents[3] / "events" / "track_job"
 
 
@@ -256,27 +264,27 @@ def listed(*summaries: tuple[str, str], more: str | None = None) -> Reply:
 
 
 def test_a_run_of_the_very_claim_is_found(batch: At) -> None:
-    with serving(listed(("b1", "video-process-a")), Reply(body={"jobs": [described("b1")]})) as endpoint:
-        assert batch(endpoint).find(job()) == "b1"
+    with serving(listed((B1, "video-process-a")), Reply(body={"jobs": [described(B1)]})) as endpoint:
+        assert batch(endpoint).find(job()) == B1
 
 
-@pytest.mark.parametrize("other", [described("b1", fence=2), described("b1", job_id="other"), {"jobId": "b1"}])
+@pytest.mark.parametrize("other", [described(B1, fence=2), described(B1, job_id="other"), {"jobId": B1}])
 def test_a_run_of_another_claim_or_job_is_not(other: Mapping[str, Any], batch: At) -> None:
-    with serving(listed(("b1", "video-process-a")), Reply(body={"jobs": [other]})) as endpoint:
+    with serving(listed((B1, "video-process-a")), Reply(body={"jobs": [other]})) as endpoint:
         assert batch(endpoint).find(job()) is None
 
 
 def test_a_run_of_an_older_claim_does_not_hide_the_one_that_counts(batch: At) -> None:
-    page = listed(("b1", "video-process-a"), ("b2", "video-process-a"))
-    with serving(page, Reply(body={"jobs": [described("b1", fence=2), described("b2")]})) as endpoint:
-        assert batch(endpoint).find(job()) == "b2"
+    page = listed((B1, "video-process-a"), (B2, "video-process-a"))
+    with serving(page, Reply(body={"jobs": [described(B1, fence=2), described(B2)]})) as endpoint:
+        assert batch(endpoint).find(job()) == B2
 
 
 @pytest.mark.parametrize("state", ["SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED", "FAILED"])
 def test_a_run_is_found_whatever_has_become_of_it(state: str, batch: At) -> None:
-    answer = Reply(body={"jobs": [described("b1", state=state)]})
-    with serving(listed(("b1", "video-process-a")), answer) as endpoint:
-        assert batch(endpoint).find(job()) == "b1"
+    answer = Reply(body={"jobs": [described(B1, state=state)]})
+    with serving(listed((B1, "video-process-a")), answer) as endpoint:
+        assert batch(endpoint).find(job()) == B1
 
 
 def test_where_batch_lists_nothing_nothing_is_found(batch: At) -> None:
@@ -285,16 +293,16 @@ def test_where_batch_lists_nothing_nothing_is_found(batch: At) -> None:
 
 
 def test_only_runs_of_exactly_that_name_are_described(batch: At) -> None:
-    page = listed(("b1", "VIDEO-process-a"), ("b2", "video-process-a"), ("b3", "video-process-ab"))
+    page = listed((B1, "VIDEO-process-a"), (B2, "video-process-a"), (B3, "video-process-ab"))
     with serving(page, Reply(body={"jobs": []})) as endpoint:
         batch(endpoint).find(job())
-    assert endpoint.asked[1][1] == {"jobs": ["b2"]}
+    assert endpoint.asked[1][1] == {"jobs": [B2]}
 
 
 def test_every_page_is_read(batch: At) -> None:
-    pages = [listed(("b1", "other"), more="next"), listed(more="last"), listed(("b2", "video-process-a"))]
-    with serving(*pages, Reply(body={"jobs": [described("b2")]})) as endpoint:
-        assert batch(endpoint).find(job()) == "b2"
+    pages = [listed((B1, "other"), more="next"), listed(more="last"), listed((B2, "video-process-a"))]
+    with serving(*pages, Reply(body={"jobs": [described(B2)]})) as endpoint:
+        assert batch(endpoint).find(job()) == B2
 
 
 def test_batch_is_asked_by_name_on_the_queue_that_the_request_froze(batch: At) -> None:
@@ -310,8 +318,47 @@ def test_batch_is_asked_by_name_on_the_queue_that_the_request_froze(batch: At) -
 
 def test_runs_are_described_a_hundred_at_a_time(batch: At) -> None:
     with serving(Reply(body={"jobs": []})) as endpoint:
-        list(batch(endpoint).describe(f"b{number}" for number in range(250)))
+        list(batch(endpoint).describe(run_id(number) for number in range(250)))
     assert [len(body["jobs"]) for _, body in endpoint.asked] == [100, 100, 50]
+
+
+HOSTILE = [
+    "",
+    "b1",
+    "12345",
+    "a" * 10_240,
+    f"arn:aws:batch:us-east-1:123456789012:job/{B1}",
+    f"{B1}:0",
+    f"{B1}#1",
+    f" {B1}",
+    f"{B1}\n",
+    B1.upper().replace("0", "A"),
+    "../job-queue/queue",
+]
+"""What other programs may write for a job's id. Batch refuses a whole call for one that isn't."""
+
+
+@pytest.mark.parametrize("target_id", HOSTILE)
+def test_what_is_no_id_of_a_job_is_unknown_and_does_not_disturb_the_others(target_id: str, batch: At) -> None:
+    with serving(Reply(body={"jobs": [described(B1)]})) as endpoint:
+        assert [run.target_id for run in batch(endpoint).describe([target_id, B1])] == [B1]
+        batch(endpoint).stop(job(), target_id)
+    assert [body for _, body in endpoint.asked] == [{"jobs": [B1]}]
+
+
+def test_a_hundred_that_fail_do_not_take_the_others_along(batch: At) -> None:
+    answers = error(403, "AccessDeniedException"), Reply(body={"jobs": [described(B1)]})
+    with serving(*answers) as endpoint:
+        runs = batch(endpoint).describe(run_id(number) for number in range(200))
+        assert next(runs).target_id == B1
+        with pytest.raises(Unavailable):
+            next(runs)
+
+
+def test_a_service_in_trouble_is_not_asked_for_ever(batch: At) -> None:
+    with serving(error(403, "AccessDeniedException")) as endpoint, pytest.raises(Unavailable):
+        list(batch(endpoint).describe(run_id(number) for number in range(1000)))
+    assert len(endpoint.asked) == 2
 
 
 def test_nothing_to_describe_asks_nothing(batch: At) -> None:
@@ -321,29 +368,50 @@ def test_nothing_to_describe_asks_nothing(batch: At) -> None:
 
 
 def test_what_batch_has_forgotten_is_left_out(batch: At) -> None:
-    with serving(Reply(body={"jobs": [described("b2")]})) as endpoint:
-        assert [run.target_id for run in batch(endpoint).describe(["b1", "b2"])] == ["b2"]
+    with serving(Reply(body={"jobs": [described(B2)]})) as endpoint:
+        assert [run.target_id for run in batch(endpoint).describe([B1, B2])] == [B2]
 
 
 # ---- stop -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_run_is_terminated_whatever_its_state(batch: At) -> None:
-    with serving(Reply()) as endpoint:
-        batch(endpoint).stop("b1")
-    ((path, body),) = endpoint.asked
-    assert (path, body["jobId"], bool(body["reason"])) == ("/v1/terminatejob", "b1", True)
+    with serving(Reply(body={"jobs": [described(B1)]}), Reply()) as endpoint:
+        batch(endpoint).stop(job(), B1)
+    _, (path, body) = endpoint.asked
+    assert (path, body["jobId"], bool(body["reason"])) == ("/v1/terminatejob", B1, True)
 
 
-def test_stopping_a_run_that_batch_does_not_know_does_nothing(batch: At) -> None:
-    with serving(error(400, "ClientException")) as endpoint:
-        batch(endpoint).stop("b1")
+def test_stopping_a_run_that_batch_has_just_forgotten_does_nothing(batch: At) -> None:
+    with serving(Reply(body={"jobs": [described(B1)]}), error(400, "ClientException")) as endpoint:
+        batch(endpoint).stop(job(), B1)
+
+
+SOMEBODY_ELSES: list[Any] = [
+    pytest.param([described(B1, job_id="other")], id="another job's"),
+    pytest.param([described(B1, fence=2)], id="an older claim's"),
+    pytest.param([described(B1, fence=4)], id="a newer claim's"),
+    pytest.param([{"jobId": B1, "status": "RUNNING", "container": {}}], id="another program's"),
+    pytest.param([described(B2)], id="of another id"),
+    pytest.param([], id="nobody's"),
+]
+
+
+@pytest.mark.parametrize("jobs", SOMEBODY_ELSES)
+def test_a_run_that_is_not_the_job_s_is_not_terminated(
+    jobs: list[Any], batch: At, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(Reply(body={"jobs": jobs})) as endpoint:
+        batch(endpoint).stop(job(), B1)
+    assert [path for path, _ in endpoint.asked] == ["/v1/describejobs"]
+    assert "not stopped: not a run of this job" in caplog.messages
 
 
 @pytest.mark.parametrize("code", ["AccessDeniedException", "ServerException"])
 def test_a_stop_that_fails_says_so(code: str, batch: At) -> None:
-    with serving(error(403, code)) as endpoint, pytest.raises(Unavailable, match=code):
-        batch(endpoint).stop("b1")
+    answers = Reply(body={"jobs": [described(B1)]}), error(403, code)
+    with serving(*answers) as endpoint, pytest.raises(Unavailable, match=code):
+        batch(endpoint).stop(job(), B1)
 
 
 def test_a_look_for_a_run_that_fails_says_so(batch: At) -> None:
@@ -353,7 +421,7 @@ def test_a_look_for_a_run_that_fails_says_so(batch: At) -> None:
 
 def test_a_description_that_fails_says_so(batch: At) -> None:
     with serving(error(403, "AccessDeniedException")) as endpoint, pytest.raises(Unavailable, match="DescribeJobs"):
-        list(batch(endpoint).describe(["b1"]))
+        list(batch(endpoint).describe([B1]))
 
 
 # ---- run_of ---------------------------------------------------------------------------------------------------------

@@ -430,8 +430,8 @@ def arn(number: int, cluster: str = "cluster") -> str:
     return f"arn:aws:ecs:us-east-1:123456789012:task/{cluster}/{number:032x}"
 
 
-def described(task: str, status: str = "RUNNING") -> dict[str, Any]:
-    environment = [{"name": "JOB_ID", "value": "talk"}, {"name": "FENCE", "value": "3"}]
+def described(task: str, status: str = "RUNNING", job_id: str = "talk", fence: int = 3) -> dict[str, Any]:
+    environment = [{"name": "JOB_ID", "value": job_id}, {"name": "FENCE", "value": str(fence)}]
     overrides = {"containerOverrides": [{"name": "worker", "environment": environment}]}
     return {"taskArn": task, "lastStatus": status, "createdAt": 1795372624.402, "overrides": overrides}
 
@@ -448,11 +448,56 @@ def test_tasks_are_asked_for_in_their_own_cluster(target: At) -> None:
     assert {body["cluster"]: len(body["tasks"]) for _, body in endpoint.asked} == {"a": 2, "b": 1}
 
 
-@pytest.mark.parametrize("ids", [[], ["b1"], ["arn:aws:ecs:us-east-1:123456789012:task/0cd0b1d2"]])
-def test_where_there_is_nothing_to_describe_nothing_is_asked(ids: list[str], target: At) -> None:
+def test_nothing_to_describe_asks_nothing(target: At) -> None:
     with serving(Reply()) as endpoint:
-        assert list(target(endpoint).describe(ids)) == []
+        assert list(target(endpoint).describe([])) == []
     assert endpoint.asked == []
+
+
+@pytest.mark.parametrize(
+    "target_id",
+    [
+        "",
+        "b1",
+        "12345",
+        "a" * 10_240,
+        "arn:aws:ecs:us-east-1:123456789012:task/0cd0b1d2",
+        arn(2, "cluster/other"),
+        arn(2, "other"),
+        arn(2, "c" * 10_240),
+        f"{arn(2)}\n",
+        arn(2).replace("123456789012", "*"),
+    ],
+)
+def test_what_is_no_task_of_the_cluster_is_unknown_and_does_not_disturb_the_others(target_id: str, target: At) -> None:
+    with serving(Reply(body={"tasks": [described(arn(1))]})) as endpoint:
+        assert [run.target_id for run in target(endpoint).describe([target_id, arn(1)], "cluster")] == [arn(1)]
+        target(endpoint).stop(job(), target_id)
+    assert [body["tasks"] for _, body in endpoint.asked] == [[f"{1:032x}"]]
+
+
+@pytest.mark.parametrize("place", ["us-east-1:210987654321", "eu-west-1:123456789012"])
+def test_a_task_of_another_account_or_region_is_asked_for_by_its_id_and_unknown(place: str, target: At) -> None:
+    """ECS would refuse the whole call for its ARN."""
+    foreign = arn(1).replace("us-east-1:123456789012", place)
+    with serving(Reply(body={"tasks": [described(arn(1)), described(arn(2))]})) as endpoint:
+        assert [run.target_id for run in target(endpoint).describe([foreign, arn(2)])] == [arn(2)]
+    assert not [task for _, body in endpoint.asked for task in body["tasks"] if task.startswith("arn:")]
+
+
+def test_a_cluster_that_may_not_be_read_does_not_hide_the_others(target: At) -> None:
+    answers = error(400, "AccessDeniedException"), Reply(body={"tasks": [described(arn(2))]})
+    with serving(*answers) as endpoint:
+        runs = target(endpoint).describe([arn(1, "a"), arn(2)])
+        assert next(runs).target_id == arn(2)
+        with pytest.raises(Unavailable):
+            next(runs)
+
+
+def test_a_cluster_may_be_named_by_its_arn(target: At) -> None:
+    with serving(OURS) as endpoint:
+        found = target(endpoint).describe([TASK], "arn:aws:ecs:us-east-1:123456789012:cluster/cluster")
+        assert [run.target_id for run in found] == [TASK]
 
 
 def test_what_ecs_has_forgotten_is_left_out(target: At) -> None:
@@ -479,11 +524,13 @@ def test_a_task_that_waits_for_room_says_since_when(target: At) -> None:
 
 # ---- stop -----------------------------------------------------------------------------------------------------------
 
+OURS = Reply(body={"tasks": [described(TASK)]})
+
 
 def test_a_task_is_stopped_in_its_own_cluster(target: At) -> None:
-    with serving(Reply(body={"task": {}})) as endpoint:
-        target(endpoint).stop(TASK)
-    ((_, body),) = endpoint.asked
+    with serving(OURS, Reply(body={"task": {}})) as endpoint:
+        target(endpoint).stop(job(), TASK)
+    _, (_, body) = endpoint.asked
     assert (body["cluster"], body["task"]) == ("cluster", TASK)
 
 
@@ -495,21 +542,36 @@ def test_a_task_is_stopped_in_its_own_cluster(target: At) -> None:
     ],
     ids=["task", "cluster"],
 )
-def test_stopping_what_is_gone_does_nothing(answer: Reply, target: At) -> None:
-    with serving(answer) as endpoint:
-        target(endpoint).stop(TASK)
+def test_stopping_what_is_just_gone_does_nothing(answer: Reply, target: At) -> None:
+    with serving(OURS, answer) as endpoint:
+        target(endpoint).stop(job(), TASK)
 
 
-def test_stopping_what_is_no_task_asks_nothing(target: At) -> None:
-    with serving(Reply()) as endpoint:
-        target(endpoint).stop("b1")
-    assert endpoint.asked == []
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        pytest.param([described(TASK, job_id="other")], id="another job's"),
+        pytest.param([described(TASK, fence=2)], id="an older claim's"),
+        pytest.param([described(TASK, fence=4)], id="a newer claim's"),
+        pytest.param([{"taskArn": TASK, "lastStatus": "RUNNING", "overrides": {}}], id="another program's"),
+        pytest.param([described(TASK.replace("123456789012", "210987654321"))], id="another account's"),
+        pytest.param([], id="nobody's"),
+    ],
+)
+def test_a_task_that_is_not_the_job_s_is_not_stopped(
+    tasks: list[Any], target: At, caplog: pytest.LogCaptureFixture, counts: dict[Metric, int]
+) -> None:
+    with serving(Reply(body={"tasks": tasks, "failures": []})) as endpoint:
+        target(endpoint).stop(job(), TASK)
+    assert [body for _, body in endpoint.asked] == [{"cluster": "cluster", "tasks": [TASK.rpartition("/")[2]]}]
+    assert "not stopped: not a run of this job" in caplog.messages
+    assert counts == {Metric.NOT_STOPPED: 1}
 
 
 @pytest.mark.parametrize("code", ["AccessDeniedException", "InvalidParameterException", "ServerException"])
 def test_a_stop_that_fails_says_so(code: str, target: At) -> None:
-    with serving(error(400, code)) as endpoint, pytest.raises(Unavailable, match=code):
-        target(endpoint).stop(TASK)
+    with serving(OURS, error(400, code)) as endpoint, pytest.raises(Unavailable, match=code):
+        target(endpoint).stop(job(), TASK)
 
 
 def test_a_look_for_a_task_that_fails_says_so(target: At) -> None:

@@ -61,6 +61,6 @@ class Canceller:
         if target_id is None or target is None:
             return
         try:
-            target.stop(target_id)
+            target.stop(job, target_id)
         except Unavailable as error:
             logger.warning("not stopped: left to the reconciler", job_id=job.id, reason=str(error))

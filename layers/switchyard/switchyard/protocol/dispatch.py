@@ -230,7 +230,7 @@ class Dispatcher:
         self.store.advance(job.id, job.fence, target_id, Status.SUBMITTED, attempts=0)
         logger.info("stopping: cancelled while it was being started", job_id=job.id, target_id=target_id)
         try:
-            self._target(job).stop(target_id)
+            self._target(job).stop(job, target_id)
         except Unavailable as error:
             logger.warning("not stopped: left to the reconciler", job_id=job.id, reason=str(error))
 

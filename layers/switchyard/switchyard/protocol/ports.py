@@ -211,11 +211,19 @@ class Target(Protocol):
     def find(self, job: Job) -> str | None:
         """Finds the run of exactly this claim; None if the target knows none."""
 
-    def describe(self, target_ids: Iterable[str]) -> Iterator[Run]:
-        """Describes runs, without those that the target no longer knows."""
+    def describe(self, target_ids: Iterable[str], queue: str = "") -> Iterator[Run]:
+        """Describes runs, without those that the target doesn't know. No text is an invalid id: it is unknown.
 
-    def stop(self, target_id: str) -> None:
-        """Asks the target to stop a run. Does nothing if the run has ended or is unknown."""
+        With `queue`, the queue or cluster of the jobs' requests, runs that can't be there are unknown. If some runs
+        can't be described, the others still are, and the error follows.
+        """
+
+    def stop(self, job: Job, target_id: str) -> None:
+        """Asks the target to stop a run, if the target itself describes it as a run of this job and fence.
+
+        Anyone who writes to the jobs table can put an id there, so an id alone proves nothing. Does nothing if the run
+        has ended, is unknown or is somebody else's.
+        """
 
 
 class DeadLetters(Protocol):

@@ -132,38 +132,49 @@ class Reconciler:
     # ---- runs ------------------------------------------------------------------------------------------------------
 
     def _catch_up(self, this: _Pass) -> None:
-        """Updates jobs from their targets. A failure of one service does not keep the other's jobs from it."""
+        """Updates jobs from their targets. A failure of one queue or cluster doesn't affect the others' jobs."""
         stuck = 0
-        for _, jobs in groupby(sorted(this.active, key=_target_type), key=_target_type):
+        for (_, queue), jobs in groupby(sorted(this.active, key=_place), key=_place):
             listed = list(jobs)
             target = self._target_of(listed[0])
             if target is not None:
                 with this.noted():
-                    stuck += self._catch_up_with(target, listed, this)
+                    stuck += self._catch_up_with(target, queue, listed, this)
         observability.count(Metric.STUCK_RUNNABLE, stuck)
 
-    def _catch_up_with(self, target: Target, jobs: Iterable[ActiveJob], this: _Pass) -> int:
+    def _catch_up_with(self, target: Target, queue: str, jobs: Iterable[ActiveJob], this: _Pass) -> int:
         """Applies the state of a target's runs, stops cancelled ones, and fails those that the target no longer knows.
 
         Returns the number of stuck runs.
         """
         stuck = 0
-        listed = self._by_target_id(jobs, target, this)
-        for run in target.describe(list(listed)):
-            job = listed.pop(run.target_id)
+        listed = self._by_claim(jobs, target, this)
+        for run in target.describe(dict.fromkeys(target_id for target_id, _, _ in listed), queue):
+            job = listed.pop((run.target_id, run.job_id, run.fence), None)
+            if job is None:  # the row that names this run is another job's, and its own run is unknown
+                continue
             stuck += self._is_stuck(run)
             with this.noted(job.id):
                 if run.status is not job.status:
                     self.tracker.apply(run)
                 if job.cancel_requested and run.status not in TERMINAL:
-                    target.stop(run.target_id)  # an earlier stop was never sent, or failed
-        for target_id, job in listed.items():
+                    self._stop(target, run)
+        for (target_id, _, _), job in listed.items():
             with this.noted(job.id):
                 self._lose(job, target_id)
         return stuck
 
-    def _by_target_id(self, jobs: Iterable[ActiveJob], target: Target, this: _Pass) -> dict[str, ActiveJob]:
-        listed: dict[str, ActiveJob] = {}
+    def _stop(self, target: Target, run: Run) -> None:
+        """Stops a run of a cancelled job: an earlier stop was never sent, or failed."""
+        job = self.store.get(run.job_id)
+        if job and job.cancel_requested:
+            target.stop(job, run.target_id)
+
+    def _by_claim(
+        self, jobs: Iterable[ActiveJob], target: Target, this: _Pass
+    ) -> dict[tuple[str, str, int], ActiveJob]:
+        """The jobs by target id, job id and fence. Several rows may name one run, which is one job's at most."""
+        listed: dict[tuple[str, str, int], ActiveJob] = {}
         for job in jobs:
             target_id = job.target_id
             with this.noted(job.id):
@@ -174,7 +185,7 @@ class Reconciler:
                 if target_id is None:
                     self._lose(job, "unknown")
                 else:
-                    listed[target_id] = job
+                    listed[target_id, job.id, job.fence] = job
         return listed
 
     def _target_of(self, job: ActiveJob) -> Target | None:
@@ -301,6 +312,10 @@ def _holds_slot_in(lane: Lane, job: Job) -> bool:
 
 def _target_type(job: ActiveJob) -> str:
     return job.target.type if job.target else ""
+
+
+def _place(job: ActiveJob) -> tuple[str, str]:
+    return _target_type(job), job.target.queue if job.target else ""
 
 
 def _report(waits: list[timedelta]) -> None:

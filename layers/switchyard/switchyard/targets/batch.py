@@ -6,6 +6,7 @@ FENCE in its environment, never by its name alone.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import batched
@@ -26,8 +27,10 @@ from switchyard.targets.runs import (
     claim_of,
     counted,
     crashed,
+    described,
     environment_of,
     excerpt,
+    is_run_of,
     start_error,
 )
 
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
     from mypy_boto3_batch.type_defs import KeyValuePairTypeDef
 
 _DESCRIBE_LIMIT = 100
+_JOB_ID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""Batch's ids of jobs. Asked about anything else, it may refuse the whole call."""
 
 _STATUSES: Mapping[str, Status] = {
     "SUBMITTED": Status.SUBMITTED,
@@ -118,18 +123,20 @@ class BatchTarget(Target):
         return None
 
     @override
-    def describe(self, target_ids: Iterable[str]) -> Iterator[Run]:
-        with translated():
-            for ids in batched(target_ids, _DESCRIBE_LIMIT, strict=False):
-                for detail in self._reader.describe_jobs(jobs=list(ids))["jobs"]:
-                    if run := run_of(detail):
-                        yield run
+    def describe(self, target_ids: Iterable[str], queue: str = "") -> Iterator[Run]:
+        return described(batched(filter(_JOB_ID.fullmatch, target_ids), _DESCRIBE_LIMIT, strict=False), self._described)
+
+    @translated()
+    def _described(self, ids: tuple[str, ...]) -> list[Run]:
+        jobs = self._reader.describe_jobs(jobs=list(ids))["jobs"]
+        return [run for detail in jobs if (run := run_of(detail))]
 
     @override
     @translated()
-    def stop(self, target_id: str) -> None:
-        with suppress(self._reader.exceptions.ClientException):  # TerminateJob: not the id of a job
-            self._reader.terminate_job(jobId=target_id, reason=STOPPED)
+    def stop(self, job: Job, target_id: str) -> None:
+        if is_run_of(job, target_id, self.describe([target_id])):
+            with suppress(self._reader.exceptions.ClientException):  # TerminateJob: no such job any more
+                self._reader.terminate_job(jobId=target_id, reason=STOPPED)
 
 
 def job_name(job: Job) -> str:

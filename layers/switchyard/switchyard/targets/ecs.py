@@ -32,8 +32,10 @@ from switchyard.targets.runs import (
     claim_of,
     counted,
     crashed,
+    described,
     environment_of,
     excerpt,
+    is_run_of,
     start_error,
 )
 
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 
 _DESCRIBE_LIMIT = 100
 _MAX_OVERRIDES = 8192
-_CLUSTER = re.compile(r"arn:[^:]+:ecs:[^:]*:[^:]*:task/([^/]+)/[^/]+")
+_TASK = re.compile(r"arn:[a-z-]+:ecs:[a-z0-9-]+:[0-9]{12}:task/([A-Za-z0-9_-]{1,255})/([0-9a-f]{32})")
 
 # ECS reports some throttles and quotas with the error codes of wrong requests.
 _THROTTLED = re.compile("Rate exceeded|[Ll]imit exceeded|limit on the number of")
@@ -189,31 +191,37 @@ class EcsTarget(Target):
         return next((arn for page in pages for arn in page["taskArns"]), None)
 
     @override
-    def describe(self, target_ids: Iterable[str]) -> Iterator[Run]:
-        clusters: dict[str, list[str]] = defaultdict(list)
+    def describe(self, target_ids: Iterable[str], queue: str = "") -> Iterator[Run]:
+        # Tasks are asked for by their ids, since ECS refuses the whole call for one ARN of another account, Region or
+        # cluster.
+        asked: dict[str, dict[str, str]] = defaultdict(dict)
         for arn in target_ids:
-            if match := _CLUSTER.fullmatch(arn):
-                clusters[match[1]].append(arn)
-        for cluster, arns in clusters.items():
-            for some in batched(arns, _DESCRIBE_LIMIT, strict=False):
-                yield from self._described(cluster, list(some))
+            match = _TASK.fullmatch(arn)
+            if match and queue.rpartition("/")[2] in ("", match[1]):
+                asked[match[1]][arn] = match[2]
+        batches = (
+            (cluster, dict(some))
+            for cluster, ids in asked.items()
+            for some in batched(ids.items(), _DESCRIBE_LIMIT, strict=False)
+        )
+        return described(batches, self._described)
 
     @translated()
-    def _described(self, cluster: str, arns: list[str]) -> list[Run]:
+    def _described(self, batch: tuple[str, dict[str, str]]) -> list[Run]:
+        cluster, ids = batch
         try:
-            tasks = self._client.describe_tasks(cluster=cluster, tasks=arns)["tasks"]
+            tasks = self._client.describe_tasks(cluster=cluster, tasks=[*dict.fromkeys(ids.values())])["tasks"]
         except self._client.exceptions.ClusterNotFoundException:
             return []  # the tasks are gone with their cluster
-        return [run for task in tasks if (run := run_of(task))]
+        return [run for task in tasks if (run := run_of(task)) and run.target_id in ids]
 
     @override
     @translated()
-    def stop(self, target_id: str) -> None:
-        match = _CLUSTER.fullmatch(target_id)
-        if match is None:
+    def stop(self, job: Job, target_id: str) -> None:
+        if not is_run_of(job, target_id, self.describe([target_id], job.request.target.queue)):
             return
         try:
-            self._client.stop_task(cluster=match[1], task=target_id, reason=STOPPED)
+            self._client.stop_task(cluster=target_id.split("/")[-2], task=target_id, reason=STOPPED)
         except self._client.exceptions.ClusterNotFoundException:
             return
         except self._client.exceptions.InvalidParameterException as error:

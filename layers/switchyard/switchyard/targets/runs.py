@@ -1,7 +1,7 @@
 """Shared by all targets: the environment of a run, the meaning of exit codes, the errors of a start."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 
@@ -9,9 +9,9 @@ from botocore.exceptions import ClientError
 
 from switchyard import observability
 from switchyard.clients import is_throttle
-from switchyard.errors import OutcomeUnknown, StartFailed, StartRefused, StartThrottled
-from switchyard.observability import Metric
-from switchyard.protocol.jobs import Job, JobError
+from switchyard.errors import OutcomeUnknown, StartFailed, StartRefused, StartThrottled, Unavailable
+from switchyard.observability import Metric, logger
+from switchyard.protocol.jobs import Job, JobError, Run
 
 STOPPED = "stopped: Switchyard was asked to cancel the job"
 """The reason that is passed to the target when a run is stopped."""
@@ -51,6 +51,36 @@ def claim_of(environment: Iterable[Mapping[str, str]]) -> tuple[str, int] | None
         case str(job_id), str(fence) if job_id and _FENCE.fullmatch(fence):
             return job_id, int(fence)
     return None
+
+
+def is_run_of(job: Job, target_id: str, described: Iterable[Run]) -> bool:
+    """Whether the description of `target_id` is a run of the job's claim. If not, logs and counts that.
+
+    Workers and other programs write to the jobs table, so a row may name somebody else's run.
+    """
+    if any((run.target_id, run.job_id, run.fence) == (target_id, job.id, job.fence) for run in described):
+        return True
+    logger.warning("not stopped: not a run of this job", job_id=job.id, fence=job.fence, target_id=excerpt(target_id))
+    observability.count(Metric.NOT_STOPPED)
+    return False
+
+
+def described[Batch](batches: Iterable[Batch], describe: Callable[[Batch], list[Run]]) -> Iterator[Run]:
+    """Describes runs batch by batch. A batch that fails is reported after the others.
+
+    Raises:
+        Unavailable: a batch failed. The second failure ends the attempt, since then it is the service that fails.
+    """
+    failure: Unavailable | None = None
+    for batch in batches:
+        try:
+            yield from describe(batch)
+        except Unavailable as error:
+            if failure:
+                raise
+            failure = error
+    if failure:
+        raise failure
 
 
 def excerpt(reason: object) -> str:
