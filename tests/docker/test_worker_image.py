@@ -39,7 +39,8 @@ def image(docker: str, request: pytest.FixtureRequest) -> str:
 
 
 def test_without_a_job_it_says_what_is_missing(docker: str, image: str) -> None:
-    done = subprocess.run([docker, "run", "--rm", image], capture_output=True, text=True, check=False)
+    locked = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--tmpfs", "/tmp")  # noqa: S108 - a mount
+    done = subprocess.run([docker, "run", "--rm", *locked, image], capture_output=True, text=True, check=False)
 
     assert done.returncode == BAD_INPUT
     assert "JOB_ID is missing" in done.stdout

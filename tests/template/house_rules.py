@@ -134,10 +134,14 @@ def wide_resources_have_a_reason(template: Template) -> Iterator[str]:
 
 
 def principals_are_named(template: Template) -> Iterator[str]:
-    """No policy allows anonymous access; services need a condition on our account or a source's ARN."""
+    """No policy allows anonymous access; services need a condition on our account or a source's ARN.
+
+    An endpoint's policy grants nothing: it bounds what others grant, for everybody.
+    """
+    endpoints = template.of_type("AWS::EC2::VPCEndpoint")
     for name, statement in template.statements():
         principal = statement.get("Principal")
-        if statement["Effect"] == "Deny" or principal is None:
+        if statement["Effect"] == "Deny" or principal is None or name in endpoints:
             continue
         if "*" in _as_list(principal) or (isinstance(principal, dict) and "*" in _as_list(principal.get("AWS", []))):
             yield f"{name} lets everybody in"
