@@ -67,9 +67,10 @@ def test_a_worker_reads_objects_writes_results_and_reports(role: str) -> None:
 UPLOAD, RESULT = "uploads/user/2026/11/30/uuid-clip.mp4", "results/job/summary.json"
 RECORDING, USERS_RECORDING = "recordings/job/stream.mkv", "recordings/user/job/stream.mkv"
 PIECE, USERS_PIECE = "recordings/job/pieces-3/00001.mkv", "recordings/user/job/pieces-3/00001.mkv"
+CLAIM = "recordings/user/job/.claim"
 TORRENT = f"torrents/{RECORDING}.torrent"
-EVERYTHING = {UPLOAD, RESULT, RECORDING, USERS_RECORDING, PIECE, USERS_PIECE, TORRENT, "other/clip.mp4"}
-RECORDINGS = {RECORDING, USERS_RECORDING, PIECE, USERS_PIECE}
+RECORDINGS = {RECORDING, USERS_RECORDING, PIECE, USERS_PIECE, CLAIM}
+EVERYTHING = {UPLOAD, RESULT, *RECORDINGS, TORRENT, "other/clip.mp4"}
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ RECORDINGS = {RECORDING, USERS_RECORDING, PIECE, USERS_PIECE}
         ("DetectorRole", "s3:GetObject", {UPLOAD}),
         ("DetectorRole", "s3:PutObject", {RESULT}),
         ("DetectorRole", "s3:DeleteObject", set[str]()),
-        ("RecorderRole", "s3:GetObject", {PIECE, USERS_PIECE}),
+        ("RecorderRole", "s3:GetObject", {PIECE, USERS_PIECE, CLAIM}),
         ("RecorderRole", "s3:PutObject", RECORDINGS),
         ("RecorderRole", "s3:DeleteObject", {PIECE, USERS_PIECE}),
         ("SeederRole", "s3:GetObject", {TORRENT, *RECORDINGS}),

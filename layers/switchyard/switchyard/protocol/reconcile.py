@@ -229,7 +229,7 @@ class Reconciler:
         if target is None:
             return False
         target_id = job.authoritative_target_id or target.find(job)
-        runs = target.describe([target_id] if target_id else [])
+        runs = target.describe([target_id] if target_id else [], job.request.target.queue)
         return any((run.job_id, run.fence) == (job.id, job.fence) and run.status not in TERMINAL for run in runs)
 
     # ---- accepted, never started -----------------------------------------------------------------------------------
