@@ -224,14 +224,16 @@ def test_a_target_in_trouble_does_not_hold_up_the_others(
     assert sorted(job.status for job in world.store.jobs.values()) == [Status.COMPLETED, Status.SUBMITTED]
 
 
-def test_a_row_that_names_another_jobs_run_does_not_hide_that_jobs_end(world: World) -> None:
+def test_a_row_that_names_another_jobs_run_does_not_hide_it(world: World) -> None:
     world.limit = 2
     world.dispatch(request("a"))
     world.dispatch(request("b"))
-    world.store.jobs["b"] = replace(world.job("b"), target_id="run-0")
-    world.target.move("run-0", Status.COMPLETED)
+    world.end("run-0", Status.RUNNING)
+    world.store.jobs["b"] = replace(world.job("b"), status=Status.RUNNING, target_id="run-0")
+    world.target.stop_modes.append(Mode.THROTTLE)
+    world.cancel("a")
     world.reconcile()
-    assert (world.job("a").status, world.job("b").status) == (Status.COMPLETED, Status.SUBMITTED)
+    assert (world.target.stopped, world.job("b").status) == (["run-0"], Status.RUNNING)
 
 
 def test_a_row_that_names_another_jobs_run_does_not_keep_its_slot(world: World, time: Time) -> None:
