@@ -212,7 +212,7 @@ def test_a_claim_from_the_room_leaves_it(store: JobStore) -> None:
 
 def test_a_claim_from_the_room_of_an_entry_that_is_gone(store: JobStore) -> None:
     store.hold(request(), None)
-    store.drop(WaitEntry(request()))
+    store.drop(WaitEntry(request()), known(store))
     assert store.claim(request(), known(store), ONE, entry=WaitEntry(request())) == EntryGone()
 
 
@@ -225,20 +225,53 @@ def test_a_claim_from_the_room_respects_the_limit(store: JobStore) -> None:
 def test_dropping_twice_counts_once(store: JobStore) -> None:
     store.hold_behind(request("a"))
     store.hold_behind(request("b"))
-    store.drop(WaitEntry(request("a")))
-    store.drop(WaitEntry(request("a")))
+    store.drop(WaitEntry(request("a")), None)
+    store.drop(WaitEntry(request("a")), None)
     assert store.slots(ONE).waiting == 1
+
+
+def test_an_entry_is_not_dropped_if_its_job_has_changed(store: JobStore) -> None:
+    """Its start was throttled meanwhile, and it waits again under the same key."""
+    store.hold(request(), None)
+    entry = WaitEntry(request())
+    claim = store.claim(request(), known(store), ONE, entry=entry)
+    assert isinstance(claim, Claimed)
+    store.undo_claim(claim.job, ERROR, entry=entry)
+    assert store.drop(entry, claim.job) == JobChanged(known(store))
+    assert entries(store) == [entry]
+
+
+def test_an_entry_is_not_dropped_if_its_job_exists_by_now(store: JobStore) -> None:
+    store.hold(request(), None)
+    assert store.drop(WaitEntry(request()), None) == JobChanged(known(store))
 
 
 def test_a_wrong_count_is_mended(store: JobStore) -> None:
     store.hold_behind(request())
-    assert store.recount_waiting(ONE, seen=1, actual=5)
+    assert store.recount_waiting(ONE, store.slots(ONE), 5)
     assert store.slots(ONE).waiting == 5
 
 
 def test_a_count_that_changed_meanwhile_is_left_alone(store: JobStore) -> None:
+    seen = store.slots(ONE)
     store.hold_behind(request())
-    assert not store.recount_waiting(ONE, seen=0, actual=5)
+    store.drop(WaitEntry(request()), None)
+    assert not store.recount_waiting(ONE, seen, 1)
+
+
+@pytest.mark.parametrize("moves", ["in", "back", "out"])
+def test_every_move_of_an_entry_keeps_an_older_count_from_being_written(store: JobStore, moves: str) -> None:
+    store.hold(request(), None)
+    entry, slots = WaitEntry(request()), store.slots(ONE)
+    if moves == "in":
+        store.hold_behind(request("b"))
+    else:
+        claim = store.claim(request(), known(store), ONE, entry=entry)
+        if moves == "back":
+            slots = store.slots(ONE)
+            assert isinstance(claim, Claimed)
+            store.undo_claim(claim.job, ERROR, entry=entry)
+    assert not store.recount_waiting(ONE, slots, 7)
 
 
 def test_a_lane_that_was_never_divided_has_no_layouts(store: JobStore) -> None:
@@ -482,7 +515,7 @@ def test_cancelling_a_job_that_waits_for_an_object_leaves_the_object_to_its_job(
 def test_cancelling_a_job_that_lost_its_place_in_the_room_counts_nothing(store: JobStore) -> None:
     store.hold(request("a"), None)
     store.hold(request("b"), None)
-    store.drop(WaitEntry(request("a")))
+    store.drop(WaitEntry(request("a")), known(store, "a"))
     assert store.cancel(known(store, "a")) is None
     assert (known(store, "a").status, store.slots(ONE).waiting) == (Status.CANCELLED, 1)
     assert isinstance(store.claim(request("c", of=request("a").source), None, ONE, fifo=False), Claimed)
@@ -752,7 +785,7 @@ CALLS: dict[str, Callable[[JobStore], object]] = {
     "claim": lambda store: store.claim(request(), None, ONE),
     "hold": lambda store: store.hold(request(), None),
     "hold_behind": lambda store: store.hold_behind(request()),
-    "drop": lambda store: store.drop(WaitEntry(request())),
+    "drop": lambda store: store.drop(WaitEntry(request()), None),
     "record_start": lambda store: store.record_start(JOB, "batch-a"),
     "raise_fence": lambda store: store.raise_fence(JOB),
     "undo_claim": lambda store: store.undo_claim(JOB, ERROR),
@@ -765,7 +798,7 @@ CALLS: dict[str, Callable[[JobStore], object]] = {
     ),
     "free_leaked_slot": lambda store: store.free_leaked_slot(ONE, "a", None),
     "retake_slot": lambda store: store.retake_slot(ONE, JOB),
-    "recount_waiting": lambda store: store.recount_waiting(ONE, 0, 1),
+    "recount_waiting": lambda store: store.recount_waiting(ONE, Slots(frozenset(), 0), 1),
     "note_layouts": lambda store: store.note_layouts(ONE, frozenset({2})),
 }
 

@@ -36,6 +36,7 @@ class _Lane:
     holders: set[str] = field(default_factory=set)
     room: dict[str, WaitEntry] = field(default_factory=dict)
     waiting: int = 0
+    moves: int = 0
     layouts: frozenset[int] = frozenset()
 
 
@@ -57,7 +58,7 @@ class MemoryStore:
     def slots(self, lane: Lane) -> Slots:
         with self._mutex:
             held = self._lane(lane.name)
-            return Slots(frozenset(held.holders), held.waiting, held.layouts)
+            return Slots(frozenset(held.holders), held.waiting, held.layouts, held.moves)
 
     def waiting(self, lane: Lane, *, at_a_time: int = 25) -> Iterator[WaitEntry]:  # noqa: ARG002 - it needs no pages
         with self._mutex:
@@ -101,8 +102,7 @@ class MemoryStore:
             self._lock(request)
             held.holders.add(job.id)
             if entry is not None:
-                del held.room[entry.sort_key]
-                held.waiting -= 1
+                self._leave(entry)
             return Claimed(self.jobs[job.id])
 
     def hold(
@@ -126,11 +126,12 @@ class MemoryStore:
         with self._mutex:
             self._enter(WaitEntry(request))
 
-    def drop(self, entry: WaitEntry) -> None:
+    def drop(self, entry: WaitEntry, seen: Job | None) -> JobChanged | None:
         with self._mutex:
-            held = self._lane(entry.request.lane)
-            if held.room.pop(entry.sort_key, None):
-                held.waiting -= 1
+            if not self._still(entry.request.job_id, seen):
+                return JobChanged(self.get(entry.request.job_id))
+            self._leave(entry)
+            return None
 
     def record_start(self, job: Job, target_id: str) -> JobChanged | None:
         with self._mutex:
@@ -159,6 +160,7 @@ class MemoryStore:
             else:
                 held.room[entry.sort_key] = entry
                 held.waiting += 1
+                held.moves += 1
             return None
 
     def give_up(self, job: Job, error: JobError) -> bool:
@@ -175,7 +177,7 @@ class MemoryStore:
                 return JobChanged(self.get(job.id))
             self._change(job.id, status=Status.CANCELLED, fence=job.fence + 1, error=None, ended_at=clock.now())
             if job.status is Status.WAITING:
-                self.drop(WaitEntry(job.request))
+                self._leave(WaitEntry(job.request))
                 self._unlock(job)
             return None
 
@@ -239,10 +241,10 @@ class MemoryStore:
                 self._lock(job.request)
             return True
 
-    def recount_waiting(self, lane: Lane, seen: int, actual: int) -> bool:
+    def recount_waiting(self, lane: Lane, seen: Slots, actual: int) -> bool:
         with self._mutex:
             held = self._lane(lane.name)
-            if held.waiting != seen:
+            if held.moves != seen.moves:
                 return False
             held.waiting = actual
             return True
@@ -284,6 +286,13 @@ class MemoryStore:
         if entry.sort_key not in held.room:
             held.room[entry.sort_key] = entry
             held.waiting += 1
+            held.moves += 1
+
+    def _leave(self, entry: WaitEntry) -> None:
+        held = self._lane(entry.request.lane)
+        if held.room.pop(entry.sort_key, None):
+            held.waiting -= 1
+            held.moves += 1
 
     def _reopened(self, request: WorkRequest, seen: Job | None, now: datetime, status: Status) -> Job:
         if seen is None:

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import replace
 
 from switchyard.errors import PermanentError, RetryableError, StartFailed
 from switchyard.protocol.jobs import HOLDING_SLOT, TERMINAL, Job, Status, WorkRequest
@@ -47,7 +46,7 @@ def check(state: State) -> None:
     _demand(max(claims.values(), default=0) <= 1, f"a claim was started twice: {claims}")
 
 
-def settle(  # noqa: C901 - one loop that plays everybody who is left
+def settle(
     scenario: Scenario, state: State, actors: Iterable[Actor], unfinished: Iterable[Actor], time: Time, *, failed: bool
 ) -> None:
     """Lets everything come to rest, and checks what has become of all work.

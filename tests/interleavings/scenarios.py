@@ -76,7 +76,8 @@ class State:
     def text(self) -> str:
         """Tells this state apart from others."""
         lanes = [
-            (name, sorted(lane.holders), sorted(lane.room), lane.waiting) for name, lane in self.store.lanes.items()
+            (name, sorted(lane.holders), sorted(lane.room), lane.waiting, lane.moves)
+            for name, lane in self.store.lanes.items()
         ]
         parts = (
             self.store.jobs,

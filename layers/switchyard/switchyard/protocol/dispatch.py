@@ -313,31 +313,30 @@ class Dispatcher:
     def _claim_entry(self, entry: WaitEntry, lane: Lane) -> Job | LaneFull | None:
         seen = self.store.get(entry.request.job_id)
         for _ in range(RACES):
-            if not self._may_leave_room(entry, seen):
-                return None
-            match self.store.claim(entry.request, seen, lane, entry=entry):
-                case Claimed(job):
-                    return job
-                case LaneFull() as full:
-                    return full
-                case EntryGone() | ObjectLocked():
-                    return None
-                case JobChanged(found):
-                    seen = found
+            step = self._leave_room(entry, seen, lane)
+            if not isinstance(step, JobChanged):
+                return step
+            seen = step.found
         return None
 
-    def _may_leave_room(self, entry: WaitEntry, seen: Job | None) -> bool:
+    def _leave_room(self, entry: WaitEntry, seen: Job | None, lane: Lane) -> Job | LaneFull | JobChanged | None:
+        """Claims a waiting job, drops an entry that need not wait any longer, or lets it wait on."""
         request = entry.request
-        if seen is not None and seen.status is Status.WAITING and seen.request.is_same_work(request):
-            return True
         verdict = judge(seen, request, now=clock.now(), grace=self.grace)
-        if verdict is Verdict.START and not _was_run_while_waiting(seen, request):
-            return True
+        waits = seen is not None and seen.status is Status.WAITING and seen.request.is_same_work(request)
+        if waits or (verdict is Verdict.START and not _was_run_while_waiting(seen, request)):
+            match self.store.claim(request, seen, lane, entry=entry):
+                case Claimed(job):
+                    return job
+                case EntryGone() | ObjectLocked():
+                    return None
+                case LaneFull() | JobChanged() as refused:
+                    return refused
+        if verdict is Verdict.WAIT_BEHIND:
+            return None
         if verdict in {Verdict.TAKEN, Verdict.EXISTS}:
             self.dead_letters[lane_of(request.lane)].send_request(request, _refusal(verdict, request))
-        if verdict is not Verdict.WAIT_BEHIND:  # it was started, superseded or refused
-            self.store.drop(entry)
-        return False
+        return self.store.drop(entry, seen)  # it was started, superseded or refused
 
 
 def _as_announced(request: WorkRequest) -> Job:

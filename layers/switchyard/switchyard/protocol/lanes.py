@@ -2,7 +2,7 @@
 
 pk                       sk                      attributes
 LANE#<name>              SLOTS                   holders: set of job ids; waiting: entries in the waiting room;
-                                                 layouts: numbers of shards the lane has ever had, without 1
+                                                 moves: how often an entry came or went; layouts: numbers of shards the lane has ever had, without 1
 LANE#<name>              WAIT#<sentAt>#<jobId>#… request: the frozen request (JSON); attempts: refused starts
 OBJECT#<bucket>/<key>    LOCK                    jobId, version: the accepted job that works on this object
 
@@ -81,11 +81,15 @@ def _parse(name: str) -> tuple[str, int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """The state of a lane: the jobs that hold its slots, the number that wait, and its layouts so far, without 1."""
+    """The state of a lane: the jobs that hold its slots, the number that wait, and its layouts so far, without 1.
+
+    `moves` counts how often an entry of the waiting room came or went.
+    """
 
     holders: frozenset[str]
     waiting: int
     layouts: frozenset[int] = frozenset()
+    moves: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

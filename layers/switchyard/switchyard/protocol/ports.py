@@ -121,8 +121,8 @@ class JobStore(Protocol):
         The job and lock of the older work stay unchanged.
         """
 
-    def drop(self, entry: WaitEntry) -> None:
-        """Removes the entry of a duplicate from the waiting room."""
+    def drop(self, entry: WaitEntry, seen: Job | None) -> JobChanged | None:
+        """Removes an entry that no longer has to wait, if the job is still as seen. None if it is gone."""
 
     # ---- starting ---------------------------------------------------------------------------------------------------
 
@@ -190,8 +190,8 @@ class JobStore(Protocol):
         The lane's limit is not checked, since the job already runs. If another job holds the lock by now, it keeps it.
         """
 
-    def recount_waiting(self, lane: Lane, seen: int, actual: int) -> bool:
-        """Corrects the length of the waiting room after a count. False if it changed meanwhile."""
+    def recount_waiting(self, lane: Lane, seen: Slots, actual: int) -> bool:
+        """Corrects the length of the waiting room after a count. False if an entry came or went since `seen`."""
 
     def note_layouts(self, lane: Lane, layouts: frozenset[int]) -> None:
         """Records that the lane is, or was, divided into these numbers of shards. Idempotent."""

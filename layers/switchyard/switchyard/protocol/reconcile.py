@@ -14,7 +14,7 @@ from switchyard.errors import ForeignRow, JobExists, JobIdTaken, RetryableError,
 from switchyard.observability import Metric, logger
 from switchyard.protocol.dispatch import Dispatcher
 from switchyard.protocol.jobs import HOLDING_SLOT, TERMINAL, Job, JobError, Run, Status, Verdict, judge
-from switchyard.protocol.lanes import Lane, find, lane_of, layout_of
+from switchyard.protocol.lanes import Lane, Slots, find, lane_of, layout_of
 from switchyard.protocol.ports import ActiveJob, JobStore, Repair, Target
 from switchyard.protocol.tracking import Tracker
 
@@ -263,7 +263,7 @@ class Reconciler:
                 for job_id in sorted(slots.holders - {job.id for job in active.get(lane.name, ())}):
                     with this.noted(job_id):
                         self._free_if_leaked(lane, job_id)
-                if self._mend_room(lane, slots.waiting, waiting.get(lane.name, ()), this):
+                if self._mend_room(lane, slots, waiting.get(lane.name, ()), this):
                     self.dispatcher.start_waiting(lane.name)
 
     def _free_if_leaked(self, lane: Lane, job_id: str) -> None:
@@ -273,15 +273,15 @@ class Reconciler:
         if self.store.free_leaked_slot(lane, job_id, job):
             logger.warning("freed a leaked slot", job_id=job_id, lane=lane.name)
 
-    def _mend_room(self, lane: Lane, counted: int, listed: Sequence[ActiveJob], this: _Pass) -> bool:
+    def _mend_room(self, lane: Lane, seen: Slots, listed: Sequence[ActiveJob], this: _Pass) -> bool:
         """Corrects the count, and puts jobs back that have lost their place. True if any job waits."""
         inside, waits = set(), []
         for entry in self.store.waiting(lane, at_a_time=_MANY):
             inside.add(entry.request.job_id)
             waits.append(clock.now() - entry.request.sent_at)
         this.waits.extend(waits)
-        if len(waits) != counted and self.store.recount_waiting(lane, counted, len(waits)):
-            logger.warning("recounted the waiting room", lane=lane.name, counted=counted, actual=len(waits))
+        if len(waits) != seen.waiting and self.store.recount_waiting(lane, seen, len(waits)):
+            logger.warning("recounted the waiting room", lane=lane.name, counted=seen.waiting, actual=len(waits))
         for job in listed:
             if job.id not in inside:
                 with this.noted(job.id):

@@ -33,6 +33,7 @@ PK = Attribute("pk", lambda value: value.get("S"))
 SK = Attribute("sk", lambda value: value.get("S"))
 HOLDERS = Attribute("holders", lambda value: frozenset[str](value.get("SS", ())))
 WAITING = Attribute("waiting", lambda value: int(value.get("N", "0")))
+MOVES = Attribute("moves", lambda value: int(value.get("N", "0")))
 LAYOUTS = Attribute("layouts", lambda value: frozenset(int(each) for each in value.get("NS", ())))
 VERSION = Attribute("version", lambda value: value.get("S"))
 
@@ -48,7 +49,12 @@ def slots_key(lane: str) -> dict[str, Value]:
 
 def slots(item: Item) -> Slots:
     """Decodes a lane's slots. An empty item is a lane without any jobs so far."""
-    return Slots(HOLDERS.of(item) or frozenset(), WAITING.of(item) or 0, LAYOUTS.of(item) or frozenset())
+    return Slots(
+        HOLDERS.of(item) or frozenset(),
+        WAITING.of(item) or 0,
+        LAYOUTS.of(item) or frozenset(),
+        MOVES.of(item) or 0,
+    )
 
 
 def entry_key(entry: WaitEntry) -> dict[str, Value]:

@@ -84,6 +84,7 @@ from switchyard.tables.items import (
 from switchyard.tables.lane_items import (
     HOLDERS,
     LAYOUTS,
+    MOVES,
     PK,
     SK,
     WAITING,
@@ -200,9 +201,14 @@ class Store(JobStore):
         self._transact(**self._enter_room(WaitEntry(request)))  # refused only if the entry already exists
 
     @override
-    def drop(self, entry: WaitEntry) -> None:
-        #   LANE#…/WAIT#…   there ──▶ gone        LANE#…/SLOTS   waiting − 1
-        self._transact(entry=self._leave_room(entry), waiting=self._count_waiting(entry.request.lane, -1))
+    def drop(self, entry: WaitEntry, seen: Job | None) -> JobChanged | None:
+        #   the job as seen ──▶ LANE#…/WAIT#… gone        LANE#…/SLOTS   waiting − 1
+        refused = self._transact(
+            job=self._check_job(entry.request.job_id, seen),
+            entry=self._leave_room(entry),
+            waiting=self._count_waiting(entry.request.lane, -1),
+        )
+        return _changed(refused["job"]) if "job" in refused else None
 
     # ---- starting ---------------------------------------------------------------------------------------------------
 
@@ -401,13 +407,13 @@ class Store(JobStore):
 
     @override
     @translated()
-    def recount_waiting(self, lane: Lane, seen: int, actual: int) -> bool:
-        #   waiting as seen ──▶ waiting as counted
+    def recount_waiting(self, lane: Lane, seen: Slots, actual: int) -> bool:
+        #   nothing moved since ──▶ waiting as counted
         count = self._update_slots(
             lane.name,
             f"SET {WAITING} = :actual",
-            {":actual": number(actual), ":seen": number(seen)},
-            condition=f"attribute_not_exists({WAITING}) OR {WAITING} = :seen",
+            {":actual": number(actual), ":seen": number(seen.moves)},
+            condition=f"{MOVES} = :seen" if seen.moves else f"attribute_not_exists({MOVES}) OR {MOVES} = :seen",
         )
         try:
             self._client.update_item(**count["Update"])
@@ -430,6 +436,7 @@ class Store(JobStore):
                 "TableName": self._jobs,
                 "Key": job_key(job_id),
                 "ConditionExpression": condition,
+                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
                 **names_and_values(condition, values),
             }
         }
@@ -493,8 +500,8 @@ class Store(JobStore):
         values: dict[str, Any] = {":job": members(request.job_id), ":limit": number(lane.limit)}
         update = f"ADD {HOLDERS} :job"
         if entry is not None:
-            update += f", {WAITING} :one_less"
-            values[":one_less"] = number(-1)
+            update += f", {WAITING} :one_less, {MOVES} :one"
+            values |= {":one_less": number(-1), ":one": number(1)}
         elif fifo:
             condition += f" AND (attribute_not_exists({WAITING}) OR {WAITING} <= :nobody)"
             values[":nobody"] = number(0)
@@ -505,8 +512,8 @@ class Store(JobStore):
         values: dict[str, Any] = {":job": members(job.id)}
         update = f"DELETE {HOLDERS} :job"
         if waiting:
-            update += f" ADD {WAITING} :more"
-            values[":more"] = number(waiting)
+            update += f" ADD {WAITING} :more, {MOVES} :one"
+            values |= {":more": number(waiting), ":one": number(1)}
         return self._update_slots(job.request.lane, update, values)
 
     def _enter_room(self, entry: WaitEntry) -> dict[str, _Action]:
@@ -530,7 +537,8 @@ class Store(JobStore):
         }
 
     def _count_waiting(self, lane: str, change: int) -> _Action:
-        return self._update_slots(lane, f"ADD {WAITING} :change", {":change": number(change)})
+        values = {":change": number(change), ":one": number(1)}
+        return self._update_slots(lane, f"ADD {WAITING} :change, {MOVES} :one", values)
 
     def _update_slots(
         self, lane: str, update: str, values: dict[str, Value], *, condition: str | None = None
