@@ -132,9 +132,12 @@ invoke: $(SYSTEM) ## Run one function in Docker: FUNCTION=GetJobFunction EVENT=F
 start-api: $(SYSTEM) ## Serve the HTTP API in Docker (ARGS="--port 3000")
 	@$(LOCAL) start-api $(ARGS)
 
-.PHONY: test-api test-model test-chaos soak fuzz check-iam bench check-bench
+.PHONY: test-api test-interleavings test-model test-chaos soak fuzz check-iam bench check-bench
 test-api: $(SYSTEM) ## Thousands of requests made from the OpenAPI document (4 minutes)
 	$(DEV)/python -m pytest tests/integration/test_api_contract.py --hypothesis-profile=thorough $(ARGS)
+
+test-interleavings: $(call ready,dev) ## Every way that two invocations can meet, each with a fault (ARGS="--three")
+	@$(PACKAGES) nice $(DEV)/python -m tests.interleavings $(ARGS)
 
 test-model: $(call ready,dev) ## 100,000 steps of the protocol, with faults (ARGS="--seed 7")
 	@$(PACKAGES) nice $(DEV)/python -m tests.model $(ARGS)

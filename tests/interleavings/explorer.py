@@ -6,14 +6,14 @@ visits each node once only.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from unittest import mock
 
 from switchyard import clock, observability
 from tests.interleavings.invariants import Violation, check, settle
-from tests.interleavings.replaying import READS, Fault, Progress, advance
+from tests.interleavings.replaying import READS, Fault, Ports, Progress, advance
 from tests.interleavings.scenarios import SCENARIOS, Actor, Scenario, State
 from tests.world import GRACE, Time
 
@@ -128,7 +128,7 @@ class Search:
     def _still(self) -> Iterator[None]:
         """Stops the clock, and the logs and metrics, which would take longer than everything else."""
         with (
-            mock.patch.object(clock, "now", lambda: self._time.now),
+            mock.patch.object(clock, "now", lambda: self._time.now),  # noqa: PT008 - it moves in `settle`
             mock.patch.multiple(observability, count=_ignore, since=_ignore, seconds=_ignore),
             mock.patch.multiple(observability.logger, info=_ignore, warning=_ignore),
         ):
@@ -141,7 +141,7 @@ class Search:
             self._time.advance(GRACE)
         return _Node(state, tuple(advance(self._at(actor, state), (), performing=False) for actor in self._actors))
 
-    def _at(self, actor: Actor, state: State):  # noqa: ANN202
+    def _at(self, actor: Actor, state: State) -> Callable[[Ports], object]:
         return lambda ports: actor.run(state, ports)
 
     def _turns(self, node: _Node) -> Iterator[Step]:

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from switchyard.errors import ForeignRow, JobExists, JobIdTaken
+from switchyard.errors import ForeignRow, JobExists, JobIdTaken, StartRefused
 from switchyard.messages.kinds import RECORDING
 from switchyard.protocol.dispatch import Outcome
 from switchyard.protocol.jobs import (
     HISTORY_LIMIT,
     TERMINAL,
     Job,
+    JobError,
     Run,
     Source,
     Status,
@@ -29,6 +30,7 @@ from switchyard.protocol.lanes import WaitEntry
 from switchyard.protocol.ports import ActiveJob
 from tests.cases import cases
 from tests.fakes.memory_store import MemoryStore
+from tests.fakes.target import Mode
 from tests.requests import SENT_AT, request, source, task
 from tests.world import GRACE, PENDING_GRACE, Time, World
 
@@ -122,6 +124,19 @@ def test_the_history_keeps_its_limit_over_a_change_of_object() -> None:
     past = tuple(f"v{number}" for number in range(HISTORY_LIMIT))
     job = Job(request("7", of=CLIP1), Status.COMPLETED, fence=1, created_at=SENT_AT, past_versions=past)
     assert len(past_versions_after(job, request("7", of=CLIP2))) == HISTORY_LIMIT
+
+
+def test_a_job_whose_object_another_job_has_by_now_ends(world: World) -> None:
+    """Its start was refused, and before its message came back, the object was announced under another id."""
+    world.target.modes.append(Mode.REFUSE)
+    with pytest.raises(StartRefused):
+        world.dispatch(request("x", of=CLIP1))
+    world.dispatch(request("7", of=CLIP1))
+    assert world.dispatch(request("x", of=CLIP1)) is Outcome.DUPLICATE
+    assert (world.job("x").status, world.job("x").error) == (
+        Status.FAILED,
+        JobError("DUPLICATE", "job 7 works on the same object"),
+    )
 
 
 # ---- another input --------------------------------------------------------------------------------------------------

@@ -293,6 +293,9 @@ class Dispatcher:
             or lock.version == request.source.version
             or not is_newer_work(request.source, holder.request.source, holder.accepted_at)
         ):
+            if seen is not None and seen.status is Status.PENDING and seen.request.is_same_work(request):
+                # Accepted before the other job was. Nothing would start it any more, so it must not stay PENDING.
+                self.store.give_up(seen, JobError("DUPLICATE", f"job {lock.job_id} works on the same object"))
             return self._duplicate(request)
         behind = _in_the_lane_of(holder, request)
         held = self.store.hold(behind, seen, lock_object=False)

@@ -2,7 +2,8 @@
 
 pk                       sk                      attributes
 LANE#<name>              SLOTS                   holders: set of job ids; waiting: entries in the waiting room;
-                                                 moves: how often an entry came or went; layouts: numbers of shards the lane has ever had, without 1
+                                                 moves: how often an entry came or went;
+                                                 layouts: numbers of shards the lane has ever had, without 1
 LANE#<name>              WAIT#<sentAt>#<jobId>#… request: the frozen request (JSON); attempts: refused starts
 OBJECT#<bucket>/<key>    LOCK                    jobId, version: the accepted job that works on this object
 
