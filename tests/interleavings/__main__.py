@@ -20,17 +20,19 @@ import tests.conftest  # noqa: F401 - it isolates this process from AWS
 from tests.interleavings.explorer import Found, Search, Tally, parse
 from tests.interleavings.scenarios import SCENARIOS
 
+_TWO = 2
 _PREEMPTIONS = 3
 
 
-def searches(*, three: bool, faults: bool, scenario: str | None = None) -> Iterator[Search]:
-    """Yields a search for every two actors, or every three, of each scenario."""
+def meetings(scenario: str | None, count: int) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yields the name of each scenario, or of one, with the names of every `count` of its actors."""
     for name in [scenario] if scenario else SCENARIOS:
-        for names in combinations_with_replacement(SCENARIOS[name].actors, 3 if three else 2):
-            yield Search(name, names, faults=faults, preemptions=_PREEMPTIONS if three else None)
+        for names in combinations_with_replacement(SCENARIOS[name].actors, count):
+            yield name, names
 
 
-def _run(search: Search) -> tuple[Found | None, Tally]:
+def _run(name: str, names: tuple[str, ...], *, faults: bool) -> tuple[Found | None, Tally]:
+    search = Search(name, names, faults=faults, preemptions=None if len(names) == _TWO else _PREEMPTIONS)
     return search.run(), search.tally
 
 
@@ -53,7 +55,8 @@ def main(*, three: bool, faults: bool, scenario: str | None, replay: str | None,
     began, total, count = time.monotonic(), Tally(), 0
     violations = []
     with ProcessPoolExecutor(workers) as pool:
-        running = [pool.submit(_run, each) for each in searches(three=three, faults=faults, scenario=scenario)]
+        wanted = meetings(scenario, 3 if three else _TWO)
+        running = [pool.submit(_run, name, names, faults=faults) for name, names in wanted]
         for done in as_completed(running):
             found, tally = done.result()
             count += 1
