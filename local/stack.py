@@ -327,7 +327,6 @@ class LocalStack:
             "TaskRoleArns": workers.TASK_ROLE,
             "SubnetIds": "subnet-00000000",
             "SecurityGroupIds": "sg-00000000",
-            "AllowedNetworks": "127.0.0.0/8",  # demos and tests serve their streams on this machine
             # Tests send requests as fast as they can.
             "ApiRateLimit": "10000",
             "ApiBurstLimit": "5000",

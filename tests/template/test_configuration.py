@@ -152,13 +152,20 @@ def test_defaults_and_samples_fit_the_parameters_patterns() -> None:
         "BatchJobDefinition": ["analyze-video", "analyze-video:12"],
         "SourceBuckets": ["one.bucket", "one,two-2"],
         "AlarmEmail": ["ops@example.com"],
-        "UploadPrefix": ["", "in/video (new)/"],
+        "UploadPrefix": ["in/video (new)/", "in"],
         "EcsCluster": ["tasks"],
         "RecorderTaskDefinition": ["record-stream", "record-stream:3"],
         "SubnetIds": ["subnet-0a1b2c3d", "subnet-0a1b2c3d,subnet-4e5f6a7b"],
         "SecurityGroupIds": ["sg-0a1b2c3d"],
         "UserPoolArn": ["arn:aws:cognito-idp:eu-central-1:123456789012:userpool/eu-central-1_AbCd"],
-        "AllowedNetworks": ["10.0.0.0/8", "10.0.0.0/8,fd00::/8"],
+        "AllowedNetworks": ["10.0.0.0/8", "10.0.0.0/8,fd12::/16", "172.16.0.0/12,100.64.0.0/10", "192.168.127.0/24"],
+        "TaskRoleArns": ["arn:aws:iam::123456789012:role/tasks/recorder", "arn:aws-cn:iam::123456789012:role/a+b=.@_-"],
+        "SenderPrincipals": [
+            "123456789012",
+            "arn:aws:iam::123456789012:root",
+            "arn:aws:iam::123456789012:role/backend",
+            "arn:aws:sts::123456789012:assumed-role/backend/session",
+        ],
         "TorrentSourcePrefix": ["recordings/", "shared/films (new)/"],
         "TorrentPrefix": ["watch/"],
         "TorrentScratchPrefix": ["scratch/", "tmp/torrent-scratch/"],
@@ -172,7 +179,7 @@ def test_defaults_and_samples_fit_the_parameters_patterns() -> None:
         "SourceBuckets": ["one, two", "One"],
         "AlarmEmail": ["ops"],
         "Environment": ["Prod", ""],
-        "UploadPrefix": ["*"],
+        "UploadPrefix": ["", "*", "results/", "recordings/in/"],
         "EcsCluster": ["arn:aws:ecs:us-east-1:1:cluster/tasks"],
         "RecorderTaskDefinition": ["record-stream:", "record-stream:latest"],
         "ImageTaskDefinition": ["arn:aws:ecs:us-east-1:1:task-definition/detect-objects:1"],
@@ -181,10 +188,16 @@ def test_defaults_and_samples_fit_the_parameters_patterns() -> None:
         "SubnetIds": ["subnet-1, subnet-2", "vpc-1"],
         "SecurityGroupIds": ["default"],
         "UserPoolArn": ["eu-central-1_AbCd"],
-        "AllowedNetworks": ["10.0.0.0", "inside"],
+        "AllowedNetworks": [
+            *("10.0.0.0", "inside", "10.0.0.0/8,", "10.0.0.0/8,0.0.0.0/0", "0.0.0.0/0", "::/0", "128.0.0.0/1"),
+            *("127.0.0.1/32", "10.0.0.0/8,127.0.0.0/8", "::1/128", "0:0:0:0:0:0:0:1/128"),
+            *("169.254.169.254/32", "10.0.0.0/8,169.254.0.0/16", "fe80::/10", "FEBF::/16", "fd00:ec2::254/128"),
+        ],
+        "TaskRoleArns": ["*", "arn:aws:iam::123456789012:role/*", "arn:aws:iam::*:role/a", "arn:aws:iam::12:role/a"],
+        "SenderPrincipals": ["*", "arn:aws:iam::*:root", "arn:aws:iam::123456789012:role/*", "s3.amazonaws.com"],
         "TorrentSourcePrefix": ["", "recordings", "/", "/recordings/", "a//b/", "*/"],
-        "TorrentPrefix": ["", "torrents"],
-        "TorrentScratchPrefix": ["", "recordings/", "scratch", "/scratch/"],
+        "TorrentPrefix": ["", "torrents", "results/", "recordings/torrents/"],
+        "TorrentScratchPrefix": ["", "recordings/", "scratch", "/scratch/", "recordings/scratch/"],
         "Trackers": [
             "a.example",
             "ftp://a.example",
@@ -201,6 +214,10 @@ def test_defaults_and_samples_fit_the_parameters_patterns() -> None:
                 assert re.fullmatch(pattern, value), (name, value)
             for value in wrong[name]:
                 assert not re.fullmatch(pattern, value), (name, value)
+
+
+def test_what_may_hold_passkeys_is_not_shown() -> None:
+    assert {name for name, parameter in PARAMETERS.items() if parameter.get("NoEcho")} == {"Trackers"}
 
 
 def test_every_parameter_is_explained_and_has_its_place_in_the_console() -> None:

@@ -255,7 +255,7 @@ def test_a_variable_of_the_ecs_lanes_left_out_has_its_default(name: str, default
         ("assign_public_ip", "ENABLED", "ENABLED"),
         ("fargate_spot", "true", True),
         ("fargate_spot", "false", False),
-        ("allowed_networks", "127.0.0.0/8,fd00::/8", (ip_network("127.0.0.0/8"), ip_network("fd00::/8"))),
+        ("allowed_networks", "10.0.0.0/8,fd12::/16", (ip_network("10.0.0.0/8"), ip_network("fd12::/16"))),
     ],
 )
 def test_a_good_value_for_ecs_is_read(name: str, raw: str, value: object) -> None:
@@ -275,6 +275,27 @@ def test_a_good_value_for_ecs_is_read(name: str, raw: str, value: object) -> Non
 def test_a_bad_value_for_ecs_is_refused_with_what_would_be_good(name: str, raw: str, problem: str) -> None:
     (found,) = problems(DispatchToEcsSettings, **{name: raw})
     assert found.startswith(problem)
+
+
+@cases(
+    "network",
+    [
+        *("0.0.0.0/0", "::/0", "128.0.0.0/1", "0.0.0.0/32"),
+        *("127.0.0.1/32", "127.0.0.0/8", "::1/128", "::/64"),
+        *("169.254.0.0/16", "169.254.169.254/32", "169.254.170.2/32", "169.0.0.0/8", "fe80::/10", "fe80::1/128"),
+        *("fd00:ec2::254/128", "fd00:ec2::/32", "fd00::/8"),
+    ],
+)
+def test_no_network_of_the_machine_or_its_metadata_is_allowed(network: str) -> None:
+    (problem,) = problems(DispatchToEcsSettings, ALLOWED_NETWORKS=f"10.0.0.0/8,{network}")
+    assert problem.startswith(f"ALLOWED_NETWORKS must be networks such as 10.0.0.0/8: {network} holds addresses of ")
+    assert problem.endswith("which must stay closed; name smaller networks")
+
+
+def test_only_the_emulator_s_streams_may_be_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:4566")
+    assert dispatch_to_ecs(ALLOWED_NETWORKS="127.0.0.0/8").allowed_networks == (ip_network("127.0.0.0/8"),)
+    assert problems(DispatchToEcsSettings, ALLOWED_NETWORKS="169.254.0.0/16")
 
 
 def test_the_jobs_table_may_go_by_its_old_name() -> None:
@@ -385,6 +406,36 @@ def test_a_bad_value_for_torrents_is_refused_with_what_would_be_good(name: str, 
     assert found.startswith(f"{name} {problem}")
 
 
+@cases(
+    ("changed", "names"),
+    [
+        ({"UPLOAD_PREFIX": "results/in/"}, "UPLOAD_PREFIX the-results'-prefix"),
+        ({"UPLOAD_PREFIX": "rec"}, "UPLOAD_PREFIX the-recordings'-prefix"),
+        ({"UPLOAD_PREFIX": "torrents/in/"}, "TORRENT_PREFIX UPLOAD_PREFIX"),
+        ({"UPLOAD_PREFIX": "in/", "TORRENT_SCRATCH_PREFIX": "in/scratch/"}, "TORRENT_SCRATCH_PREFIX UPLOAD_PREFIX"),
+        ({"UPLOAD_PREFIX": "torrent-scratch/in/"}, "TORRENT_SCRATCH_PREFIX UPLOAD_PREFIX"),
+        ({"TORRENT_SOURCE_PREFIX": "uploads/shared/"}, "TORRENT_SOURCE_PREFIX UPLOAD_PREFIX"),
+        ({"TORRENT_SOURCE_PREFIX": "torrents/"}, "TORRENT_PREFIX TORRENT_SOURCE_PREFIX"),
+        ({"TORRENT_PREFIX": "torrent-scratch/done/"}, "TORRENT_PREFIX TORRENT_SCRATCH_PREFIX"),
+        ({"TORRENT_PREFIX": "results/torrents/"}, "TORRENT_PREFIX the-results'-prefix"),
+    ],
+)
+def test_prefixes_that_overlap_are_refused(changed: dict[str, str], names: str) -> None:
+    found = problems(S3TorrentCreatorSettings, **changed)
+    name, other = (part.replace("-", " ") for part in names.split())
+    says = re.compile(rf"{name} \(.+\) and {other} \(.+\) overlap: neither may begin with the other")
+    assert any(says.fullmatch(problem) for problem in found)
+
+
+def test_the_signer_of_uploads_refuses_to_sign_over_what_workers_write() -> None:
+    for prefix in ("results/", "recordings/x/", "r"):
+        assert problems(PresignUploadSettings, UPLOAD_PREFIX=prefix)
+
+
+def test_what_workers_write_may_get_torrents() -> None:
+    assert s3_torrent_creator(TORRENT_SOURCE_PREFIX="results/").torrent_source_prefix == "results/"
+
+
 def test_the_api_takes_requests_by_the_prefixes_that_torrents_are_made_by() -> None:
-    names = {"TORRENT_SOURCE_PREFIX", "TORRENT_PREFIX", "TORRENT_SCRATCH_PREFIX"}
+    names = {"UPLOAD_PREFIX", "TORRENT_SOURCE_PREFIX", "TORRENT_PREFIX", "TORRENT_SCRATCH_PREFIX"}
     assert names <= SubmitJobSettings.variables().keys() & S3TorrentCreatorSettings.variables().keys()

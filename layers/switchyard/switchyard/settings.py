@@ -7,6 +7,7 @@ explains each; a test compares it with this module and the template.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
@@ -21,6 +22,7 @@ from switchyard.variables import (
     names,
     networks,
     one_of,
+    overlaps,
     piece_length,
     seconds,
     several,
@@ -36,6 +38,7 @@ type PublicIp = Literal["ENABLED", "DISABLED"]
 type TorrentFormat = Literal["v1", "hybrid"]
 
 _MAX_JOBS = 10_000
+_OF_WORKERS = {"the results' prefix": "results/", "the recordings' prefix": "recordings/"}
 
 
 # ---- settings that functions share -----------------------------------------------------------------------------------
@@ -100,13 +103,32 @@ class TaskSettings(ClusterSettings):
     allowed_networks: Setting[tuple[Network, ...]] = Setting(networks, ())
 
 
-class TorrentSettings(Settings):
+class UploadSettings(Settings):
+    """For every function that must know what is an upload."""
+
+    upload_prefix = Setting(text, "uploads/")
+
+    def conflicts(self) -> Iterator[str]:
+        """Yields what an upload could be mistaken for."""
+        yield from super().conflicts()
+        yield from overlaps({"UPLOAD_PREFIX": self.upload_prefix}, _OF_WORKERS)
+
+
+class TorrentSettings(UploadSettings):
     """For every function that reads torrent requests, so that all of them exclude the same objects."""
 
     s3_bucket = Setting(text)
     torrent_source_prefix = Setting(text, "recordings/")
     torrent_prefix = Setting(text, "torrents/")
     torrent_scratch_prefix = Setting(text, "torrent-scratch/")
+
+    def conflicts(self) -> Iterator[str]:
+        """Yields prefixes that overlap. TORRENT_SOURCE_PREFIX may be that of results or recordings, or part of it."""
+        yield from super().conflicts()
+        torrents = {"TORRENT_PREFIX": self.torrent_prefix, "TORRENT_SCRATCH_PREFIX": self.torrent_scratch_prefix}
+        source = {"TORRENT_SOURCE_PREFIX": self.torrent_source_prefix}
+        yield from overlaps(torrents, source | _OF_WORKERS | {"UPLOAD_PREFIX": self.upload_prefix})
+        yield from overlaps(source, {"UPLOAD_PREFIX": self.upload_prefix})
 
 
 class ApiSettings(Settings):
@@ -155,11 +177,10 @@ class ReconcileJobsSettings(BatchLaneSettings, EcsLaneSettings):
     torrent_queue_url = Setting(text, "")
 
 
-class PresignUploadSettings(ApiSettings):
+class PresignUploadSettings(ApiSettings, UploadSettings):
     """`functions/presign_upload`. A presigned URL expires with the role's credentials, after at most 12 hours."""
 
     s3_bucket = Setting(text)
-    upload_prefix = Setting(text, "uploads/")
     upload_url_seconds = Setting(seconds(60, 43_200), timedelta(minutes=15))
     # At most 10,000 parts of 4 GiB, the largest power of two that S3 accepts. CloudFormation can't multiply: hence GiB.
     max_upload_gib = Setting(integer(1, 40_000), 50)

@@ -7,7 +7,7 @@ differently, so every ambiguous URL is refused.
 import re
 import socket
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -29,11 +29,36 @@ _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _DOCUMENTATION = IPv6Network("3fff::/20")  # RFC 9637; missing from Python's own table
 _RELAY_ANYCAST = IPv4Network("192.88.99.0/24")  # RFC 7526: deprecated 6to4 relays
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: DNS64 answers with these in an IPv6-only subnet
+_LOOPBACK: Sequence[Network] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+_NEVER_ALLOWED: Sequence[Network] = (
+    IPv4Network("0.0.0.0/8"),  # this host
+    IPv4Network("169.254.0.0/16"),  # link-local: the metadata services of EC2 and ECS
+    IPv6Network("::/128"),
+    IPv6Network("fe80::/10"),
+    IPv6Network("fd00:ec2::/32"),  # EC2's metadata service, and other services of the host
+)
 _NOT_THERE = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 
 
 class UrlNotAllowed(ValueError):
     """The URL must not be used. The text says why and contains no part of the URL."""
+
+
+def allowed_network(text: str, *, loopback: bool = False) -> Network:
+    """Parses a network in CIDR notation that URLs may lead to although it is not public.
+
+    Args:
+        text: the network.
+        loopback: whether it may hold this machine's own addresses, as the emulator needs.
+
+    Raises:
+        ValueError: it is no network, or it holds loopback, link-local or metadata addresses. The text says which.
+    """
+    network = ip_network(text)
+    for never in (*_NEVER_ALLOWED, *(() if loopback else _LOOPBACK)):
+        if network.version == never.version and network.overlaps(never):
+            raise ValueError(f"{network} holds addresses of {never}, which must stay closed; name smaller networks")
+    return network
 
 
 def check_public(url: str, allowed: Sequence[Network] = ()) -> None:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from ipaddress import ip_network
-from typing import TYPE_CHECKING, Any, Never, NoReturn, Self
+from itertools import combinations, product
+from typing import Any, Never, NoReturn, Self
 
 from switchyard.errors import SettingsError
-
-if TYPE_CHECKING:
-    from switchyard.urls import Network
+from switchyard.urls import Network, allowed_network
 
 
 def is_lambda() -> bool:
     """Whether this process is a Lambda execution environment."""
     return "AWS_LAMBDA_INITIALIZATION_TYPE" in os.environ
+
+
+def is_emulated() -> bool:
+    """Whether all of AWS is answered by an emulator on this machine."""
+    return "AWS_ENDPOINT_URL" in os.environ
 
 
 # ---- parsers: each returns the value, or raises ValueError saying what is allowed ------------------------------------
@@ -92,9 +95,9 @@ def names(raw: str) -> frozenset[str]:
 
 
 def networks(raw: str) -> tuple[Network, ...]:
-    """Networks in CIDR notation, separated by commas."""
+    """Networks in CIDR notation, separated by commas; no loopback, link-local or metadata addresses."""
     try:
-        return tuple(ip_network(item) for item in several(raw))
+        return tuple(allowed_network(item, loopback=is_emulated()) for item in several(raw))
     except ValueError as error:
         raise ValueError(f"must be networks such as 10.0.0.0/8: {error}") from None
 
@@ -121,6 +124,13 @@ def piece_length(raw: str) -> int:
     if length & (length - 1):
         raise ValueError("must be a power of two")
     return length
+
+
+def overlaps(ours: Mapping[str, str], others: Mapping[str, str]) -> Iterator[str]:
+    """Yields each pair of key prefixes, by name, of which one begins with the other and at least one is in `ours`."""
+    for (name, prefix), (other_name, other) in (*combinations(ours.items(), 2), *product(ours.items(), others.items())):
+        if prefix.startswith(other) or other.startswith(prefix):
+            yield f"{name} ({prefix}) and {other_name} ({other}) overlap: neither may begin with the other"
 
 
 # ---- settings --------------------------------------------------------------------------------------------------------
@@ -187,6 +197,11 @@ class Settings:
                 values[setting.name] = setting.read(environ)
             except ValueError as error:
                 problems.append(f"{variable} {error}")
-        if problems:
+        settings = cls(values)
+        if problems := problems or list(settings.conflicts()):
             raise SettingsError(problems)
-        return cls(values)
+        return settings
+
+    def conflicts(self) -> Iterator[str]:
+        """Yields what is wrong with values that are valid one by one."""
+        yield from ()

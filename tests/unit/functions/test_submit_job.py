@@ -114,8 +114,9 @@ def test_a_kind_without_a_task_definition_is_not_taken(deployed: Deployed) -> No
 
 
 def test_a_network_may_be_allowed(deployed: Deployed) -> None:
-    deployed.set(ALLOWED_NETWORKS="169.254.0.0/16")
-    assert deployed.send("record_leads_inside").status == 201
+    deployed.set(ALLOWED_NETWORKS="10.0.0.0/8")
+    body = {"url": "http://10.0.0.5/live.m3u8"}
+    assert deployed.send("record", body=json.dumps(body)).status == 201
 
 
 @pytest.fixture

@@ -89,6 +89,15 @@ def test_a_torrent_is_shared_as_the_settings_say(torrents: TorrentWorld) -> None
     )
 
 
+def test_no_log_line_holds_a_tracker(torrents: TorrentWorld, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "switchyard")
+    torrents.set(sharing=Sharing(trackers=(("https://t.example/passkey-0123/announce",),)))
+    torrents.upload(THREE)
+    torrents.deliver_all()
+    assert "torrent made" in caplog.messages
+    assert not [record for record in caplog.records if "passkey" in str(record.__dict__)]
+
+
 def test_a_recording_s_torrent_is_its_owner_s(torrents: TorrentWorld) -> None:
     torrents.aws.dynamodb.put_item(
         TableName=torrents.aws.jobs_table, Item={"jobId": {"S": "job-7"}, "userId": {"S": "user-42"}}

@@ -407,6 +407,11 @@ def test_every_bad_setting_is_named(account: Account) -> None:
     assert all(name in message for name in bad)
 
 
+def test_no_setting_lets_a_recording_lead_to_the_metadata_service(account: Account) -> None:
+    outcome = account.run("http://169.254.169.254/", ALLOWED_NETWORKS="169.254.0.0/16")
+    assert (outcome.exit_code, outcome.error[0]) == (65, "BAD_ENVIRONMENT")
+
+
 def test_without_an_allowance_this_machine_is_not_recorded_from(account: Account) -> None:
     touched = threading.Event()
     with answering(lambda _handler: touched.set()) as url:

@@ -3,11 +3,10 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_network
 from pathlib import PurePosixPath
 from typing import Self
 
-from switchyard.urls import Network
+from switchyard.urls import Network, allowed_network
 from switchyard_worker import PermanentFailure
 
 
@@ -40,9 +39,9 @@ class Settings:
         networks: list[Network] = []
         for text in filter(None, (each.strip() for each in variables.get("ALLOWED_NETWORKS", "").split(","))):
             try:
-                networks.append(ip_network(text))
-            except ValueError:
-                problems.append(f"ALLOWED_NETWORKS has {text[:40]!r}, which is not a network")
+                networks.append(allowed_network(text, loopback="AWS_ENDPOINT_URL" in variables))  # the emulator's
+            except ValueError as error:
+                problems.append(f"ALLOWED_NETWORKS must be networks such as 10.0.0.0/8: {str(error)[:120]}")
         settings = cls(
             max_seconds=number("MAX_RECORD_SECONDS", 4 * 3600),
             max_bytes=min(number("MAX_RECORD_BYTES", 50 * 2**30), 256 * 2**30),
