@@ -90,7 +90,7 @@ def queues_are_safe(template: Template) -> Iterator[str]:
     queues = template.of_type("AWS::SQS::Queue")
     dead_letter_queues = _dead_letter_queues(template)
     for name, queue in queues.items():
-        if queue.get("SqsManagedSseEnabled") is not True:
+        if queue.get("SqsManagedSseEnabled") != {"Fn::If": ["HasKey", False, True]}:  # with KmsKeyArn: by that key
             yield f"{name} isn't encrypted"
         if name in dead_letter_queues and queue.get("MessageRetentionPeriod") != FOURTEEN_DAYS:
             yield f"{name} is a dead-letter queue that forgets too soon"
@@ -126,8 +126,9 @@ def actions_are_named(template: Template) -> Iterator[str]:
 
 
 def wide_resources_have_a_reason(template: Template) -> Iterator[str]:
-    """`Resource: "*"` needs a comment `# because ...` on its line."""
-    wide = sum("*" in _as_list(statement.get("Resource", [])) for _, statement in template.statements())
+    """`Resource: "*"` in a grant needs a comment `# because ...` on its line."""
+    grants = [statement for _, statement in template.statements() if statement["Effect"] == "Allow"]
+    wide = sum("*" in _as_list(statement.get("Resource", [])) for statement in grants)
     explained = len(re.findall(r'^ +Resource: "\*" # because .+$', template.source, re.MULTILINE))
     if wide != explained:
         yield f"{wide} grants on every resource, {explained} explained"
@@ -247,7 +248,7 @@ def tables_are_safe(template: Template) -> Iterator[str]:
             yield f"{name} goes with the stack"
         if resource.get("UpdateReplacePolicy") != "Retain":
             yield f"{name} goes when it is replaced"
-        if table.get("SSESpecification") != {"SSEEnabled": True}:
+        if table.get("SSESpecification", {}).get("SSEEnabled") is not True:
             yield f"{name} isn't encrypted"
         if table.get("PointInTimeRecoverySpecification") != {"PointInTimeRecoveryEnabled": True}:
             yield f"{name} can't be restored"

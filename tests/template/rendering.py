@@ -1,7 +1,7 @@
 """Parses templates and renders them with SAM's own translator, as CloudFormation gets them."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -113,3 +113,67 @@ def _uploaded(written: dict[str, Any]) -> dict[str, Any]:
             if key in resource.get("Properties", {}):
                 resource["Properties"][key] = "s3://bucket/key"
     return uploaded
+
+
+# ---- as CloudFormation resolves it for given parameters --------------------------------------------------------------
+
+_FUNCTIONS: Final[dict[str, Callable[[list[Any]], bool]]] = {
+    "Fn::Equals": lambda values: str(values[0]) == str(values[1]),
+    "Fn::Not": lambda values: not values[0],
+    "Fn::And": all,
+    "Fn::Or": any,
+}
+_NOTHING: Final = object()
+"""The value of a property that resolves to AWS::NoValue."""
+
+
+def resolved(path: Path, **given: str) -> dict[str, Any]:
+    """Returns a template's resources for these parameters, the others at their defaults, without any `Fn::If`.
+
+    Resources of conditions that don't hold are left out. References stay as they are.
+    """
+    template = load(path).rendered
+    parameters = {name: str(each.get("Default", "")) for name, each in template["Parameters"].items()}
+    if unknown := given.keys() - parameters.keys():
+        raise ValueError(f"no such parameters: {unknown}")
+    conditions = _Conditions(template.get("Conditions", {}), parameters | given)
+    return {
+        name: conditions.resolve({key: value for key, value in resource.items() if key != "Metadata"})
+        for name, resource in template["Resources"].items()
+        if "Condition" not in resource or conditions.hold(resource["Condition"])
+    }
+
+
+@dataclass(frozen=True)
+class _Conditions:
+    written: dict[str, Any]
+    parameters: dict[str, str]
+
+    def hold(self, name: str) -> bool:
+        return bool(self._value(self.written[name]))
+
+    def _value(self, node: Any) -> Any:  # noqa: ANN401 - a template holds anything
+        match node:
+            case {"Condition": str(name)}:
+                return self.hold(name)
+            case {"Ref": str(name)}:
+                return self.parameters[name]
+            case {"Fn::Select": [0, listed]}:
+                return self._value(listed).split(",")[0]
+            case dict():
+                [(function, arguments)] = node.items()
+                return _FUNCTIONS[function]([self._value(argument) for argument in arguments])
+        return node
+
+    def resolve(self, node: Any) -> Any:  # noqa: ANN401 - a template holds anything
+        match node:
+            case {"Fn::If": [str(name), yes, no]}:
+                return self.resolve(yes if self.hold(name) else no)
+            case {"Ref": "AWS::NoValue"}:
+                return _NOTHING
+            case dict():
+                found = ((key, self.resolve(child)) for key, child in node.items())
+                return {key: child for key, child in found if child is not _NOTHING}
+            case list():
+                return [child for child in map(self.resolve, node) if child is not _NOTHING]
+        return node

@@ -172,6 +172,14 @@ def test_defaults_and_samples_fit_the_parameters_patterns() -> None:
         "Trackers": ["udp://a.example:1/announce", "https://a.example/x?k=1,wss://b.example;http://c.example/~d"],
         "PeerNetwork": ["0.0.0.0/0", "203.0.113.0/24"],
         "WebSeedBaseUrls": ["https://cdn.example", "https://cdn.example/media/,http://127.0.0.1:8080/a"],
+        "KmsKeyArn": ["arn:aws:kms:eu-central-1:123456789012:key/mrk-1234abcd12ab34cd56ef1234567890ab"],
+        "PermissionsBoundaryArn": [
+            "arn:aws:iam::123456789012:policy/dev/boundary",
+            "arn:aws:iam::aws:policy/PowerUserAccess",
+        ],
+        "WebAclArn": [
+            "arn:aws:wafv2:eu-central-1:123456789012:regional/webacl/ours/1234abcd-12ab-34cd-56ef-1234567890ab"
+        ],
     }
     wrong = {
         "BatchJobQueue": ["arn:aws:batch:us-east-1:1:job-queue/video", "-x"],
@@ -206,6 +214,9 @@ def test_defaults_and_samples_fit_the_parameters_patterns() -> None:
             "udp://é/",
         ],
         "PeerNetwork": ["10.0.0.0", "everywhere", "::/0"],
+        "KmsKeyArn": ["arn:aws:kms:eu-central-1:123456789012:alias/ours", "1234abcd-12ab-34cd-56ef-1234567890ab"],
+        "PermissionsBoundaryArn": ["boundary", "arn:aws:iam::123456789012:role/boundary"],
+        "WebAclArn": ["arn:aws:wafv2:us-east-1:123456789012:global/webacl/ours/1234abcd-12ab-34cd-56ef-1234567890ab"],
         "WebSeedBaseUrls": ["cdn.example", "https://cdn.example?a=1", "https://cdn.example/#a", "https://a.example,"],
     }
     for name, parameter in PARAMETERS.items():
