@@ -256,6 +256,21 @@ def test_a_ruin_is_broken(account: Account, tmp_path: Path) -> None:
     assert outcome.error[0] == "BROKEN_VIDEO"
 
 
+def test_days_of_pictures_in_a_small_file_are_refused(account: Account, made: Make) -> None:
+    """An MP4 counts its pictures, so none is decoded."""
+    video = made("still", ".mp4", "42000")
+    assert video.stat().st_size < 15_000_000
+    outcome = account.run(video)
+    assert (outcome.exit_code, outcome.error[0]) == (65, "TOO_COSTLY")
+    assert outcome.error[1] == "the file unpacks to more than the 400,000,000,000 pixels that its size allows"
+
+
+def test_pictures_are_counted_where_the_file_does_not(account: Account, made: Make) -> None:
+    video = made("still", ".mkv", "150")
+    assert account.run(video, FREE_GIGAPIXELS="1").error[0] == "TOO_COSTLY"
+    assert account.run(video, FREE_GIGAPIXELS="2").exit_code == 0
+
+
 def test_pictures_too_large_to_hold_are_refused_unseen(account: Account, made: Make) -> None:
     outcome = account.run(made("huge-pictures", ".mp4"))
     assert outcome.exit_code == 65
@@ -307,11 +322,18 @@ def test_an_object_overwritten_midway_is_not_mixed_up(account: Account, made: Ma
     assert outcome.error[0] == "SOURCE_CHANGED"
 
 
-@pytest.mark.parametrize("value", ["0", "many", "99999"])
-def test_a_bad_limit_is_named(account: Account, value: str) -> None:
-    outcome = account.run(clip("bikes.mp4"), MAX_KEY_FRAMES=value)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("MAX_KEY_FRAMES", value) for value in ("0", "many", "99999")),
+        ("FREE_GIGAPIXELS", "0"),
+        ("MAX_SECONDS", "1e9"),
+    ],
+)
+def test_a_bad_limit_is_named(account: Account, name: str, value: str) -> None:
+    outcome = account.run(clip("bikes.mp4"), **{name: value})
     assert outcome.exit_code == 65
-    assert "MAX_KEY_FRAMES" in outcome.error[1]
+    assert name in outcome.error[1]
 
 
 # ---- S3 in trouble, and the end of the machine

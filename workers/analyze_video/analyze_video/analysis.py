@@ -7,6 +7,7 @@ from typing import Any
 
 import av
 
+from analyze_video.budget import Budget
 from analyze_video.container import Streams, ratio, seconds
 from analyze_video.loudness import Loudness
 from analyze_video.scenes import Scene, SceneFinder
@@ -18,7 +19,17 @@ _ERRORS_IN_A_ROW = 32
 _DAMAGED_SHARE = 0.1
 _MISSING_SHARE = 0.1
 _MISSING_SECONDS = 1.0
+_COUNTS_ITS_PICTURES = "mov"  # by its index; other formats write a number that may be wrong
 _KNOWS_ITS_LENGTH = ("mov", "matroska", "avi")  # other formats estimate it from the bit rate
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a pass may cost, and save. See the worker's README."""
+
+    key_frames: int
+    free_gigapixels: int
+    max_seconds: int
 
 
 @dataclass(frozen=True)
@@ -39,7 +50,7 @@ def analyze(
     streams: Streams,
     source: S3File,
     folder: Path,
-    max_key_frames: int,
+    limits: Limits,
     progress: Callable[[float, float, int], None],
 ) -> Analysis:
     """Decode the file from beginning to end.
@@ -49,22 +60,29 @@ def analyze(
         streams: the container's streams to analyse.
         source: the file that the container reads.
         folder: where to save the key frames.
-        max_key_frames: maximum number of key frames.
+        limits: what the pass may cost, and save.
         progress: called with the share done (0 to 1), the seconds decoded and the scenes so far; may raise to stop.
 
     Raises:
-        PermanentFailure: the file is damaged or truncated.
+        PermanentFailure: the file is damaged or truncated, or costs too much.
         TryAgain: S3 failed.
     """
     one = _Pass(container, streams, source)
+    budget = Budget(source.size, one.declared, limits.free_gigapixels * 10**9, limits.max_seconds)
+    if container.format.name.startswith(_COUNTS_ITS_PICTURES):
+        budget.look_ahead(streams.video.width * streams.video.height, streams.video.frames)
     rate = ratio(streams.video.average_rate) or ratio(streams.video.guessed_rate)
-    finder = SceneFinder(folder, rate or _ASSUMED_RATE, ratio(streams.video.sample_aspect_ratio) or 1.0, max_key_frames)
+    finder = SceneFinder(
+        folder, rate or _ASSUMED_RATE, ratio(streams.video.sample_aspect_ratio) or 1.0, limits.key_frames
+    )
     loudness = Loudness()
     frames, rotation, first, at, end = 0, 0, None, 0.0, 0.0
-    for frame in one.frames():
+    for frame in one.frames(budget):
         if isinstance(frame, av.AudioFrame):
+            budget.sound(frame.samples, frame.sample_rate, frame.layout.nb_channels)
             loudness.add(frame)
         else:
+            budget.pictures(frame.width * frame.height)
             shown = frame.time
             if first is None:
                 first, rotation = shown or 0.0, frame.rotation
@@ -100,17 +118,18 @@ class _Pass:
             seconds(container.duration, 1 / av.time_base),
         ]
         # An edit list may show less than the stream holds, and a container may be longer than its video stream.
-        self._declared = min((length for length in declared if length), default=None)
+        self.declared = min((length for length in declared if length), default=None)
 
     def share(self, end: float) -> float:
         """The share done, 0 to 1."""
-        if self._declared:
-            return min(1.0, end / self._declared)
+        if self.declared:
+            return min(1.0, end / self.declared)
         return min(1.0, self._source.tell() / self._source.size)
 
-    def frames(self) -> Iterator[Any]:
-        """Every frame that can be decoded, of both streams, in file order."""
+    def frames(self, budget: Budget) -> Iterator[Any]:
+        """Every frame that can be decoded, of both streams, in file order, for as long as there is time."""
         for packet in self._packets_left():
+            budget.time()
             self._packets += packet.size > 0
             try:
                 yield from packet.decode()
@@ -148,9 +167,9 @@ class _Pass:
             raise PermanentFailure(
                 "BROKEN_VIDEO", f"the file is damaged: {self.errors} of {self._packets} packets can't be decoded"
             )
-        if not self._declared or not self._container.format.name.startswith(_KNOWS_ITS_LENGTH):
+        if not self.declared or not self._container.format.name.startswith(_KNOWS_ITS_LENGTH):
             return
-        if self._declared - end > max(_MISSING_SECONDS, _MISSING_SHARE * self._declared):
+        if self.declared - end > max(_MISSING_SECONDS, _MISSING_SHARE * self.declared):
             raise PermanentFailure(
-                "TRUNCATED_VIDEO", f"the file is truncated: it ends after {end:.1f} s of {self._declared:.1f} s"
+                "TRUNCATED_VIDEO", f"the file is truncated: it ends after {end:.1f} s of {self.declared:.1f} s"
             )

@@ -9,7 +9,7 @@ from typing import Any
 
 from analyze_video import container as containers
 from analyze_video import report
-from analyze_video.analysis import analyze
+from analyze_video.analysis import Limits, analyze
 from analyze_video.source import S3File
 from switchyard_worker import PermanentFailure, WorkerJob
 
@@ -19,7 +19,7 @@ _DECODED = 95.0  # percent; the uploads are the rest
 def main(job: WorkerJob) -> Mapping[str, Any]:
     """Analyse the video, save the results, return the headline numbers."""
     started = time.monotonic()
-    limit = _max_key_frames()
+    limits = _limits()
     given = job.environment
     source = S3File(job.s3, given.bucket, given.key, given.version_id, job.checkpoint)
     job.progress(0, "opening")
@@ -32,7 +32,7 @@ def main(job: WorkerJob) -> Mapping[str, Any]:
         with containers.opened(source) as container:
             streams = containers.chosen(container)
             headers = containers.described(container, streams)
-            analysis = analyze(container, streams, source, folder, limit, progress)
+            analysis = analyze(container, streams, source, folder, limits, progress)
         summary = report.summary(given, source, headers, analysis)
         job.progress(_DECODED, "saving the results")
         for scene in analysis.scenes:
@@ -52,8 +52,16 @@ def main(job: WorkerJob) -> Mapping[str, Any]:
     }
 
 
-def _max_key_frames() -> int:
-    text = os.environ.get("MAX_KEY_FRAMES") or "200"
-    if not text.isdecimal() or not 1 <= int(text) <= 10_000:
-        raise PermanentFailure("BAD_ENVIRONMENT", f"MAX_KEY_FRAMES is {text[:40]!r}: it must be 1 to 10000")
+def _limits() -> Limits:
+    return Limits(
+        key_frames=_number("MAX_KEY_FRAMES", 200, 10_000),
+        free_gigapixels=_number("FREE_GIGAPIXELS", 400, 1_000_000),
+        max_seconds=_number("MAX_SECONDS", 14_400, 2_592_000),
+    )
+
+
+def _number(name: str, default: int, most: int) -> int:
+    text = os.environ.get(name) or str(default)
+    if not text.isdecimal() or not 1 <= int(text) <= most:
+        raise PermanentFailure("BAD_ENVIRONMENT", f"{name} is {text[:40]!r}: it must be 1 to {most}")
     return int(text)
