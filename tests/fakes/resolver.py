@@ -1,6 +1,7 @@
 """Replaces the system's resolver, for tests that must not use the network."""
 
 import socket
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,8 +11,8 @@ from unittest import mock
 
 PUBLIC = "93.184.215.14"
 
-type Answer = str | Sequence[str] | int
-"""An address, several, or the code of a `socket.gaierror`."""
+type Answer = str | Sequence[str] | int | threading.Event
+"""An address, several, the code of a `socket.gaierror`, or none until the event is set."""
 
 
 @dataclass
@@ -25,6 +26,9 @@ class Resolver:
     def getaddrinfo(self, host: str, port: int, **_: object) -> list[tuple[Any, ...]]:
         self.asked.append((host, port))
         found = self.answers.get(host, host if _is_address(host) else self.otherwise)
+        if isinstance(found, threading.Event):
+            found.wait()
+            found = socket.EAI_AGAIN
         if isinstance(found, int):
             raise socket.gaierror(found, "as told")
         return [_answer(each, port) for each in ([found] if isinstance(found, str) else found)]

@@ -117,8 +117,8 @@ def _answering(answers: list[bytes]) -> Iterator[None]:
     left = iter(answers[:_MOST_ANSWERS])
 
     def connected(host: str, port: int, allowed: Any = (), _timeout: object = None) -> _Socket:  # noqa: ANN401
+        resolve_public(host, port, allowed)  # as the real one does, before it connects
         demand_public(f"http://{host}:{port}/" if ":" not in host else f"http://[{host}]:{port}/")
-        resolve_public(host, port, allowed)
         for answer in left:
             return _Socket(answer)
         raise ConnectionRefusedError

@@ -1,6 +1,8 @@
 """URLs that may be fetched, and URLs of our bucket's objects, tested by corpus and by property."""
 
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from urllib.parse import quote, urlsplit
@@ -9,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from switchyard import urls
 from switchyard.urls import UrlNotAllowed, check_public, open_public_socket, resolve_public, s3_location
 from tests.cases import Test, cases
 from tests.corpus.urls import INSIDE, INSIDE_NAMES, OUTSIDE, RESOLVES, STRANGE
@@ -92,6 +95,36 @@ def test_a_resolver_that_fails_for_now_is_the_callers_to_deal_with_when_it_conne
     resolver.otherwise = socket.EAI_AGAIN
     with pytest.raises(socket.gaierror):
         resolve_public("nowhere.example.com", 80)
+
+
+@pytest.fixture
+def silence(resolver: Resolver) -> Iterator[None]:
+    """A resolver that doesn't answer before the test ends."""
+    over = threading.Event()
+    resolver.otherwise = over
+    yield
+    over.set()
+
+
+@pytest.mark.usefixtures("silence")
+def test_a_look_up_without_an_answer_costs_a_second_and_lets_a_name_pass(resolver: Resolver) -> None:
+    started = time.monotonic()
+    check_public("http://nowhere.example.com/")
+    assert 0.9 < time.monotonic() - started < 3
+    assert len(resolver.asked) == 1
+
+
+@pytest.mark.usefixtures("silence")
+def test_who_connects_is_told_that_no_answer_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(urls, "LOOK_UP_SECONDS", 0.05)
+    with pytest.raises(socket.gaierror, match=r"no answer within 0\.05 s") as failure:
+        open_public_socket("nowhere.example.com", 80, timeout=60)
+    assert failure.value.errno == socket.EAI_AGAIN
+
+
+def test_what_does_not_exist_is_refused_also_when_it_is_connected_to() -> None:
+    with pytest.raises(UrlNotAllowed, match="does not exist"):
+        open_public_socket("nowhere.example.com", 80, timeout=5)
 
 
 def test_a_name_is_looked_up_as_it_is_written_out(resolver: Resolver) -> None:

@@ -6,8 +6,11 @@ differently, so every ambiguous URL is refused.
 
 import re
 import socket
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from queue import Empty, SimpleQueue
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -16,6 +19,8 @@ type SocketAddress = tuple[socket.AddressFamily, tuple[Any, ...]]
 """The arguments of `socket.socket` and of its `connect`."""
 
 MAX_URL_LENGTH = 2048
+LOOK_UP_SECONDS = 1.0
+"""How long a look-up may take. The system's resolver would wait for ten seconds and more."""
 _MAX_KEY_BYTES = 1024
 """A copy of `names.MAX_KEY_BYTES`: worker images hold this module without `names`."""
 
@@ -70,33 +75,61 @@ def check_public(url: str, allowed: Sequence[Network] = ()) -> None:
     Raises:
         UrlNotAllowed: the URL fails the check; the text says why.
     """
+    with suppress(socket.gaierror):
+        resolve_public(*http_host(url), allowed)
+
+
+def http_host(url: str) -> tuple[str, int]:
+    """Returns host and port of an http or https URL, without a look-up: the name as it is looked up, or the address.
+
+    Raises:
+        UrlNotAllowed: the URL can't be used, whatever its host's addresses are; the text says why.
+    """
     parts = _split(url)
     if parts.scheme not in ("http", "https"):
         raise UrlNotAllowed("the URL must begin with http:// or https://")
     host, port = _host_and_port(parts)
-    try:
-        resolve_public(host, port or (80 if parts.scheme == "http" else 443), allowed)
-    except socket.gaierror as error:
-        if error.errno in _NOT_THERE:
-            raise UrlNotAllowed("the URL's host does not exist") from None
+    return str(_literal(host) or _name(host)), port or (80 if parts.scheme == "http" else 443)
 
 
 def resolve_public(host: str, port: int, allowed: Sequence[Network] = ()) -> list[SocketAddress]:
-    """Resolves `host` to addresses that are all public or `allowed`.
+    """Resolves `host`, by one look-up, to addresses that are all public or `allowed`.
 
     Raises:
-        UrlNotAllowed: the host is malformed, or one of its addresses is private, loopback, link-local, …
-        socket.gaierror: the host can't be resolved.
+        UrlNotAllowed: the host is malformed or doesn't exist, or one of its addresses is private, loopback, …
+        socket.gaierror: the host can't be resolved at the moment, or not within `LOOK_UP_SECONDS`.
     """
     literal = _literal(host)
     if literal is not None:
         _demand_public(literal, allowed)
     found: list[SocketAddress] = []
-    name = str(literal) if literal else _name(host)
-    for family, _, _, _, address in socket.getaddrinfo(name, port, type=socket.SOCK_STREAM):
+    for family, _, _, _, address in _looked_up(str(literal or _name(host)), port):
         _demand_public(ip_address(address[0]), allowed)
         found.append((family, address))
     return found
+
+
+def _looked_up(name: str, port: int) -> list[Any]:
+    """Calls the system's resolver in a thread of its own, which a look-up that takes too long leaves behind."""
+    answers: SimpleQueue[list[Any] | OSError] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(socket.getaddrinfo(name, port, type=socket.SOCK_STREAM))
+        except OSError as error:
+            answers.put(error)
+
+    threading.Thread(target=ask, name="look-up", daemon=True).start()
+    try:
+        answer = answers.get(timeout=LOOK_UP_SECONDS)
+    except Empty:
+        raise socket.gaierror(socket.EAI_AGAIN, f"no answer within {LOOK_UP_SECONDS:g} s") from None
+    match answer:
+        case socket.gaierror(errno=code) if code in _NOT_THERE:
+            raise UrlNotAllowed("the URL's host does not exist")
+        case OSError():
+            raise answer
+    return answer
 
 
 def open_public_socket(

@@ -23,8 +23,8 @@ def opened(web: Web, url: str) -> RtmpStream:
     """Open the stream at `url`. The server can't redirect FFmpeg: it doesn't support redirects of RTMP.
 
     Raises:
-        UrlNotAllowed: its address isn't allowed.
-        OSError: its host can't be resolved.
+        UrlNotAllowed: its host doesn't exist, or its address isn't allowed.
+        OSError: its host can't be resolved at the moment.
     """
     parts = urlsplit(url)
     try:

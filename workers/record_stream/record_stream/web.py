@@ -13,7 +13,7 @@ from socket import AddressFamily
 from typing import Self
 from urllib.parse import quote, urljoin, urlsplit
 
-from switchyard.urls import Network, UrlNotAllowed, check_public, open_public_socket, resolve_public
+from switchyard.urls import Network, UrlNotAllowed, http_host, open_public_socket, resolve_public
 
 SECONDS = 15.0
 """Seconds that a server may send nothing."""
@@ -148,24 +148,24 @@ class Web:
         """An allowed address of the host, in a URL's notation.
 
         Raises:
-            UrlNotAllowed: the host has no address, or one that isn't allowed.
-            OSError: the host can't be resolved.
+            UrlNotAllowed: the host doesn't exist, or has an address that isn't allowed.
+            OSError: the host can't be resolved at the moment.
         """
         family, (address, *_) = resolve_public(host, port, self._allowed)[0]
         return f"[{address}]" if family is AddressFamily.AF_INET6 else str(address)
 
     def _once(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
-        check_public(url, self._allowed)
+        host, port = http_host(url)
         parts = urlsplit(url)
         kind = _Tls if parts.scheme == "https" else _Plain
-        connection = kind((parts.hostname or "").encode("idna").decode(), parts.port, self._allowed)
+        connection = kind(host, port, self._allowed)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         sent = {name: value for name, value in headers.items() if name.lower() not in _OURS}
         sent |= {"Accept-Encoding": "identity", "Connection": "close"}
         try:
             connection.request(method, quote(target, safe=string.punctuation), body, sent)
             return Answer(connection, connection.getresponse(), url)
-        except UrlNotAllowed:  # the name now resolves to another address
+        except UrlNotAllowed:
             connection.close()
             raise
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -174,8 +174,8 @@ class Web:
 
 
 class _Plain(http.client.HTTPConnection):
-    def __init__(self, host: str, port: int | None, allowed: Sequence[Network]) -> None:
-        super().__init__(host, port or self.default_port, timeout=SECONDS)
+    def __init__(self, host: str, port: int, allowed: Sequence[Network]) -> None:
+        super().__init__(host, port, timeout=SECONDS)
         self._allowed = allowed
 
     def connect(self) -> None:
