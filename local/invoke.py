@@ -121,6 +121,7 @@ def require_docker() -> None:
 def _template(stack: LocalStack, wanted: Sequence[str], endpoints: dict[str, str]) -> Path:
     """Write a copy of the built template, beside it for its relative paths, with the functions' deployed variables."""
     template = yaml.safe_load((_BUILD / "template.yaml").read_text())
+    template["Parameters"]["Local"]["Default"] = "true"  # SAM serves no route that the gateway answers by itself
     functions = {
         name: resource for name, resource in template["Resources"].items() if resource["Type"].endswith("::Function")
     }

@@ -175,7 +175,10 @@ def routes_are_guarded(template: Template) -> Iterator[str]:
 
 
 def routes_reach_a_function(template: Template) -> Iterator[str]:
-    """Each route proxies to a function that allows this gateway, and only this one, to invoke it."""
+    """Each route proxies to a function that allows this gateway, and only this one, to invoke it.
+
+    Preflights are free: the gateway answers them, and a function does so only for the emulator.
+    """
     let_in = {}
     for name, permission in template.of_type("AWS::Lambda::Permission").items():
         let_in[_target(permission["FunctionName"])] = permission
@@ -183,6 +186,12 @@ def routes_reach_a_function(template: Template) -> Iterator[str]:
             yield f"{name} lets a service in for anybody"
     for route, operation in _routes(template):
         integration = operation.get("x-amazon-apigateway-integration", {})
+        if route.startswith("OPTIONS "):
+            match integration:
+                case {"Fn::If": ["OnAws", {"type": "mock"}, emulated]}:
+                    integration = emulated
+                case _:
+                    yield f"{route} costs an invocation"
         invoked = re.search(r"/functions/\$\{(\w+)\.Arn\}/invocations$", _text(integration.get("uri", "")))
         if (integration.get("type"), integration.get("httpMethod")) != ("aws_proxy", "POST") or not invoked:
             yield f"{route} doesn't reach a function"

@@ -176,7 +176,7 @@ class Api:
         allow = {"Allow": ", ".join([*methods, "OPTIONS"])}
         if method != "OPTIONS":
             raise Problem(405, "METHOD_NOT_ALLOWED", "The route does not support this method.", headers=allow)
-        return Response(204, None, allow)
+        return Response(204, None, allow)  # for the emulator: on AWS the gateway answers preflights (template.yaml)
 
     def _shared(self, method: str | None, origin: str | None) -> dict[str, str]:
         """The CORS headers of a response, or of a preflight's."""
