@@ -100,10 +100,16 @@ class TaskSettings(ClusterSettings):
     allowed_networks: Setting[tuple[Network, ...]] = Setting(networks, ())
 
 
-class TorrentSettings(Settings):
-    """For every function that reads torrent requests, so that all of them exclude the same objects."""
+class UploadSettings(Settings):
+    """For every function that makes or reads keys of uploads. The keys name the uploads' owners."""
 
     s3_bucket = Setting(text)
+    upload_prefix = Setting(text, "uploads/")
+
+
+class TorrentSettings(UploadSettings):
+    """For every function that reads torrent requests, so that all of them exclude the same objects."""
+
     torrent_source_prefix = Setting(text, "recordings/")
     torrent_prefix = Setting(text, "torrents/")
     torrent_scratch_prefix = Setting(text, "torrent-scratch/")
@@ -118,7 +124,7 @@ class ApiSettings(Settings):
 # ---- one class per function -----------------------------------------------------------------------------------------
 
 
-class SqsToBatchSettings(BatchLaneSettings):
+class SqsToBatchSettings(BatchLaneSettings, UploadSettings):
     """`functions/sqs_to_batch`."""
 
     queue_url = Setting(text)
@@ -155,11 +161,9 @@ class ReconcileJobsSettings(BatchLaneSettings, EcsLaneSettings):
     torrent_queue_url = Setting(text, "")
 
 
-class PresignUploadSettings(ApiSettings):
+class PresignUploadSettings(ApiSettings, UploadSettings):
     """`functions/presign_upload`. A presigned URL expires with the role's credentials, after at most 12 hours."""
 
-    s3_bucket = Setting(text)
-    upload_prefix = Setting(text, "uploads/")
     upload_url_seconds = Setting(seconds(60, 43_200), timedelta(minutes=15))
     # At most 10,000 parts of 4 GiB, the largest power of two that S3 accepts. CloudFormation can't multiply: hence GiB.
     max_upload_gib = Setting(integer(1, 40_000), 50)
