@@ -347,7 +347,9 @@ def _attribute(value: object) -> dict[str, Any]:
 
 # ---- uploads ---------------------------------------------------------------------------------------------------------
 
-_KEY: Final = re.compile(r"uploads/(?:[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}/)?\d{4}/\d\d/\d\d/[0-9a-f-]{36}-[A-Za-z0-9._-]{1,120}")
+_KEY: Final = re.compile(
+    r"uploads/(?:[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}/)?\d{4}/\d\d/\d\d/[0-9a-f-]{36}-[A-Za-z0-9._-]{1,120}"
+)
 
 
 def upload_key(data: bytes) -> None:

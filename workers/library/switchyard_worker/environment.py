@@ -31,8 +31,8 @@ class WorkerEnvironment:
     """The worker's environment variables, from dispatcher, definition and target. See workers/CONTRACT.md.
 
     `run_id` is Batch's id of the job, or the ARN of the ECS task. `video_id` and `key` are empty if the job has no
-    object in S3. `owner` is empty if nobody owns the job, or if a key can't name the owner. `results_prefix` ends in the
-    job's id and a slash; if `owned`, the owner's segment is before them, and the job claims the prefix.
+    object in S3. `owner` is empty if nobody owns the job, or if a key can't name the owner. `results_prefix` ends in
+    the job's id and a slash; if `owned`, the owner's segment is before them, and the job claims the prefix.
     """
 
     job_id: str

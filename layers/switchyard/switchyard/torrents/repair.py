@@ -33,9 +33,8 @@ class TorrentRepair(Repair):
     def ask_again(self, job_id: str) -> None:
         try:
             job = self.jobs.get(job_id)
-        except ForeignRow as error:
-            logger.warning("foreign row left alone", job_id=job_id, reason=str(error))
-            return
+        except ForeignRow:
+            return  # the table has logged it
         if job is None or job.request is None or job.status not in (Status.PENDING, Status.RUNNING):
             return
         if job.alive_at is None or clock.now() - job.alive_at < self.grace:

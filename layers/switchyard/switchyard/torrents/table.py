@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from switchyard import clock
+from switchyard import clock, observability
 from switchyard.errors import Contended, ForeignRow, JobIdTaken
+from switchyard.observability import Metric, logger
 from switchyard.protocol.jobs import JobError, Status, WorkRequest
 from switchyard.protocol.ports import RACES
 from switchyard.tables.items import (
@@ -44,6 +45,7 @@ from switchyard.tables.items import (
     moment,
     names_and_values,
     number,
+    ours,
     request_attributes,
     text,
 )
@@ -68,7 +70,7 @@ class TorrentJobs:
         """The job as it is now (consistent read).
 
         Raises:
-            ForeignRow: the row is not one that this system writes.
+            ForeignRow: the row is not one that Switchyard writes.
         """
         answer = self._client.get_item(TableName=self._table, Key=job_key(job_id), ConsistentRead=True)
         item = answer.get("Item")
@@ -354,14 +356,17 @@ def _job(item: Item) -> TorrentJob:
     """Reads a row.
 
     Raises:
-        ForeignRow: it is not one that this system writes.
+        ForeignRow: the row is not one that Switchyard writes. It is logged and counted.
     """
     try:
-        job = _read(item)
-    except (ValueError, LookupError, TypeError) as error:
-        raise ForeignRow(f"a torrent's row can't be read: {type(error).__name__}") from error
-    if job.request is not None and job.request.job_id != job.id:
-        raise ForeignRow(f"the row of {job.id} holds another job's request")
+        with ours(item):
+            job = _read(item)
+            if job.request is not None and job.request.job_id != job.id:
+                raise ValueError("the request is another job's")
+    except ForeignRow as error:
+        observability.count(Metric.FOREIGN_ROWS)
+        logger.warning("a row is not ours: left alone", reason=str(error))
+        raise
     return job
 
 
