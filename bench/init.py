@@ -20,7 +20,10 @@ _TIMED = "import time; start = time.process_time(); {}; print(time.process_time(
 FLOOR: Final = "import boto3; [boto3.client(name) for name in {}]"
 """The minimum for any caller of these services."""
 # A body's schema is compiled when the first body arrives.
-_PRESIGN = """http.Request('POST', '/', body='{"filename": "a", "contentType": "video/mp4"}').json('PresignRequest')"""
+_PRESIGN = (
+    """http.Request('POST', '/', body='{"filename": "a", "contentType": "video/mp4", "size": 7}')"""
+    """.json('PresignRequest')"""
+)
 _PROCESS = """http.Request('POST', '/', body='{"imageUrls": ["s3://b/a"], "userId": "u"}').json('ProcessRequest')"""
 
 

@@ -23,6 +23,8 @@ def function() -> Queue:
             target=TargetSpec("batch", settings.batch_job_queue, settings.batch_job_definition),
             id_pattern=settings.video_id_pattern,
             allowed_buckets=settings.source_buckets,
+            bucket=settings.s3_bucket,
+            upload_prefix=settings.upload_prefix,
         ),
         dead_letters=wiring.dead_letter_queue(settings.dead_letter_queue_url),
     )

@@ -95,6 +95,14 @@ def test_what_is_put_lies_under_the_key_with_its_type(api: Api) -> None:
     assert api.read(signed["key"]) == (LAST, "video/mp4")
 
 
+def test_a_url_puts_one_version(api: Api) -> None:
+    signed = api.ask(api.uploads.presign, filename="a.mp4", contentType="video/mp4", size=len(LAST))
+    send(signed["method"], signed["url"], LAST, signed["headers"])
+    again = requests.request(signed["method"], signed["url"], data=b"another", headers=signed["headers"], timeout=10)
+    assert again.status_code == 412
+    assert api.read(signed["key"]) == (LAST, "video/mp4")
+
+
 def test_a_form_puts_the_file_under_the_key_with_its_type(api: Api) -> None:
     form = api.ask(api.uploads.presign, filename="a.png", contentType="image/png", method="POST")
     requests.post(form["url"], data=form["fields"], files={"file": LAST}, timeout=10).raise_for_status()
@@ -179,6 +187,13 @@ def test_an_upload_that_is_given_up_is_gone(api: Api) -> None:
     assert "Uploads" not in api.s3.list_multipart_uploads(Bucket=BUCKET)
 
 
+def test_parts_never_replace_an_object(api: Api) -> None:
+    named, parts = api.begin(FULL, LAST)
+    api.s3.put_object(Bucket=BUCKET, Key=named["key"], Body=b"there before")
+    assert api.refusal(api.uploads.complete, **named, size=len(FULL + LAST), parts=parts) == (409, "UPLOAD_EXISTS")
+    assert api.read(named["key"])[0] == b"there before"
+
+
 # ---- which parts have arrived ---------------------------------------------------------------------------------------
 
 
@@ -240,6 +255,16 @@ def test_another_size_is_refused(api: Api, difference: int) -> None:
     assert api.refusal(api.uploads.complete, **named, size=size, parts=parts) == (409, "SIZE_MISMATCH")
 
 
+@pytest.mark.parametrize("size", [len(FULL + LAST), 1], ids=["told", "not told"])
+def test_parts_beyond_the_limit_are_refused_whatever_size_is_told(api: Api, size: int) -> None:
+    """The size at the beginning is only what the caller says: parts of any size can be sent."""
+    named, parts = api.begin(FULL, LAST)
+    api.uploads.max_bytes = len(FULL + LAST) - 1
+    status, _ = api.refusal(api.uploads.complete, **named, size=size, parts=parts)
+    assert status == (413 if size > api.uploads.max_bytes else 409)
+    assert "Contents" not in api.s3.list_objects_v2(Bucket=BUCKET)
+
+
 def test_an_upload_that_was_refused_can_still_be_completed(api: Api) -> None:
     named, parts = api.begin(FULL, LAST)
     api.refusal(api.uploads.complete, **named, size=1, parts=parts)
@@ -283,7 +308,7 @@ FOREIGN = [
     UNKNOWN.removeprefix("uploads/"),
     "results/" + UNKNOWN.removeprefix("uploads/"),
     "uploads/../" + UNKNOWN,
-    "uploads/" + UNKNOWN,
+    "uploads/a/" + UNKNOWN,
     UNKNOWN + "/../../../../../x.mp4",
     UNKNOWN + "\n",
     UNKNOWN.replace("-4e7f-", "-1e7f-"),

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("lambda_image")
 
 UPLOAD = {"filename": "a.mp4", "contentType": "video/mp4", "size": 20_000_000}
 ROUTES = [
-    ("POST", "/uploads/presign", {"filename": "a.mp4", "contentType": "video/mp4"}, 200),
+    ("POST", "/uploads/presign", UPLOAD, 200),
     ("POST", "/uploads/multipart", UPLOAD, 201),
     ("POST", "/uploads/multipart/parts", {"key": "KEY", "uploadId": "UPLOAD", "parts": [{"partNumber": 1}]}, 200),
     ("GET", "/uploads/multipart?key=KEY&uploadId=UPLOAD", None, 200),

@@ -347,18 +347,22 @@ def _attribute(value: object) -> dict[str, Any]:
 
 # ---- uploads ---------------------------------------------------------------------------------------------------------
 
-_KEY: Final = re.compile(r"uploads/\d{4}/\d\d/\d\d/[0-9a-f-]{36}-[A-Za-z0-9._-]{1,120}")
+_KEY: Final = re.compile(
+    r"uploads/(?:[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}/)?\d{4}/\d\d/\d\d/[0-9a-f-]{36}-[A-Za-z0-9._-]{1,120}"
+)
 
 
 def upload_key(data: bytes) -> None:
-    """A key that a client names as its upload's: one that this API may have issued, or not found."""
+    """A key that a client names as its upload's: one that this API may have issued to that client, or not found."""
     given = text(data)
     uploads = Uploads(cast("Any", None), BUCKET, "uploads/", timedelta(minutes=15), 2**30)
-    try:
-        upload = uploads._own(given, "upload-1")
-    except Problem as problem:
-        assert problem.status == 404
-        return
-    assert upload["Bucket"] == BUCKET
-    assert _KEY.fullmatch(upload["Key"])
-    assert upload["Key"] == given
+    for user in (None, "ada"):
+        try:
+            upload = uploads._own(Request("GET", "/", user_id=user), given, "upload-1")
+        except Problem as problem:
+            assert problem.status == 404
+            continue
+        assert upload["Bucket"] == BUCKET
+        assert _KEY.fullmatch(upload["Key"])
+        assert upload["Key"] == given
+        assert user is None or given.startswith(f"uploads/{user}/")

@@ -9,8 +9,9 @@ from typing import Final
 from record_stream.settings import Settings as RecordingSettings
 from record_stream.settings import safe_name as recording_name
 from switchyard import settings
-from switchyard.api.uploads import EXTENSIONS, MAX_NAME, safe_name
+from switchyard.api.uploads import EXTENSIONS, safe_name
 from switchyard.errors import SettingsError
+from switchyard.keys import MAX_NAME
 from switchyard.names import NAME_LIMIT, TAG_LIMIT, legal_name, legal_tag
 from switchyard.variables import Settings
 from switchyard_worker import BadEnvironment, PermanentFailure, WorkerEnvironment

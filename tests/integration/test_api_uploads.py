@@ -54,10 +54,25 @@ def test_s3_refuses_another_size_than_was_signed(http: httpx.Client, s3: httpx.C
     assert s3.put(upload["url"], headers=headers, content=PLAN + b" ").status_code == 403
 
 
-def test_s3_refuses_another_type_than_was_signed(http: httpx.Client, s3: httpx.Client) -> None:
-    upload = presigned(http)
+def test_a_url_uploads_once(http: httpx.Client, s3: httpx.Client) -> None:
+    upload = presigned(http, size=len(PLAN))
+    assert s3.put(upload["url"], headers=upload["headers"], content=PLAN).status_code == 200
 
-    assert s3.put(upload["url"], headers={"Content-Type": "text/html"}, content=PLAN).status_code == 403
+    assert s3.put(upload["url"], headers=upload["headers"], content=PLAN).status_code == 412
+
+
+def test_a_url_without_its_condition_uploads_nothing(http: httpx.Client, s3: httpx.Client) -> None:
+    upload = presigned(http, size=len(PLAN))
+    headers = {name: value for name, value in upload["headers"].items() if name != "If-None-Match"}
+
+    assert s3.put(upload["url"], headers=headers, content=PLAN).status_code == 403
+
+
+def test_s3_refuses_another_type_than_was_signed(http: httpx.Client, s3: httpx.Client) -> None:
+    upload = presigned(http, size=len(PLAN))
+    headers = {**upload["headers"], "Content-Type": "text/html"}
+
+    assert s3.put(upload["url"], headers=headers, content=PLAN).status_code == 403
 
 
 def test_a_form_upload_is_taken_up_to_its_size(http: httpx.Client, s3: httpx.Client, scene: System) -> None:

@@ -35,6 +35,7 @@ REQUIRED: dict[type[Settings], dict[str, str]] = {
         "BATCH_JOB_QUEUE": "queue",
         "BATCH_JOB_DEFINITION": "definition",
         "SOURCE_BUCKETS": "media",
+        "S3_BUCKET": "media",
     },
     DispatchToEcsSettings: {**ECS, **TASKS},
     TrackJobSettings: {

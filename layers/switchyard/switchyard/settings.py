@@ -104,8 +104,9 @@ class TaskSettings(ClusterSettings):
 
 
 class UploadSettings(Settings):
-    """For every function that must know what is an upload."""
+    """For every function that makes or reads keys of uploads. The keys name the uploads' owners."""
 
+    s3_bucket = Setting(text)
     upload_prefix = Setting(text, "uploads/")
 
     def conflicts(self) -> Iterator[str]:
@@ -117,7 +118,6 @@ class UploadSettings(Settings):
 class TorrentSettings(UploadSettings):
     """For every function that reads torrent requests, so that all of them exclude the same objects."""
 
-    s3_bucket = Setting(text)
     torrent_source_prefix = Setting(text, "recordings/")
     torrent_prefix = Setting(text, "torrents/")
     torrent_scratch_prefix = Setting(text, "torrent-scratch/")
@@ -140,7 +140,7 @@ class ApiSettings(Settings):
 # ---- one class per function -----------------------------------------------------------------------------------------
 
 
-class SqsToBatchSettings(BatchLaneSettings):
+class SqsToBatchSettings(BatchLaneSettings, UploadSettings):
     """`functions/sqs_to_batch`."""
 
     queue_url = Setting(text)
@@ -180,7 +180,6 @@ class ReconcileJobsSettings(BatchLaneSettings, EcsLaneSettings):
 class PresignUploadSettings(ApiSettings, UploadSettings):
     """`functions/presign_upload`. A presigned URL expires with the role's credentials, after at most 12 hours."""
 
-    s3_bucket = Setting(text)
     upload_url_seconds = Setting(seconds(60, 43_200), timedelta(minutes=15))
     # At most 10,000 parts of 4 GiB, the largest power of two that S3 accepts. CloudFormation can't multiply: hence GiB.
     max_upload_gib = Setting(integer(1, 40_000), 50)

@@ -106,7 +106,11 @@ def torrent_work(settings: TorrentSettings) -> TorrentWork:
     from switchyard.torrents.messages import TorrentWork
 
     return TorrentWork(
-        settings.s3_bucket, settings.torrent_source_prefix, settings.torrent_prefix, settings.torrent_scratch_prefix
+        settings.s3_bucket,
+        settings.torrent_source_prefix,
+        settings.torrent_prefix,
+        settings.torrent_scratch_prefix,
+        settings.upload_prefix,
     )
 
 

@@ -243,6 +243,14 @@ def test_what_is_no_job_id_is_not_found(showing: Showing, job_id: str) -> None:
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("prefix", "names"), [("recordings/ada/a/", {"a.ts"}), ("recordings/a/", {"a.ts"}), ("recordings/bob/a/", set())]
+)
+def test_only_the_owner_s_recording_has_links(showing: Showing, prefix: str, names: set[str]) -> None:
+    showing.put(status="COMPLETED", userId="ada", result={"prefix": prefix, "files": ["a.ts"]})
+    assert set(showing.get().body.get("links", {})) == names
+
+
 def with_files(showing: Showing, *files: object, prefix: object = "results/a/") -> dict[str, str]:
     showing.put(status="COMPLETED", result={"prefix": prefix, "files": list(files)})
     links: dict[str, str] = showing.get().body.get("links", {})

@@ -283,7 +283,36 @@ def test_a_users_recording_is_theirs(submitting: Submitting) -> None:
 
 
 def test_a_user_may_name_themselves(submitting: Submitting) -> None:
-    assert submitting.ask(PROCESS, IMAGES | {"userId": "ada"}, user="ada").status == 202
+    assert submitting.ask(RECORD, RECORDING | {"userId": "ada"}, user="ada").status == 201
+
+
+UPLOAD = "2026/11/22/6f1c2a34-5b6d-4e7f-8a90-b1c2d3e4f506-china.jpg"
+
+
+def images_of(*keys: str) -> dict[str, Any]:
+    return {"imageUrls": [f"s3://media/{key}" for key in keys], "userId": "ada"}
+
+
+def test_a_user_s_images_are_the_user_s_own_uploads(submitting: Submitting) -> None:
+    own = f"uploads/ada/{UPLOAD}"
+    answer = submitting.ask(PROCESS, images_of(own), user="ada")
+    assert (answer.status, [record["userId"] for record in submitting.records()]) == (202, ["ada"])
+    for key in (
+        f"uploads/bob/{UPLOAD}",
+        f"uploads/{UPLOAD}",
+        f"uploads/ada/../bob/{UPLOAD}",
+        "uploads/ada/china.jpg",
+        f"results/ada/{UPLOAD}",
+        "recordings/ada/evening-1/evening.ts",
+    ):
+        answer = refused(PROCESS, images_of(own, key), user="ada")
+        assert (answer.status, answer.body["error"]) == (403, "FORBIDDEN")
+        assert answer.body["details"] == ["imageUrls[1]: not an upload of this user"]
+
+
+@pytest.mark.parametrize("key", [f"uploads/bob/{UPLOAD}", "results/job-1/scene-1.jpg", "a.jpg"])
+def test_callers_without_a_user_name_any_object(submitting: Submitting, key: str) -> None:
+    assert submitting.ask(PROCESS, images_of(key)).status == 202
 
 
 @pytest.mark.parametrize(("route", "body"), [(PROCESS, IMAGES), (RECORD, RECORDING)])

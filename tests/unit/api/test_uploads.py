@@ -1,15 +1,18 @@
 """Keys from any file name, and the division of a file into parts."""
 
+import json
 import re
 from datetime import timedelta
-from typing import cast
+from typing import Any, cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from switchyard import clients
-from switchyard.api.http import Request
-from switchyard.api.uploads import EXTENSIONS, MAX_NAME, MAX_PARTS, MIN_PART, Uploads, part_size, safe_name
+from switchyard.api.http import Problem, Request
+from switchyard.api.uploads import EXTENSIONS, MAX_PARTS, MIN_PART, Uploads, part_size, safe_name
+from switchyard.keys import MAX_NAME, owner_of
 from switchyard.names import legal_name
 from switchyard.settings import SqsToBatchSettings
 from tests.cases import cases
@@ -29,8 +32,12 @@ def uploads(prefix: str = "uploads/") -> Uploads:
     return Uploads(clients.s3(), "media", prefix, timedelta(minutes=15), 50 * 2**30)
 
 
-def new_key(filename: str, content_type: str = "video/mp4", prefix: str = "uploads/") -> str:
-    return uploads(prefix)._new({"filename": filename, "contentType": content_type})["key"]
+def new_key(filename: str, content_type: str = "video/mp4", prefix: str = "uploads/", owner: str | None = None) -> str:
+    return uploads(prefix)._new({"filename": filename, "contentType": content_type}, owner)["key"]
+
+
+def by(user: str | None) -> Request:
+    return Request("GET", "/", user_id=user)
 
 
 # ---- names ----------------------------------------------------------------------------------------------------------
@@ -97,10 +104,34 @@ def test_a_jpeg_may_end_in_either_way() -> None:
 # ---- keys -----------------------------------------------------------------------------------------------------------
 
 
-@given(any_name, any_type, st.sampled_from(["", "uploads/", "a b/ü/", "x" * 512]))
-def test_every_key_is_known_again(filename: str, content_type: str, prefix: str) -> None:
-    key = new_key(filename, content_type, prefix)
-    assert uploads(prefix)._own(key, "upload")["Key"] == key
+users = st.sampled_from([None, "ada", "c2b5d4a8-3f21-4b7e-9d10-7e6f5a4b3c2d"])
+
+
+@given(any_name, any_type, st.sampled_from(["", "uploads/", "a b/ü/", "x" * 512]), users)
+def test_every_key_is_known_again(filename: str, content_type: str, prefix: str, user: str | None) -> None:
+    key = new_key(filename, content_type, prefix, user)
+    for asking in (by(user), by(None)):
+        assert uploads(prefix)._own(asking, key, "upload")["Key"] == key
+
+
+@given(any_name, any_type, users)
+def test_the_key_names_its_owner(filename: str, content_type: str, user: str | None) -> None:
+    assert owner_of("uploads/", new_key(filename, content_type, owner=user)) == user
+
+
+@cases("owner", [None, "ada", "bob-2", "BOB"])
+def test_a_user_reaches_no_key_of_another(owner: str | None) -> None:
+    key = new_key("a.mp4", owner=owner)
+    with pytest.raises(Problem) as problem:
+        uploads()._own(by("bob"), key, "upload")
+    assert problem.value.status == 404
+
+
+@cases("user", ["", "2026", "a/b", "..", "jörg", "a" * 129])
+def test_a_user_whose_id_can_t_be_in_a_key_uploads_nothing(user: str) -> None:
+    with pytest.raises(Problem) as problem:
+        new_key("a.mp4", owner=user)
+    assert problem.value.status == 403
 
 
 @given(any_name)
@@ -116,14 +147,14 @@ def test_a_key_lies_three_folders_below_the_prefix(filename: str) -> None:
 @given(any_name)
 def test_the_job_of_a_video_is_the_one_that_its_key_asks_for(filename: str) -> None:
     pattern = cast("re.Pattern[str]", SqsToBatchSettings.variables()["VIDEO_ID_PATTERN"].default)
-    file = uploads()._new({"filename": filename, "contentType": "video/mp4"})
+    file = uploads()._new({"filename": filename, "contentType": "video/mp4"}, "c2b5d4a8-3f21-4b7e-9d10-7e6f5a4b3c2d")
     found = pattern.search(file["key"])
     assert found is not None
     assert legal_name(found["video_id"]) == file["jobId"]
 
 
 def test_an_image_is_no_job() -> None:
-    assert "jobId" not in uploads()._new({"filename": "a.png", "contentType": "image/png"})
+    assert "jobId" not in uploads()._new({"filename": "a.png", "contentType": "image/png"}, None)
 
 
 # ---- parts ----------------------------------------------------------------------------------------------------------
@@ -169,21 +200,31 @@ def signed_headers(url: str) -> str:
     return url.partition("X-Amz-SignedHeaders=")[2].partition("&")[0].replace("%3B", ";")
 
 
-def presigned(body: str) -> dict[str, str]:
-    answer = uploads().presign(Request("POST", "/uploads/presign", body=body))
+def presigned(**body: object) -> dict[str, Any]:
+    wanted = json.dumps({"filename": "a.mp4", "contentType": "video/mp4", **body})
+    answer = uploads().presign(Request("POST", "/uploads/presign", body=wanted))
     assert isinstance(answer.body, dict)
     return answer.body
 
 
-def test_size_and_type_are_signed() -> None:
-    url = presigned('{"filename": "a.mp4", "contentType": "video/mp4", "size": 3}')["url"]
-    assert signed_headers(url) == "content-length;content-type;host"
+def test_size_type_and_that_the_object_is_new_are_signed() -> None:
+    answer = presigned(size=3)
+    assert signed_headers(answer["url"]) == "content-length;content-type;host;if-none-match"
+    assert answer["headers"] == {"Content-Type": "video/mp4", "Content-Length": "3", "If-None-Match": "*"}
 
 
-def test_without_a_size_the_type_is_signed() -> None:
-    url = presigned('{"filename": "a.mp4", "contentType": "video/mp4"}')["url"]
-    assert signed_headers(url) == "content-type;host"
+def test_a_put_needs_a_size() -> None:
+    with pytest.raises(Problem) as problem:
+        presigned()
+    assert (problem.value.status, *problem.value.details) == (
+        400,
+        "the body must have a size, unless its method is POST",
+    )
+
+
+def test_a_form_needs_no_size() -> None:
+    assert presigned(method="POST")["fields"]["key"].endswith("a.mp4")
 
 
 def test_a_url_is_signed_by_version_four() -> None:
-    assert "X-Amz-Algorithm=AWS4-HMAC-SHA256" in presigned('{"filename": "a", "contentType": "image/png"}')["url"]
+    assert "X-Amz-Algorithm=AWS4-HMAC-SHA256" in presigned(size=3)["url"]

@@ -17,6 +17,7 @@ from switchyard import clients
 from switchyard.api import http
 from switchyard.api.uploads import EXTENSIONS
 from switchyard.errors import SettingsError
+from switchyard.keys import owner_of
 from tests.cases import cases
 from tests.corpus.filenames import HOSTILE
 from tests.unit.functions.test_functions import Context
@@ -80,9 +81,9 @@ class Deployed:
     def presign(self, **body: object) -> Answer:
         return self.send(event("presign_put") | {"body": json.dumps(body)})
 
-    def begun(self) -> dict[str, str]:
+    def begun(self, owner: str | None = None) -> dict[str, str]:
         """Starts an upload whose parts have arrived."""
-        created = self.send(event("multipart_create")).body
+        created = self.send(by(owner, event("multipart_create")) if owner else event("multipart_create")).body
         upload = {"key": created["key"], "uploadId": created["uploadId"]}
         for number, body in enumerate(ZEROS, 1):
             self.s3.upload_part(
@@ -163,21 +164,22 @@ def test_a_missing_setting_is_named(deployed: Deployed) -> None:
 
 @cases("filename", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_name_gets_a_safe_key(filename: str, deployed: Deployed) -> None:
-    answer = deployed.presign(filename=filename, contentType="video/mp4")
+    answer = deployed.presign(filename=filename, contentType="video/mp4", size=7)
     assert answer.status == 200
     assert KEY.fullmatch(answer.body["key"])
 
 
 @pytest.mark.parametrize("content_type", EXTENSIONS)
 def test_every_type_of_the_list_may_be_uploaded(content_type: str, deployed: Deployed) -> None:
-    assert deployed.presign(filename="a", contentType=content_type).body["headers"] == {"Content-Type": content_type}
+    answer = deployed.presign(filename="a", contentType=content_type, size=7)
+    assert answer.body["headers"] == {"Content-Type": content_type, "Content-Length": "7", "If-None-Match": "*"}
 
 
 @pytest.mark.parametrize(
     "content_type", ["", "text/html", "image/svg+xml", "video/mp4; codecs=avc1", "VIDEO/MP4", "video/mp4\n", None, 1]
 )
 def test_another_type_is_refused(content_type: object, deployed: Deployed) -> None:
-    assert deployed.presign(filename="a", contentType=content_type).status == 400
+    assert deployed.presign(filename="a", contentType=content_type, size=7).status == 400
 
 
 @pytest.mark.parametrize(
@@ -186,19 +188,21 @@ def test_another_type_is_refused(content_type: object, deployed: Deployed) -> No
         {},
         {"filename": "a"},
         {"contentType": "video/mp4"},
-        {"filename": 7, "contentType": "video/mp4"},
-        {"filename": "a", "file_name": "a", "contentType": "video/mp4"},
-        {"filename": "a", "contentType": "video/mp4", "content_type": "video/mp4"},
-        {"filename": "a", "contentType": "video/mp4", "kind": "image"},
-        {"filename": "a", "content_type": "image/png", "kind": "video"},
-        {"filename": "a", "contentType": "video/mp4", "kind": "torrent"},
-        {"filename": "a", "contentType": "video/mp4", "method": "DELETE"},
+        {"filename": 7, "contentType": "video/mp4", "size": 7},
+        {"filename": "a", "file_name": "a", "contentType": "video/mp4", "size": 7},
+        {"filename": "a", "contentType": "video/mp4", "content_type": "video/mp4", "size": 7},
+        {"filename": "a", "contentType": "video/mp4", "kind": "image", "size": 7},
+        {"filename": "a", "content_type": "image/png", "kind": "video", "size": 7},
+        {"filename": "a", "contentType": "video/mp4", "kind": "torrent", "size": 7},
+        {"filename": "a", "contentType": "video/mp4", "method": "DELETE", "size": 7},
         {"filename": "a", "contentType": "video/mp4", "size": 0},
         {"filename": "a", "contentType": "video/mp4", "size": -1},
         {"filename": "a", "contentType": "video/mp4", "size": 1.5},
         {"filename": "a", "contentType": "video/mp4", "size": "7"},
-        {"filename": "a", "contentType": "video/mp4", "key": "uploads/mine"},
-        {"filename": "a" * 4097, "contentType": "video/mp4"},
+        {"filename": "a", "contentType": "video/mp4"},
+        {"filename": "a", "contentType": "video/mp4", "method": "PUT"},
+        {"filename": "a", "contentType": "video/mp4", "key": "uploads/mine", "size": 7},
+        {"filename": "a" * 4097, "contentType": "video/mp4", "size": 7},
     ],
     ids=str,
 )
@@ -235,13 +239,13 @@ def test_a_whole_number_may_be_written_with_a_point(deployed: Deployed) -> None:
 
 def test_a_url_lives_as_long_as_is_set(deployed: Deployed) -> None:
     deployed.set(UPLOAD_URL_SECONDS="60")
-    body = deployed.presign(filename="a", contentType="video/mp4").body
+    body = deployed.presign(filename="a", contentType="video/mp4", size=7).body
     assert (body["expiresIn"], "X-Amz-Expires=60&" in body["url"]) == (60, True)
 
 
 def test_a_key_begins_as_is_set(deployed: Deployed) -> None:
     deployed.set(UPLOAD_PREFIX="incoming/")
-    assert deployed.presign(filename="a", contentType="video/mp4").body["key"].startswith("incoming/")
+    assert deployed.presign(filename="a", contentType="video/mp4", size=7).body["key"].startswith("incoming/")
 
 
 def test_a_page_of_an_allowed_origin_may_read_a_refusal(deployed: Deployed) -> None:
@@ -258,6 +262,15 @@ def test_a_file_in_parts_has_its_limit_too(gib: str, status: int, deployed: Depl
     deployed.set(MAX_UPLOAD_GIB=gib)
     body = {"filename": "a", "contentType": "video/mp4", "size": 2**30 + 1}
     assert deployed.send(event("multipart_create") | {"body": json.dumps(body)}).status == status
+
+
+def test_a_file_in_parts_has_its_limit_when_it_is_completed(deployed: Deployed) -> None:
+    """The size at the beginning is only what the caller says. S3 checks the size at the end against the parts."""
+    upload = deployed.begun()
+    body = json.loads(event("multipart_complete")["body"]) | {"size": 2**30 + 1}
+    given = event("multipart_complete") | {"body": json.dumps(body)}
+    deployed.set(MAX_UPLOAD_GIB="1")
+    assert deployed.send(naming(given, upload)).status == 413
 
 
 def test_ten_thousand_parts_can_be_completed(deployed: Deployed) -> None:
@@ -291,6 +304,39 @@ def test_an_id_that_s3_can_not_have_given_is_not_found(upload_id: str, deployed:
     given = event("multipart_list")
     given["queryStringParameters"]["uploadId"] = upload_id
     assert deployed.send(given).status == 404
+
+
+# ---- users ----------------------------------------------------------------------------------------------------------
+
+
+def by(user: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Returns the event as a user of Cognito sends it."""
+    context = given["requestContext"] | {"authorizer": {"claims": {"sub": user}}}
+    return given | {"requestContext": context}
+
+
+@pytest.mark.parametrize("name", ["presign_put", "presign_form", "multipart_create"])
+def test_a_user_s_file_lies_under_the_user_s_prefix(name: str, deployed: Deployed) -> None:
+    answer = deployed.send(by("ada", event(name)))
+    assert owner_of("uploads/", answer.body["key"]) == "ada"
+
+
+@pytest.mark.parametrize("name", ["multipart_parts", *OF_AN_UPLOAD])
+@pytest.mark.parametrize("owner", ["ada", None])
+def test_a_user_reaches_no_upload_of_another(name: str, owner: str | None, deployed: Deployed) -> None:
+    upload = deployed.begun(owner)
+    answer = deployed.send(by("bob", naming(event(name), upload)))
+    assert (answer.status, answer.body["error"]) == (404, "UPLOAD_NOT_FOUND")
+
+
+@pytest.mark.parametrize("name", ["multipart_parts", *OF_AN_UPLOAD])
+@pytest.mark.parametrize("user", ["ada", None])
+def test_an_upload_is_reached_by_its_owner_and_by_callers_without_a_user(
+    name: str, user: str | None, deployed: Deployed
+) -> None:
+    given = naming(event(name), deployed.begun("ada"))
+    answer = deployed.send(by(user, given) if user else given)
+    assert answer.status in (200, 204)
 
 
 # ---- faults ---------------------------------------------------------------------------------------------------------
@@ -346,6 +392,7 @@ REFUSALS = {
     "InvalidRequest": (400, "INVALID_PART"),
     "InvalidPartOrder": (400, "INVALID_PART_ORDER"),
     "EntityTooSmall": (400, "PART_TOO_SMALL"),
+    "PreconditionFailed": (409, "UPLOAD_EXISTS"),
 }
 
 
@@ -359,5 +406,5 @@ def test_what_s3_refuses_is_explained(code: str, deployed: Deployed) -> None:
 
 def test_nothing_that_signs_is_in_the_log(deployed: Deployed, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG", logger="test")
-    deployed.presign(filename="a", contentType="video/mp4")
+    deployed.presign(filename="a", contentType="video/mp4", size=7)
     assert "X-Amz-Signature" not in "".join(record.getMessage() for record in caplog.records if record.name == "test")

@@ -121,13 +121,11 @@ def test_a_network_may_be_allowed(deployed: Deployed) -> None:
 
 @pytest.fixture
 def recording(deployed: Deployed) -> str:
-    """Creates the recording of a user's job and returns its key."""
-    job_id = "6f1c2a34-5b6d-4e7f-8a90-b1c2d3e4f506"
-    row = {"jobId": {"S": job_id}, "kind": {"S": "stream-recording"}, "userId": {"S": USER}}
-    deployed.aws.dynamodb.put_item(TableName=deployed.aws.jobs_table, Item=row)
+    """Creates a user's recording and returns its key."""
+    key = f"recordings/{USER}/6f1c2a34-5b6d-4e7f-8a90-b1c2d3e4f506/evening.mp4"
     clients.s3().create_bucket(Bucket="switchyard-media")
-    clients.s3().put_object(Bucket="switchyard-media", Key=f"recordings/{job_id}/evening.mp4", Body=b"evening")
-    return f"recordings/{job_id}/evening.mp4"
+    clients.s3().put_object(Bucket="switchyard-media", Key=key, Body=b"evening")
+    return key
 
 
 @pytest.mark.parametrize("name", ["torrent", "torrent_as_user", "torrent_again"])

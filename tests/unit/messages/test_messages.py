@@ -180,6 +180,39 @@ def test_the_user_is_read_where_a_shape_has_one(message: Mapping[str, Any], user
     assert accepted(message).user_id == user_id
 
 
+OWNED = "uploads/ada/2026/11/22/6f1c2a34-5b6d-4e7f-8a90-b1c2d3e4f506-clip.mp4"
+NOBODYS = OWNED.replace("/ada/", "/")
+OWNING = replace(WORK, bucket="media")
+
+
+@cases("message", [s3(record(OWNED)), plain(key=OWNED), plain(key=OWNED, user_id="ada")])
+def test_an_upload_s_job_is_the_owner_s_whom_its_key_names(message: Mapping[str, Any]) -> None:
+    request = accepted(message, work=OWNING)
+    assert (request.user_id, request.job_id) == ("ada", "6f1c2a34-5b6d-4e7f-8a90-b1c2d3e4f506")
+
+
+@cases("message", [plain(key=OWNED, user_id="bob"), backend(s3={"bucket": "media", "key": OWNED}, userId="bob")])
+def test_a_message_gives_nobody_another_user_s_upload(message: Mapping[str, Any]) -> None:
+    (rejected,) = parse(message, work=OWNING).rejected
+    assert isinstance(rejected.error, InvalidMessage)
+
+
+def test_an_upload_without_an_owner_is_whose_the_message_says() -> None:
+    assert accepted(plain(key=NOBODYS, user_id="bob"), work=OWNING).user_id == "bob"
+    assert accepted(s3(record(NOBODYS)), work=OWNING).user_id is None
+
+
+def test_in_another_bucket_a_key_names_no_owner() -> None:
+    """Anybody may have made the keys there."""
+    work = replace(OWNING, bucket="another")
+    assert accepted(s3(record(OWNED)), work=work).user_id is None
+
+
+def test_a_redrive_keeps_the_owner() -> None:
+    request = accepted(s3(record(OWNED)), work=OWNING)
+    assert accepted(redrive_body(request), work=OWNING).user_id == "ada"
+
+
 def test_the_test_event_of_s3_asks_for_nothing() -> None:
     assert parse({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "media"}) == Parsed()
 

@@ -135,6 +135,11 @@ def test_a_worker_is_given_all_that_the_contract_promises() -> None:
     }
 
 
+def test_a_worker_learns_whose_the_job_is() -> None:
+    (override,) = sent(job(user_id="ada"))["overrides"]["containerOverrides"]
+    assert {"name": "OWNER", "value": "ada"} in override["environment"]
+
+
 def test_a_task_can_be_found_by_its_tags() -> None:
     call = sent(job())
     assert call["enableECSManagedTags"]

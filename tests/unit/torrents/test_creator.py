@@ -99,12 +99,34 @@ def test_no_log_line_holds_a_tracker(torrents: TorrentWorld, caplog: pytest.LogC
 
 
 def test_a_recording_s_torrent_is_its_owner_s(torrents: TorrentWorld) -> None:
+    with torrents.about("recordings/user-42/job-7/evening.ts"):
+        version = torrents.upload(SMALL)
+        torrents.deliver_all()
+        assert torrents.job(version)["userId"] == "user-42"
+
+
+def test_a_job_named_like_a_recording_does_not_own_its_torrent(torrents: TorrentWorld) -> None:
     torrents.aws.dynamodb.put_item(
         TableName=torrents.aws.jobs_table, Item={"jobId": {"S": "job-7"}, "userId": {"S": "user-42"}}
     )
     version = torrents.upload(SMALL)
     torrents.deliver_all()
-    assert torrents.job(version)["userId"] == "user-42"
+    assert "userId" not in torrents.job(version)
+
+
+def test_a_torrent_whose_id_is_taken_is_dead_lettered(torrents: TorrentWorld) -> None:
+    version = torrents.upload(SMALL)
+    torrents.aws.dynamodb.put_item(
+        TableName=torrents.aws.jobs_table,
+        Item={
+            "jobId": {"S": torrents.name(version)},
+            "kind": {"S": "stream-recording"},
+            "status": {"S": "PENDING"},
+        },
+    )
+    torrents.deliver_all()
+    assert torrents.job(version)["kind"] == "stream-recording"
+    assert torrents.dead_letters == ["JOB_ID_TAKEN"]
 
 
 def test_a_version_of_the_object_is_what_the_torrent_is_of(torrents: TorrentWorld) -> None:

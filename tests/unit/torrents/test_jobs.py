@@ -1,11 +1,13 @@
 """The row of a torrent job: which invocation may begin it, whose writes are accepted, and how it ends."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 import pytest
 
-from switchyard.errors import Contended
+from switchyard.errors import Contended, ForeignRow, JobIdTaken
 from switchyard.protocol.jobs import JobError, Status
 from switchyard.torrents.format.layout import ObjectVersion
 from switchyard.torrents.jobs import (
@@ -19,6 +21,7 @@ from switchyard.torrents.jobs import (
     judge_torrent,
 )
 from switchyard.torrents.messages import request
+from switchyard.torrents.repair import TorrentRepair
 from switchyard.torrents.table import TorrentJobs
 from tests.cases import cases
 from tests.conftest import Aws
@@ -32,6 +35,7 @@ ERROR = JobError("OBJECT_CHANGED", "it was replaced")
 
 FOUND = TorrentJob(
     id="torrent-1",
+    kind="torrent",
     status=Status.RUNNING,
     fence=1,
     attempts=1,
@@ -129,11 +133,54 @@ def test_who_takes_over_has_the_last_word(jobs: TorrentJobs) -> None:
 def test_whose_job_it_is_stays_with_it(jobs: TorrentJobs) -> None:
     jobs.begin(request(THING, message_id="m1", sent_at=NOW, user_id="user-42"), THING, again=False)
     assert begin(jobs).user_id == "user-42"
-    assert jobs.owner(found(jobs).id) == "user-42"
+    assert found(jobs).user_id == "user-42"
 
 
-def test_nobody_owns_what_is_not_there(jobs: TorrentJobs) -> None:
-    assert jobs.owner("nothing") is None
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"kind": {"S": "stream-recording"}, "status": {"S": "PENDING"}},
+        {"kind": {"S": "torrent"}, "status": {"S": "FAILED"}, "userId": {"S": "bob"}},
+    ],
+    ids=["another kind", "another user"],
+)
+def test_a_row_under_the_torrent_s_id_is_not_taken_over(jobs: TorrentJobs, aws: Aws, row: dict[str, Any]) -> None:
+    """Whoever knows an object's version can compute the id of its torrent's job."""
+    wanted = request(THING, message_id="m1", sent_at=NOW, user_id="ada")
+    aws.dynamodb.put_item(TableName=aws.jobs_table, Item={"jobId": {"S": wanted.job_id}, **row})
+    with pytest.raises(JobIdTaken):
+        jobs.begin(wanted, THING, again=True)
+    kept = aws.dynamodb.get_item(TableName=aws.jobs_table, Key={"jobId": {"S": wanted.job_id}})["Item"]
+    assert kept == {"jobId": {"S": wanted.job_id}, **row}
+
+
+FOREIGN: list[dict[str, Any]] = [
+    {"status": {"S": "DANCING"}},
+    {"status": {"N": "7"}},
+    {},
+    {"status": {"S": "PENDING"}, "request": {"S": json.dumps({"job_id": "another"})}},
+    {"status": {"S": "PENDING"}, "request": {"S": "[1]"}},
+]
+
+
+@pytest.mark.parametrize("row", FOREIGN, ids=str)
+def test_a_row_that_nobody_here_wrote_is_foreign(jobs: TorrentJobs, aws: Aws, row: dict[str, Any]) -> None:
+    wanted = request(THING, message_id="m1", sent_at=NOW)
+    aws.dynamodb.put_item(
+        TableName=aws.jobs_table, Item={"jobId": {"S": wanted.job_id}, "kind": {"S": "torrent"}, **row}
+    )
+    with pytest.raises(ForeignRow):
+        jobs.begin(wanted, THING, again=False)
+    repair = TorrentRepair(jobs, cast("Any", None), "queue", timedelta())
+    repair.ask_again(wanted.job_id)  # leaves it alone
+
+
+def test_another_jobs_request_is_foreign(jobs: TorrentJobs, aws: Aws) -> None:
+    begin(jobs)
+    item = aws.dynamodb.get_item(TableName=aws.jobs_table, Key={"jobId": {"S": found(jobs).id}})["Item"]
+    aws.dynamodb.put_item(TableName=aws.jobs_table, Item={**item, "jobId": {"S": "torrent-2"}})
+    with pytest.raises(ForeignRow):
+        jobs.get("torrent-2")
 
 
 def test_a_job_that_is_begun_anew_has_nothing_left_of_its_end(jobs: TorrentJobs, aws: Aws) -> None:

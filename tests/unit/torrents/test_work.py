@@ -209,14 +209,27 @@ def test_the_job_that_is_written_down_is_that_of_the_version() -> None:
     )
 
 
+UPLOAD = "2026/11/22/6f1c2a34-5b6d-4e7f-8a90-b1c2d3e4f506-a.mp4"
+
+
 @cases(
     ("key", "owner"),
     [
-        ("recordings/job-7/a.mp4", "job-7"),
+        ("recordings/ada/job-7/a.mp4", "ada"),
+        ("recordings/job-7/a.mp4", None),
+        ("recordings/job-7/pieces-1/a.mp4", None),
         ("recordings/a.mp4", None),
         ("recordings//a.mp4", None),
-        ("uploads/job-7/a.mp4", None),
+        (f"uploads/ada/{UPLOAD}", "ada"),
+        (f"uploads/{UPLOAD}", None),
+        ("uploads/ada/job-7/a.mp4", None),
     ],
 )
-def test_a_recording_is_its_job_s(key: str, owner: str | None) -> None:
-    assert WORK.owning_job(key) == owner
+def test_an_object_is_the_owner_s_that_its_key_names(key: str, owner: str | None) -> None:
+    assert WORK.owner(key) == owner
+
+
+def test_an_upload_among_recordings_is_its_owner_s() -> None:
+    work = TorrentWork("media", "media/", "torrents/", "torrent-scratch/", "media/uploads/")
+    assert work.owner(f"media/uploads/ada/{UPLOAD}") == "ada"
+    assert work.owner(f"media/uploads/{UPLOAD}") is None

@@ -81,9 +81,9 @@ class Account:
             BillingMode="PAY_PER_REQUEST",
         )
 
-    def record(self, **request: object) -> None:
+    def record(self, *, created_at: str = "2026-11-22T18:36:54.123Z", **request: object) -> None:
         """Records a new job with this request in place of the previous one."""
-        item = {"jobId": "job-1", "status": "SUBMITTED", "fence": 1}
+        item = {"jobId": "job-1", "status": "SUBMITTED", "fence": 1, "createdAt": created_at}
         if request:
             item["request"] = json.dumps(request)
         self._dynamodb.put_item(

@@ -18,6 +18,7 @@ import pytest
 
 from local.demos.live import cut, live_stream, serving
 from local.demos.media import clip
+from switchyard.keys import CLAIM
 from tests.unit.workers import attempts
 from tests.unit.workers.attempts import Outcome
 from tests.unit.workers.standin import empty_moto
@@ -64,9 +65,10 @@ class Account(attempts.Account):
         return int(self.item().get("result", {}).get("bytes", 0))
 
     def keys(self, prefix: str = PREFIX) -> list[str]:
-        """Returns the keys in S3, without the prefix."""
+        """Returns the keys in S3, without the prefix. Below it, the claim is left out."""
         found = self.s3.list_objects_v2(Bucket="media", Prefix=prefix).get("Contents", [])
-        return [entry["Key"].removeprefix(prefix) for entry in found]
+        names = [entry["Key"].removeprefix(prefix) for entry in found]
+        return [name for name in names if name != CLAIM]
 
     def uploads(self) -> "list[MultipartUploadTypeDef]":
         """Returns the multipart uploads that are neither completed nor aborted."""
@@ -325,6 +327,22 @@ def test_a_long_recording_is_one_object_of_many_parts(account: Account, tmp_path
     assert list(tmp_path.iterdir()) == []
     assert [name for name in files if "deleted" in name] == []
     assert peaks[-1] - peaks[0] < 20, "MB of memory more for 30 MB of recording more"
+
+
+def test_a_recording_lies_under_its_owner_and_no_later_job_replaces_it(account: Account) -> None:
+    own = "recordings/ada/job-1/"
+    with live_stream(clip("bigbuckbunny.mp4"), pace=0.01, window=300, length=10) as url:
+        first = account.run(url, OWNER="ada")
+        assert first.exit_code == 0, first.log
+        assert first.item["result"]["prefix"] == own
+        (name,) = account.keys(own)
+        stored = account.s3.head_object(Bucket="media", Key=own + name)
+        assert stored["Metadata"] == {"owner": "ada", "job-id": "job-1"}
+        # The record expires, and another job takes the id.
+        account.record(job_id="job-1", kind="stream-recording", input={"url": url}, created_at="2027-01-01T00:00:00Z")
+        second = account.finish(account.start(OWNER="ada"))
+    assert (second.exit_code, second.item["error"]["code"]) == (65, "PREFIX_TAKEN")
+    assert account.s3.head_object(Bucket="media", Key=own + name)["LastModified"] == stored["LastModified"]
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,12 @@ import pytest
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.config import Config
 from botocore.exceptions import ClientError, ReadTimeoutError
+from hypothesis import given
+from hypothesis import strategies as st
 from moto import mock_aws
 
 import switchyard_worker
+from switchyard import keys
 from switchyard_worker import (
     CRASHED,
     BadEnvironment,
@@ -668,6 +671,112 @@ def test_results_get_their_content_types_and_plain_names(tmp_path: Path) -> None
     summary = bucket().get_object(Bucket="media", Key="results/video-1/summary.md")
     assert summary["ContentType"] == "text/markdown; charset=utf-8"
     assert summary["Body"].read() == b"# hello again"
+
+
+# ---- owned results
+
+OWNED = "recordings/ada/video-1/"
+CREATED = "2026-11-22T18:36:54.123Z"
+
+
+def record(job: WorkerJob) -> Mapping[str, Any]:
+    job.save("evening.ts", job.environment.owner.encode())
+    return {}
+
+
+def recorded(fence: str = "3", created: str = CREATED, owner: str = "ada") -> int:
+    """Runs one attempt that records, of a job with this record."""
+    put(fence=int(fence), createdAt=created)
+    variables = {**VARIABLES, "FENCE": fence, "OWNER": owner}
+    return run(record, variables=variables, dynamodb=table(), s3=bucket(), results="recordings", owned=True)
+
+
+def kept(prefix: str = OWNED) -> bytes:
+    return bucket().get_object(Bucket="media", Key=f"{prefix}evening.ts")["Body"].read()
+
+
+@cases(
+    ("owner", "prefix"),
+    [
+        ("ada", OWNED),
+        ("", "recordings/video-1/"),
+        ("2026", "recordings/video-1/"),
+        ("../bob", "recordings/video-1/"),
+        ("a/b", "recordings/video-1/"),
+        ("Jörg", "recordings/video-1/"),
+        ("ada@example.com", "recordings/video-1/"),
+    ],
+)
+def test_owned_results_lie_under_their_owner(owner: str, prefix: str) -> None:
+    variables = {**VARIABLES, "OWNER": owner}
+    environment = WorkerEnvironment.from_env(variables, results="recordings", owned=True)
+    assert environment.results_prefix == prefix
+    assert WorkerEnvironment.from_env(variables).results_prefix == "results/video-1/"
+
+
+@given(st.text("Az09_.:-/@ü\n", max_size=130))
+def test_an_owner_is_what_a_key_can_name(text: str) -> None:
+    owner = WorkerEnvironment.from_env({**VARIABLES, "OWNER": text}).owner
+    assert owner == (text if keys.is_owner(text) else "")
+
+
+def test_the_first_run_claims_the_prefix_and_every_file_names_its_owner() -> None:
+    assert recorded() == ExitCode.SUCCESS
+    claim = bucket().get_object(Bucket="media", Key=OWNED + keys.CLAIM)["Body"].read()
+    assert json.loads(claim) == {"owner": "ada", "jobId": "video-1", "createdAt": CREATED}
+    assert bucket().head_object(Bucket="media", Key=f"{OWNED}evening.ts")["Metadata"] == {
+        "owner": "ada",
+        "job-id": "video-1",
+    }
+    assert keys.recording_owner("recordings/", f"{OWNED}evening.ts") == "ada"
+
+
+def test_a_later_run_of_the_same_job_goes_on() -> None:
+    recorded()
+    assert recorded(fence="4") == ExitCode.SUCCESS
+
+
+@cases("owner", ["ada", ""])
+def test_a_job_that_takes_the_id_once_the_record_has_expired_overwrites_nothing(owner: str) -> None:
+    prefix = OWNED if owner else "recordings/video-1/"
+    assert recorded(owner=owner) == ExitCode.SUCCESS
+    bucket().put_object(Bucket="media", Key=f"{prefix}evening.ts", Body=b"the first")
+    for fence in ("1", "2", "9"):  # no fence helps
+        assert recorded(fence, "2027-01-01T00:00:00.000Z", owner) == ExitCode.PERMANENT_FAILURE
+        assert item()["error"]["code"] == "PREFIX_TAKEN"
+    assert kept(prefix) == b"the first"
+
+
+@cases("body", [b"", b"[]", b"{}", b"\xff"])
+def test_a_claim_that_can_t_be_read_is_another_s(body: bytes) -> None:
+    bucket().put_object(Bucket="media", Key=OWNED + keys.CLAIM, Body=body)
+    assert recorded() == ExitCode.PERMANENT_FAILURE
+
+
+def test_two_owners_jobs_of_one_name_have_a_prefix_each() -> None:
+    assert recorded(owner="ada") == recorded(owner="bob") == ExitCode.SUCCESS
+    assert (kept(), kept("recordings/bob/video-1/")) == (b"ada", b"bob")
+
+
+@cases(("conflicts", "code"), [(1, ExitCode.SUCCESS), (2, ExitCode.SUCCESS), (3, ExitCode.TRY_AGAIN)])
+def test_a_claim_that_somebody_else_writes_at_this_moment_is_tried_again(conflicts: int, code: ExitCode) -> None:
+    class Contended:
+        def __init__(self) -> None:
+            self.left = conflicts
+
+        def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any method
+            return getattr(bucket(), name)
+
+        def put_object(self, **call: Any) -> Any:  # noqa: ANN401 - as boto3
+            if self.left:
+                self.left -= 1
+                raise ClientError({"Error": {"Code": "ConditionalRequestConflict"}}, "PutObject")
+            return bucket().put_object(**call)
+
+    put(createdAt=CREATED)
+    s3: Any = Contended()
+    variables = {**VARIABLES, "OWNER": "ada"}
+    assert run(record, variables=variables, dynamodb=table(), s3=s3, results="recordings", owned=True) == code
 
 
 @cases(

@@ -23,7 +23,7 @@ from switchyard_worker.errors import (
     TryAgain,
     WorkerError,
 )
-from switchyard_worker.job import Main, WorkerJob, content_type
+from switchyard_worker.job import Main, ObjectName, WorkerJob, content_type
 from switchyard_worker.programs import refuse_programs
 from switchyard_worker.record import Record
 
@@ -33,6 +33,7 @@ __all__ = [
     "BadEnvironment",
     "ExitCode",
     "Main",
+    "ObjectName",
     "PermanentFailure",
     "Record",
     "Stopped",

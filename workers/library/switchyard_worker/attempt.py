@@ -40,6 +40,7 @@ def run(
     *,
     needs: Collection[str] = (),
     results: str = "results",
+    owned: bool = False,
     variables: Mapping[str, str] | None = None,
     dynamodb: "DynamoDBClient | None" = None,
     s3: "S3Client | None" = None,
@@ -51,6 +52,7 @@ def run(
             counts as `TryAgain`, any other exception as a crash.
         needs: see `WorkerEnvironment.from_env`.
         results: see `WorkerEnvironment.from_env`.
+        owned: see `WorkerEnvironment.from_env`.
         variables: used instead of `os.environ`.
         dynamodb: used instead of a new client.
         s3: used instead of a new client.
@@ -61,7 +63,7 @@ def run(
     context: dict[str, object] = {}
     with json_logs(context), _stop_signals() as stop:
         try:
-            environment = WorkerEnvironment.from_env(variables, needs=needs, results=results)
+            environment = WorkerEnvironment.from_env(variables, needs=needs, results=results, owned=owned)
         except WorkerError as error:
             log.error("%s", error.message)  # noqa: TRY400 - a sentence, not a bug: no traceback
             return _exit_code(error)

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 METADATA_ATTEMPTS = 4
 """Attempts to read the task's metadata from ECS, over about 1.5 s."""
 
+_SEGMENT = re.compile(r"(?![0-9]{4}\Z)[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
+"""Owners that can be a segment of a key, as in `switchyard.keys`. Others are never users of the API."""
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
 
@@ -29,7 +31,8 @@ class WorkerEnvironment:
     """The worker's environment variables, from dispatcher, definition and target. See workers/CONTRACT.md.
 
     `run_id` is Batch's id of the job, or the ARN of the ECS task. `video_id` and `key` are empty if the job has no
-    object in S3. `results_prefix` ends in the job's id and a slash.
+    object in S3. `owner` is empty if nobody owns the job, or if a key can't name the owner. `results_prefix` ends in
+    the job's id and a slash; if `owned`, the owner's segment is before them, and the job claims the prefix.
     """
 
     job_id: str
@@ -41,6 +44,8 @@ class WorkerEnvironment:
     bucket: str
     key: str
     version_id: str | None
+    owner: str
+    owned: bool
     results_bucket: str
     results_prefix: str
 
@@ -53,7 +58,12 @@ class WorkerEnvironment:
 
     @classmethod
     def from_env(
-        cls, variables: Mapping[str, str] | None = None, *, needs: Collection[str] = (), results: str = "results"
+        cls,
+        variables: Mapping[str, str] | None = None,
+        *,
+        needs: Collection[str] = (),
+        results: str = "results",
+        owned: bool = False,
     ) -> Self:
         """Read the variables. An empty variable counts as missing.
 
@@ -61,6 +71,7 @@ class WorkerEnvironment:
             variables: used instead of `os.environ`.
             needs: further variables that this worker requires, such as `VIDEO_ID` and `S3_KEY`.
             results: prefix of this worker's results, unless `RESULTS_PREFIX` is set.
+            owned: whether results lie under their owner's prefix, which the job claims (CONTRACT.md, "Owned results").
 
         Raises:
             BadEnvironment: variables are missing or invalid; it names all of them.
@@ -92,6 +103,8 @@ class WorkerEnvironment:
             required(name)
         if problems:
             raise BadEnvironment(problems)
+        owner = given.get("OWNER", "") if _SEGMENT.fullmatch(given.get("OWNER", "")) else ""
+        segment = f"{owner}/" if owned and owner else ""
         return cls(
             job_id=job_id,
             jobs_table=jobs_table,
@@ -102,8 +115,10 @@ class WorkerEnvironment:
             bucket=bucket,
             key=given.get("S3_KEY", ""),
             version_id=given.get("S3_VERSION_ID"),
+            owner=owner,
+            owned=owned,
             results_bucket=given.get("RESULTS_BUCKET", bucket),
-            results_prefix=f"{given.get('RESULTS_PREFIX', results).strip('/')}/{job_id}/",
+            results_prefix=f"{given.get('RESULTS_PREFIX', results).strip('/')}/{segment}{job_id}/",
         )
 
 

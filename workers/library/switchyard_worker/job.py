@@ -1,5 +1,6 @@
 """The job as a worker's own code sees it: input, progress, results."""
 
+import json
 import logging
 import math
 import mimetypes
@@ -8,10 +9,12 @@ import threading
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from botocore.exceptions import ClientError
 
 from switchyard_worker.environment import WorkerEnvironment
-from switchyard_worker.errors import AWS_ERRORS, Stopped, Superseded
+from switchyard_worker.errors import AWS_ERRORS, PermanentFailure, Stopped, Superseded, TryAgain
 from switchyard_worker.heartbeat import Heartbeat
 from switchyard_worker.record import Record, readable
 
@@ -19,6 +22,10 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 log = logging.getLogger(__name__)
+
+CLAIM = ".claim"
+"""The object that says which job a prefix belongs to. `save` accepts no name that begins with a dot."""
+_CLAIM_ATTEMPTS = 3
 
 _CONTENT_TYPES = {
     # The types for which the machine's own tables differ or are missing.
@@ -30,6 +37,13 @@ _CONTENT_TYPES = {
     ".ts": "video/mp2t",
     ".mkv": "video/x-matroska",
 }
+
+
+class ObjectName(TypedDict):
+    """Bucket and key, as boto3 arguments."""
+
+    Bucket: str
+    Key: str
 
 
 class WorkerJob:
@@ -55,6 +69,7 @@ class WorkerJob:
         self._record = record
         self._heartbeat = heartbeat
         self._stop = stop
+        self._claimed = not environment.owned
 
     @property
     def input(self) -> Mapping[str, Any]:
@@ -86,14 +101,50 @@ class WorkerJob:
         self.checkpoint()
 
     def confirm(self) -> None:
-        """Check that this run still owns the job. Call it before a run writes its first file.
+        """Check that this run still owns the job, and claim owned results' prefix. Call it before the first file.
 
         A run that was frozen for minutes must not overwrite the files of the run that replaced it.
 
         Raises:
             Superseded: this run doesn't own the job.
+            PermanentFailure: the prefix belongs to another job.
         """
         self._record.beat(self._heartbeat.progress)
+        if not self._claimed:
+            self._claim()
+            self._claimed = True
+
+    def _claim(self) -> None:
+        """Claim the results' prefix for this job, for good: the object outlives the job's record.
+
+        A later run of the job finds its own claim. A job that takes the same id once the record has expired was created
+        at another time: it finds somebody else's.
+        """
+        given = self.environment
+        mine = {"owner": given.owner, "jobId": given.job_id, "createdAt": self._record.created_at}
+        place: ObjectName = {"Bucket": given.results_bucket, "Key": self.key(CLAIM)}
+        for _ in range(_CLAIM_ATTEMPTS):
+            try:
+                self.s3.put_object(
+                    **place, Body=json.dumps(mine).encode(), IfNoneMatch="*", ContentType="application/json"
+                )
+            except ClientError as error:
+                if error.response["Error"]["Code"] == "ConditionalRequestConflict":  # somebody writes it right now
+                    continue
+                if error.response["Error"]["Code"] != "PreconditionFailed":
+                    raise
+            else:
+                return
+            if _claimant(self.s3.get_object(**place)["Body"].read()) != mine:
+                raise PermanentFailure("PREFIX_TAKEN", "the prefix of the results belongs to another job")
+            return
+        raise TryAgain("PREFIX_CONTENDED", "somebody else is claiming the prefix of the results")
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The metadata of every result file: whose it is, and which job made it."""
+        given = self.environment
+        return {"job-id": given.job_id} | ({"owner": given.owner} if given.owner else {})
 
     def key(self, name: str) -> str:
         """The object key of the result file `name`."""
@@ -113,7 +164,10 @@ class WorkerJob:
             self.confirm()
         with BytesIO(body) if isinstance(body, bytes) else body.open("rb") as stream:
             self.s3.upload_fileobj(
-                stream, self.environment.results_bucket, self.key(name), {"ContentType": content_type(name)}
+                stream,
+                self.environment.results_bucket,
+                self.key(name),
+                {"ContentType": content_type(name), "Metadata": self.metadata},
             )
         if name not in self.files:
             self.files.append(name)
@@ -136,6 +190,13 @@ class WorkerJob:
         """The job's `result` for the record: `headline`, and where the files are."""
         given = self.environment
         return {**headline, "prefix": given.results_prefix, "files": self.files, "runId": given.run_id}
+
+
+def _claimant(body: bytes) -> object:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None
 
 
 type Main = Callable[[WorkerJob], Mapping[str, Any]]

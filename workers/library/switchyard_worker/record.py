@@ -36,9 +36,10 @@ class Record:
         self._dynamodb = dynamodb
         self._environment = environment
         self.input: Mapping[str, Any] = {}
+        self.created_at = ""
 
     def start(self) -> bool:
-        """Make the fence check and read the job's `input`.
+        """Make the fence check and read the job's `input` and `created_at`.
 
         Returns:
             Whether an earlier attempt of this run has already recorded the complete result.
@@ -60,6 +61,7 @@ class Record:
             values={":claimed": "CLAIMED", ":submitted": "SUBMITTED", ":running": "RUNNING"},
         )
         self.input = json.loads(item.get("request", "{}")).get("input") or {}
+        self.created_at = str(item.get("createdAt", ""))
         result = item.get("result")
         return (
             isinstance(result, dict) and result.get("runId") == self._environment.run_id and not result.get("partial")

@@ -8,4 +8,4 @@ refuse_programs()  # yt-dlp and its libraries look for programs to run
 
 from record_stream.job import main  # noqa: E402 - see above
 
-sys.exit(run(main, results="recordings"))
+sys.exit(run(main, results="recordings", owned=True))

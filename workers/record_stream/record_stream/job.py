@@ -1,4 +1,4 @@
-"""The job: from a URL to one playable file under `recordings/<jobId>/`, stored in pieces while it grows."""
+"""The job: from a URL to one playable file under `recordings/<owner>/<jobId>/`, stored in pieces while it grows."""
 
 import logging
 import os

@@ -8,9 +8,9 @@ are the recording. See docs/adr/0012.
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
-from switchyard_worker import AWS_ERRORS, WorkerJob, content_type
+from switchyard_worker import AWS_ERRORS, ObjectName, WorkerJob, content_type
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef, ObjectIdentifierTypeDef
@@ -21,13 +21,6 @@ PART_BYTES = 5 * 2**20
 """S3's minimum size of a part."""
 GROWTH = 1000
 """Every this many parts, the part size grows by `PART_BYTES`. So S3's 10,000 parts suffice for 275 GiB."""
-
-
-class ObjectName(TypedDict):
-    """Bucket and key, as boto3 arguments."""
-
-    Bucket: str
-    Key: str
 
 
 class Upload:
@@ -89,7 +82,9 @@ class Upload:
     def _end_piece(self) -> None:
         self.save()
         if not self._upload_id:
-            made = self._job.s3.create_multipart_upload(**self._target, ContentType=content_type(self._name))
+            made = self._job.s3.create_multipart_upload(
+                **self._target, ContentType=content_type(self._name), Metadata=self._job.metadata
+            )
             self._upload_id = made["UploadId"]
         number = len(self._parts) + 1
         copied = self._job.s3.upload_part_copy(
@@ -104,7 +99,11 @@ class Upload:
 
     def _put(self, key: str) -> None:
         self._job.s3.put_object(
-            Bucket=self._bucket, Key=key, Body=bytes(self._buffer), ContentType=content_type(self._name)
+            Bucket=self._bucket,
+            Key=key,
+            Body=bytes(self._buffer),
+            ContentType=content_type(self._name),
+            Metadata=self._job.metadata,
         )
 
     def _piece(self, number: int) -> str:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from switchyard.api.signing import presigned_url
+from switchyard.keys import recording_owner
 from switchyard.messages.kinds import IMAGES, TORRENT
 from switchyard.observability import logger
-from switchyard.tables.items import JOB_ID, KIND, REQUEST, RESULT, PlainItem
+from switchyard.tables.items import JOB_ID, KIND, REQUEST, RESULT, USER_ID, PlainItem
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -30,6 +31,8 @@ _MAX_ANSWER = 5 * 1024 * 1024
 """Bytes. Lambda limits a response to 6 MB. The body is a JSON string in it, where escaping a non-ASCII character takes
 up to three times its UTF-8 bytes."""
 _MAX_LINKS = 100
+_RECORDINGS = "recordings/"
+"""Where recordings lie, and the only prefix besides that of results for which `get_job` may sign links."""
 _INTERNAL = frozenset({"runId", "detections"})
 """Fields of a result that `result` leaves out: only workers need `runId`, and `detections` has a field of its own."""
 _GONE = frozenset({"NoSuchKey", "NoSuchBucket", "AccessDenied"})  # AccessDenied: a missing key, if we may not list
@@ -98,11 +101,16 @@ def _result(record: PlainItem) -> PlainItem:
 
 
 def _files(record: PlainItem) -> dict[str, str]:
-    """The files that a worker saved. Files outside its job's folder are ignored, whatever its result says."""
+    """The files that a worker saved. Files outside its job's folder are ignored, whatever its result says.
+
+    So are files of another owner's recording: two owners may have a job of the same id, one after the other.
+    """
     result = _result(record)
     prefix, names = result.get("prefix"), result.get("files")
     folder = [record[JOB_ID.name], ""]
     if not isinstance(prefix, str) or not isinstance(names, list) or prefix.split("/")[-2:] != folder:
+        return {}
+    if recording_owner(_RECORDINGS, f"{prefix}file") not in (None, record.get(USER_ID.name)):
         return {}
     keys = {name: prefix + name for name in names if isinstance(name, str)}
     inside = {name: key for name, key in keys.items() if _is_plain(key)}

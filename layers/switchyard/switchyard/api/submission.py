@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from switchyard import clock
 from switchyard.api.http import Problem, Request, Response, invalid
 from switchyard.errors import Contended, KindNotConfigured, PermanentError, UrlRefused
+from switchyard.keys import owner_of
 from switchyard.messages.envelope import Envelope
 from switchyard.messages.kinds import IMAGES, RECORDING
 from switchyard.messages.redrive import redrive_body
@@ -28,6 +29,7 @@ from switchyard.observability import logger
 from switchyard.protocol.jobs import Status, WorkRequest
 from switchyard.protocol.ports import RACES
 from switchyard.tables.records import Known, Records
+from switchyard.urls import UrlNotAllowed, s3_location
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -43,10 +45,13 @@ class Submission:
     work: TaskWork
     sqs: SQSClient
     queue_url: str
+    upload_prefix: str = "uploads/"
 
     def process(self, request: Request) -> Response:
-        """`POST /process`: detect objects in images."""
+        """`POST /process`: detect objects in images. A user's images must be that user's own uploads."""
         body = request.json("ProcessRequest")
+        if request.user_id is not None:
+            self._demand_own(request.user_id, body["imageUrls"])
         job_id = self._submit(request, IMAGES.name, body)
         return Response(202, accepted(job_id) | {"imageCount": len(body["imageUrls"])})
 
@@ -55,6 +60,21 @@ class Submission:
         job_id = self._submit(request, RECORDING.name, request.json("JobRequest"))
         # Relative to /jobs: the API's public host and stage are unknown here.
         return Response(201, accepted(job_id), {"Location": f"jobs/{job_id}"})
+
+    def _demand_own(self, user_id: str, urls: list[str]) -> None:
+        """Refuses objects that aren't this user's uploads, whether they exist or not.
+
+        Raises:
+            Problem: 403. URLs that aren't in the bucket are left to `_read`.
+        """
+        for position, url in enumerate(urls):
+            try:
+                key = s3_location(url, self.work.bucket)
+            except UrlNotAllowed:
+                continue
+            if owner_of(self.upload_prefix, key) != user_id:
+                detail = f"imageUrls[{position}]: not an upload of this user"
+                raise Problem(403, "FORBIDDEN", "A user's images must be the user's own uploads.", [detail])
 
     def _submit(self, request: Request, kind: str, body: Mapping[str, Any]) -> str:
         key = idempotency_key(request)

@@ -1,6 +1,8 @@
 """Presigned uploads from the client straight to S3, in one request or in parts. S3 alone keeps their state.
 
-Keys are `<prefix>YYYY/MM/DD/<uuid4>-<safe name>`. Limits: "Amazon S3 multipart upload limits" in the S3 user guide.
+The caller's id is in the key (`switchyard.keys`), so that a user reaches no upload of another. No upload replaces an
+object: presigned PUTs and completions have `If-None-Match: *`. Limits: "Amazon S3 multipart upload limits" and
+"Conditional writes" in the S3 user guide.
 """
 
 from __future__ import annotations
@@ -17,8 +19,10 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from botocore.exceptions import ClientError
 
 from switchyard import clock
+from switchyard.api.access import is_visible
 from switchyard.api.http import Problem, Request, Response, invalid
 from switchyard.api.signing import presigned_url
+from switchyard.keys import MAX_NAME, is_owner, is_upload, owner_of, upload_key
 
 if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
     from mypy_boto3_s3 import S3Client
@@ -29,8 +33,6 @@ MAX_PUT = 5 * 2**30
 MAX_PARTS = 10_000
 MIN_PART = 16 * 2**20
 """Bytes of a part. S3 allows 5 MiB, but part sizes that are powers of two can serve as a torrent's piece length."""
-MAX_NAME = 120
-"""Characters of a key's last segment, after the uuid."""
 
 _MAX_COMPLETE_BODY = 2 * 2**20
 """Bytes: enough for 10,000 parts with ETag and checksum."""
@@ -49,12 +51,10 @@ EXTENSIONS: Mapping[str, Sequence[str]] = {
 The bucket's notifications filter by those of videos.
 """
 
+_FIRST = {"If-None-Match": "*"}
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _DOTS = re.compile(r"\.{2,}")
 _FOLDERS = re.compile(r"[/\\]")
-_OWN = re.compile(
-    r"[0-9]{4}/[0-9]{2}/[0-9]{2}/[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}-[A-Za-z0-9._-]{1,120}"
-)
 _UPLOAD_ID = re.compile(r"[!-~]{1,1024}")
 _MARKER = re.compile(r"[1-9][0-9]{0,4}")
 
@@ -108,13 +108,12 @@ class Uploads:
             raise Problem(413, _TOO_LARGE, "Files over 5 GiB must be uploaded in parts: POST /uploads/multipart.")
         self._check(size)
         content_type = _content_type(body)
-        file = self._new(body)
+        file = self._new(body, request.user_id)
         answer = {"bucket": self.bucket, "method": body["method"], "expiresIn": self._seconds, **file}
         if body["method"] == "POST":
             return Response(200, answer | self._form(file["key"], content_type, size))
-        headers = {"Content-Type": content_type}
-        if size is not None:
-            headers["Content-Length"] = str(size)
+        # The URL works for one version of the object. S3 refuses a repeated PUT with 412.
+        headers = {"Content-Type": content_type, "Content-Length": str(size), **_FIRST}
         return Response(200, answer | {"url": self._url(file["key"], headers), "headers": headers})
 
     def create(self, request: Request) -> Response:
@@ -122,7 +121,7 @@ class Uploads:
         body = request.json("MultipartRequest")
         size = int(body["size"])
         self._check(size)
-        file = self._new(body)
+        file = self._new(body, request.user_id)
         checksum: dict[str, Any] = {}
         if "checksum" in body:  # COMPOSITE, because S3 then keeps the parts' checksums with the object
             checksum = {"ChecksumAlgorithm": body["checksum"], "ChecksumType": "COMPOSITE"}
@@ -136,14 +135,14 @@ class Uploads:
     def sign_parts(self, request: Request) -> Response:
         """POST /uploads/multipart/parts."""
         body = request.json("MultipartPartsRequest")
-        upload = self._own(body["key"], body["uploadId"])
+        upload = self._own(request, body["key"], body["uploadId"])
         return Response(
             200, {"parts": [self._part(upload, part) for part in body["parts"]], "expiresIn": self._seconds}
         )
 
     def parts(self, request: Request) -> Response:
         """GET /uploads/multipart."""
-        upload = self._named(request.query)
+        upload = self._named(request)
         marker = request.query.get("nextToken")
         if marker is not None and not _MARKER.fullmatch(marker):
             raise invalid("nextToken must come from the previous page")
@@ -157,18 +156,22 @@ class Uploads:
     def complete(self, request: Request) -> Response:
         """POST /uploads/multipart/complete."""
         body = request.json("MultipartCompleteRequest", limit=_MAX_COMPLETE_BODY)
-        upload = self._own(body["key"], body["uploadId"])
+        upload = self._own(request, body["key"], body["uploadId"])
         size, named = int(body["size"]), body["parts"]
+        self._check(size)  # S3 checks it against the parts
         if [part["partNumber"] for part in named] != list(range(1, len(named) + 1)):
             raise Problem(400, *_WRONG_ORDER)
         held = self._held(upload)
         if held is not None:
             _verify(size, len(named), held)
+        # Of an upload that has ended, S3 only repeats its answer.
+        first: dict[str, Any] = {} if held is None else {"IfNoneMatch": "*"}
         with _explained():
             done = self.client.complete_multipart_upload(
                 **upload,
                 MultipartUpload={"Parts": [_completed(part, held or {}) for part in named]},
                 MpuObjectSize=size,
+                **first,
             )
         more = {"versionId": done.get("VersionId"), "checksumSha1": done.get("ChecksumSHA1")}
         answer = {"key": body["key"], "bucket": self.bucket, "size": size, "etag": done["ETag"]}
@@ -176,34 +179,37 @@ class Uploads:
 
     def abort(self, request: Request) -> Response:
         """DELETE /uploads/multipart."""
-        upload = self._named(request.query)
+        upload = self._named(request)
         with _explained():
             self.client.abort_multipart_upload(**upload)
         return Response(204)
 
     # ---- keys
 
-    def _new(self, body: Mapping[str, Any]) -> dict[str, str]:
-        """A unique key for a file, and for a video the id of its job."""
+    def _new(self, body: Mapping[str, Any], owner: str | None) -> dict[str, str]:
+        """A unique key for a file of this owner, and for a video the id of its job."""
+        if owner is not None and not is_owner(owner):
+            raise Problem(403, "FORBIDDEN", "The user's id can't be part of a key.")
         content_type = _content_type(body)
         own = str(uuid.uuid4())
         name = safe_name(body.get("filename", body.get("file_name")), content_type)
-        file = {"key": f"{self.prefix}{clock.now():%Y/%m/%d}/{own}-{name}"}
+        file = {"key": upload_key(self.prefix, owner, clock.now(), own, name)}
         return file | {"jobId": own} if content_type.startswith("video/") else file
 
-    def _own(self, key: str, upload_id: str) -> _Upload:
-        """The named upload. Keys that this API can't have made answer 404, so callers can't reach other objects."""
-        if not (key.startswith(self.prefix) and _OWN.fullmatch(key, len(self.prefix))):
+    def _own(self, request: Request, key: str, upload_id: str) -> _Upload:
+        """The named upload. Keys that this API can't have made answer 404, and so do other owners' keys for a user."""
+        if not is_upload(self.prefix, key) or not is_visible(request, owner_of(self.prefix, key)):
             raise Problem(*_NOT_FOUND)
         return {"Bucket": self.bucket, "Key": key, "UploadId": upload_id}
 
-    def _named(self, query: Mapping[str, str]) -> _Upload:
+    def _named(self, request: Request) -> _Upload:
+        query = request.query
         problems = [f"the query must have {name}" for name in ("key", "uploadId") if not query.get(name)]
         if problems:
             raise invalid(*problems)
         if not _UPLOAD_ID.fullmatch(query["uploadId"]):
             raise Problem(*_NOT_FOUND)
-        return self._own(query["key"], query["uploadId"])
+        return self._own(request, query["key"], query["uploadId"])
 
     # ---- sizes
 
@@ -306,6 +312,7 @@ _REFUSALS: Mapping[str, tuple[int, str, str]] = {
     "BadDigest": _INVALID_PART,
     "InvalidRequest": _INVALID_PART,  # a checksum is missing or of another algorithm
     "InvalidPartOrder": (400, *_WRONG_ORDER),
+    "PreconditionFailed": (409, "UPLOAD_EXISTS", "An object with this key exists already: the upload was completed."),
     "EntityTooSmall": (400, "PART_TOO_SMALL", "Every part but the last must have at least 5 MiB."),
 }
 """S3's errors that are the caller's to fix, as status, code and message. All others become a 503."""

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from switchyard.errors import InvalidMessage, PermanentError, SourceNotAllowed
+from switchyard.keys import owner_of
 from switchyard.messages.envelope import (
     MAX_VERSION_LENGTH,
     Envelope,
@@ -41,12 +42,18 @@ class VideoMessage:
 
 @dataclass(slots=True, eq=False)
 class VideoWork:
-    """Reads messages as requests for `lane` and `target`. `id_pattern` finds the video id in a key."""
+    """Reads messages as requests for `lane` and `target`. `id_pattern` finds the video id in a key.
+
+    In `bucket`, the API has made the keys under `upload_prefix`: they name the owners of the uploads. In other buckets,
+    anybody may have made the key.
+    """
 
     lane: str
     target: TargetSpec
     id_pattern: re.Pattern[str]
     allowed_buckets: frozenset[str]
+    bucket: str = ""
+    upload_prefix: str = "uploads/"
 
     def parse(self, body: str, envelope: Envelope) -> Parsed:
         """Reads a message body in any of the accepted shapes. Invalid content is in `rejected`, never raised."""
@@ -82,8 +89,19 @@ class VideoWork:
             source=source,
             sent_at=envelope.sent_at,
             video_id=video_id,
-            user_id=message.user_id,
+            user_id=self._owner(source, message.user_id),
         )
+
+    def _owner(self, source: Source, named: str | None) -> str | None:
+        """The owner of an upload, as its key says; else the user that the message names.
+
+        Raises:
+            InvalidMessage: the message names another user than the key.
+        """
+        owner = owner_of(self.upload_prefix, source.key) if source.bucket == self.bucket else None
+        if owner and named and owner != named:
+            raise InvalidMessage("the message names a user, but the upload is another's")
+        return owner or named
 
     def _id_from_key(self, key: str) -> str | None:
         match = self.id_pattern.search(key)

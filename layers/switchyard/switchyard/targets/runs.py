@@ -32,8 +32,9 @@ _FENCE = re.compile("[0-9]{1,15}")
 
 
 def environment_of(job: Job, jobs_table: str) -> dict[str, str]:
-    """The environment variables that every worker gets."""
-    return {
+    """The environment variables that every worker gets; OWNER only for a job that has an owner."""
+    owner = {"OWNER": job.request.user_id} if job.request.user_id else {}
+    return owner | {
         "JOB_ID": job.id,
         "FENCE": str(job.fence),
         "JOBS_TABLE": jobs_table,

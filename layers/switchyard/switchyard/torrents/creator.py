@@ -138,6 +138,7 @@ class Creator:
 
         Raises:
             ObjectGone: the object doesn't exist, and `wanted` has no version that would determine a job.
+            JobIdTaken, ForeignRow: the row under the job's id is not this torrent's.
             RetryableError, ClientError, BotoCoreError: a retry may succeed.
         """
         version = wanted.version
@@ -151,7 +152,7 @@ class Creator:
         if version is not None and version != thing.version:
             return self._void(wanted, version, ObjectChanged("the object has been replaced"))
         begun = self.jobs.begin(
-            request(thing, message_id=asked.message_id, sent_at=asked.sent_at, user_id=self._owner(thing.key)),
+            request(thing, message_id=asked.message_id, sent_at=asked.sent_at, user_id=self.work.owner(thing.key)),
             thing,
             again=wanted.again,
         )
@@ -180,10 +181,6 @@ class Creator:
         if ended:
             observability.count(Metric.FAILED)
         return name
-
-    def _owner(self, key: str) -> str | None:
-        owner = self.work.owning_job(key)
-        return self.jobs.owner(owner) if owner else None
 
     def _demand_shareable(self, thing: ObjectVersion) -> None:
         if thing.size == 0:

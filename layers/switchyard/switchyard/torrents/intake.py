@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from switchyard import clock, observability
-from switchyard.errors import ObjectGone, SwitchyardError, Unavailable
+from switchyard.errors import PermanentError, SwitchyardError, Unavailable
 from switchyard.messages.envelope import Envelope, json_object
 from switchyard.messages.queues import Message, Queue
 from switchyard.observability import logger
@@ -102,7 +102,7 @@ class Intake:
     def _do_or_reject(self, work: Wanted | Segment, parsed: Parsed, message: Message) -> None:
         try:
             self._do(work, Envelope(parsed.message_id, message.sent_at))
-        except ObjectGone as error:
+        except PermanentError as error:
             self.dead_letters.send(message.body, error)
         except (ClientError, BotoCoreError) as error:
             raise Unavailable(f"{type(error).__name__}: {error}") from error

@@ -48,6 +48,7 @@ class TorrentJob:
     """
 
     id: str
+    kind: str | None
     status: Status
     fence: int
     attempts: int

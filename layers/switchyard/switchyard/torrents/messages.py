@@ -4,7 +4,6 @@ The API, the reconciler and the function all derive a torrent's job id here, so 
 """
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,6 +11,7 @@ from typing import Any
 
 from switchyard import clock
 from switchyard.errors import InvalidMessage, PermanentError, SourceNotAllowed
+from switchyard.keys import is_part_of_recording, is_upload, owner_of, recording_owner
 from switchyard.messages.envelope import MAX_VERSION_LENGTH, Envelope, Rejected, decode, optional_text, out_of_failure
 from switchyard.messages.kinds import TORRENT
 from switchyard.messages.s3 import Notice, location, notices, out_of_sns, version_id
@@ -128,12 +128,16 @@ class Parsed:
 
 @dataclass(slots=True, eq=False)
 class TorrentWork:
-    """Parses messages. Holds the bucket whose objects get torrents, and its prefixes with a meaning."""
+    """Parses messages. Holds the bucket whose objects get torrents, and its prefixes with a meaning.
+
+    The keys of recordings, under `source_prefix`, and of uploads name the objects' owners.
+    """
 
     bucket: str
     source_prefix: str
     torrent_prefix: str
     scratch_prefix: str
+    upload_prefix: str = "uploads/"
 
     def parse(self, body: str, envelope: Envelope) -> Parsed:
         """Reads a message body in any of the accepted shapes. Never raises for what the body holds."""
@@ -180,7 +184,7 @@ class TorrentWork:
         if key.startswith((self.torrent_prefix, self.scratch_prefix)):
             return "a file of the torrent function itself"
         # record_stream stores pieces while it records, and deletes them when the recording is complete.
-        if re.match(rf"{re.escape(self.source_prefix)}[^/]+/pieces-\d+/", key):
+        if is_part_of_recording(self.source_prefix, key):
             return "a piece of a recording"
         return None
 
@@ -188,12 +192,11 @@ class TorrentWork:
         """The key of an object's torrent. It contains the object's full key, so that no two objects share one."""
         return f"{self.torrent_prefix}{key}.torrent"
 
-    def owning_job(self, key: str) -> str | None:
-        """The id of the job that produced an object, if its key names one."""
-        if not key.startswith(self.source_prefix):
-            return None
-        owner, slash, _ = key.removeprefix(self.source_prefix).partition("/")
-        return owner if owner and slash else None
+    def owner(self, key: str) -> str | None:
+        """The owner of an object, and so of its torrent; None if the key names none."""
+        if is_upload(self.upload_prefix, key):
+            return owner_of(self.upload_prefix, key)
+        return recording_owner(self.source_prefix, key)
 
 
 def _wanted(told: Notice | Mapping[str, Any]) -> Wanted | Segment:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, override
 
 from switchyard import clock
 from switchyard.clients import translated
+from switchyard.errors import ForeignRow
 from switchyard.observability import logger
 from switchyard.protocol.jobs import Status
 from switchyard.protocol.ports import Repair
@@ -30,7 +31,10 @@ class TorrentRepair(Repair):
     @override
     @translated()
     def ask_again(self, job_id: str) -> None:
-        job = self.jobs.get(job_id)
+        try:
+            job = self.jobs.get(job_id)
+        except ForeignRow:
+            return  # the table has logged it
         if job is None or job.request is None or job.status not in (Status.PENDING, Status.RUNNING):
             return
         if job.alive_at is None or clock.now() - job.alive_at < self.grace:

@@ -21,7 +21,6 @@ from switchyard.errors import InvalidMessage
 from switchyard.messages.s3 import location
 from switchyard.observability import logger
 from switchyard.protocol.jobs import TERMINAL, Status
-from switchyard.tables.items import USER_ID
 from switchyard.tables.records import Known, Records
 from switchyard.torrents import messages
 from switchyard.torrents.format.layout import ObjectVersion
@@ -63,6 +62,8 @@ class TorrentSubmission:
             self.sqs.send_message(QueueUrl=self.queue_url, MessageBody=message)
 
         known = accept(self.records, wanted, wanted.job_id, send, repeatable=True)
+        if known and known.fingerprint not in (None, wanted.job_id):
+            raise Problem(409, "JOB_ID_TAKEN", "The torrent's job id belongs to other work.")
         is_sent = known is None or _is_resent(known, again=again)
         if known and is_sent:
             send()
@@ -76,7 +77,7 @@ class TorrentSubmission:
             Problem: 400, or 404 if the object doesn't exist or belongs to another user.
         """
         self._check(bucket, key)
-        owner = self._owner(key)
+        owner = self.work.owner(key)  # never a job's: its record may expire, and its id may be anybody's choice
         if request.user_id is not None and request.user_id != owner:
             raise _not_found()
         try:
@@ -101,13 +102,6 @@ class TorrentSubmission:
             raise invalid("the key must not have . or .. as a segment, because HTTP clients resolve them")
         if reason := self.work.why_ignored(key):
             raise invalid(f"the object gets no torrent: it is {reason}")
-
-    def _owner(self, key: str) -> str | None:
-        """The owner of the job that made the object, if known."""
-        job_id = self.work.owning_job(key)
-        record = self.records.read(job_id) if job_id else None
-        owner = record.get(USER_ID.name) if record else None
-        return owner if isinstance(owner, str) else None
 
 
 def _is_resent(known: Known, *, again: bool) -> bool:

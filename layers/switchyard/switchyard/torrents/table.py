@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from switchyard import clock
-from switchyard.errors import Contended
+from switchyard import clock, observability
+from switchyard.errors import Contended, ForeignRow, JobIdTaken
+from switchyard.observability import Metric, logger
 from switchyard.protocol.jobs import JobError, Status, WorkRequest
 from switchyard.protocol.ports import RACES
 from switchyard.tables.items import (
@@ -25,6 +26,7 @@ from switchyard.tables.items import (
     FENCE,
     HEARTBEAT_AT,
     JOB_ID,
+    KIND,
     MODIFIED,
     PROGRESS,
     REQUEST,
@@ -43,6 +45,7 @@ from switchyard.tables.items import (
     moment,
     names_and_values,
     number,
+    ours,
     request_attributes,
     text,
 )
@@ -64,20 +67,14 @@ class TorrentJobs:
     # ---- reading ----------------------------------------------------------------------------------------------------
 
     def get(self, job_id: str) -> TorrentJob | None:
-        """The job as it is now (consistent read)."""
+        """The job as it is now (consistent read).
+
+        Raises:
+            ForeignRow: the row is not one that Switchyard writes.
+        """
         answer = self._client.get_item(TableName=self._table, Key=job_key(job_id), ConsistentRead=True)
         item = answer.get("Item")
         return _job(item) if item else None
-
-    def owner(self, job_id: str) -> str | None:
-        """The owner of a job of any kind; None if it has none, or doesn't exist."""
-        answer = self._client.get_item(
-            TableName=self._table,
-            Key=job_key(job_id),
-            ProjectionExpression=f"{USER_ID}",
-            **names_and_values(f"{USER_ID}", {}),
-        )
-        return USER_ID.of(answer.get("Item", {}))
 
     # ---- beginning --------------------------------------------------------------------------------------------------
 
@@ -85,12 +82,14 @@ class TorrentJobs:
         """Claims the right to make a torrent; returns the job as it is if there is nothing to do.
 
         Raises:
+            JobIdTaken, ForeignRow: the row under the job's id is not this torrent's.
             Contended: others changed the job at every attempt.
         """
         seen: TorrentJob | None = None
         for _ in range(RACES):
             now, verdict = clock.now(), TorrentVerdict.BEGIN
             if seen is not None:
+                _demand_same_work(seen, request)
                 verdict = judge_torrent(seen, request.source.message_id, _as_kept(thing.modified), again=again, now=now)
                 if verdict not in (TorrentVerdict.BEGIN, TorrentVerdict.TAKE_OVER):
                     return self._leave(seen, verdict)
@@ -345,9 +344,36 @@ def _progress(percent: int) -> Value:
     return fields({"percent": percent, "message": "hashing" if percent < 100 else "done"})
 
 
+def _demand_same_work(seen: TorrentJob, wanted: WorkRequest) -> None:
+    """Refuses a row whose id somebody else chose. The ids of torrents are easily computed."""
+    if seen.kind not in (None, wanted.kind):
+        raise JobIdTaken(f"job {seen.id} is of another kind")
+    if seen.user_id and wanted.user_id and seen.user_id != wanted.user_id:
+        raise JobIdTaken(f"job {seen.id} is another user's")
+
+
 def _job(item: Item) -> TorrentJob:
+    """Reads a row.
+
+    Raises:
+        ForeignRow: the row is not one that Switchyard writes. It is logged and counted.
+    """
+    try:
+        with ours(item):
+            job = _read(item)
+            if job.request is not None and job.request.job_id != job.id:
+                raise ValueError("the request is another job's")
+    except ForeignRow as error:
+        observability.count(Metric.FOREIGN_ROWS)
+        logger.warning("a row is not ours: left alone", reason=str(error))
+        raise
+    return job
+
+
+def _read(item: Item) -> TorrentJob:
     return TorrentJob(
         id=JOB_ID.required(item),
+        kind=KIND.of(item),
         status=Status(STATUS.required(item)),
         fence=FENCE.of(item) or 0,
         attempts=ATTEMPTS.of(item) or 0,
