@@ -10,13 +10,14 @@ from local.demos.media import CLIPS, clip
 from local.environment import ROOT
 from local.stack import LocalStack
 from local.view import Job, View
+from local.workers import NAMES
 from tests.docker.conftest import BUILD_SECONDS, IMAGES
 
 PATIENCE = 120.0
 BAD_INPUT = 65
 
 
-@pytest.fixture(scope="module", params=["analyze_video", "detect_objects", "record_stream", "seed_torrent"])
+@pytest.fixture(scope="module", params=NAMES)
 def image(docker: str, request: pytest.FixtureRequest) -> str:
     """A worker's image; its packages are downloaded unless the engine still has that layer."""
     worker = str(request.param)

@@ -15,7 +15,7 @@ from local import view
 from local.environment import STATE, bare
 from local.processes import locked
 from local.stack import STACK_NAME, LocalStack, Say
-from local.workers import CLUSTER, TASKS, JobDefinition, TaskDefinition
+from local.workers import CLUSTER, TASKS, TaskDefinition
 from tests import nursery
 from tests.iam.permissions import Permission, Template, without
 from tests.iam.probes import Hands, Probe
@@ -53,15 +53,7 @@ class Trial:
         """Deploys a system and ends it after the `with` block."""
         gates, ledger = FOLDER / "gates", FOLDER / "ledger"
         gates.mkdir(parents=True, exist_ok=True)
-        job = JobDefinition(
-            nursery.command(FOLDER / "nursery.sock"),
-            {
-                "RESULTS_PREFIX": "results/",
-                "GATES": str(gates),
-                "LEDGER": str(ledger),
-            },
-            grace=1,
-        )
+        job = nursery.definition(FOLDER / "nursery.sock", gates=gates, ledger=ledger, grace=1)
         with locked(FOLDER / "session.lock"):
             # The reconciler runs when a probe invokes it, not on its schedule in the middle of one.
             stack = LocalStack(

@@ -14,7 +14,7 @@ import pytest
 from local.environment import STATE, VENVS, bare, seal_this_process
 from local.processes import locked
 from local.stack import LocalStack
-from local.workers import TASKS, JobDefinition, TaskDefinition
+from local.workers import TASKS, TaskDefinition
 from tests import nursery
 from tests.drills import DRILLS
 from tests.integration.roads import BATCH, Road
@@ -39,15 +39,7 @@ PARAMETERS = {
 }
 """The parameters that `settle` restores after a test changed them: one slot per lane, otherwise the template's."""
 
-JOB = JobDefinition(
-    nursery.command(NURSERY),
-    {
-        "RESULTS_PREFIX": "results/",
-        "GATES": str(GATES),
-        "LEDGER": str(LEDGER),
-    },
-    grace=2,
-)
+JOB = nursery.definition(NURSERY, gates=GATES, ledger=LEDGER, grace=2)
 IMAGES = TaskDefinition(JOB.command, JOB.environment, grace=2)
 """The task definition in place of the image jobs'. Recordings are real."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from local.environment import ROOT
 from local.processes import Process, start
+from local.workers import JobDefinition
 
 _PYTHONPATH = f"{ROOT}:{ROOT / 'workers' / 'library'}"
 _SECONDS = 60
@@ -21,6 +22,19 @@ _SECONDS = 60
 def command(socket: Path) -> tuple[str, ...]:
     """Returns the command of a job definition whose jobs the nursery at `socket` runs."""
     return (sys.executable, "-I", "-S", str(ROOT / "tests" / "nursery" / "worker.py"), str(socket))
+
+
+def definition(socket: Path, *, gates: Path, ledger: Path, grace: float) -> JobDefinition:
+    """Returns the definition of jobs that the nursery at `socket` runs, and that do what tests tell them.
+
+    Args:
+        socket: The path where the nursery listens.
+        gates: The folder of the files that tell jobs what to do.
+        ledger: The file in which jobs record what they did.
+        grace: Seconds from SIGTERM to SIGKILL.
+    """
+    variables = {"RESULTS_PREFIX": "results/", "GATES": str(gates), "LEDGER": str(ledger)}
+    return JobDefinition(command(socket), variables, grace=grace)
 
 
 @contextlib.contextmanager
