@@ -136,7 +136,7 @@ start-api: $(SYSTEM) ## Serve the HTTP API in Docker (ARGS="--port 3000")
 test-api: $(SYSTEM) ## Thousands of requests made from the OpenAPI document (4 minutes)
 	$(DEV)/python -m pytest tests/integration/test_api_contract.py --hypothesis-profile=thorough $(ARGS)
 
-test-interleavings: $(call ready,dev) ## Every way that two invocations can meet, each with a fault (ARGS="--three")
+test-interleavings: $(call ready,dev) ## Every way that two invocations can meet, with faults
 	@$(PACKAGES) nice $(DEV)/python -m tests.interleavings $(ARGS)
 
 test-model: $(call ready,dev) ## 100,000 steps of the protocol, with faults (ARGS="--seed 7")
