@@ -19,7 +19,16 @@ from functions.s3_torrent_creator import app as s3_torrent_creator
 from functions.sqs_to_batch import app as sqs_to_batch
 from functions.track_job import app as track_job
 from switchyard import clients, clock, observability
-from switchyard.errors import InvalidMessage, KindNotConfigured, LaneIsFull, SettingsError, StartThrottled, UrlRefused
+from switchyard.errors import (
+    InvalidMessage,
+    JobExists,
+    JobIdTaken,
+    KindNotConfigured,
+    LaneIsFull,
+    SettingsError,
+    StartThrottled,
+    UrlRefused,
+)
 from switchyard.tables.items import request_attributes
 from switchyard.torrents.format.layout import ObjectVersion
 from switchyard.torrents.messages import job_id
@@ -515,6 +524,17 @@ def test_lambda_s_retry_of_an_invocation_runs_nothing_twice(deployed: Deployment
     answers = [deployed.invoke({"url": URL, "jobId": "a"}, "request-1") for _ in range(2)]
     assert answers == [{"jobId": "a", "status": "SUBMITTED"}] * 2
     assert len(deployed.ecs.run) == 1
+
+
+def test_a_direct_invocation_with_another_url_under_a_known_id_is_told(deployed: Deployment) -> None:
+    """It was once answered with the other caller's status."""
+    deployed.invoke({"url": URL, "jobId": "a"}, "request-1")
+    with pytest.raises(JobExists):
+        deployed.invoke({"url": f"{URL}?other", "jobId": "a"}, "request-2")
+    with pytest.raises(JobIdTaken):
+        deployed.invoke(
+            {"url": URL, "jobId": "a", "userId": "bob", "imageUrls": ["s3://switchyard-media/a.jpg"]}, "request-3"
+        )
 
 
 def test_a_direct_invocation_that_finds_its_lane_full_waits(deployed: Deployment) -> None:
