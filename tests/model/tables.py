@@ -61,8 +61,9 @@ class Tables(Protocol):
     def check_fence(self, run: Run) -> bool:
         """Does the worker's conditional write of workers/CONTRACT.md. Returns whether the run may begin."""
 
-    haunted: set[str]
-    """The jobs whose rows are unreadable. `picture` shows the rows as they were before."""
+    @property
+    def haunted(self) -> set[str]:
+        """Returns the jobs whose rows are unreadable. `picture` shows the rows as they were before."""
 
     def haunt(self, job_id: str, *, has_status: bool) -> None:
         """Makes a row unreadable, or writes one. It may keep its status, and so its place in the status index."""
@@ -79,7 +80,6 @@ class MemoryTables:
 
     def __init__(self) -> None:
         self._memory = MemoryStore()
-        self.haunted: set[str] = set()
         self.store: JobStore = cast("Any", Shaky(self._memory, TABLES))
 
     def picture(self) -> Picture:
@@ -111,12 +111,14 @@ class MemoryTables:
         )
         return True
 
+    @property
+    def haunted(self) -> set[str]:
+        return set(self._memory.foreign)
+
     def haunt(self, job_id: str, *, has_status: bool) -> None:  # noqa: ARG002 - its index lists no such rows
-        self.haunted.add(job_id)
         self._memory.haunt(job_id)
 
     def mend(self, job_id: str) -> None:
-        self.haunted.remove(job_id)
         self._memory.mend(job_id)
 
     def close(self) -> None:

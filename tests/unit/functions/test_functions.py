@@ -528,13 +528,12 @@ def test_lambda_s_retry_of_an_invocation_runs_nothing_twice(deployed: Deployment
 
 def test_a_direct_invocation_with_another_url_under_a_known_id_is_told(deployed: Deployment) -> None:
     """It was once answered with the other caller's status."""
-    deployed.invoke({"url": URL, "jobId": "a"}, "request-1")
+    deployed.invoke({"url": URL, "jobId": "a", "userId": "ann"}, "request-1")
     with pytest.raises(JobExists):
-        deployed.invoke({"url": f"{URL}?other", "jobId": "a"}, "request-2")
+        deployed.invoke({"url": f"{URL}?other", "jobId": "a", "userId": "ann"}, "request-2")
     with pytest.raises(JobIdTaken):
-        deployed.invoke(
-            {"url": URL, "jobId": "a", "userId": "bob", "imageUrls": ["s3://switchyard-media/a.jpg"]}, "request-3"
-        )
+        deployed.invoke({"url": URL, "jobId": "a", "userId": "bob"}, "request-3")
+    assert len(deployed.ecs.run) == 1
 
 
 def test_a_direct_invocation_that_finds_its_lane_full_waits(deployed: Deployment) -> None:
