@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, cast
 
-from switchyard.messages.kinds import IMAGES, VIDEO
+from switchyard.messages.kinds import IMAGES, LANES, VIDEO
 from switchyard.protocol.cancel import Cancellation, Canceller
 from switchyard.protocol.dispatch import Dispatcher, Outcome
 from switchyard.protocol.jobs import Job, Run, Status, WorkRequest
@@ -85,7 +85,8 @@ class World:
         return self.canceller().cancel(self.job(job_id))
 
     def reconcile(self) -> None:
-        Reconciler(self.store, self.dispatcher, self.tracker, PENDING_GRACE, STUCK_AFTER).run()
+        kinds = {lane: kind.name for lane, kind in LANES.items()}
+        Reconciler(self.store, self.dispatcher, self.tracker, PENDING_GRACE, STUCK_AFTER, kinds=kinds).run()
 
     @property
     def slots(self) -> Slots:

@@ -3,6 +3,7 @@
 from functools import cache
 
 from switchyard import cold_start, wiring
+from switchyard.messages.kinds import LANES
 from switchyard.observability import handler
 from switchyard.protocol.reconcile import Reconciler
 from switchyard.settings import ReconcileJobsSettings
@@ -20,6 +21,7 @@ def reconciler() -> Reconciler:
         pending_grace=settings.pending_grace_seconds,
         stuck_after=settings.stuck_runnable_seconds,
         repairs=wiring.repairs(settings),
+        kinds={lane: kind.name for lane, kind in LANES.items()},
     )
 
 

@@ -3,14 +3,18 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from switchyard import clock
-from switchyard.errors import Unavailable
-from switchyard.protocol.jobs import TERMINAL, TRANSITIONS, Job, JobError, Status
+from switchyard import clock, observability
+from switchyard.errors import ForeignRow, Unavailable
+from switchyard.names import stable_hash
+from switchyard.observability import Metric
+from switchyard.protocol.jobs import TERMINAL, TRANSITIONS, Job, JobError, Status, has_run
 from switchyard.protocol.lanes import Lane, Slots, WaitEntry
 from switchyard.protocol.ports import Claimed, EntryGone, Held, JobChanged, JobStore, LaneFull, ObjectLocked
+from switchyard.tables import items, lane_items
 from switchyard.tables.store import Store
 from tests.conftest import Aws
 from tests.fakes.memory_store import MemoryStore
@@ -774,6 +778,163 @@ def test_a_leaked_slot_of_an_ended_job_is_freed_with_its_object(store: JobStore)
     assert isinstance(store.claim(request("b", of=request().source), None, ONE), Claimed)
 
 
+def test_the_slot_of_a_foreign_row_is_freed_whatever_the_row_says(store: JobStore) -> None:
+    claimed(store)
+    claimed(store, "b")
+    for _ in range(2):
+        store.free_foreign_slot(TWO, "a")
+    assert store.slots(TWO).holders == {"b"}
+
+
+# ---- which work, and whose ------------------------------------------------------------------------------------------
+
+
+def test_a_claim_for_another_object_keeps_what_has_run_apart_by_object(store: JobStore) -> None:
+    store.finish(claimed(store), Status.COMPLETED, error=None, target_id=None, attempts=1)
+    other = request(of=source(key="uploads/other.mp4"))
+    assert isinstance(store.claim(other, known(store), TWO), Claimed)
+    assert has_run(known(store), request())
+    assert not has_run(known(store), replace(other, source=source(key="uploads/third.mp4")))
+
+
+def test_two_objects_of_one_version_under_one_id_both_wait(store: JobStore) -> None:
+    for key in ("1.mp4", "2.mp4"):
+        store.hold_behind(request(of=source(key=key)))
+    assert sorted(entry.request.source.key for entry in entries(store)) == ["1.mp4", "2.mp4"]
+
+
+def test_a_job_that_was_announced_for_other_work_meanwhile_is_not_claimed(store: JobStore) -> None:
+    """Its row has no fence yet, so that only the version tells."""
+    assert store.hold(task(), None) == Held()
+    outcome = store.claim(task(), replace(known(store, "t"), request=task(message_id="m2")), IMAGES)
+    assert isinstance(outcome, JobChanged)
+
+
+OWNED = replace(task(), user_id="ann")
+
+
+@pytest.mark.parametrize("seen_as", ["other", "same"])
+def test_other_work_clears_what_the_last_request_said(aws: Aws, seen_as: str) -> None:
+    """The same work keeps what the API announced of it."""
+    store = Store(aws.dynamodb, aws.jobs_table, aws.lanes_table, keep_ended_jobs=timedelta(days=30))
+    said = {"submittedBy": {"S": "user:ann"}, "cancelledBy": {"S": "user:ann"}}
+    aws.dynamodb.put_item(TableName=aws.jobs_table, Item=items.announced(OWNED, "f", clock.now()) | said)
+    wanted = replace(task(message_id="m2" if seen_as == "other" else "m1"), metadata=None)
+    assert isinstance(store.claim(wanted, known(store, "t"), IMAGES), Claimed)
+    left = aws.dynamodb.get_item(TableName=aws.jobs_table, Key=items.job_key("t"))["Item"]
+    kept = {"userId", "metadata", "submittedBy"} if seen_as == "same" else set()
+    assert left.keys() & {"userId", "metadata", "submittedBy", "cancelledBy"} == kept
+
+
+def test_an_entry_of_an_earlier_version_is_found_by_the_key_it_has(aws: Aws) -> None:
+    store = Store(aws.dynamodb, aws.jobs_table, aws.lanes_table, keep_ended_jobs=timedelta(days=30))
+    store.hold(request(), None)
+    (entry,) = entries(store)
+    item = lane_items.entry_item(entry)
+    aws.dynamodb.delete_item(TableName=aws.lanes_table, Key=lane_items.entry_key(entry))
+    old_key = f"WAIT#{clock.iso(request().sent_at)}#a#{stable_hash('v1', length=8)}"
+    aws.dynamodb.put_item(TableName=aws.lanes_table, Item=item | {"sk": {"S": old_key}})
+    (old,) = entries(store)
+    assert old.sort_key == old_key != WaitEntry(request()).sort_key
+    assert isinstance(store.claim(request(), known(store), ONE, entry=old), Claimed)
+    assert (entries(store), store.slots(ONE)) == ([], Slots(frozenset("a"), 0))
+
+
+# ---- rows that are not ours -----------------------------------------------------------------------------------------
+
+FOREIGN: dict[str, dict[str, Any]] = {
+    "an unknown status": {"status": {"S": "NONSENSE"}},
+    "a status that is no text": {"status": {"N": "1"}},
+    "a fence as text": {"fence": {"S": "2"}},
+    "a broken fence": {"fence": {"N": "1.5"}},
+    "a broken request": {"request": {"S": "{"}},
+    "a request that is no object": {"request": {"S": "[]"}},
+    "a deeply nested request": {"request": {"S": "[" * 100_000}},
+    "another job's request": {"request": {"S": request("b").to_json()}},
+    "another kind's request": {"request": {"S": task("a").to_json()}},
+    "a request with a number for a kind": {"request": {"S": request().to_json().replace('"video-analysis"', "7")}},
+    "a request without a time zone": {"request": {"S": request().to_json().replace("00.000Z", "00.000")}},
+    "an unknown field in the request": {"request": {"S": request().to_json().replace("{", '{"x":"y",', 1)}},
+    "a number for a lane": {"lane": {"N": "1"}},
+    "another lane than the request's": {"lane": {"S": "images"}},
+    "past versions that are no text": {"pastVersions": {"L": [{"N": "1"}]}},
+}
+
+
+class Row:
+    """A running job whose row another program has changed."""
+
+    def __init__(self, aws: Aws, change: dict[str, Any]) -> None:
+        self._aws = aws
+        self.store = Store(aws.dynamodb, aws.jobs_table, aws.lanes_table, keep_ended_jobs=timedelta(days=30))
+        self.job = submitted(self.store)
+        self._put(self._get() | change)
+        self.before = self._get()
+
+    def _get(self) -> dict[str, Any]:
+        return dict(self._aws.dynamodb.get_item(TableName=self._aws.jobs_table, Key=items.job_key("a"))["Item"])
+
+    def _put(self, item: dict[str, Any]) -> None:
+        self._aws.dynamodb.put_item(TableName=self._aws.jobs_table, Item=item)
+
+    @property
+    def is_untouched(self) -> bool:
+        return self._get() == self.before
+
+
+@pytest.mark.parametrize("change", FOREIGN.values(), ids=FOREIGN)
+def test_a_foreign_row_is_not_read_and_not_claimed(aws: Aws, change: dict[str, Any]) -> None:
+    row = Row(aws, change)
+    with pytest.raises(ForeignRow, match="'a'"):
+        row.store.get("a")
+    with pytest.raises(ForeignRow):  # the answer of the refused write
+        row.store.claim(request(), None, TWO)
+    assert row.is_untouched
+
+
+@pytest.mark.parametrize("name", ["an unknown status", "a fence as text"])
+def test_no_write_changes_a_row_that_became_foreign(aws: Aws, name: str) -> None:
+    row = Row(aws, FOREIGN[name])
+    seen = row.job
+    writes: list[Callable[[], object]] = [
+        lambda: row.store.record_start(replace(seen, status=Status.CLAIMED), "batch-a"),
+        lambda: row.store.raise_fence(replace(seen, status=Status.CLAIMED)),
+        lambda: row.store.undo_claim(replace(seen, status=Status.CLAIMED), ERROR),
+        lambda: row.store.cancel(replace(seen, status=Status.PENDING)),
+        lambda: row.store.request_cancel(seen),
+        lambda: row.store.finish(seen, Status.COMPLETED, error=None, target_id=None, attempts=1),
+        lambda: row.store.hold(request(), seen),
+    ]
+    for write in writes:
+        with pytest.raises(ForeignRow):
+            write()
+    assert not row.store.advance("a", 1, "batch-a", Status.RUNNING, attempts=1)
+    assert row.is_untouched
+
+
+@pytest.mark.parametrize("change", [{"fence": {"S": "2"}}, {"target": {"M": {"type": {"S": "batch"}}}}])
+def test_the_index_lists_the_rows_next_to_a_foreign_one(aws: Aws, change: dict[str, Any]) -> None:
+    store = Row(aws, change).store
+    submitted(store, "b")
+    assert [job.id for job in store.by_status(Status.SUBMITTED)] == ["b"]
+
+
+@pytest.mark.parametrize("change", [{"targetId": {"N": "7"}}, {"claimedAt": {"S": "yesterday"}}])
+def test_a_detail_of_a_row_that_can_not_be_read_is_as_if_absent(aws: Aws, change: dict[str, Any]) -> None:
+    job = Row(aws, change).store.get("a")
+    assert job is not None
+    assert None in {job.target_id, job.claimed_at}
+
+
+def test_a_foreign_row_is_counted(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[Metric] = []
+    monkeypatch.setattr(observability, "count", counted.append)
+    row = Row(aws, FOREIGN["an unknown status"])
+    with pytest.raises(ForeignRow):
+        row.store.get("a")
+    assert counted == [Metric.FOREIGN_ROWS]
+
+
 # ---- DynamoDB in trouble --------------------------------------------------------------------------------------------
 
 JOB = Job(request(), Status.WAITING, fence=1, created_at=request().sent_at)
@@ -797,6 +958,7 @@ CALLS: dict[str, Callable[[JobStore], object]] = {
         replace(JOB, status=Status.RUNNING), Status.COMPLETED, error=None, target_id="batch-a", attempts=1
     ),
     "free_leaked_slot": lambda store: store.free_leaked_slot(ONE, "a", None),
+    "free_foreign_slot": lambda store: store.free_foreign_slot(ONE, "a"),
     "retake_slot": lambda store: store.retake_slot(ONE, JOB),
     "recount_waiting": lambda store: store.recount_waiting(ONE, Slots(frozenset(), 0), 1),
     "note_layouts": lambda store: store.note_layouts(ONE, frozenset({2})),

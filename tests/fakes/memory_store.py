@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from switchyard import clock
+from switchyard.errors import ForeignRow
 from switchyard.protocol.jobs import (
     HOLDING_SLOT,
     TERMINAL,
@@ -47,12 +48,27 @@ class MemoryStore:
         self.jobs: dict[str, Job] = {}
         self.locks: dict[str, ObjectLock] = {}
         self.lanes: dict[str, _Lane] = {}
+        self.foreign: dict[str, Job | None] = {}
+        """The jobs whose rows another program has made unreadable, and what they were. None if there was no row."""
         self._mutex = threading.RLock()
 
     def _lane(self, name: str) -> _Lane:
         return self.lanes.setdefault(name, _Lane())
 
+    def haunt(self, job_id: str) -> None:
+        """Makes a row unreadable, as another program might."""
+        with self._mutex:
+            self.foreign[job_id] = self.jobs.pop(job_id, None)
+
+    def mend(self, job_id: str) -> None:
+        """Makes an unreadable row what it was before."""
+        with self._mutex:
+            if job := self.foreign.pop(job_id):
+                self.jobs[job_id] = job
+
     def get(self, job_id: str) -> Job | None:
+        if job_id in self.foreign:
+            raise ForeignRow(f"the row of job {job_id!r} is not ours")
         return self.jobs.get(job_id)
 
     def slots(self, lane: Lane) -> Slots:
@@ -183,7 +199,7 @@ class MemoryStore:
 
     def request_cancel(self, job: Job) -> Job | JobChanged:
         with self._mutex:
-            now = self.jobs.get(job.id)
+            now = self.get(job.id)
             if now is None or now.fence != job.fence or now.status not in HOLDING_SLOT:
                 return JobChanged(now)
             self._change(job.id, cancel_requested=True)
@@ -232,6 +248,10 @@ class MemoryStore:
                 self._unlock(seen)
             return True
 
+    def free_foreign_slot(self, lane: Lane, job_id: str) -> None:
+        with self._mutex:
+            self._lane(lane.name).holders.discard(job_id)
+
     def retake_slot(self, lane: Lane, job: Job) -> bool:
         with self._mutex:
             if not self._still(job.id, job):
@@ -256,6 +276,8 @@ class MemoryStore:
     # ---- the conditions ---------------------------------------------------------------------------------------------
 
     def _still(self, job_id: str, seen: Job | None) -> bool:
+        if job_id in self.foreign:
+            return False
         job = self.jobs.get(job_id)
         if job is None or seen is None:
             return job is seen
@@ -264,7 +286,7 @@ class MemoryStore:
         return bool(job.fence) or job.request.source.version == seen.request.source.version
 
     def _claim_changed(self, job: Job) -> JobChanged | None:
-        now = self.jobs.get(job.id)
+        now = self.get(job.id)
         ours = now is not None and (now.status, now.fence) == (Status.CLAIMED, job.fence) and not now.cancel_requested
         return None if ours else JobChanged(now)
 

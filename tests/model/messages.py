@@ -8,9 +8,11 @@ from functools import lru_cache
 from switchyard import clock
 from switchyard.messages.envelope import Envelope
 from switchyard.messages.kinds import IMAGES, VIDEO
+from switchyard.messages.redrive import task_body
 from switchyard.messages.tasks import TaskWork
 from switchyard.messages.videos import VideoWork
-from switchyard.protocol.jobs import TargetSpec, WorkRequest
+from switchyard.names import stable_hash
+from switchyard.protocol.jobs import Job, Source, TargetSpec, WorkRequest
 from tests.model.sqs import RedrivePolicy
 
 VIDEOS, VIDEOS_DEAD = "videos", "videos-dead"
@@ -35,7 +37,7 @@ POISON = (
 )
 
 type Errand = tuple[str, str]
-"""Work to do once: a job's id and a version; or `POISONED` and a body, which must become a dead letter."""
+"""Work to do once: a job's id, and an object with its version; or `POISONED` and a body: it must be a dead letter."""
 
 POISONED = "poisoned"
 
@@ -66,6 +68,18 @@ def notification(records: list[dict[str, object]]) -> str:
     return json.dumps({"Records": records})
 
 
+def other_object(job_id: str, number: int, owner: str | None) -> str:
+    """Returns a backend's message that names an object of its own under a job's id."""
+    names = {"bucket": "media", "key": f"uploads/other-{number}.mp4", "versionId": "only", "job_id": job_id}
+    return json.dumps(names | ({"user_id": owner} if owner else {}))
+
+
+def other_input(job_id: str, number: int, owner: str | None) -> str:
+    """Returns a message for a task with an input of its own under a job's id."""
+    given = {"imageUrls": [f"s3://media/{number}.jpg"]}
+    return task_body(IMAGES.name, job_id, f"other-{number}", given, user_id=owner)
+
+
 @lru_cache(maxsize=10_000)
 def errands_of(url: str, body: str, message_id: str) -> frozenset[Errand]:
     """Returns the work that a message on a queue requests."""
@@ -76,4 +90,30 @@ def errands_of(url: str, body: str, message_id: str) -> frozenset[Errand]:
 
 def errand_of(request: WorkRequest) -> Errand:
     """Returns the work of a request."""
-    return request.job_id, request.source.version
+    return request.job_id, work_of(request.source, request.source.version)
+
+
+def errands_up_to(job: Job) -> set[Errand]:
+    """Returns the work of a job and of its history, in which only versions of other objects have a prefix."""
+    source = job.request.source
+    past = {version if _PREFIX.match(version) else work_of(source, version) for version in job.past_versions}
+    return {(job.id, work) for work in past} | {errand_of(job.request)}
+
+
+def work_of(source: Source, version: str) -> str:
+    """Returns a version of an object in one form, that of the history of a job with another object."""
+    return f"{stable_hash(source.bucket, source.key, length=16)}:{version}"
+
+
+def number_of(errand: Errand) -> int:
+    """Returns the number of a version of a job's own object; 0 for any other work."""
+    own = work_of(Source("media", key_of(errand[0]), "", ""), "v")
+    return int(errand[1].removeprefix(own)) if errand[1].startswith(own) else 0
+
+
+def key_of(job_id: str) -> str:
+    """Returns the key of a job's own object, whose uploads S3 announces."""
+    return f"uploads/{job_id}.mp4"
+
+
+_PREFIX = re.compile("[0-9a-f]{16}:")

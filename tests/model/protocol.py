@@ -8,7 +8,7 @@ and workers that check the fence as workers/CONTRACT.md says.
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property, wraps
@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from switchyard import clock
-from switchyard.errors import RetryableError, StartFailed
+from switchyard.errors import ForeignRow, RetryableError, StartFailed
 from switchyard.messages.dead_letters import DeadLetterQueue
 from switchyard.messages.intake import Intake
 from switchyard.messages.kinds import IMAGES, VIDEO
@@ -47,7 +47,12 @@ from tests.model.messages import (
     Errand,
     errand_of,
     errands_of,
+    errands_up_to,
+    key_of,
     notification,
+    number_of,
+    other_input,
+    other_object,
     policies,
     removal,
     upload,
@@ -59,6 +64,9 @@ from tests.world import GRACE, PENDING_GRACE, STUCK_AFTER, Time
 from tools.redrive import Redrive
 
 JOBS = ("a", "b", "c", "d")
+SHARED = ("s", "t")
+"""Ids that several senders choose, in the names of several owners, for work of two kinds."""
+OWNERS = (None, "ann", "bob")
 WITHOUT_SEQUENCER = frozenset({"c", "d"})
 LANES = (VIDEO.lane, IMAGES.lane)
 MAX_RECEIVES = 2  # few, so that more messages reach their last receive
@@ -118,6 +126,8 @@ class Protocol(RuleBasedStateMachine):
         self.done: Counter[Errand] = Counter()
         self.at_work: dict[str, WorkRequest] = {}  # runs that passed the fence check and have not ended
         self.versions: Counter[str] = Counter()
+        self.others = 0
+        self.whose: dict[str, tuple[str, str | None]] = {}  # the kind and owner of the shared ids' jobs
         self.tasks: dict[str, WorkRequest] = {}
         self.accepted: set[Errand] = set()
         self.withdrawn: set[Errand] = set()
@@ -236,7 +246,7 @@ class Protocol(RuleBasedStateMachine):
             self._tick()
             number = self.versions[job_id]
             sequencer = None if job_id in WITHOUT_SEQUENCER else f"{number:04X}"
-            records.append(upload(f"uploads/{job_id}.mp4", f"v{number}", sequencer, self.time.now))
+            records.append(upload(key_of(job_id), f"v{number}", sequencer, self.time.now))
         if poisoned:
             self.poisoned += 1
             records.append(removal(self.poisoned))
@@ -262,6 +272,37 @@ class Protocol(RuleBasedStateMachine):
             self.accepted.add(errand_of(asked))
         self._send(TASKS, redrive_body(asked), copies)
 
+    @step(2, job_id=st.sampled_from(JOBS), copies=st.integers(1, 2))
+    def name_another_object(self, job_id: str, copies: int) -> None:
+        """Asks under a job's id for another object, as a backend that uses an id again."""
+        self.others += 1
+        self._send(VIDEOS, other_object(job_id, self.others, None), copies)
+
+    @step(
+        2,
+        job_id=st.sampled_from(SHARED),
+        owner=st.sampled_from(OWNERS),
+        url=st.sampled_from((VIDEOS, VIDEOS, TASKS)),
+        copies=st.integers(1, 2),
+    )
+    def share_an_id(self, job_id: str, owner: str | None, url: str, copies: int) -> None:
+        """Asks for work of some kind and owner, under an id that others use."""
+        self.others += 1
+        message = other_object if url == VIDEOS else other_input
+        self._send(url, message(job_id, self.others, owner), copies)
+
+    @step(1, lambda self: self._hauntable(), index=INDEX, has_status=st.booleans())
+    def haunt(self, index: int, has_status: bool) -> None:  # noqa: FBT001
+        """Makes a row unreadable, or writes one where there is none, as another program might."""
+        ids = self._hauntable()
+        self.tables.haunt(ids[index % len(ids)], has_status=has_status)
+
+    @step(2, lambda self: self.tables.haunted, index=INDEX)
+    def mend(self, index: int) -> None:
+        """Makes an unreadable row again what it was."""
+        ids = sorted(self.tables.haunted)
+        self.tables.mend(ids[index % len(ids)])
+
     @step(1, lambda self: self._announced(), index=INDEX)
     def withdraw(self, index: int) -> None:
         """Withdraws an announced job, because its caller could not tell whether the message was sent."""
@@ -278,11 +319,12 @@ class Protocol(RuleBasedStateMachine):
         job = self.picture.jobs[jobs[index % len(jobs)]]
 
         def cancel() -> None:
-            answer = Canceller(self.dispatcher.store, self.dispatcher.targets).cancel(job)
-            if answer is not Cancellation.ENDED:
-                self.not_to_start.add(errand_of(job.request))
-            if answer is Cancellation.CANCELLED:
-                self.cancelled.add(errand_of(job.request))
+            with suppress(ForeignRow):
+                answer = Canceller(self.dispatcher.store, self.dispatcher.targets).cancel(job)
+                if answer is not Cancellation.ENDED:
+                    self.not_to_start.add(errand_of(job.request))
+                if answer is Cancellation.CANCELLED:
+                    self.cancelled.add(errand_of(job.request))
 
         self.perhaps_over.add(errand_of(job.request))
         self._invoke(life, mode, cancel)
@@ -380,6 +422,7 @@ class Protocol(RuleBasedStateMachine):
         self.slots_are_held_by_jobs_that_are_under_way()
         self.objects_are_locked_by_accepted_jobs_only()
         self.the_waiting_room_is_counted_right()
+        self.a_job_stays_its_owners()
         self.nothing_accepted_is_lost()
         self.dead_letters_say_why()
         self.is_well = True
@@ -410,9 +453,9 @@ class Protocol(RuleBasedStateMachine):
             assert job.status in HOLDING_SLOT, f"{errand_of(request)} is at work, and {job.status}"
 
     def what_was_answered_cancelled_stays_so(self) -> None:
-        for job_id, version in self.cancelled:
-            job = self.picture.jobs[job_id]
-            assert job.status is Status.CANCELLED or job.request.source.version != version
+        for errand in self.cancelled:
+            job = self.picture.jobs[errand[0]]
+            assert job.status is Status.CANCELLED or errand_of(job.request) != errand
 
     def ends_are_final(self) -> None:
         """Terminal statuses never change, unless nothing was started: then a redrive may start it."""
@@ -443,31 +486,38 @@ class Protocol(RuleBasedStateMachine):
         for lane, slots in self.picture.slots.items():
             assert slots.waiting == len(self.picture.rooms.get(lane, ()))
 
+    def a_job_stays_its_owners(self) -> None:
+        """No request takes over the job of another owner or kind, nor a task's job for another input."""
+        for job_id in self.picture.jobs.keys() & set(SHARED):
+            request = self.picture.jobs[job_id].request
+            whose = self.whose.setdefault(job_id, (request.kind, request.user_id))
+            assert whose == (request.kind, request.user_id)
+            assert request.source.is_object or not self.picture.jobs[job_id].past_versions
+
     def nothing_accepted_is_lost(self) -> None:
         """All accepted work is in a queue, in a waiting room, with its job, or a dead letter."""
         somewhere = self._on(VIDEOS, TASKS, *DEAD_LETTERS.values())
         somewhere |= {errand_of(entry.request) for room in self.picture.rooms.values() for entry in room}
-        for errand in self.accepted - self.withdrawn - somewhere:
-            assert self._is_with_its_job(errand), f"{errand} is nowhere"
+        with_jobs = {errand for job in self.picture.jobs.values() for errand in errands_up_to(job)}
+        # S3 says which is newer: an older version announced late is no longer work.
+        newest: Counter[str] = Counter()
+        for errand in with_jobs | somewhere:
+            newest[errand[0]] = max(newest[errand[0]], number_of(errand))
+        for errand in self.accepted - self.withdrawn - somewhere - with_jobs:
+            is_ordered = errand[0] in JOBS and errand[0] not in WITHOUT_SEQUENCER
+            is_superseded = is_ordered and 0 < number_of(errand) < newest[errand[0]]
+            assert is_superseded, f"{errand} is nowhere"
 
     def dead_letters_say_why(self) -> None:
         for url in DEAD_LETTERS.values():
             assert all(letter.has_reason for letter in self.sqs.on(url).values())
 
-    def _is_with_its_job(self, errand: Errand) -> bool:
-        job = self.picture.jobs.get(errand[0])
-        if job is None:
-            return False
-        version = job.request.source.version
-        if errand[1] == version or errand[1] in job.past_versions:
-            return True
-        # S3 says which is newer: an older version announced late is no longer work.
-        return errand[0] in JOBS and errand[0] not in WITHOUT_SEQUENCER and int(version[1:]) > int(errand[1][1:])
-
     # ---- after all faults --------------------------------------------------------------------------------------------
 
     def _quiesce(self) -> None:
         self.refusing = False
+        for job_id in sorted(self.tables.haunted):
+            self.tables.mend(job_id)
         for target in self.targets.values():
             target.lagging = False
         while self.frozen:
@@ -478,18 +528,22 @@ class Protocol(RuleBasedStateMachine):
         letters = self._on(*DEAD_LETTERS.values())
         for errand in self._wanted():
             assert self.done[errand] == 1 or errand in letters, f"{errand} is neither done nor a dead letter"
-        # The causes are fixed: all dead letters are redriven, and only unreadable ones become dead letters again.
+        # The causes are fixed: all dead letters are redriven. Only those become dead letters again that are unreadable,
+        # or whose id is another owner's, of another kind or of another input.
         for url in DEAD_LETTERS:
             self._redrive(url, 1000)
         self._settle()
-        assert self._on(*DEAD_LETTERS.values()) == {errand for errand in self.accepted if errand[0] == POISONED}
-        for errand in self._wanted():
+        letters = self._on(*DEAD_LETTERS.values())
+        refused = {errand for errand in letters if errand[0] in SHARED and not self.done[errand]}
+        self.tally["refused for good: the id is taken"] += len(refused)
+        assert letters - refused == {errand for errand in self.accepted if errand[0] == POISONED}
+        for errand in self._wanted() - refused:
             assert self.done[errand] == 1 or errand[0] == POISONED, f"{errand} was never done"
         for ended in self.picture.jobs.values():
             self._check_outcome(ended)
-        for job_id, version in self.not_to_start:
-            job = self.picture.jobs.get(job_id)
-            if job and job.request.source.version == version and not self.done[job_id, version]:
+        for errand in self.not_to_start:
+            job = self.picture.jobs.get(errand[0])
+            if job and errand_of(job.request) == errand and not self.done[errand]:
                 assert job.status is Status.CANCELLED
 
     def _check_outcome(self, job: Job) -> None:
@@ -502,7 +556,7 @@ class Protocol(RuleBasedStateMachine):
     def _wanted(self) -> set[Errand]:
         """Returns the work that must have ended: of an object with ordered versions only the newest."""
         ordered = {job_id: newest for job_id, newest in self.versions.items() if job_id not in WITHOUT_SEQUENCER}
-        superseded = {(job_id, f"v{n}") for job_id, newest in ordered.items() for n in range(1, newest)}
+        superseded = {errand for errand in self.accepted if 0 < number_of(errand) < ordered.get(errand[0], 0)}
         return self.accepted - superseded - self.perhaps_over
 
     def _settle(self) -> None:
@@ -561,6 +615,12 @@ class Protocol(RuleBasedStateMachine):
 
     def _letters(self) -> list[Kept]:
         return [letter for url in DEAD_LETTERS.values() for letter in self.sqs.visible(url)]
+
+    def _hauntable(self) -> list[str]:
+        """Returns the ids whose jobs hold no slot. Rows of running jobs are told of in tests/unit/protocol."""
+        jobs = self.picture.jobs
+        ids = {*jobs, *JOBS, *SHARED} - self.tables.haunted
+        return sorted(job_id for job_id in ids if job_id not in jobs or jobs[job_id].status not in HOLDING_SLOT)
 
     def _announced(self) -> list[WorkRequest]:
         """Returns the requests that their callers might still withdraw."""

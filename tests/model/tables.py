@@ -61,6 +61,16 @@ class Tables(Protocol):
     def check_fence(self, run: Run) -> bool:
         """Does the worker's conditional write of workers/CONTRACT.md. Returns whether the run may begin."""
 
+    @property
+    def haunted(self) -> set[str]:
+        """Returns the jobs whose rows are unreadable. `picture` shows the rows as they were before."""
+
+    def haunt(self, job_id: str, *, has_status: bool) -> None:
+        """Makes a row unreadable, or writes one. It may keep its status, and so its place in the status index."""
+
+    def mend(self, job_id: str) -> None:
+        """Makes an unreadable row again what it was. Nothing may have changed it."""
+
     def close(self) -> None:
         """Releases resources."""
 
@@ -74,7 +84,7 @@ class MemoryTables:
 
     def picture(self) -> Picture:
         return Picture(
-            jobs=dict(self._memory.jobs),
+            jobs=self._memory.jobs | {job.id: job for job in self._memory.foreign.values() if job},
             locks=list(self._memory.locks.values()),
             slots={name: Slots(frozenset(lane.holders), lane.waiting) for name, lane in self._memory.lanes.items()},
             rooms={name: list(lane.room.values()) for name, lane in self._memory.lanes.items()},
@@ -84,14 +94,14 @@ class MemoryTables:
         self._memory.jobs[request.job_id] = Job(request, Status.PENDING, fence=0, created_at=clock.now())
 
     def withdraw(self, request: WorkRequest) -> bool:
-        job = self._memory.get(request.job_id)
+        job = self._memory.jobs.get(request.job_id)
         if job is None or job.status is not Status.PENDING or job.fence > 0:
             return False
         del self._memory.jobs[job.id]
         return True
 
     def check_fence(self, run: Run) -> bool:
-        job = self._memory.get(run.job_id)
+        job = self._memory.jobs.get(run.job_id)
         if job is None or job.run_id not in (None, run.target_id) or job.fence != run.fence:
             return False
         if job.status not in HOLDING_SLOT or job.cancel_requested:
@@ -100,6 +110,16 @@ class MemoryTables:
             job, run_id=run.target_id, target_id=run.target_id, status=Status.RUNNING, error=None
         )
         return True
+
+    @property
+    def haunted(self) -> set[str]:
+        return set(self._memory.foreign)
+
+    def haunt(self, job_id: str, *, has_status: bool) -> None:  # noqa: ARG002 - its index lists no such rows
+        self._memory.haunt(job_id)
+
+    def mend(self, job_id: str) -> None:
+        self._memory.mend(job_id)
 
     def close(self) -> None:
         pass
@@ -124,10 +144,13 @@ class MotoTables:
             self._jobs, self._lanes = names
             self.store: JobStore = Store(self._client, *names, keep_ended_jobs=timedelta(days=30))
             self._records = Records(self._client, self._jobs)
+            self._foreign: dict[str, tuple[Any, Any]] = {}  # each row before and after it became unreadable
             self._open = stack.pop_all()
 
     def picture(self) -> Picture:
-        jobs = [items.job(item) for item in _items(self._jobs)]
+        rows = {item["jobId"]["S"]: item for item in _items(self._jobs)}
+        rows |= {job_id: before for job_id, (before, _) in self._foreign.items()}
+        jobs = [items.job(item) for item in rows.values() if item]
         lanes = list(_items(self._lanes))
         rooms: dict[str, list[WaitEntry]] = {}
         slots: dict[str, Slots] = {}
@@ -161,6 +184,25 @@ class MotoTables:
         except Superseded:
             return False
         return True
+
+    @property
+    def haunted(self) -> set[str]:
+        return set(self._foreign)
+
+    def haunt(self, job_id: str, *, has_status: bool) -> None:
+        before = self._client.get_item(TableName=self._jobs, Key=items.job_key(job_id)).get("Item")
+        foreign = items.FENCE.name if has_status else items.STATUS.name
+        after = {**items.job_key(job_id), **(before or {}), foreign: items.text("NONSENSE")}
+        self._client.put_item(TableName=self._jobs, Item=after)
+        self._foreign[job_id] = before, after
+
+    def mend(self, job_id: str) -> None:
+        before, after = self._foreign.pop(job_id)
+        assert self._client.get_item(TableName=self._jobs, Key=items.job_key(job_id)).get("Item") == after
+        if before:
+            self._client.put_item(TableName=self._jobs, Item=before)
+        else:
+            self._client.delete_item(TableName=self._jobs, Key=items.job_key(job_id))
 
     def close(self) -> None:
         self._open.close()

@@ -19,7 +19,16 @@ from functions.s3_torrent_creator import app as s3_torrent_creator
 from functions.sqs_to_batch import app as sqs_to_batch
 from functions.track_job import app as track_job
 from switchyard import clients, clock, observability
-from switchyard.errors import InvalidMessage, KindNotConfigured, LaneIsFull, SettingsError, StartThrottled, UrlRefused
+from switchyard.errors import (
+    InvalidMessage,
+    JobExists,
+    JobIdTaken,
+    KindNotConfigured,
+    LaneIsFull,
+    SettingsError,
+    StartThrottled,
+    UrlRefused,
+)
 from switchyard.tables.items import request_attributes
 from switchyard.torrents.format.layout import ObjectVersion
 from switchyard.torrents.messages import job_id
@@ -514,6 +523,16 @@ def test_a_direct_invocation_without_an_id_is_named_after_itself(deployed: Deplo
 def test_lambda_s_retry_of_an_invocation_runs_nothing_twice(deployed: Deployment) -> None:
     answers = [deployed.invoke({"url": URL, "jobId": "a"}, "request-1") for _ in range(2)]
     assert answers == [{"jobId": "a", "status": "SUBMITTED"}] * 2
+    assert len(deployed.ecs.run) == 1
+
+
+def test_a_direct_invocation_with_another_url_under_a_known_id_is_told(deployed: Deployment) -> None:
+    """It was once answered with the other caller's status."""
+    deployed.invoke({"url": URL, "jobId": "a", "userId": "ann"}, "request-1")
+    with pytest.raises(JobExists):
+        deployed.invoke({"url": f"{URL}?other", "jobId": "a", "userId": "ann"}, "request-2")
+    with pytest.raises(JobIdTaken):
+        deployed.invoke({"url": URL, "jobId": "a", "userId": "bob"}, "request-3")
     assert len(deployed.ecs.run) == 1
 
 

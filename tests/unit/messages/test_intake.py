@@ -9,12 +9,16 @@ import pytest
 
 from switchyard.errors import LaneIsFull, OutcomeUnknown, StartRefused, Unavailable
 from switchyard.messages.intake import Intake, RequestsFailed
+from switchyard.messages.kinds import IMAGES
 from switchyard.messages.queues import Message
+from switchyard.messages.redrive import redrive_body
+from switchyard.messages.tasks import TaskWork
 from switchyard.messages.videos import VideoWork
 from switchyard.protocol.jobs import Status, WorkRequest
+from tests.cases import cases
 from tests.fakes.dead_letters import FakeDeadLetters
 from tests.fakes.target import Mode
-from tests.requests import SENT_AT, request
+from tests.requests import SENT_AT, request, task
 from tests.world import World
 
 PATTERN = re.compile(r"uploads/(?P<video_id>\w+)")
@@ -130,3 +134,69 @@ def test_what_can_not_be_read_goes_to_the_queue_s_own_dead_letters(world: World)
     work = VideoWork("video", request().target, PATTERN, frozenset({"media"}))
     Intake(world.dispatcher, work, own).handle(replace(message("a"), body="rubbish"))
     assert ([body for body, _ in own.sent], world.dead_letters.sent) == (["rubbish"], [])
+
+
+BOBS = json.dumps({"bucket": "media", "key": "uploads/a.mp4", "video_id": "a", "user_id": "bob"})
+
+
+@cases(
+    ("row", "code"),
+    [
+        (replace(request(), user_id="ann"), "JOB_ID_TAKEN"),
+        (replace(task("a"), user_id="bob"), "JOB_ID_TAKEN"),
+        (None, "FOREIGN_ROW"),
+    ],
+)
+def test_a_request_that_can_never_have_its_id_is_dead_lettered_with_the_reason(
+    row: WorkRequest | None, code: str
+) -> None:
+    world = World()
+    if row is None:
+        world.store.haunt("a")
+    else:
+        world.dispatch(row)
+    intake(world).handle(replace(message("a"), body=BOBS))
+    ((body, error),) = world.dead_letters.sent
+    assert (json.loads(body)["job_id"], json.loads(body)["user_id"], error.code) == ("a", "bob", code)
+
+
+def test_a_task_with_another_input_is_dead_lettered_with_the_reason(world: World) -> None:
+    world.dispatch(task())
+    other = redrive_body(replace(task(message_id="m2"), input={"imageUrls": ["s3://media/dog.jpg"]}))
+    work = TaskWork("media", "cluster", {IMAGES.name: "detector"})
+    Intake(world.dispatcher, work, world.dead_letters).handle(replace(message("a"), body=other))
+    ((body, error),) = world.dead_letters.sent
+    assert (json.loads(body)["imageUrls"], error.code) == (["s3://media/dog.jpg"], "JOB_EXISTS")
+
+
+def test_what_is_refused_is_dead_lettered_once_though_its_message_comes_back_for_another(world: World) -> None:
+    world.limit = 2
+    world.store.haunt("a")
+    world.target.modes.extend([Mode.REFUSE, Mode.ACCEPT])
+    sent = message("a", "b")
+    fail(world, sent)
+    assert world.dead_letters.sent == []
+    intake(world).handle(sent)
+    assert [(json.loads(body)["job_id"], error.code) for body, error in world.dead_letters.sent] == [
+        ("a", "FOREIGN_ROW")
+    ]
+    assert world.job("b").status is Status.SUBMITTED
+
+
+def test_what_is_refused_on_the_last_receive_is_dead_lettered_too(world: World) -> None:
+    world.limit = 2
+    world.store.haunt("a")
+    world.target.modes.append(Mode.REFUSE)
+    sent = message("a", "b")
+    assert intake(world).exhausted(sent, fail(world, sent))
+    assert {error.code for _, error in world.dead_letters.sent} == {"FOREIGN_ROW", "START_REFUSED"}
+
+
+def test_an_attribute_that_names_one_video_is_refused_with_several_objects(world: World) -> None:
+    """They would share one job, and with equal versions be one job."""
+    sent = replace(message("a", "b", "c"), attributes={"video_id": "7"})
+    intake(world).handle(sent)
+    ((body, error),) = world.dead_letters.sent
+    assert (body, error.code, world.store.jobs) == (sent.body, "INVALID_MESSAGE", {})
+    intake(world).handle(replace(message("a"), attributes={"video_id": "7"}))
+    assert world.job("7").status is Status.SUBMITTED

@@ -8,7 +8,10 @@ from typing import cast
 
 from switchyard.errors import (
     Contended,
+    ForeignRow,
     InvalidMessage,
+    JobExists,
+    JobIdTaken,
     KindNotConfigured,
     ObjectChanged,
     ObjectGone,
@@ -160,6 +163,9 @@ def test_every_error_type_of_the_dead_letter_queue_is_in_the_table() -> None:
         SourceNotAllowed,
         UrlRefused,
         KindNotConfigured,
+        JobIdTaken,
+        JobExists,
+        ForeignRow,
         StartRefused,
         StartThrottled,
         Contended,

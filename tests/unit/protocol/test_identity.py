@@ -4,13 +4,14 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from switchyard.errors import ForeignRow, JobExists, JobIdTaken, StartRefused
-from switchyard.messages.kinds import RECORDING
+from switchyard.messages.kinds import RECORDING, VIDEO
 from switchyard.protocol.dispatch import Outcome
 from switchyard.protocol.jobs import (
     HISTORY_LIMIT,
@@ -26,7 +27,7 @@ from switchyard.protocol.jobs import (
     judge,
     past_versions_after,
 )
-from switchyard.protocol.lanes import WaitEntry
+from switchyard.protocol.lanes import WaitEntry, lane_of
 from switchyard.protocol.ports import ActiveJob
 from tests.cases import cases
 from tests.fakes.memory_store import MemoryStore
@@ -223,44 +224,104 @@ def test_what_waited_for_an_id_that_was_taken_meanwhile_is_dead_lettered(world: 
 # ---- foreign rows ---------------------------------------------------------------------------------------------------
 
 
-class Haunted(MemoryStore):
-    """A store in which the rows of some jobs are unreadable, as `tables.store` tells of them."""
-
-    def __init__(self, *foreign: str) -> None:
-        super().__init__()
-        self.foreign = foreign
-
-    def get(self, job_id: str) -> Job | None:
-        if job_id in self.foreign:
-            raise ForeignRow("not ours")
-        return super().get(job_id)
-
-
-def test_news_of_a_run_whose_row_is_foreign_is_ignored() -> None:
-    world = World(store=Haunted("a"))
+def test_news_of_a_run_whose_row_is_foreign_is_ignored(world: World) -> None:
+    world.store.haunt("a")
     assert not world.event(Run("run-0", "a", 1, Status.COMPLETED))
 
 
-def test_a_waiting_job_whose_row_is_foreign_does_not_hold_up_the_next() -> None:
-    store = Haunted()
-    world = World(store=store)
+def test_the_end_of_a_run_frees_its_slot_though_its_row_is_foreign(world: World) -> None:
+    """A worker makes its own row unreadable, to keep the lane's only slot."""
+    world.dispatch(request("a"))
+    world.dispatch(request("b", sent=1))
+    world.store.haunt("a")
+    world.end("run-0")
+    assert (world.job("b").status, world.slots.holders) == (Status.SUBMITTED, frozenset("b"))
+
+
+@cases("mode", [Mode.ACCEPT, Mode.REFUSE])
+def test_a_row_that_becomes_foreign_while_its_job_is_started_keeps_no_slot(mode: Mode) -> None:
+    world = World()
+    store, target = world.store, world.target
+
+    class Haunting:
+        def start(self, job: Job) -> str:
+            store.haunt(job.id)
+            return target.start(job)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(target, name)
+
+    world.target.modes.append(mode)
+    dispatcher = replace(world.dispatcher, targets={"batch": cast("Any", Haunting())})
+    if mode is Mode.REFUSE:
+        with pytest.raises(StartRefused):
+            dispatcher.dispatch(request())
+    else:
+        assert dispatcher.dispatch(request()) is Outcome.STARTED
+        world.end("run-0")
+    assert world.slots.holders == frozenset()
+
+
+def test_what_is_given_up_leaves_a_foreign_row_as_it_is(world: World) -> None:
+    world.store.haunt("a")
+    world.dispatcher.give_up(request(), StartRefused("no such queue"))
+
+
+def test_a_waiting_job_whose_row_is_foreign_does_not_hold_up_the_next(world: World) -> None:
     for number, job_id in enumerate("abc"):
         world.dispatch(request(job_id, sent=number))
-    store.foreign = ("b",)
+    world.store.haunt("b")
     world.end("run-0")
-    assert store.jobs["c"].status is Status.SUBMITTED
+    assert world.job("c").status is Status.SUBMITTED
 
 
-def test_a_foreign_row_ends_no_pass_of_the_reconciler(time: Time) -> None:
-    store = Haunted()
-    world = World(store=store, limit=2)
+def test_who_cancels_a_job_whose_row_became_foreign_is_told(world: World) -> None:
+    world.dispatch(request())
+    seen = world.job()
+    world.store.haunt("a")
+    with pytest.raises(ForeignRow):
+        world.canceller().cancel(seen)
+
+
+def test_a_foreign_row_ends_no_pass_of_the_reconciler(world: World, time: Time) -> None:
+    world.limit = 2
     world.dispatch(request("a"))
     world.dispatch(request("b"))
-    store.foreign = ("a",)
+    world.store.haunt("a")
     world.target.move("run-1", Status.COMPLETED)
     time.advance(PENDING_GRACE)
     world.reconcile()
-    assert store.jobs["b"].status is Status.COMPLETED
+    assert world.job("b").status is Status.COMPLETED
+
+
+@cases("status", [Status.PENDING, Status.CLAIMED, Status.RUNNING])
+def test_a_row_in_another_kinds_lane_takes_none_of_its_slots(time: Time, status: Status) -> None:
+    """A worker writes a lane into its own row whose one slot it wants to have."""
+    world = World()
+    world.dispatch(task())
+    job = world.job("t")
+    moved = replace(job.request, lane=VIDEO.lane)
+    world.store.jobs["t"] = replace(job, request=moved, status=status)
+    time.advance(PENDING_GRACE)
+    world.reconcile()
+    assert world.slots.holders == frozenset()
+
+
+@cases("lane", ["video/0of0", "video/3of2", "video/0of99999999", "video/0of65"])
+def test_a_row_may_name_a_shard_that_there_can_not_be(lane: str) -> None:
+    world = World()
+    world.store.jobs["b"] = Job(replace(request("b"), lane=lane), Status.RUNNING, 1, NOW, "run-9", claimed_at=NOW)
+    world.reconcile()
+    assert (lane_of(lane), world.slots.layouts) == (lane, frozenset())
+
+
+@cases("wanted", [request(), task("a")])
+def test_a_row_that_was_cancelled_before_any_request_is_nobodys(wanted: WorkRequest) -> None:
+    world = World()
+    nothing = replace(wanted, kind="", source=Source("", "", "", ""), input=None)
+    world.store.jobs["a"] = Job(nothing, Status.CANCELLED, 1, SENT_AT, ended_at=SENT_AT - timedelta(seconds=1))
+    assert world.dispatch(wanted) is Outcome.STARTED
+    assert world.job().past_versions == ()
 
 
 @cases("target_id", [None, "run-0", "run-9"])

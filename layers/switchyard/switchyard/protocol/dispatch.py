@@ -10,6 +10,7 @@ docs/architecture.md explains each step.
 
 import random
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import Enum, auto
@@ -149,9 +150,10 @@ class Dispatcher:
 
     def give_up(self, request: WorkRequest, error: SwitchyardError) -> None:
         """Marks a job FAILED whose message has just gone to the dead-letter queue, unless it was started meanwhile."""
-        job = self.store.get(request.job_id)
-        if job and job.status is Status.PENDING and job.request.is_same_work(request):
-            self.store.give_up(job, _job_error(error))
+        with suppress(ForeignRow):  # a row that is not ours stays as it is
+            job = self.store.get(request.job_id)
+            if job and job.status is Status.PENDING and job.request.is_same_work(request):
+                self.store.give_up(job, _job_error(error))
 
     # ---- steps ------------------------------------------------------------------------------------------------------
 
@@ -223,7 +225,10 @@ class Dispatcher:
 
     def _record(self, job: Job, target_id: str) -> None:
         """Records the run of a claim, and stops it if a cancel was requested before the run was known."""
-        changed = self.store.record_start(job, target_id)
+        try:
+            changed = self.store.record_start(job, target_id)
+        except ForeignRow:
+            return  # the run has begun, and its end frees the slot
         found = changed.found if changed else None
         if found is None or not found.cancel_requested or found.fence != job.fence:
             return
@@ -241,7 +246,12 @@ class Dispatcher:
         if entry is not None:
             attempts = entry.attempts + isinstance(error, StartRefused)
             back = WaitEntry(entry.request, attempts) if attempts < self.max_refusals else None
-        if changed := self.store.undo_claim(job, _job_error(error), entry=back):
+        try:
+            changed = self.store.undo_claim(job, _job_error(error), entry=back)
+        except ForeignRow:
+            self.store.free_foreign_slot(self.lanes[lane_of(job.request.lane)].shard_for(job.id), job.id)
+            changed, back = None, None
+        if changed:
             return self._end_if_cancelled(job, changed.found)
         if entry is not None and back is None:
             # The job's own message was deleted long ago. A new one lets a redrive start the job.

@@ -199,9 +199,14 @@ class Job:
         return self.request.job_id
 
     @property
+    def has_request(self) -> bool:
+        """Whether the row has a request. Another program may create a row before any, and it may be cancelled."""
+        return bool(self.request.source.version)
+
+    @property
     def is_placeholder(self) -> bool:
-        """Whether another program created this row before any request: PENDING, and without a version."""
-        return self.status is Status.PENDING and not self.request.source.version
+        """Whether another program created this row before any request, and nothing has happened to it yet."""
+        return self.status is Status.PENDING and not self.has_request
 
     @property
     def accepted_at(self) -> datetime:
@@ -259,9 +264,9 @@ def judge(found: Job | None, request: WorkRequest, *, now: datetime, grace: time
     """Decides what to do with `request`, given the job stored under its id."""
     if found is None:
         return Verdict.WITHDRAWN if request.announced else Verdict.START
-    if found.is_placeholder:
-        return Verdict.START
-    if _is_taken(found.request, request):
+    if not found.has_request:
+        return Verdict.START if found.is_placeholder else _judge_other_version(found, request)
+    if is_taken(found.request, request):
         return Verdict.TAKEN
     if not found.request.asks_for_the_same(request):
         return _judge_other_object(found, request) if request.source.is_object else Verdict.EXISTS
@@ -270,7 +275,7 @@ def judge(found: Job | None, request: WorkRequest, *, now: datetime, grace: time
     return _judge_other_version(found, request)
 
 
-def _is_taken(found: WorkRequest, request: WorkRequest) -> bool:
+def is_taken(found: WorkRequest, request: WorkRequest) -> bool:
     """Whether a request may not have the job that is stored under its id: never the job of another kind or owner.
 
     A message about the same object may name no owner: S3 names none for a key that has none, a backend does.
@@ -334,7 +339,7 @@ def past_versions_after(job: Job, request: WorkRequest) -> tuple[str, ...]:
     The version of a job that never started is not added: it is in the dead-letter queue, and a redrive may start it.
     """
     past, source = job.past_versions, job.request.source
-    if not job.never_started:
+    if job.has_request and not job.never_started:
         past = (*past, _entry(source, source))
     past = past[-HISTORY_LIMIT:]
     if request.source.is_at(source):

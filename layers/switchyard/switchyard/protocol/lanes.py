@@ -24,7 +24,9 @@ SLOTS = "SLOTS"
 LOCK = "LOCK"
 WAIT_PREFIX = "WAIT#"
 
-_SHARD = re.compile(r"(?P<lane>.+)/(?P<number>[0-9]+)of(?P<shards>[0-9]+)")
+_SHARD = re.compile(r"(?P<lane>.+)/(?P<number>[0-9]{1,2})of(?P<shards>[0-9]{1,2})")
+_MOST_SHARDS = 64
+"""The highest LANE_SHARDS. A row may name any lane; more shards are none of ours, and would all be visited."""
 _SLOTS_TO_DIVIDE = 50
 """The fewest slots per shard. With fewer, jobs would too often wait in one shard while another has free slots."""
 
@@ -75,9 +77,12 @@ def find(lanes: Mapping[str, Lane], name: str) -> Lane | None:
 
 
 def _parse(name: str) -> tuple[str, int, int]:
-    """Splits a name into lane, shard number and number of shards."""
-    shard = _SHARD.fullmatch(name)
-    return (shard["lane"], int(shard["number"]), int(shard["shards"])) if shard else (name, 0, 1)
+    """Splits a name into lane, shard number and number of shards. A name that is no shard's stands for itself."""
+    if shard := _SHARD.fullmatch(name):
+        number, shards = int(shard["number"]), int(shard["shards"])
+        if number < shards <= _MOST_SHARDS:
+            return shard["lane"], number, shards
+    return name, 0, 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,6 +184,12 @@ class JobStore(Protocol):
     def free_leaked_slot(self, lane: Lane, job_id: str, seen: Job | None) -> bool:
         """Frees a slot whose holder does not run, if the job is still as `seen`. Unlocks an ended job's object."""
 
+    def free_foreign_slot(self, lane: Lane, job_id: str) -> None:
+        """Frees the slot of a job whose row is not ours and whose run has ended. Idempotent.
+
+        The row can't say what it holds, and is left as it is.
+        """
+
     def retake_slot(self, lane: Lane, job: Job) -> bool:
         """Gives a started job its lost slot and object lock back, if it is still as just read.
 

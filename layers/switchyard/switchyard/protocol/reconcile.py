@@ -65,6 +65,7 @@ class Reconciler:
         pending_grace: How long an accepted job may stay PENDING before it is dispatched again.
         stuck_after: How long a run may wait for capacity before it counts as stuck.
         repairs: By lane, for jobs that functions run, which have no slots and no target.
+        kinds: The kind of each lane, by name of the whole lane. A row that names another kind's lane is not ours.
     """
 
     store: JobStore
@@ -73,6 +74,7 @@ class Reconciler:
     pending_grace: timedelta
     stuck_after: timedelta
     repairs: Mapping[str, Repair] = field(default_factory=dict)
+    kinds: Mapping[str, str] = field(default_factory=dict)
 
     def run(self) -> None:
         """Makes one pass. If a step fails, or the repair of one job, the others still run.
@@ -122,7 +124,7 @@ class Reconciler:
             if not self._older(listed.claimed_at, self.dispatcher.grace) or self._target_of(listed) is None:
                 continue
             with this.noted(listed.id):
-                job = self.store.get(listed.id)
+                job = self._read(listed)
                 if job and self._is_stale(job):
                     self.dispatcher.adopt(job)
 
@@ -219,7 +221,7 @@ class Reconciler:
                             self._retake_slot(lane, job)
 
     def _retake_slot(self, lane: Lane, listed: ActiveJob) -> None:
-        job = self.store.get(listed.id)
+        job = self._read(listed)
         if job and _holds_slot_in(lane, job) and self._runs(job) and self.store.retake_slot(lane, job):
             logger.warning("a running job had lost its slot", job_id=job.id, lane=lane.name)
 
@@ -243,7 +245,7 @@ class Reconciler:
             if find(self.dispatcher.lanes, listed.lane) is None:
                 continue
             with this.noted(listed.id):
-                job = self.store.get(listed.id)
+                job = self._read(listed)
                 if job and job.status is Status.PENDING and not job.is_placeholder:
                     self.dispatcher.dispatch(job.request)
 
@@ -289,10 +291,21 @@ class Reconciler:
         return bool(waits or listed)
 
     def _return_to_room(self, listed: ActiveJob) -> None:
-        job = self.store.get(listed.id)
+        job = self._read(listed)
         if job and job.status is Status.WAITING and self._older(job.created_at, self.dispatcher.grace):
             logger.warning("a waiting job had lost its place in the waiting room", job_id=job.id)
             self.store.hold_behind(job.request)
+
+    def _read(self, listed: ActiveJob) -> Job | None:
+        """Reads a listed job.
+
+        Raises:
+            ForeignRow: the row is not ours, or in the lane of another kind.
+        """
+        job = self.store.get(listed.id)
+        if job and job.has_request and self.kinds.get(lane_of(job.request.lane), job.request.kind) != job.request.kind:
+            raise ForeignRow(f"job {job.id!r} is in the lane of another kind")
+        return job
 
     def _older(self, moment: datetime | None, age: timedelta) -> bool:
         return moment is not None and clock.now() - moment >= age

@@ -31,31 +31,40 @@ class Tracker:
         if run.status not in TERMINAL:
             return self.store.advance(run.job_id, run.fence, run.target_id, run.status, attempts=run.attempts)
         try:
-            return self._end(run)
+            job, to = self._end(run)
         except ForeignRow:
             logger.info("ignored: the job's row is not ours", job_id=run.job_id, fence=run.fence)
+            self._free_slot(run.job_id)
             return False
-
-    def _end(self, run: Run) -> bool:
-        ended, job, to = False, None, run.status
-        for _ in range(RACES):
-            job = self.store.get(run.job_id)
-            if job is None or not _is_current(run, job):
-                logger.info("ignored: not the job's current run", job_id=run.job_id, fence=run.fence)
-                return False
-            cancelled = job.cancel_requested and run.status is Status.FAILED
-            to, error = (Status.CANCELLED, None) if cancelled else (run.status, run.error)
-            ended = self.store.finish(job, to, error=error, target_id=run.target_id, attempts=run.attempts)
-            if ended:
-                break
-        if job is None or not ended:
-            raise Contended(f"job {run.job_id} changed {RACES} times while its end was being recorded")
+        if job is None:
+            logger.info("ignored: not the job's current run", job_id=run.job_id, fence=run.fence)
+            return False
         if job.status not in TERMINAL:
             logger.info("ended", job_id=job.id, fence=run.fence, job_status=to, target_id=run.target_id)
             if to is Status.FAILED:
                 observability.count(Metric.FAILED)
         self.dispatcher.start_waiting(job.request.lane)
         return job.status not in TERMINAL
+
+    def _end(self, run: Run) -> tuple[Job | None, Status]:
+        """Ends the job of a run. Returns the job as it was, None if the run is not its current one, and its status."""
+        for _ in range(RACES):
+            job = self.store.get(run.job_id)
+            if job is None or not _is_current(run, job):
+                return None, run.status
+            cancelled = job.cancel_requested and run.status is Status.FAILED
+            to, error = (Status.CANCELLED, None) if cancelled else (run.status, run.error)
+            if self.store.finish(job, to, error=error, target_id=run.target_id, attempts=run.attempts):
+                return job, to
+        raise Contended(f"job {run.job_id} changed {RACES} times while its end was being recorded")
+
+    def _free_slot(self, job_id: str) -> None:
+        """Frees the slot of a job whose row is not ours, so that no row can keep a lane's only slot."""
+        for whole in self.dispatcher.lanes.values():
+            lane = whole.shard_for(job_id)
+            if job_id in self.store.slots(lane).holders:
+                self.store.free_foreign_slot(lane, job_id)
+                self.dispatcher.start_waiting(lane.name)
 
 
 def _is_current(run: Run, job: Job) -> bool:

@@ -246,7 +246,8 @@ def job(item: Item) -> Job:
         status = Status(STATUS.required(item)) if STATUS.name in item else Status.PENDING
         if request is None and status not in _WITHOUT_REQUEST:
             raise ValueError(f"{status} without a request")
-        if request is not None and request.job_id != job_id:
+        described = (job_id, KIND.of(item), LANE.of(item))
+        if request is not None and described != (request.job_id, request.kind, request.lane):
             raise ValueError("the request is another job's")
         return Job(
             request=request or _no_request(job_id),

@@ -400,6 +400,13 @@ class Store(JobStore):
         return not self._transact(job=check, slot=free)
 
     @override
+    @translated()
+    def free_foreign_slot(self, lane: Lane, job_id: str) -> None:
+        #   LANE#…/SLOTS ──▶ without this job
+        free = self._update_slots(lane.name, f"DELETE {HOLDERS} :job", {":job": members(job_id)})
+        self._client.update_item(**free["Update"])
+
+    @override
     def retake_slot(self, lane: Lane, job: Job) -> bool:
         take = self._update_slots(lane.name, f"ADD {HOLDERS} :job", {":job": members(job.id)})
         #   the job as seen ──▶ LANE#…/SLOTS with it, its object locked
@@ -634,7 +641,7 @@ def _still(seen: Job | None) -> tuple[str, dict[str, Any]]:
     # Nothing has been claimed: the row is another program's, or was announced, and could be withdrawn and announced
     # again for other work.
     condition = f"{STATUS} = :seen_status AND (attribute_not_exists({FENCE}) OR {FENCE} = :seen_fence)"
-    if seen.is_placeholder or not seen.request.source.version:
+    if not seen.has_request:
         return f"{condition} AND attribute_not_exists({REQUEST})", values
     return f"{condition} AND {SOURCE}.#version = :seen_version", {
         **values,
