@@ -38,6 +38,9 @@ def check(state: State) -> None:
         for job in jobs:
             placed = any(job.request.is_same_work(entry.request) for entry in lane.room.values())
             _demand(job.status is not Status.WAITING or placed, f"{job.id} waits without a place in the waiting room")
+            lock = store.locks.get(object_key(job.request.source))
+            locked = lock is not None and lock.job_id == job.id
+            _demand(job.id not in holding or locked, f"{job.id} holds a slot, but not its object's lock")
     for key, lock in store.locks.items():
         job = store.jobs[lock.job_id]
         busy = job.status in HOLDING_SLOT or job.status is Status.WAITING
@@ -87,7 +90,7 @@ def settle(
     _check_work(scenario, state, actors, [state.target.jobs[target_id] for target_id in performed])
     if not failed and not any(actor.cancels for actor in actors):
         starts = list(dict.fromkeys(job.id for job in state.target.jobs.values() if job.id in scenario.in_order))
-        _demand(starts == list(scenario.in_order), f"started in the order {starts}")
+        _demand(starts == sorted(starts, key=scenario.in_order.index), f"started in the order {starts}")
 
 
 def _check_work(scenario: Scenario, state: State, actors: Iterable[Actor], done: list[Job]) -> None:

@@ -245,7 +245,10 @@ SCENARIOS: Mapping[str, Scenario] = {
     "nothing": Scenario(_after(), (), {**_NEW, **_COMMON, "owned": dispatch(OWNED)}),
     "running": Scenario(_after(A, ended=True), (A,), {**_NEW, **_COMMON, **_RUNS}),
     "one waits": Scenario(
-        _after(A, B, ended=True), (A, B), {**_NEW, **_COMMON, **_RUNS, "cancel b": cancel("b")}, in_order=("b",)
+        _after(A, B, ended=True),
+        (A, B),
+        {**_NEW, **_COMMON, **_RUNS, "cancel b": cancel("b"), "c": dispatch(C)},
+        in_order=("b", "c"),
     ),
     "two wait": Scenario(
         _after(A, B, C, ended=True),

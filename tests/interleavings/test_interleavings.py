@@ -1,16 +1,19 @@
 """The bounded part of the search, and proof that it finds what is wrong. `make test-interleavings` does the rest."""
 
+import copy
+import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 
-from switchyard.protocol.jobs import Job
-from switchyard.protocol.lanes import WaitEntry
-from switchyard.protocol.ports import JobChanged
+from switchyard.protocol.jobs import Job, WorkRequest
+from switchyard.protocol.lanes import Lane, ObjectLock, WaitEntry
+from switchyard.protocol.ports import Claimed, EntryGone, JobChanged, LaneFull, ObjectLocked
 from tests.fakes.memory_store import MemoryStore
 from tests.interleavings.explorer import Search, Step, parse
 from tests.interleavings.replaying import Fault
-from tests.interleavings.scenarios import SCENARIOS, State
+from tests.interleavings.scenarios import SCENARIOS, Scenario, State
 
 
 @pytest.mark.parametrize(
@@ -42,26 +45,87 @@ class CarelessDrop(MemoryStore):
         return super().drop(entry, self.get(entry.request.job_id))
 
 
-def _careless() -> State:
-    state = SCENARIOS["two wait"].build()
-    store = CarelessDrop()
-    store.jobs, store.locks, store.lanes = state.store.jobs, state.store.locks, state.store.lanes
-    return replace(state, store=store)
+class NoLimit(MemoryStore):
+    """Lets more jobs hold a slot than there are."""
+
+    def claim(
+        self, request: WorkRequest, seen: Job | None, lane: Lane, *, entry: WaitEntry | None = None, fifo: bool = True
+    ) -> Claimed | LaneFull | JobChanged | ObjectLocked | EntryGone:
+        return super().claim(request, seen, replace(lane, limit=9), entry=entry, fifo=fifo)
 
 
-CARELESS = {"careless": replace(SCENARIOS["two wait"], build=_careless)}
+class NoFifo(MemoryStore):
+    """Lets new work overtake work that waits."""
+
+    def claim(
+        self,
+        request: WorkRequest,
+        seen: Job | None,
+        lane: Lane,
+        *,
+        entry: WaitEntry | None = None,
+        fifo: bool = True,  # noqa: ARG002
+    ) -> Claimed | LaneFull | JobChanged | ObjectLocked | EntryGone:
+        return super().claim(request, seen, lane, entry=entry, fifo=False)
+
+
+class NoLock(MemoryStore):
+    """Lets two jobs work on one object."""
+
+    def _locked(self, request: WorkRequest) -> ObjectLock | None:  # noqa: ARG002
+        return None
+
+
+class SameFence(MemoryStore):
+    """Starts a claim again under its old fence."""
+
+    def raise_fence(self, job: Job) -> Claimed | JobChanged:
+        return Claimed(self.jobs[job.id])
+
+
+def _with(name: str, store: MemoryStore) -> Mapping[str, Scenario]:
+    """The scenario over another store."""
+
+    def build() -> State:
+        state = SCENARIOS[name].build()
+        broken = copy.copy(store)
+        broken.jobs, broken.locks, broken.lanes = state.store.jobs, state.store.locks, state.store.lanes
+        return replace(state, store=broken)
+
+    return {name: replace(SCENARIOS[name], build=build)}
+
+
+@pytest.mark.parametrize(
+    ("store", "scenario", "names", "problem"),
+    [
+        (NoLimit(), "nothing", ("a", "b"), "more holders than slots"),
+        (NoFifo(), "one waits", ("end", "c"), r"started in the order \['c', 'b'\]"),
+        (NoLock(), "nothing", ("a", "same"), "not its object's lock"),
+        (SameFence(), "claimed", ("a", "a"), "a claim was started twice"),
+    ],
+    ids=["limit", "fifo", "lock", "fence"],
+)
+def test_a_store_without_a_condition_is_found(
+    store: MemoryStore, scenario: str, names: tuple[str, ...], problem: str
+) -> None:
+    found = Search(scenario, names, scenarios=_with(scenario, store)).run()
+    assert found is not None
+    assert re.search(problem, found.problem)
+
+
+CARELESS = _with("two wait", CarelessDrop())
 
 
 def test_an_entry_that_is_dropped_after_it_came_back_is_found() -> None:
     """The race that 620,000 random steps of the model missed."""
-    found = Search("careless", ("end", "end"), scenarios=CARELESS).run()
+    found = Search("two wait", ("end", "end"), scenarios=CARELESS).run()
     assert found is not None
     assert found.problem == "b waits without a place in the waiting room"
-    assert Search("careless", found.actors, scenarios=CARELESS).replay(found.steps) == found
+    assert Search("two wait", found.actors, scenarios=CARELESS).replay(found.steps) == found
 
 
 def test_without_a_fault_that_race_does_not_happen() -> None:
-    assert Search("careless", ("end", "end"), scenarios=CARELESS, faults=False).run() is None
+    assert Search("two wait", ("end", "end"), scenarios=CARELESS, faults=False).run() is None
 
 
 def test_a_schedule_is_read_as_it_is_printed() -> None:
