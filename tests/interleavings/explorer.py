@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from unittest import mock
 
 from switchyard import clock, observability
-from tests.interleavings.invariants import Violation, check, settle
+from tests.interleavings.invariants import Violation, check, check_cancelled, settle
 from tests.interleavings.replaying import READS, Fault, Ports, Progress, advance
 from tests.interleavings.scenarios import SCENARIOS, Actor, Scenario, State
 from tests.world import GRACE, Time
@@ -175,6 +175,8 @@ class Search:
         self.tally.calls += 1
         if not reads:
             check(state)
+        if now.succeeded and self._actors[step.actor].cancels:
+            check_cancelled(state, now.answers[0].value)
         last = node.steps[-1].actor if node.steps else step.actor
         switched = last != step.actor and node.progress[last].ended is None
         progress = (*node.progress[: step.actor], now, *node.progress[step.actor + 1 :])

@@ -49,6 +49,19 @@ def check(state: State) -> None:
     _demand(max(claims.values(), default=0) <= 1, f"a claim was started twice: {claims}")
 
 
+def check_cancelled(state: State, seen: Job | None) -> None:
+    """Checks that the work of a job is being cancelled, or has ended, once its cancel was answered.
+
+    Raises:
+        Violation: it isn't.
+    """
+    job = state.store.jobs.get(seen.id) if seen else None
+    if seen is not None and job is not None and job.request.is_same_work(seen.request):
+        _demand(
+            job.cancel_requested or job.status in TERMINAL, f"{job.id} is {job.status} after its cancel was answered"
+        )
+
+
 def settle(
     scenario: Scenario, state: State, actors: Iterable[Actor], unfinished: Iterable[Actor], time: Time, *, failed: bool
 ) -> None:

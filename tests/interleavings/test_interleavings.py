@@ -83,6 +83,13 @@ class SameFence(MemoryStore):
         return Claimed(self.jobs[job.id])
 
 
+class DeafToCancels(MemoryStore):
+    """Forgets that a cancel was requested."""
+
+    def request_cancel(self, job: Job, **_: object) -> Job | JobChanged:
+        return self.jobs[job.id]
+
+
 def _with(name: str, store: MemoryStore) -> Mapping[str, Scenario]:
     """The scenario over another store."""
 
@@ -102,8 +109,9 @@ def _with(name: str, store: MemoryStore) -> Mapping[str, Scenario]:
         (NoFifo(), "one waits", ("end", "c"), r"started in the order \['c', 'b'\]"),
         (NoLock(), "nothing", ("a", "same"), "not its object's lock"),
         (SameFence(), "claimed", ("a", "a"), "a claim was started twice"),
+        (DeafToCancels(), "running", ("cancel", "running"), "after its cancel was answered"),
     ],
-    ids=["limit", "fifo", "lock", "fence"],
+    ids=["limit", "fifo", "lock", "fence", "cancel"],
 )
 def test_a_store_without_a_condition_is_found(
     store: MemoryStore, scenario: str, names: tuple[str, ...], problem: str
