@@ -4,7 +4,7 @@ from functools import cache, partial
 from typing import Any
 
 from switchyard import cold_start, wiring
-from switchyard.api.access import is_visible, job_id_of, not_found
+from switchyard.api.access import find_job
 from switchyard.api.http import Api, Problem, Request, Response
 from switchyard.observability import handler
 from switchyard.protocol.cancel import Cancellation, Canceller
@@ -18,9 +18,7 @@ def cancel(canceller: Canceller, request: Request) -> Response:
     Raises:
         Problem: 404 if there is no such job, or it is not the caller's; 409 if it has ended.
     """
-    job = canceller.store.get(job_id_of(request))
-    if job is None or not is_visible(request, job.request.user_id):
-        raise not_found()
+    job = find_job(request, canceller.store.get, lambda found: found.request.user_id)
     match canceller.cancel(job):
         case Cancellation.CANCELLED:
             return Response(200, {"jobId": job.id, "status": Status.CANCELLED})

@@ -355,7 +355,9 @@ _KEY: Final = re.compile(
 def upload_key(data: bytes) -> None:
     """A key that a client names as its upload's: one that this API may have issued to that client, or not found."""
     given = text(data)
-    uploads = Uploads(cast("Any", None), BUCKET, "uploads/", timedelta(minutes=15), 2**30)
+    uploads = Uploads(
+        cast("Any", None), BUCKET, "uploads/", timedelta(minutes=15), 2**30, re.compile(r"(?P<video_id>[^/]{36})[^/]*$")
+    )
     for user in (None, "ada"):
         try:
             upload = uploads._own(Request("GET", "/", user_id=user), given, "upload-1")

@@ -115,6 +115,15 @@ class UploadSettings(Settings):
         yield from overlaps({"UPLOAD_PREFIX": self.upload_prefix}, _OF_WORKERS)
 
 
+class VideoIdSettings(Settings):
+    """For every function that finds a video's id in its key, so that all of them find the same one."""
+
+    video_id_pattern = Setting(
+        id_pattern,
+        re.compile(r"(?P<video_id>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})[^/]*$"),
+    )
+
+
 class TorrentSettings(UploadSettings):
     """For every function that reads torrent requests, so that all of them exclude the same objects."""
 
@@ -140,17 +149,13 @@ class ApiSettings(Settings):
 # ---- one class per function -----------------------------------------------------------------------------------------
 
 
-class SqsToBatchSettings(BatchLaneSettings, UploadSettings):
+class SqsToBatchSettings(BatchLaneSettings, UploadSettings, VideoIdSettings):
     """`functions/sqs_to_batch`."""
 
     queue_url = Setting(text)
     batch_job_queue = Setting(text)
     batch_job_definition = Setting(text)
     at_capacity = Setting[AtCapacity](one_of("wait", "return"), "wait")
-    video_id_pattern = Setting(
-        id_pattern,
-        re.compile(r"(?P<video_id>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})[^/]*$"),
-    )
     source_buckets = Setting(names)
 
 
@@ -177,7 +182,7 @@ class ReconcileJobsSettings(BatchLaneSettings, EcsLaneSettings):
     torrent_queue_url = Setting(text, "")
 
 
-class PresignUploadSettings(ApiSettings, UploadSettings):
+class PresignUploadSettings(ApiSettings, UploadSettings, VideoIdSettings):
     """`functions/presign_upload`. A presigned URL expires with the role's credentials, after at most 12 hours."""
 
     upload_url_seconds = Setting(seconds(60, 43_200), timedelta(minutes=15))

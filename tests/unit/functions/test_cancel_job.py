@@ -6,11 +6,13 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from functions.cancel_job import app
 from switchyard import clients
+from switchyard.names import legal_name
 from switchyard.protocol.jobs import Job, Source, Status, TargetSpec, WorkRequest
 from switchyard.protocol.lanes import Lane
 from switchyard.protocol.ports import Claimed
@@ -135,6 +137,14 @@ def test_a_job_that_is_not_there_is_not_found(deployed: Deployed) -> None:
 @pytest.mark.parametrize("job_id", ["", "../a", "x" * 5000, "\ud800"])
 def test_what_is_no_job_id_is_not_found(deployed: Deployed, job_id: str) -> None:
     assert deployed.send("cancel", pathParameters={"jobId": job_id}).status == 404
+
+
+def test_a_job_is_cancelled_by_the_id_that_its_sender_gave(deployed: Deployed) -> None:
+    given = "jörg's evening/1"
+    work = replace(REQUEST, job_id=legal_name(given))
+    Records(deployed.aws.dynamodb, deployed.aws.jobs_table).announce(work, fingerprint="f")
+    answer = deployed.send("cancel", pathParameters={"jobId": quote(given, safe="")})
+    assert (answer.status, answer.body["jobId"]) == (200, legal_name(given))
 
 
 def test_a_user_cancels_their_own_job(deployed: Deployed) -> None:

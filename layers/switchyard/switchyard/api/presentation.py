@@ -14,9 +14,10 @@ from typing import Any
 
 from switchyard import clock
 from switchyard.api import http
-from switchyard.api.access import is_visible, job_id_of, not_found
+from switchyard.api.access import find_job
 from switchyard.api.http import Problem, Request, Response, invalid
 from switchyard.api.results import Results, parsed
+from switchyard.messages.envelope import is_identifier
 from switchyard.names import stable_hash
 from switchyard.protocol.jobs import TERMINAL, Status
 from switchyard.tables.items import (
@@ -38,7 +39,6 @@ from switchyard.tables.items import (
 from switchyard.tables.records import BadToken, Filters, Records
 
 _PAGE = 25
-_USER_ID = re.compile(r"[ -~]{1,256}")
 _KIND = re.compile(r"(?s:.{1,128})")
 _LIMIT = re.compile(r"[1-9][0-9]?|100")
 
@@ -52,9 +52,7 @@ class Presentation:
 
     def job(self, request: Request) -> Response:
         """`GET /jobs/{jobId}`."""
-        record = self.records.read(job_id_of(request))
-        if record is None or not is_visible(request, record.get(USER_ID.name)):
-            raise not_found()
+        record = find_job(request, self.records.read, lambda found: _text(found, USER_ID))
         files = self.results.files(record)
         tag = self._tag(record, has_links=bool(files))
         if request.has(tag):
@@ -136,7 +134,9 @@ def _filters(request: Request) -> Filters:
     status = request.query.get("status")
     if status is not None and status not in Status:
         raise invalid(f"status must be one of {', '.join(Status)}")
-    user_id = _query(request, "userId", _USER_ID, "1 to 256 printable ASCII characters")
+    user_id = request.query.get("userId")
+    if user_id is not None and not is_identifier(user_id):
+        raise invalid("userId must be 1 to 256 printable characters")
     if request.user_id is not None and user_id not in (None, request.user_id):
         raise Problem(403, "FORBIDDEN", "You can only list your own jobs.")
     kind = _query(request, "kind", _KIND, "1 to 128 characters")
