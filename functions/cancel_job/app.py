@@ -16,10 +16,10 @@ def cancel(canceller: Canceller, request: Request) -> Response:
     """Cancels a job that the caller may see.
 
     Raises:
-        Problem: 404 if there is no such job, or it is not the caller's; 409 if it has ended.
+        Problem: 404 if there is no such job, or it is not the caller's; 409 if it has ended, or its row is not ours.
     """
     job = find_job(request, canceller.store.get, lambda found: found.request.user_id)
-    match canceller.cancel(job):
+    match canceller.cancel(job, by=request.caller):
         case Cancellation.CANCELLED:
             return Response(200, {"jobId": job.id, "status": Status.CANCELLED})
         case Cancellation.REQUESTED:
@@ -32,7 +32,9 @@ def cancel(canceller: Canceller, request: Request) -> Response:
 def api() -> Api:
     """Built once per execution environment, at init. If that fails, each event retries and reports it."""
     settings = CancelJobSettings.from_env()
-    return Api({"DELETE /jobs/{jobId}": partial(cancel, wiring.canceller(settings))}, settings.cors_origins)
+    return Api(
+        {"DELETE /jobs/{jobId}": partial(cancel, wiring.canceller(settings))}, settings.cors_origins, settings.api_auth
+    )
 
 
 @handler

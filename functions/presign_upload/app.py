@@ -31,7 +31,7 @@ def api() -> Api:
         "POST /uploads/multipart/parts": uploads.sign_parts,
         "POST /uploads/multipart/complete": uploads.complete,
     }
-    return Api(routes, settings.cors_origins)
+    return Api(routes, settings.cors_origins, settings.api_auth)
 
 
 @handler

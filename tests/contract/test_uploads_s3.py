@@ -79,6 +79,9 @@ def sha1(body: bytes) -> str:
     return base64.b64encode(hashlib.sha1(body, usedforsecurity=False).digest()).decode()
 
 
+_VIDEO_ID = re.compile(r"(?P<video_id>[^/]{36})[^/]*$")
+
+
 @pytest.fixture
 def api() -> Iterator[Api]:
     with mock_aws():
@@ -86,9 +89,7 @@ def api() -> Iterator[Api]:
         s3.create_bucket(Bucket=BUCKET)
         yield Api(
             s3,
-            Uploads(
-                s3, BUCKET, "uploads/", timedelta(minutes=15), 50 * 2**30, re.compile(r"(?P<video_id>[^/]{36})[^/]*$")
-            ),
+            Uploads(s3, BUCKET, "uploads/", timedelta(minutes=15), 50 * 2**30, _VIDEO_ID),
         )
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from switchyard.urls import Network
 
 type AtCapacity = Literal["wait", "return"]
+type ApiAuth = Literal["api-key", "cognito", "iam"]
 type PublicIp = Literal["ENABLED", "DISABLED"]
 type TorrentFormat = Literal["v1", "hybrid"]
 
@@ -144,6 +145,7 @@ class ApiSettings(Settings):
     """For every function of the API. Without an origin CORS is off; `*` allows any."""
 
     cors_origins = Setting[frozenset[str]](names, frozenset())
+    api_auth = Setting[ApiAuth](one_of("api-key", "cognito", "iam"), "api-key")
 
 
 # ---- one class per function -----------------------------------------------------------------------------------------

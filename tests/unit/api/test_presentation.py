@@ -19,7 +19,7 @@ from switchyard import clients
 from switchyard.api.http import Api
 from switchyard.api.presentation import Presentation, document
 from switchyard.api.results import Results
-from switchyard.names import legal_name
+from switchyard.names import legal_name, owned_name
 from switchyard.protocol.jobs import Status
 from switchyard.tables.records import Records
 from tests.conftest import Aws
@@ -229,6 +229,34 @@ def test_a_job_that_is_not_ones_own_looks_like_none(showing: Showing, owner: dic
 def test_a_job_that_is_not_ones_own_is_none_also_to_whom_has_its_etag(showing: Showing) -> None:
     showing.put(userId="bob")
     assert showing.get(user="ada", headers={"If-None-Match": "*"}).status == 404
+
+
+def test_a_user_finds_a_job_by_the_name_that_they_gave_it(showing: Showing) -> None:
+    own = owned_name("ada", "evening-1")
+    showing.put(jobId=own, userId="ada")
+    showing.put(jobId=owned_name("bob", "evening-1"), userId="bob")
+    assert [showing.get(name, user="ada").body["jobId"] for name in ("evening-1", own)] == [own, own]
+    assert showing.get(owned_name("bob", "evening-1"), user="ada").status == 404
+    assert showing.get("evening-1").status == 404
+
+
+def test_a_stranger_s_job_does_not_hide_a_user_s_own(showing: Showing) -> None:
+    own = owned_name("ada", "evening-1")
+    showing.put(jobId="evening-1", userId="bob")
+    showing.put(jobId=own, userId="ada")
+    assert showing.get("evening-1", user="ada").body["jobId"] == own
+
+
+def test_who_sees_all_sees_who_submitted_and_cancelled(showing: Showing) -> None:
+    showing.put(userId="ada", submittedBy="user:ada", cancelledBy="key:one")
+    seen = showing.get(identity={"apiKeyId": "two"}).body
+    assert (seen["submittedBy"], seen["cancelledBy"]) == ("user:ada", "key:one")
+
+
+def test_a_user_sees_only_what_they_did_themselves(showing: Showing) -> None:
+    showing.put(userId="ada", submittedBy="user:ada", cancelledBy="key:one")
+    seen = showing.get(user="ada").body
+    assert (seen["submittedBy"], "cancelledBy" in seen) == ("user:ada", False)
 
 
 def test_who_is_no_user_sees_every_job(showing: Showing) -> None:

@@ -4,18 +4,24 @@ from collections.abc import Callable, Iterator
 from urllib.parse import unquote
 
 from switchyard.api.http import Problem, Request
+from switchyard.errors import ForeignRow
 from switchyard.messages.envelope import is_identifier
-from switchyard.names import legal_name
+from switchyard.names import legal_name, owned_name
 
 
 def find_job[T](request: Request, read: Callable[[str], T | None], owner: Callable[[T], str | None]) -> T:
     """Reads the job that a request's path names: by its id, or by the id that its sender gave.
 
     Raises:
-        Problem: 404 if there is no such job, or it is not the caller's.
+        Problem: 404 if there is no such job, or it is not the caller's; 409 if its row is not ours.
     """
     for job_id in _candidates(request):
-        found = read(job_id)
+        try:
+            found = read(job_id)
+        except ForeignRow:
+            if request.user_id is not None:  # whose it is, such a row can't say
+                continue
+            raise Problem(409, ForeignRow.code, "Another program made or changed this job's record.") from None
         if found is not None and is_visible(request, owner(found)):
             return found
     raise not_found()
@@ -30,6 +36,8 @@ def _candidates(request: Request) -> Iterator[str]:
         return
     if is_identifier(name):
         yield legal_name(name)
+        if request.user_id is not None:
+            yield owned_name(request.user_id, name)
 
 
 def is_visible(request: Request, owner: str | None) -> bool:

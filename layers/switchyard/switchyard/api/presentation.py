@@ -22,6 +22,7 @@ from switchyard.names import stable_hash
 from switchyard.protocol.jobs import TERMINAL, Status
 from switchyard.tables.items import (
     CANCEL_REQUESTED_AT,
+    CANCELLED_BY,
     CREATED_AT,
     ENDED_AT,
     ERROR,
@@ -31,6 +32,7 @@ from switchyard.tables.items import (
     PROGRESS,
     STARTED_AT,
     STATUS,
+    SUBMITTED_BY,
     UPDATED_AT,
     USER_ID,
     Attribute,
@@ -57,7 +59,7 @@ class Presentation:
         tag = self._tag(record, has_links=bool(files))
         if request.has(tag):
             return Response(304, None, {"ETag": tag})
-        return Response(200, self._view(record, files), {"ETag": tag})
+        return Response(200, self._view(request, record, files), {"ETag": tag})
 
     def jobs(self, request: Request) -> Response:
         """`GET /jobs`. Listed jobs are items of the table's index, whose attribute names are the API's as well."""
@@ -76,7 +78,7 @@ class Presentation:
         period = int(clock.now().timestamp() // half_life) if has_links else 0
         return f'W/"{stable_hash(state, str(period))}"'
 
-    def _view(self, record: PlainItem, files: Mapping[str, str]) -> dict[str, Any]:
+    def _view(self, request: Request, record: PlainItem, files: Mapping[str, str]) -> dict[str, Any]:
         status, progress = _text(record, STATUS), record.get(PROGRESS.name)
         view = {
             "jobId": record[JOB_ID.name],
@@ -87,6 +89,8 @@ class Presentation:
             **self.results.shown(record, files),
             "metadata": parsed(record.get(METADATA.name)),
             "userId": _text(record, USER_ID),
+            "submittedBy": _shown_to(request, _text(record, SUBMITTED_BY)),
+            "cancelledBy": _shown_to(request, _text(record, CANCELLED_BY)),
             "createdAt": _text(record, CREATED_AT),
             "updatedAt": _text(record, UPDATED_AT),
             "startedAt": _text(record, STARTED_AT),
@@ -113,6 +117,11 @@ def _document_tag() -> str:
 def _text(record: PlainItem, attribute: Attribute[Any]) -> str | None:
     value = record.get(attribute.name)
     return value if isinstance(value, str) else None
+
+
+def _shown_to(request: Request, who: str | None) -> str | None:
+    """Who did something, if the caller may know it: users learn only what they did themselves."""
+    return who if request.user_id is None or who == request.caller else None
 
 
 def _error(record: PlainItem) -> dict[str, str] | None:
