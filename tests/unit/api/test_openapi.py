@@ -242,7 +242,7 @@ def test_the_statuses_are_those_of_the_code() -> None:
 
 PAGE: Final = (ROOT / "docs" / "api.md").read_text()
 CODES: Final = re.findall(r"^\| (\d{3}) \| `([A-Z_]+)` \|", PAGE, re.MULTILINE)
-ALL_CODES: Final = re.compile(r"`([A-Z]+_[A-Z_]+|INTERNAL|UNAVAILABLE|FORBIDDEN)`")
+ALL_CODES: Final = re.compile(r"`([A-Z]+_[A-Z_]+|INTERNAL|UNAVAILABLE|FORBIDDEN|UNAUTHORIZED)`")
 
 
 @every_operation

@@ -322,7 +322,24 @@ def test_a_file_outside_of_the_jobs_folder_has_no_link(showing: Showing, name: o
 
 
 @pytest.mark.parametrize(
-    "prefix", ["uploads/", "results/b/", "results/", "", "a", "results/a", "../a/", "/a/", "results//a/", 7, None]
+    "prefix",
+    [
+        "uploads/",
+        "uploads/a/",
+        "results/b/",
+        "results/b/a/",
+        "torrents/a/",
+        "recordings/b/c/a/",
+        "results/",
+        "",
+        "a",
+        "results/a",
+        "../a/",
+        "/a/",
+        "results//a/",
+        7,
+        None,
+    ],
 )
 def test_a_folder_that_is_not_the_jobs_has_no_links(showing: Showing, prefix: object) -> None:
     assert with_files(showing, "secret.json", prefix=prefix) == {}
