@@ -31,6 +31,7 @@ def event(
     path: Mapping[str, str] | None = None,
     query: Mapping[str, str] | None = None,
     user: str | None = None,
+    identity: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Builds an event for `route` ("POST /process"); `raw` is a body as sent over the wire."""
     method, _, resource = route.partition(" ")
@@ -41,7 +42,7 @@ def event(
         "headers": dict(headers or {}),
         "pathParameters": path,
         "queryStringParameters": query,
-        "requestContext": {"requestId": "the-request"}
+        "requestContext": {"requestId": "the-request", "identity": identity}
         | ({"authorizer": {"claims": {"sub": user}}} if user is not None else {}),
         "body": raw if body is None else json.dumps(body),
         "isBase64Encoded": base64,

@@ -4,7 +4,7 @@ from functools import cache, partial
 from typing import Any
 
 from switchyard import cold_start, wiring
-from switchyard.api.access import is_visible, job_id_of, not_found
+from switchyard.api.access import find_job
 from switchyard.api.http import Api, Problem, Request, Response
 from switchyard.observability import handler
 from switchyard.protocol.cancel import Cancellation, Canceller
@@ -16,12 +16,10 @@ def cancel(canceller: Canceller, request: Request) -> Response:
     """Cancels a job that the caller may see.
 
     Raises:
-        Problem: 404 if there is no such job, or it is not the caller's; 409 if it has ended.
+        Problem: 404 if there is no such job, or it is not the caller's; 409 if it has ended, or its row is not ours.
     """
-    job = canceller.store.get(job_id_of(request))
-    if job is None or not is_visible(request, job.request.user_id):
-        raise not_found()
-    match canceller.cancel(job):
+    job = find_job(request, canceller.store.get, lambda found: found.request.user_id)
+    match canceller.cancel(job, by=request.caller):
         case Cancellation.CANCELLED:
             return Response(200, {"jobId": job.id, "status": Status.CANCELLED})
         case Cancellation.REQUESTED:
@@ -34,7 +32,9 @@ def cancel(canceller: Canceller, request: Request) -> Response:
 def api() -> Api:
     """Built once per execution environment, at init. If that fails, each event retries and reports it."""
     settings = CancelJobSettings.from_env()
-    return Api({"DELETE /jobs/{jobId}": partial(cancel, wiring.canceller(settings))}, settings.cors_origins)
+    return Api(
+        {"DELETE /jobs/{jobId}": partial(cancel, wiring.canceller(settings))}, settings.cors_origins, settings.api_auth
+    )
 
 
 @handler

@@ -25,7 +25,7 @@ def api() -> Api:
         "GET /jobs": shown.jobs,
         "GET /openapi.json": presentation.document,
     }
-    return Api(routes, settings.cors_origins)
+    return Api(routes, settings.cors_origins, settings.api_auth)
 
 
 @handler

@@ -21,6 +21,7 @@ def api() -> Api:
         prefix=settings.upload_prefix,
         lifetime=settings.upload_url_seconds,
         max_bytes=settings.max_upload_bytes,
+        id_pattern=settings.video_id_pattern,
     )
     routes = {
         "POST /uploads/presign": uploads.presign,
@@ -30,7 +31,7 @@ def api() -> Api:
         "POST /uploads/multipart/parts": uploads.sign_parts,
         "POST /uploads/multipart/complete": uploads.complete,
     }
-    return Api(routes, settings.cors_origins)
+    return Api(routes, settings.cors_origins, settings.api_auth)
 
 
 @handler

@@ -37,7 +37,7 @@ def api() -> Api:
         "POST /jobs": submission.record,
         "POST /torrents": torrents.ask,
     }
-    return Api(routes, settings.cors_origins)
+    return Api(routes, settings.cors_origins, settings.api_auth)
 
 
 @handler

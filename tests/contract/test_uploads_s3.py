@@ -7,6 +7,7 @@ Nor can it complete an unknown upload: see tests/unit/functions/test_presign_upl
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -78,12 +79,18 @@ def sha1(body: bytes) -> str:
     return base64.b64encode(hashlib.sha1(body, usedforsecurity=False).digest()).decode()
 
 
+_VIDEO_ID = re.compile(r"(?P<video_id>[^/]{36})[^/]*$")
+
+
 @pytest.fixture
 def api() -> Iterator[Api]:
     with mock_aws():
         s3 = clients.s3()
         s3.create_bucket(Bucket=BUCKET)
-        yield Api(s3, Uploads(s3, BUCKET, "uploads/", timedelta(minutes=15), 50 * 2**30))
+        yield Api(
+            s3,
+            Uploads(s3, BUCKET, "uploads/", timedelta(minutes=15), 50 * 2**30, _VIDEO_ID),
+        )
 
 
 # ---- in one piece ---------------------------------------------------------------------------------------------------

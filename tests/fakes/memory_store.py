@@ -186,7 +186,7 @@ class MemoryStore:
             self._change(job.id, status=Status.FAILED, error=error, never_started=True, ended_at=clock.now())
             return True
 
-    def cancel(self, job: Job) -> JobChanged | None:
+    def cancel(self, job: Job, *, by: str = "") -> JobChanged | None:  # noqa: ARG002
         assert job.status in {Status.PENDING, Status.WAITING}
         with self._mutex:
             if not self._still(job.id, job):
@@ -197,7 +197,7 @@ class MemoryStore:
                 self._unlock(job)
             return None
 
-    def request_cancel(self, job: Job) -> Job | JobChanged:
+    def request_cancel(self, job: Job, *, by: str = "") -> Job | JobChanged:  # noqa: ARG002
         with self._mutex:
             now = self.get(job.id)
             if now is None or now.fence != job.fence or now.status not in HOLDING_SLOT:

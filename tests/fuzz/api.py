@@ -44,6 +44,7 @@ SCHEMAS: Final = (
     "MultipartCompleteRequest",
 )
 BUCKET: Final = "media"
+_VIDEO_ID: Final = re.compile(r"(?P<video_id>[^/]{36})[^/]*$")
 _CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
@@ -355,7 +356,7 @@ _KEY: Final = re.compile(
 def upload_key(data: bytes) -> None:
     """A key that a client names as its upload's: one that this API may have issued to that client, or not found."""
     given = text(data)
-    uploads = Uploads(cast("Any", None), BUCKET, "uploads/", timedelta(minutes=15), 2**30)
+    uploads = Uploads(cast("Any", None), BUCKET, "uploads/", timedelta(minutes=15), 2**30, _VIDEO_ID)
     for user in (None, "ada"):
         try:
             upload = uploads._own(Request("GET", "/", user_id=user), given, "upload-1")

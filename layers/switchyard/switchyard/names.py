@@ -39,6 +39,12 @@ def legal_name(name: str, prefix: str = "") -> str:
     return f"{kept}-{suffix}" if kept else suffix
 
 
+def owned_name(owner: str, name: str) -> str:
+    """Turns the name that a user gave a job into its id. No other user's name becomes this id."""
+    suffix = stable_hash(owner, name)
+    return f"{legal_name(name)[: NAME_LIMIT - len(suffix) - 1]}-{suffix}"
+
+
 def legal_tag(value: str) -> str:
     """Turns `value` into a tag value: unchanged if legal, else cleaned, cut and hashed."""
     cleaned = _ILLEGAL_IN_TAG.sub("_", value)

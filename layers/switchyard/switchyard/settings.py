@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from switchyard.urls import Network
 
 type AtCapacity = Literal["wait", "return"]
+type ApiAuth = Literal["api-key", "cognito", "iam"]
 type PublicIp = Literal["ENABLED", "DISABLED"]
 type TorrentFormat = Literal["v1", "hybrid"]
 
@@ -115,6 +116,15 @@ class UploadSettings(Settings):
         yield from overlaps({"UPLOAD_PREFIX": self.upload_prefix}, _OF_WORKERS)
 
 
+class VideoIdSettings(Settings):
+    """For every function that finds a video's id in its key, so that all of them find the same one."""
+
+    video_id_pattern = Setting(
+        id_pattern,
+        re.compile(r"(?P<video_id>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})[^/]*$"),
+    )
+
+
 class TorrentSettings(UploadSettings):
     """For every function that reads torrent requests, so that all of them exclude the same objects."""
 
@@ -135,22 +145,19 @@ class ApiSettings(Settings):
     """For every function of the API. Without an origin CORS is off; `*` allows any."""
 
     cors_origins = Setting[frozenset[str]](names, frozenset())
+    api_auth = Setting[ApiAuth](one_of("api-key", "cognito", "iam"), "api-key")
 
 
 # ---- one class per function -----------------------------------------------------------------------------------------
 
 
-class SqsToBatchSettings(BatchLaneSettings, UploadSettings):
+class SqsToBatchSettings(BatchLaneSettings, UploadSettings, VideoIdSettings):
     """`functions/sqs_to_batch`."""
 
     queue_url = Setting(text)
     batch_job_queue = Setting(text)
     batch_job_definition = Setting(text)
     at_capacity = Setting[AtCapacity](one_of("wait", "return"), "wait")
-    video_id_pattern = Setting(
-        id_pattern,
-        re.compile(r"(?P<video_id>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})[^/]*$"),
-    )
     source_buckets = Setting(names)
 
 
@@ -177,7 +184,7 @@ class ReconcileJobsSettings(BatchLaneSettings, EcsLaneSettings):
     torrent_queue_url = Setting(text, "")
 
 
-class PresignUploadSettings(ApiSettings, UploadSettings):
+class PresignUploadSettings(ApiSettings, UploadSettings, VideoIdSettings):
     """`functions/presign_upload`. A presigned URL expires with the role's credentials, after at most 12 hours."""
 
     upload_url_seconds = Setting(seconds(60, 43_200), timedelta(minutes=15))

@@ -53,13 +53,13 @@ def days(raw: str) -> timedelta:
     return timedelta(days=integer(1, 3650)(raw))
 
 
-def one_of[T: str](first: T, second: T) -> Callable[[str], T]:
-    """Makes a parser of two words."""
-    allowed = {first: first, second: second}
+def one_of[T: str](*words: T) -> Callable[[str], T]:
+    """Makes a parser of two or more words."""
+    allowed = {word: word for word in words}
 
     def parse(raw: str) -> T:
         if raw not in allowed:
-            raise ValueError(f"must be {first} or {second}")
+            raise ValueError(f"must be {', '.join(words[:-1])} or {words[-1]}")
         return allowed[raw]
 
     return parse

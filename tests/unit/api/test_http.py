@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchyard.api import http
-from switchyard.api.http import MAX_BODY, MAX_DEPTH, Api, Problem, Request, Response
+from switchyard.api.http import MAX_BODY, MAX_DEPTH, Api, ApiAuth, Problem, Request, Response
 from switchyard.clients import translated
 from switchyard.errors import Contended, StartRefused, Unavailable
 from tests.cases import cases
@@ -58,14 +58,14 @@ def raising(error: Exception) -> Api:
 PATHS = {"/process": {"post": {}}, "/jobs/{jobId}": {"parameters": [], "get": {}, "delete": {}}}
 
 
-def seeing(*, cors_origins: frozenset[str] = frozenset()) -> tuple[Api, list[Request]]:
+def seeing(*, cors_origins: frozenset[str] = frozenset(), auth: ApiAuth = "api-key") -> tuple[Api, list[Request]]:
     seen: list[Request] = []
 
     def handler(request: Request) -> Response:
         seen.append(request)
         return Response(200, {"done": True})
 
-    return Api({"POST /process": handler, "GET /jobs/{jobId}": handler}, cors_origins), seen
+    return Api({"POST /process": handler, "GET /jobs/{jobId}": handler}, cors_origins, auth), seen
 
 
 def seen_of(given: dict[str, Any]) -> Request:
@@ -100,6 +100,69 @@ def test_a_user_is_who_cognito_says() -> None:
 @cases("authorizer", [None, {}, {"claims": None}, {"principalId": "role"}])
 def test_a_key_or_a_role_is_no_user(authorizer: object) -> None:
     assert seen_of(event(requestContext={"requestId": "r", "authorizer": authorizer})).user_id is None
+
+
+ROLE = "arn:aws:sts::123456789012:assumed-role/App/i-0123456789abcdef0"
+
+
+@cases(
+    ("context", "caller"),
+    [
+        ({"authorizer": {"claims": {"sub": "user-42"}}}, "user:user-42"),
+        ({"identity": {"apiKeyId": "a1b2c3", "apiKey": SECRET, "userArn": None}}, "key:a1b2c3"),
+        ({"identity": {"apiKeyId": None}}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_caller_is_a_user_or_a_key_by_its_id(context: dict[str, Any], caller: str) -> None:
+    request = seen_of(event(requestContext={"requestId": "r", **context}))
+    assert request.caller == caller
+    assert SECRET not in repr(request)
+
+
+@cases(
+    ("arn", "caller"),
+    [
+        (ROLE, "role:arn:aws:sts::123456789012:assumed-role/App"),
+        ("arn:aws:iam::123456789012:user/team/ada", "role:arn:aws:iam::123456789012:user/team/ada"),
+    ],
+)
+def test_a_role_is_the_same_caller_in_every_session(arn: str, caller: str) -> None:
+    api, seen = seeing(auth="iam")
+    api.handle(event(requestContext={"requestId": "r", "identity": {"userArn": arn}}), None)
+    assert [(request.user_id, request.caller) for request in seen] == [(None, caller)]
+
+
+NOBODY: list[dict[str, Any]] = [
+    {},
+    {"authorizer": None},
+    {"authorizer": {"claims": {}}},
+    {"identity": {"apiKeyId": "a"}},
+]
+
+
+@cases(
+    ("auth", "context"),
+    [("cognito", each) for each in [*NOBODY, {"identity": {"userArn": ROLE}}]]
+    + [("iam", each) for each in [*NOBODY, {"identity": {"userArn": ""}}, {"authorizer": {"claims": {"sub": "ada"}}}]],
+)
+def test_a_request_without_the_caller_that_the_api_demands_is_refused(auth: ApiAuth, context: dict[str, Any]) -> None:
+    api, seen = seeing(auth=auth)
+    status, _, body = call(api, event(requestContext={"requestId": "r", **context}))
+    assert (status, body["error"], seen) == (401, "UNAUTHORIZED", [])
+
+
+@cases("auth", ["api-key", "cognito"])
+@cases("sub", ["", None, 7, "a/b", "..", "a b", "jörg", "-a", "x" * 129, "2026"])
+def test_a_user_whose_id_can_t_be_part_of_a_key_is_refused(auth: ApiAuth, sub: object) -> None:
+    api, seen = seeing(auth=auth)
+    status, _, body = call(api, event(requestContext={"requestId": "r", "authorizer": {"claims": {"sub": sub}}}))
+    assert (status, body["error"], seen) == (401, "UNAUTHORIZED", [])
+
+
+def test_an_open_route_needs_no_caller() -> None:
+    api = Api({"GET /openapi.json": lambda _: Response(200, {})}, auth="cognito")
+    assert call(api, event("GET", "/openapi.json"))[0] == 200
 
 
 def test_a_request_in_a_log_shows_no_body() -> None:

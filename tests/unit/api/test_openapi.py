@@ -242,7 +242,7 @@ def test_the_statuses_are_those_of_the_code() -> None:
 
 PAGE: Final = (ROOT / "docs" / "api.md").read_text()
 CODES: Final = re.findall(r"^\| (\d{3}) \| `([A-Z_]+)` \|", PAGE, re.MULTILINE)
-ALL_CODES: Final = re.compile(r"`([A-Z]+_[A-Z_]+|INTERNAL|UNAVAILABLE|FORBIDDEN)`")
+ALL_CODES: Final = re.compile(r"`([A-Z]+_[A-Z_]+|INTERNAL|UNAVAILABLE|FORBIDDEN|UNAUTHORIZED)`")
 
 
 @every_operation
@@ -272,3 +272,12 @@ def test_every_error_that_the_code_gives_is_explained() -> None:
     given = {pair for path in files for pair in re.findall(r'\((\d{3}), "([A-Z_]+)"', path.read_text())}
     assert given
     assert given <= set(CODES)
+
+
+def test_open_routes_are_those_that_the_document_opens() -> None:
+    assert {
+        f"{method.upper()} {path}"
+        for path, operations in http.document()["paths"].items()
+        for method, operation in operations.items()
+        if method != "parameters" and operation.get("security") == []
+    } == http.OPEN

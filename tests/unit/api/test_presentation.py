@@ -6,7 +6,7 @@ from datetime import timedelta
 from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import pytest
 from boto3.dynamodb.types import TypeSerializer
@@ -19,6 +19,7 @@ from switchyard import clients
 from switchyard.api.http import Api
 from switchyard.api.presentation import Presentation, document
 from switchyard.api.results import Results
+from switchyard.names import legal_name, owned_name
 from switchyard.protocol.jobs import Status
 from switchyard.tables.records import Records
 from tests.conftest import Aws
@@ -230,6 +231,34 @@ def test_a_job_that_is_not_ones_own_is_none_also_to_whom_has_its_etag(showing: S
     assert showing.get(user="ada", headers={"If-None-Match": "*"}).status == 404
 
 
+def test_a_user_finds_a_job_by_the_name_that_they_gave_it(showing: Showing) -> None:
+    own = owned_name("ada", "evening-1")
+    showing.put(jobId=own, userId="ada")
+    showing.put(jobId=owned_name("bob", "evening-1"), userId="bob")
+    assert [showing.get(name, user="ada").body["jobId"] for name in ("evening-1", own)] == [own, own]
+    assert showing.get(owned_name("bob", "evening-1"), user="ada").status == 404
+    assert showing.get("evening-1").status == 404
+
+
+def test_a_stranger_s_job_does_not_hide_a_user_s_own(showing: Showing) -> None:
+    own = owned_name("ada", "evening-1")
+    showing.put(jobId="evening-1", userId="bob")
+    showing.put(jobId=own, userId="ada")
+    assert showing.get("evening-1", user="ada").body["jobId"] == own
+
+
+def test_who_sees_all_sees_who_submitted_and_cancelled(showing: Showing) -> None:
+    showing.put(userId="ada", submittedBy="user:ada", cancelledBy="key:one")
+    seen = showing.get(identity={"apiKeyId": "two"}).body
+    assert (seen["submittedBy"], seen["cancelledBy"]) == ("user:ada", "key:one")
+
+
+def test_a_user_sees_only_what_they_did_themselves(showing: Showing) -> None:
+    showing.put(userId="ada", submittedBy="user:ada", cancelledBy="key:one")
+    seen = showing.get(user="ada").body
+    assert (seen["submittedBy"], "cancelledBy" in seen) == ("user:ada", False)
+
+
 def test_who_is_no_user_sees_every_job(showing: Showing) -> None:
     showing.put(userId="bob")
     assert showing.get().status == 200
@@ -238,6 +267,23 @@ def test_who_is_no_user_sees_every_job(showing: Showing) -> None:
 @pytest.mark.parametrize("job_id", ["", " ", "../a", "a/b", "a\n", "é", "x" * 129, "x" * 5000, "-a", "\ud800", "\0"])
 def test_what_is_no_job_id_is_not_found(showing: Showing, job_id: str) -> None:
     assert showing.get(job_id).status == 404
+
+
+GIVEN = ["my video/1", "jörg-1", "x" * 200, "x" * 256, "-a", "..", "100%", "a?b#c", "🎬"]
+"""Ids that a sender may give a video. The table has another in their place."""
+
+
+@pytest.mark.parametrize("given_id", GIVEN)
+def test_a_job_is_found_by_the_id_that_its_sender_gave(showing: Showing, given_id: str) -> None:
+    """REST APIs pass the path's segment as the caller sent it, percent-encoded."""
+    showing.put(jobId=legal_name(given_id))
+    for sent in (quote(given_id, safe=""), legal_name(given_id)):
+        answer = showing.get(sent)
+        assert (answer.status, answer.body["jobId"]) == (200, legal_name(given_id))
+
+
+def test_an_id_that_is_no_text_is_not_found(showing: Showing) -> None:
+    assert {showing.get(sent).status for sent in ("%FF", "%00", "%0A", "%ED%A0%80")} == {404}
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
@@ -276,7 +322,24 @@ def test_a_file_outside_of_the_jobs_folder_has_no_link(showing: Showing, name: o
 
 
 @pytest.mark.parametrize(
-    "prefix", ["uploads/", "results/b/", "results/", "", "a", "results/a", "../a/", "/a/", "results//a/", 7, None]
+    "prefix",
+    [
+        "uploads/",
+        "uploads/a/",
+        "results/b/",
+        "results/b/a/",
+        "torrents/a/",
+        "recordings/b/c/a/",
+        "results/",
+        "",
+        "a",
+        "results/a",
+        "../a/",
+        "/a/",
+        "results//a/",
+        7,
+        None,
+    ],
 )
 def test_a_folder_that_is_not_the_jobs_has_no_links(showing: Showing, prefix: object) -> None:
     assert with_files(showing, "secret.json", prefix=prefix) == {}
@@ -525,11 +588,17 @@ def test_a_list_of_everything_is_refused(listing: Showing) -> None:
     assert (answer.status, answer.body["details"]) == (400, ["at least one of status, userId and kind is required"])
 
 
+@pytest.mark.parametrize("user_id", ["jörg", "Żółw 🐢", "x" * 256])
+def test_any_user_of_a_message_can_be_listed_by(listing: Showing, user_id: str) -> None:
+    listing.put(jobId="theirs", userId=user_id)
+    assert ids(listing.ask(LIST, query={"userId": user_id})) == ["theirs"]
+
+
 @pytest.mark.parametrize(
     "query",
     [{"limit": value} for value in ("", "0", "-1", "101", "1.0", "1e1", " 5", "5 ", "٥", "ten", "9" * 5000, "5\n")]
     + [{"status": value} for value in ("", "pending", "DONE", "PENDING ", "PENDING,RUNNING", "\0")]
-    + [{"userId": value} for value in ("", "é", "a\nb", "x" * 257, "\0")]
+    + [{"userId": value} for value in ("", "a\nb", "x" * 257, "\0")]
     + [{"kind": value} for value in ("", "x" * 129)]
     + [{"nextToken": value} for value in ("", "x", "=", "\0", "W10", "x" * 5000)],
     ids=str,
@@ -544,7 +613,7 @@ def test_a_bad_parameter_is_refused(listing: Showing, query: dict[str, str]) -> 
     [
         ("limit", "must be 1 to 100"),
         ("kind", "must be 1 to 128 characters"),
-        ("userId", "must be 1 to 256 printable ASCII characters"),
+        ("userId", "must be 1 to 256 printable characters"),
         ("nextToken", "must come from the previous page of a request with the same parameters"),
     ],
 )

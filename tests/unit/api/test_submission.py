@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -13,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from switchyard import clock
-from switchyard.api.http import Api
+from switchyard.api.http import Api, ApiAuth
 from switchyard.api.submission import Submission
 from switchyard.messages.envelope import Envelope
 from switchyard.messages.tasks import TaskWork
+from switchyard.names import owned_name
 from switchyard.protocol.jobs import Status
 from switchyard.protocol.lanes import Lane
 from switchyard.protocol.ports import Claimed
@@ -54,14 +56,14 @@ class Submitting:
     sqs: Any = None
     seen: list[dict[str, Any]] = field(default_factory=list)
 
-    def ask(self, route: str, body: object = None, **more: Any) -> Answer:  # noqa: ANN401 - as `event`
+    def ask(self, route: str, body: object = None, *, auth: ApiAuth = "api-key", **more: Any) -> Answer:  # noqa: ANN401 - as `event`
         submission = Submission(
             records=Records(self.dynamodb or self.aws.dynamodb, self.aws.jobs_table),
             work=self.work,
             sqs=self.sqs or self.aws.sqs,
             queue_url=self.aws.queue_url,
         )
-        return ask(Api({PROCESS: submission.process, RECORD: submission.record}), route, body, **more)
+        return ask(Api({PROCESS: submission.process, RECORD: submission.record}, auth=auth), route, body, **more)
 
     def messages(self) -> list[dict[str, Any]]:
         """Returns every message ever queued."""
@@ -363,6 +365,80 @@ def test_a_key_counts_for_its_route_alone(submitting: Submitting) -> None:
 def test_a_key_counts_for_its_user_alone(submitting: Submitting) -> None:
     first, second = (submitting.ask(RECORD, RECORDING, headers=KEY, user=user) for user in ("ada", "bob"))
     assert first.body["jobId"] != second.body["jobId"]
+
+
+CALLERS: list[dict[str, Any]] = [
+    {"identity": {"apiKeyId": "one"}},
+    {"identity": {"apiKeyId": "two"}},
+    {"user": "one"},
+    {"user": "key:one"},
+]
+
+
+def test_a_key_counts_for_its_caller_alone(submitting: Submitting) -> None:
+    found = {submitting.ask(RECORD, RECORDING, headers=KEY, **caller).body["jobId"] for caller in CALLERS}
+    assert len(found) == len(CALLERS)
+
+
+def test_a_role_s_key_is_the_role_s_alone(submitting: Submitting) -> None:
+    def ask(role: str, session: str) -> str:
+        arn = f"arn:aws:sts::123456789012:assumed-role/{role}/{session}"
+        return str(submitting.ask(RECORD, RECORDING, auth="iam", headers=KEY, identity={"userArn": arn}).body["jobId"])
+
+    assert ask("a", "s1") == ask("a", "s2") != ask("b", "s1")
+
+
+# ---- a user's own names ---------------------------------------------------------------------------------------------
+
+
+def test_a_user_s_id_is_a_name_among_their_own_jobs(submitting: Submitting) -> None:
+    """Nobody takes, blocks or learns of another user's id."""
+    found = {}
+    for user in ("ada", "bob"):
+        answer = submitting.ask(RECORD, RECORDING | {"jobId": "evening-1"}, user=user)
+        assert answer.status == 201
+        found[user] = answer.body["jobId"]
+        assert found[user] == owned_name(user, "evening-1")
+        assert answer.headers["Location"] == f"jobs/{found[user]}"
+        assert re.fullmatch(r"evening-1-[0-9a-f]{32}", found[user])
+    assert found["ada"] != found["bob"]
+    assert sorted(record["userId"] for record in submitting.records()) == ["ada", "bob"]
+
+
+@pytest.mark.parametrize("taken", ["a", "6f1c2a34-5b6d-4e7f-8a90-b1c2d3e4f506", "x" * 128])
+def test_a_user_can_t_take_the_id_of_a_job_to_come(submitting: Submitting, taken: str) -> None:
+    """Ids of uploads and ids made from Idempotency-Keys can be known beforehand."""
+    submitting.ask(RECORD, RECORDING | {"jobId": taken}, user="mallory")
+    assert submitting.store.get(taken) is None
+
+
+def test_a_user_s_own_name_is_taken_once(submitting: Submitting) -> None:
+    answers = [submitting.ask(RECORD, RECORDING | {"jobId": "a"}, user="ada") for _ in range(2)]
+    assert [answer.status for answer in answers] == [201, 409]
+    assert answers[1].body["error"] == "JOB_EXISTS"
+
+
+def test_a_user_s_name_may_be_repeated_with_its_key(submitting: Submitting) -> None:
+    first, second = (submitting.ask(RECORD, RECORDING | {"jobId": "a"}, headers=KEY, user="ada") for _ in range(2))
+    assert (first.status, first.body) == (second.status, second.body)
+
+
+# ---- who submitted it -----------------------------------------------------------------------------------------------
+
+
+def test_who_submitted_a_job_is_kept_and_logged(submitting: Submitting, caplog: pytest.LogCaptureFixture) -> None:
+    job_id = submitting.ask(RECORD, RECORDING, identity={"apiKeyId": "one", "apiKey": "a-secret"}).body["jobId"]
+    (record,) = submitting.records()
+    assert record["submittedBy"] == "key:one"
+    assert "a-secret" not in caplog.text
+    (line,) = [each for each in caplog.records if each.message == "accepted"]
+    assert (vars(line)["job_id"], vars(line)["by"]) == (job_id, "key:one")
+
+
+def test_who_is_not_named_is_nobody(submitting: Submitting) -> None:
+    submitting.ask(RECORD, RECORDING)
+    (record,) = submitting.records()
+    assert "submittedBy" not in record
 
 
 def test_while_a_job_is_pending_its_message_is_sent_again(submitting: Submitting) -> None:

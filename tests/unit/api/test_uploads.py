@@ -9,11 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from switchyard import clients
+from switchyard import clients, clock
 from switchyard.api.http import Problem, Request
 from switchyard.api.uploads import EXTENSIONS, MAX_PARTS, MIN_PART, Uploads, part_size, safe_name
 from switchyard.keys import MAX_NAME, owner_of
+from switchyard.messages.envelope import Envelope
+from switchyard.messages.videos import VideoWork
 from switchyard.names import legal_name
+from switchyard.protocol.jobs import TargetSpec
 from switchyard.settings import SqsToBatchSettings
 from tests.cases import cases
 from tests.corpus.filenames import HOSTILE
@@ -26,10 +29,11 @@ NOTIFIED = (".mp4", ".MP4", ".mov", ".MOV", ".avi", ".AVI", ".mkv", ".MKV")
 every_hostile_name = cases("filename", HOSTILE.values(), ids=HOSTILE)
 any_name = st.text(max_size=200) | st.sampled_from(list(HOSTILE.values()))
 any_type = st.sampled_from(sorted(EXTENSIONS))
+PATTERN = cast("re.Pattern[str]", SqsToBatchSettings.variables()["VIDEO_ID_PATTERN"].default)
 
 
-def uploads(prefix: str = "uploads/") -> Uploads:
-    return Uploads(clients.s3(), "media", prefix, timedelta(minutes=15), 50 * 2**30)
+def uploads(prefix: str = "uploads/", pattern: re.Pattern[str] = PATTERN) -> Uploads:
+    return Uploads(clients.s3(), "media", prefix, timedelta(minutes=15), 50 * 2**30, pattern)
 
 
 def new_key(filename: str, content_type: str = "video/mp4", prefix: str = "uploads/", owner: str | None = None) -> str:
@@ -146,11 +150,20 @@ def test_a_key_lies_three_folders_below_the_prefix(filename: str) -> None:
 
 @given(any_name)
 def test_the_job_of_a_video_is_the_one_that_its_key_asks_for(filename: str) -> None:
-    pattern = cast("re.Pattern[str]", SqsToBatchSettings.variables()["VIDEO_ID_PATTERN"].default)
     file = uploads()._new({"filename": filename, "contentType": "video/mp4"}, "c2b5d4a8-3f21-4b7e-9d10-7e6f5a4b3c2d")
-    found = pattern.search(file["key"])
+    found = PATTERN.search(file["key"])
     assert found is not None
     assert legal_name(found["video_id"]) == file["jobId"]
+
+
+@cases("pattern", [r"(?P<video_id>[^/]+)$", r"/(?P<video_id>[0-9]{4}/[0-9]{2})/", "no-match-(?P<video_id>x)"])
+def test_the_job_of_a_video_is_the_one_that_its_message_makes_by_any_pattern(pattern: str) -> None:
+    id_pattern = re.compile(pattern)
+    file = uploads(pattern=id_pattern)._new({"filename": "a.mp4", "contentType": "video/mp4"}, None)
+    work = VideoWork("video", TargetSpec("batch", "q", "d"), id_pattern, frozenset({"media"}))
+    body = json.dumps({"bucket": "media", "key": file["key"]})
+    (asked,) = work.parse(body, Envelope("m1", clock.now())).requests
+    assert asked.job_id == file["jobId"]
 
 
 def test_an_image_is_no_job() -> None:

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from functions.cancel_job import app
 from switchyard import clients
+from switchyard.names import legal_name
 from switchyard.protocol.jobs import Job, Source, Status, TargetSpec, WorkRequest
 from switchyard.protocol.lanes import Lane
 from switchyard.protocol.ports import Claimed
@@ -135,6 +137,47 @@ def test_a_job_that_is_not_there_is_not_found(deployed: Deployed) -> None:
 @pytest.mark.parametrize("job_id", ["", "../a", "x" * 5000, "\ud800"])
 def test_what_is_no_job_id_is_not_found(deployed: Deployed, job_id: str) -> None:
     assert deployed.send("cancel", pathParameters={"jobId": job_id}).status == 404
+
+
+def test_a_job_is_cancelled_by_the_id_that_its_sender_gave(deployed: Deployed) -> None:
+    given = "jörg's evening/1"
+    work = replace(REQUEST, job_id=legal_name(given))
+    Records(deployed.aws.dynamodb, deployed.aws.jobs_table).announce(work, fingerprint="f")
+    answer = deployed.send("cancel", pathParameters={"jobId": quote(given, safe="")})
+    assert (answer.status, answer.body["jobId"]) == (200, legal_name(given))
+
+
+@pytest.mark.parametrize("is_started", [False, True])
+def test_who_cancelled_first_is_kept_and_logged(
+    deployed: Deployed, caplog: pytest.LogCaptureFixture, *, is_started: bool
+) -> None:
+    if is_started:
+        deployed.start()
+    answers = [
+        deployed.send("cancel", requestContext={"requestId": "r", "identity": {"apiKeyId": key}})
+        for key in ("one", "two")
+    ]
+    assert [answer.status for answer in answers] == ([202, 202] if is_started else [200, 409])
+    row = Records(deployed.aws.dynamodb, deployed.aws.jobs_table).read(JOB)
+    assert row is not None
+    assert row["cancelledBy"] == "key:one"
+    lines = [each for each in caplog.records if each.message in ("cancelled", "cancel requested")]
+    assert vars(lines[0])["by"] == "key:one"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [{"status": {"S": "DONE"}}, {"fence": {"S": "x"}}, {"request": {"S": "{"}}],
+    ids=lambda each: next(iter(each)),
+)
+def test_a_row_of_another_program_is_a_conflict_and_left_alone(deployed: Deployed, broken: dict[str, Any]) -> None:
+    key, table = {"jobId": {"S": JOB}}, deployed.aws.jobs_table
+    row = deployed.aws.dynamodb.get_item(TableName=table, Key=key)["Item"] | broken
+    deployed.aws.dynamodb.put_item(TableName=table, Item=row)
+    answer = deployed.send("cancel")
+    assert (answer.status, answer.body["error"]) == (409, "FOREIGN_ROW")
+    assert deployed.send("cancel_as_user").status == 404  # such a row can't say whose it is
+    assert deployed.aws.dynamodb.get_item(TableName=table, Key=key)["Item"] == row
 
 
 def test_a_user_cancels_their_own_job(deployed: Deployed) -> None:

@@ -226,7 +226,7 @@ def test_a_stopped_run_that_the_target_forgot_was_cancelled(started: World, time
 
 
 def test_a_job_that_never_stands_still_is_left_to_another_try(started: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(started.store, "request_cancel", JobChanged)
+    monkeypatch.setattr(started.store, "request_cancel", lambda job, **_: JobChanged(job))
     with pytest.raises(Contended):
         started.cancel()
 

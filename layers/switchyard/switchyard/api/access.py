@@ -1,22 +1,43 @@
-"""Who may see which job. A job that the caller may not see answers 404, as if it did not exist."""
+"""Who may see which job, and by which names. A job that the caller may not see answers 404, as if it did not exist."""
 
-import re
+from collections.abc import Callable, Iterator
+from urllib.parse import unquote
 
 from switchyard.api.http import Problem, Request
+from switchyard.errors import ForeignRow
+from switchyard.messages.envelope import is_identifier
+from switchyard.names import legal_name, owned_name
 
-_JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
-
-def job_id_of(request: Request) -> str:
-    """The job id in a request's path.
+def find_job[T](request: Request, read: Callable[[str], T | None], owner: Callable[[T], str | None]) -> T:
+    """Reads the job that a request's path names: by its id, or by the id that its sender gave.
 
     Raises:
-        Problem: 404 if it is not a valid job id.
+        Problem: 404 if there is no such job, or it is not the caller's; 409 if its row is not ours.
     """
-    job_id = request.path.get("jobId", "")
-    if not _JOB_ID.fullmatch(job_id):
-        raise not_found()
-    return job_id
+    for job_id in _candidates(request):
+        try:
+            found = read(job_id)
+        except ForeignRow:
+            if request.user_id is not None:  # whose it is, such a row can't say
+                continue
+            raise Problem(409, ForeignRow.code, "Another program made or changed this job's record.") from None
+        if found is not None and is_visible(request, owner(found)):
+            return found
+    raise not_found()
+
+
+def _candidates(request: Request) -> Iterator[str]:
+    """The ids under which the job may be stored."""
+    try:
+        # API Gateway's REST APIs pass path parameters as sent, percent-encoded.
+        name = unquote(request.path.get("jobId", ""), errors="strict")
+    except UnicodeDecodeError:
+        return
+    if is_identifier(name):
+        yield legal_name(name)
+        if request.user_id is not None:
+            yield owned_name(request.user_id, name)
 
 
 def is_visible(request: Request, owner: str | None) -> bool:

@@ -8,15 +8,17 @@ openapi.json, beside this module, is the contract: request bodies are validated 
 import base64
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, Literal, NoReturn, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from switchyard.errors import RetryableError, Unavailable
+from switchyard.keys import is_owner
 from switchyard.observability import logger
 
 MAX_BODY = 256 * 1024
@@ -53,7 +55,8 @@ class Problem(Exception):
 class Request:
     """One request. `route` is the path's template, such as `/jobs/{jobId}`; header names are in lower case.
 
-    `user_id` is the caller's id if the caller is a user (Cognito), and None for an API key or an IAM role.
+    `user_id` is the caller's id if the caller is a user (Cognito), and None for an API key or an IAM role. `caller` is
+    `user:<id>`, `key:<id of the API key>` or `role:<ARN>`, and empty if API Gateway names nobody.
     """
 
     method: str
@@ -63,6 +66,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     request_id: str = ""
     user_id: str | None = None
+    caller: str = ""
     body: str | None = field(default=None, repr=False)
     body_is_base64: bool = field(default=False, repr=False)
 
@@ -117,18 +121,30 @@ class Response:
 
 
 type Handler = Callable[[Request], Response]
+type ApiAuth = Literal["api-key", "cognito", "iam"]
+"""The parameter `ApiAuth`."""
+
+OPEN = frozenset({"GET /openapi.json"})
+"""The routes that need no authentication, besides preflights."""
 
 
 class Api:
     """Routes events to handlers.
 
     `routes` maps method and route, as in `"POST /process"`, to a handler. `cors_origins` are the origins whose pages
-    may read responses; `*` allows all.
+    may read responses; `*` allows all. `auth` says how API Gateway authorizes callers. A request without the caller
+    that this must bring is refused, in case a route was deployed without its authorizer.
     """
 
-    def __init__(self, routes: Mapping[str, Handler], cors_origins: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        routes: Mapping[str, Handler],
+        cors_origins: frozenset[str] = frozenset(),
+        auth: ApiAuth = "api-key",
+    ) -> None:
         self.routes = dict(routes)
         self._origins = cors_origins
+        self._auth = auth
 
     def handle(self, event: Mapping[str, Any], context: object) -> dict[str, Any]:
         """The response to an event of a REST API's proxy integration (payload version 1.0). Never raises."""
@@ -150,10 +166,11 @@ class Api:
         self, event: Mapping[str, Any], about: Mapping[str, Any], headers: dict[str, str], request_id: str
     ) -> Response:
         method, resource = event["httpMethod"], event["resource"]
-        handler = self.routes.get(f"{method} {resource}")
+        route = f"{method} {resource}"
+        handler = self.routes.get(route)
         if handler is None:
             return self._other(method, resource)
-        claims = (about.get("authorizer") or {}).get("claims") or {}
+        user_id, caller = (None, "") if route in OPEN else _caller(about, self._auth, request_id)
         return handler(
             Request(
                 method,
@@ -162,7 +179,8 @@ class Api:
                 event.get("queryStringParameters") or {},
                 headers,
                 request_id,
-                claims.get("sub"),
+                user_id,
+                caller,
                 event.get("body"),
                 bool(event.get("isBase64Encoded")),
             )
@@ -189,6 +207,31 @@ class Api:
         else:
             return {"Vary": "Origin"}
         return shared | (_PREFLIGHT if method == "OPTIONS" else _EXPOSED)
+
+
+def _caller(about: Mapping[str, Any], auth: ApiAuth, request_id: str) -> tuple[str | None, str]:
+    """The user's id, and who calls.
+
+    Raises:
+        Problem: 401 if the request must name a caller and doesn't, or a user's id can't be part of a key.
+    """
+    claims, identity = (about.get("authorizer") or {}).get("claims"), about.get("identity") or {}
+    match auth:
+        case "iam":
+            if role := identity.get("userArn"):
+                return None, "role:" + _SESSION.sub(r"\1", role)
+        case "api-key" if not claims:
+            key_id = identity.get("apiKeyId")
+            return None, f"key:{key_id}" if key_id else ""
+        case _:
+            user_id = (claims or {}).get("sub")
+            if isinstance(user_id, str) and is_owner(user_id):
+                return user_id, f"user:{user_id}"
+    logger.warning("refused: no caller", auth=auth, api_request_id=request_id)
+    raise Problem(401, "UNAUTHORIZED", "The request does not name its caller.")
+
+
+_SESSION = re.compile(r"(?<=:assumed-role/)([^/]+)/.*")
 
 
 def _proxy(response: Response, shared: Mapping[str, str]) -> dict[str, Any]:

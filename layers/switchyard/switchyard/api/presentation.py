@@ -14,13 +14,15 @@ from typing import Any
 
 from switchyard import clock
 from switchyard.api import http
-from switchyard.api.access import is_visible, job_id_of, not_found
+from switchyard.api.access import find_job
 from switchyard.api.http import Problem, Request, Response, invalid
 from switchyard.api.results import Results, parsed
+from switchyard.messages.envelope import is_identifier
 from switchyard.names import stable_hash
 from switchyard.protocol.jobs import TERMINAL, Status
 from switchyard.tables.items import (
     CANCEL_REQUESTED_AT,
+    CANCELLED_BY,
     CREATED_AT,
     ENDED_AT,
     ERROR,
@@ -30,6 +32,7 @@ from switchyard.tables.items import (
     PROGRESS,
     STARTED_AT,
     STATUS,
+    SUBMITTED_BY,
     UPDATED_AT,
     USER_ID,
     Attribute,
@@ -38,7 +41,6 @@ from switchyard.tables.items import (
 from switchyard.tables.records import BadToken, Filters, Records
 
 _PAGE = 25
-_USER_ID = re.compile(r"[ -~]{1,256}")
 _KIND = re.compile(r"(?s:.{1,128})")
 _LIMIT = re.compile(r"[1-9][0-9]?|100")
 
@@ -52,14 +54,12 @@ class Presentation:
 
     def job(self, request: Request) -> Response:
         """`GET /jobs/{jobId}`."""
-        record = self.records.read(job_id_of(request))
-        if record is None or not is_visible(request, record.get(USER_ID.name)):
-            raise not_found()
+        record = find_job(request, self.records.read, lambda found: _text(found, USER_ID))
         files = self.results.files(record)
         tag = self._tag(record, has_links=bool(files))
         if request.has(tag):
             return Response(304, None, {"ETag": tag})
-        return Response(200, self._view(record, files), {"ETag": tag})
+        return Response(200, self._view(request, record, files), {"ETag": tag})
 
     def jobs(self, request: Request) -> Response:
         """`GET /jobs`. Listed jobs are items of the table's index, whose attribute names are the API's as well."""
@@ -78,7 +78,7 @@ class Presentation:
         period = int(clock.now().timestamp() // half_life) if has_links else 0
         return f'W/"{stable_hash(state, str(period))}"'
 
-    def _view(self, record: PlainItem, files: Mapping[str, str]) -> dict[str, Any]:
+    def _view(self, request: Request, record: PlainItem, files: Mapping[str, str]) -> dict[str, Any]:
         status, progress = _text(record, STATUS), record.get(PROGRESS.name)
         view = {
             "jobId": record[JOB_ID.name],
@@ -89,6 +89,8 @@ class Presentation:
             **self.results.shown(record, files),
             "metadata": parsed(record.get(METADATA.name)),
             "userId": _text(record, USER_ID),
+            "submittedBy": _shown_to(request, _text(record, SUBMITTED_BY)),
+            "cancelledBy": _shown_to(request, _text(record, CANCELLED_BY)),
             "createdAt": _text(record, CREATED_AT),
             "updatedAt": _text(record, UPDATED_AT),
             "startedAt": _text(record, STARTED_AT),
@@ -117,6 +119,11 @@ def _text(record: PlainItem, attribute: Attribute[Any]) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def _shown_to(request: Request, who: str | None) -> str | None:
+    """Who did something, if the caller may know it: users learn only what they did themselves."""
+    return who if request.user_id is None or who == request.caller else None
+
+
 def _error(record: PlainItem) -> dict[str, str] | None:
     match record.get(ERROR.name):
         case {"code": str(code), "message": str(message)}:
@@ -136,7 +143,9 @@ def _filters(request: Request) -> Filters:
     status = request.query.get("status")
     if status is not None and status not in Status:
         raise invalid(f"status must be one of {', '.join(Status)}")
-    user_id = _query(request, "userId", _USER_ID, "1 to 256 printable ASCII characters")
+    user_id = request.query.get("userId")
+    if user_id is not None and not is_identifier(user_id):
+        raise invalid("userId must be 1 to 256 printable characters")
     if request.user_id is not None and user_id not in (None, request.user_id):
         raise Problem(403, "FORBIDDEN", "You can only list your own jobs.")
     kind = _query(request, "kind", _KIND, "1 to 128 characters")

@@ -24,7 +24,7 @@ from switchyard.messages.envelope import Envelope
 from switchyard.messages.kinds import IMAGES, RECORDING
 from switchyard.messages.redrive import redrive_body
 from switchyard.messages.tasks import TaskWork
-from switchyard.names import stable_hash
+from switchyard.names import owned_name, stable_hash
 from switchyard.observability import logger
 from switchyard.protocol.jobs import Status, WorkRequest
 from switchyard.protocol.ports import RACES
@@ -78,21 +78,24 @@ class Submission:
 
     def _submit(self, request: Request, kind: str, body: Mapping[str, Any]) -> str:
         key = idempotency_key(request)
-        caller = request.user_id or ""
-        asked = _owned(body, request.user_id)
+        user_id, caller = request.user_id, request.caller
+        asked = _owned(body, user_id)
         own_id = asked.get("jobId")
-        job_id = own_id or (stable_hash(caller, request.route, key) if key else str(uuid.uuid4()))
+        if own_id:
+            job_id = owned_name(user_id, own_id) if user_id is not None else own_id
+        else:
+            job_id = stable_hash(caller, request.route, key) if key else str(uuid.uuid4())
         fingerprint = stable_hash(json.dumps(asked, sort_keys=True), caller, key, length=64)
         work = self._read(
             # The version identifies the work: equal requests are one job, whatever is lost or repeated.
             {**asked, "kind": kind, "jobId": job_id, "version": stable_hash(job_id, fingerprint), "announced": True}
         )
-        known = accept(self.records, work, fingerprint, partial(self._send, work), repeatable=bool(key))
+        known = accept(self.records, work, fingerprint, partial(self._send, work), repeatable=bool(key), by=caller)
         if known and not (key and known.fingerprint == fingerprint):
             if own_id:
                 raise Problem(409, "JOB_EXISTS", "A job with this id exists already.")
             raise Problem(409, "IDEMPOTENCY_KEY_REUSED", "This Idempotency-Key was used for a different request.")
-        logger.info("accepted", job_id=job_id, kind=kind)
+        logger.info("accepted", job_id=job_id, kind=kind, by=caller)
         return job_id
 
     def _read(self, message: Mapping[str, Any]) -> WorkRequest:
@@ -111,11 +114,12 @@ class Submission:
 
 
 def accept(
-    records: Records, work: WorkRequest, fingerprint: str, send: Callable[[], None], *, repeatable: bool
+    records: Records, work: WorkRequest, fingerprint: str, send: Callable[[], None], *, repeatable: bool, by: str = ""
 ) -> Known | None:
     """Stores a job and sends its message. Returns the existing job instead if its id is taken.
 
-    With `repeatable`, an equal request for a job that is still PENDING sends its message again, and returns None.
+    `by` is who asked for it. With `repeatable`, an equal request for a job that is still PENDING sends its message
+    again, and returns None.
 
     Raises:
         Contended: the job was created and deleted by others in every attempt.
@@ -123,7 +127,7 @@ def accept(
     """
     for _ in range(RACES):
         try:
-            known = records.announce(work, fingerprint=fingerprint)
+            known = records.announce(work, fingerprint=fingerprint, by=by)
             if known is None:
                 send()
                 return None

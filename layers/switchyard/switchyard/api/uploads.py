@@ -23,6 +23,8 @@ from switchyard.api.access import is_visible
 from switchyard.api.http import Problem, Request, Response, invalid
 from switchyard.api.signing import presigned_url
 from switchyard.keys import MAX_NAME, is_owner, is_upload, owner_of, upload_key
+from switchyard.messages.videos import video_id_of
+from switchyard.names import legal_name
 
 if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
     from mypy_boto3_s3 import S3Client
@@ -92,13 +94,17 @@ class _Upload(TypedDict):
 
 @dataclass(slots=True, eq=False)
 class Uploads:
-    """The upload routes' handlers. `max_bytes` is the largest file that this deployment accepts."""
+    """The upload routes' handlers.
+
+    `max_bytes` is the largest file that this deployment accepts. `id_pattern` finds a video's id in its key.
+    """
 
     client: S3Client
     bucket: str
     prefix: str
     lifetime: timedelta
     max_bytes: int
+    id_pattern: re.Pattern[str]
 
     def presign(self, request: Request) -> Response:
         """POST /uploads/presign."""
@@ -193,8 +199,10 @@ class Uploads:
         content_type = _content_type(body)
         own = str(uuid.uuid4())
         name = safe_name(body.get("filename", body.get("file_name")), content_type)
-        file = {"key": upload_key(self.prefix, owner, clock.now(), own, name)}
-        return file | {"jobId": own} if content_type.startswith("video/") else file
+        key = upload_key(self.prefix, owner, clock.now(), own, name)
+        if not content_type.startswith("video/"):
+            return {"key": key}
+        return {"key": key, "jobId": legal_name(video_id_of(self.id_pattern, self.bucket, key))}
 
     def _own(self, request: Request, key: str, upload_id: str) -> _Upload:
         """The named upload. Keys that this API can't have made answer 404, and so do other owners' keys for a user."""

@@ -78,8 +78,7 @@ class VideoWork:
         video_id = (
             message.video_id
             or identifier({"video_id": envelope.video_id}, "video_id")
-            or self._id_from_key(source.key)
-            or stable_hash(source.bucket, source.key)
+            or video_id_of(self.id_pattern, source.bucket, source.key)
         )
         return WorkRequest(
             job_id=legal_name(message.job_id or video_id),
@@ -103,11 +102,13 @@ class VideoWork:
             raise InvalidMessage("the message names a user, but the upload is another's")
         return owner or named
 
-    def _id_from_key(self, key: str) -> str | None:
-        match = self.id_pattern.search(key)
-        found = match["video_id"] if match else None
-        # A redrive sends the id in a message, which must accept it.
-        return found if is_identifier(found) else None
+
+def video_id_of(pattern: re.Pattern[str], bucket: str, key: str) -> str:
+    """The id of a video whose message names none: what the pattern finds in the key, else a hash of bucket and key."""
+    match = pattern.search(key)
+    found = match["video_id"] if match else None
+    # A redrive sends the id in a message, which must accept it.
+    return found if is_identifier(found) else stable_hash(bucket, key)
 
 
 type _Reader = Callable[[Envelope], VideoMessage]

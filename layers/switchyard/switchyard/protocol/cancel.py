@@ -28,8 +28,8 @@ class Canceller:
     store: JobStore
     targets: Mapping[str, Target]
 
-    def cancel(self, job: Job) -> Cancellation:
-        """Cancels the work of `job`, whatever its status is by now. Idempotent.
+    def cancel(self, job: Job, *, by: str = "") -> Cancellation:
+        """Cancels the work of `job` for the caller `by`, whatever its status is by now. Idempotent.
 
         Newer work under the same id is not cancelled.
 
@@ -41,23 +41,23 @@ class Canceller:
             if found is None or found.status in TERMINAL or is_other_work(job, found.request):
                 return Cancellation.ENDED
             if found.status in HOLDING_SLOT:
-                noted = self.store.request_cancel(found)
+                noted = self.store.request_cancel(found, by=by)
                 if isinstance(noted, Job):
-                    self._stop(noted)
+                    self._stop(noted, by)
                     return Cancellation.REQUESTED
                 found = noted.found
             else:
-                changed = self.store.cancel(found)
+                changed = self.store.cancel(found, by=by)
                 if changed is None:
-                    logger.info("cancelled", job_id=job.id, fence=job.fence)
+                    logger.info("cancelled", job_id=job.id, fence=job.fence, by=by)
                     return Cancellation.CANCELLED
                 found = changed.found
         raise Contended(f"job {job.id} changed {RACES} times while it was being cancelled")
 
-    def _stop(self, job: Job) -> None:
+    def _stop(self, job: Job, by: str) -> None:
         """Stops the run, if it is known. If that fails, the reconciler retries, since the request is recorded."""
         target_id, target = job.authoritative_target_id, self.targets.get(job.request.target.type)
-        logger.info("cancel requested", job_id=job.id, fence=job.fence, target_id=target_id)
+        logger.info("cancel requested", job_id=job.id, fence=job.fence, target_id=target_id, by=by)
         if target_id is None or target is None:
             return
         try:

@@ -151,15 +151,17 @@ class JobStore(Protocol):
 
     # ---- cancelling -------------------------------------------------------------------------------------------------
 
-    def cancel(self, job: Job) -> JobChanged | None:
+    def cancel(self, job: Job, *, by: str = "") -> JobChanged | None:
         """Ends a PENDING or WAITING job, removes it from the waiting room and unlocks its object.
 
-        Raises the fence, so that status and fence differ from those of older work cancelled under the same id.
+        Records who cancelled it. Raises the fence, so that status and fence differ from those of older work cancelled
+        under the same id.
         """
 
-    def request_cancel(self, job: Job) -> Job | JobChanged:
+    def request_cancel(self, job: Job, *, by: str = "") -> Job | JobChanged:
         """Records a cancel request for a job that holds a slot. Returns the job as stored, with its run if known.
 
+        The first caller in `by` is recorded.
         From then on nothing starts the job, and no run of it passes the worker's fence check. Idempotent.
         """
 

@@ -220,7 +220,7 @@ def request_attributes(request: WorkRequest) -> dict[str, Value]:
     return attributes
 
 
-def announced(request: WorkRequest, fingerprint: str, now: datetime) -> dict[str, Value]:
+def announced(request: WorkRequest, fingerprint: str, now: datetime, by: str = "") -> dict[str, Value]:
     """Builds the item of a job whose message is about to be sent."""
     return {
         **job_key(request.job_id),
@@ -229,6 +229,7 @@ def announced(request: WorkRequest, fingerprint: str, now: datetime) -> dict[str
         UPDATED_AT.name: moment(now),
         FINGERPRINT.name: text(fingerprint),
         ANNOUNCED_BY.name: text(request.source.message_id),
+        **({SUBMITTED_BY.name: text(by)} if by else {}),
         **request_attributes(request),
     }
 

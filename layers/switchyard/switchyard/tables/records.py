@@ -31,7 +31,7 @@ _MAX_TIME_BYTES = 1024
 _SHOWN = (
     f"{items.JOB_ID}, {items.KIND}, {items.STATUS}, {items.PROGRESS}, {items.ERROR}, {items.RESULT}, {items.METADATA}, "
     f"{items.USER_ID}, {items.REQUEST}, {items.CREATED_AT}, {items.UPDATED_AT}, {items.STARTED_AT}, {items.ENDED_AT}, "
-    f"{items.CANCEL_REQUESTED_AT}"
+    f"{items.CANCEL_REQUESTED_AT}, {items.SUBMITTED_BY}, {items.CANCELLED_BY}"
 )
 _LISTED = f"{items.JOB_ID}, {items.KIND}, {items.STATUS}, {items.USER_ID}, {items.CREATED_AT}"
 _INDEXES = {items.USER_ID: "byUser", items.STATUS: "byStatus", items.KIND: "byKind"}
@@ -82,17 +82,17 @@ class Records:
     # ---- announcing -------------------------------------------------------------------------------------------------
     # In an announced request, `source.message_id` is the id of the HTTP request, and identifies who announced the job.
 
-    def announce(self, request: WorkRequest, *, fingerprint: str) -> Known | None:
+    def announce(self, request: WorkRequest, *, fingerprint: str, by: str = "") -> Known | None:
         """Records a job before its message is sent. Returns the existing job if its id is taken, else None.
 
-        `fingerprint` is a hash of the request and its user.
+        `fingerprint` is a hash of the request and its caller; `by` is the caller.
         """
         #   nothing there ──▶ PENDING, announced by us
         condition = f"attribute_not_exists({items.JOB_ID})"
         try:
             self._client.put_item(
                 TableName=self._table,
-                Item=items.announced(request, fingerprint, clock.now()),
+                Item=items.announced(request, fingerprint, clock.now(), by),
                 ConditionExpression=condition,
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 **names_and_values(condition, {}),

@@ -287,18 +287,21 @@ class Store(JobStore):
     # ---- cancelling -------------------------------------------------------------------------------------------------
 
     @override
-    def cancel(self, job: Job) -> JobChanged | None:
+    def cancel(self, job: Job, *, by: str = "") -> JobChanged | None:
         assert job.status in {Status.PENDING, Status.WAITING}  # noqa: S101 - with a slot: `request_cancel`
         now = clock.now()
         waits = job.status is Status.WAITING
         condition, values = _still(job)
+        cancelled_by, caller = _cancelled_by(by)
         #   PENDING | WAITING and fence = n, as seen ──▶ CANCELLED, fence = n + 1
         end = self._update_action(
             job.id,
-            f"SET {STATUS} = :to, {FENCE} = :next, {ENDED_AT} = :now, {UPDATED_AT} = :now, {TTL} = :ttl REMOVE {ERROR}",
+            f"SET {STATUS} = :to, {FENCE} = :next, {ENDED_AT} = :now, {UPDATED_AT} = :now, {TTL} = :ttl{cancelled_by} "
+            f"REMOVE {ERROR}",
             condition,
             {
                 ":to": text(Status.CANCELLED),
+                **caller,
                 ":next": number(job.fence + 1),
                 ":now": moment(now),
                 ":ttl": self._expiry(now),
@@ -315,14 +318,16 @@ class Store(JobStore):
 
     @override
     @translated()
-    def request_cancel(self, job: Job) -> Job | JobChanged:
+    def request_cancel(self, job: Job, *, by: str = "") -> Job | JobChanged:
         active = {f":active{n}": text(status) for n, status in enumerate(sorted(HOLDING_SLOT))}
+        cancelled_by, caller = _cancelled_by(by)
         #   CLAIMED | SUBMITTED | RUNNING and fence as seen ──▶ same status, cancel requested
         note = self._update_action(
             job.id,
-            f"SET {CANCEL_REQUESTED_AT} = if_not_exists({CANCEL_REQUESTED_AT}, :now), {UPDATED_AT} = :now",
+            f"SET {CANCEL_REQUESTED_AT} = if_not_exists({CANCEL_REQUESTED_AT}, :now), {UPDATED_AT} = :now"
+            f"{cancelled_by}",
             f"{FENCE} = :fence AND {STATUS} IN ({', '.join(active)})",
-            {":now": moment(clock.now()), ":fence": number(job.fence), **active},
+            {":now": moment(clock.now()), ":fence": number(job.fence), **active, **caller},
         )
         try:
             answer = self._client.update_item(**note["Update"], ReturnValues="ALL_NEW")
@@ -614,6 +619,11 @@ class Store(JobStore):
     def _expiry(self, now: datetime) -> Value:
         # Only ended jobs get one: DynamoDB must never delete a job that waits or runs.
         return number(int((now + self._keep).timestamp()))
+
+
+def _cancelled_by(by: str) -> tuple[str, dict[str, Value]]:
+    """An assignment to append to an update, with its value. The first who cancels a job is recorded."""
+    return (f", {CANCELLED_BY} = if_not_exists({CANCELLED_BY}, :by)", {":by": text(by)}) if by else ("", {})
 
 
 _LEFT_BY_A_RUN: tuple[Attribute[Any], ...] = (

@@ -61,13 +61,13 @@ class TorrentSubmission:
             message = messages.message(thing.bucket, thing.key, thing.version, again=again)
             self.sqs.send_message(QueueUrl=self.queue_url, MessageBody=message)
 
-        known = accept(self.records, wanted, wanted.job_id, send, repeatable=True)
+        known = accept(self.records, wanted, wanted.job_id, send, repeatable=True, by=request.caller)
         if known and known.fingerprint not in (None, wanted.job_id):
             raise Problem(409, "JOB_ID_TAKEN", "The torrent's job id belongs to other work.")
         is_sent = known is None or _is_resent(known, again=again)
         if known and is_sent:
             send()
-        logger.info("accepted" if is_sent else "known", job_id=wanted.job_id, kind=wanted.kind)
+        logger.info("accepted" if is_sent else "known", job_id=wanted.job_id, kind=wanted.kind, by=request.caller)
         return Response(202, accepted(wanted.job_id) | (_standing(known, is_sent=is_sent) if known else {}))
 
     def _object(self, request: Request, bucket: str, key: str) -> tuple[ObjectVersion, str | None]:

@@ -19,6 +19,7 @@ from switchyard.tables.items import (
     ATTEMPTS,
     BEGUN_BY,
     CANCEL_REQUESTED_AT,
+    CANCELLED_BY,
     CHUNKS,
     CREATED_AT,
     ENDED_AT,
@@ -123,7 +124,9 @@ class TorrentJobs:
             UPDATED_AT.name: moment(now),
         }
         # Hashed chunks stay: they are of the same bytes.
-        left = f"{RESULT}, {ERROR}, {ENDED_AT}, {TTL}, {CANCEL_REQUESTED_AT}" + (f", {PROGRESS}" if is_new else "")
+        left = f"{RESULT}, {ERROR}, {ENDED_AT}, {TTL}, {CANCEL_REQUESTED_AT}, {CANCELLED_BY}" + (
+            f", {PROGRESS}" if is_new else ""
+        )
         started = ":now" if is_new else f"if_not_exists({STARTED_AT}, :now)"
         condition, values = f"attribute_not_exists({JOB_ID})", {":now": moment(now)}
         if seen is not None:
