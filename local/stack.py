@@ -294,7 +294,7 @@ class LocalStack:
             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in changed.items()],
         )
         cloudformation.get_waiter("stack_update_complete").wait(
-            StackName=STACK_NAME, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+            StackName=STACK_NAME, WaiterConfig={"Delay": 0.1, "MaxAttempts": 600}
         )
         self._state.parameters = changed
         self._record()

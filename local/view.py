@@ -114,9 +114,9 @@ class View:
         holders = frozenset(job for item in items for job in item.get("holders", ()))
         return Lane(holders, sum(int(item.get("waiting", 0)) for item in items))
 
-    def queues(self) -> dict[str, tuple[int, int]]:
+    def queues(self, names: Iterable[str] = QUEUES) -> dict[str, tuple[int, int]]:
         """Each queue's messages, by logical id: the number waiting, and the number in flight."""
-        return {name: self._depth(self._stack.resource(name)) for name in QUEUES}
+        return {name: self._depth(self._stack.resource(name)) for name in names}
 
     def submitted(self, job: Job) -> float | None:
         """When Batch or ECS accepted the job (epoch seconds)."""

@@ -33,7 +33,7 @@ def invoked(dispatcher: Dispatcher, work: TaskWork, message: object, request_id:
 def function() -> tuple[Queue, Callable[[object, str], dict[str, str]]]:
     """Built once per execution environment, at init. If that fails, each event retries and reports it."""
     settings = DispatchToEcsSettings.from_env()
-    dispatcher = wiring.dispatcher(settings, at_capacity=settings.at_capacity)
+    dispatcher = wiring.dispatcher(settings)
     work = wiring.task_work(settings)
     intake = Intake(dispatcher, work, wiring.dead_letter_queue(settings.ecs_dead_letter_queue_url))
     queue = Queue(clients.sqs(), settings.queue_url, settings.max_receive_count, intake.handle, intake.exhausted)

@@ -17,7 +17,7 @@ def function() -> Queue:
     """Built once per execution environment, at init. If that fails, each event retries and reports it."""
     settings = SqsToBatchSettings.from_env()
     intake = Intake(
-        dispatcher=wiring.dispatcher(settings, at_capacity=settings.at_capacity),
+        dispatcher=wiring.dispatcher(settings),
         work=VideoWork(
             lane=settings.lane,
             target=TargetSpec("batch", settings.batch_job_queue, settings.batch_job_definition),

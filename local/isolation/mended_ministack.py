@@ -1,4 +1,4 @@
-"""MiniStack with four bugs fixed. `local.emulator` runs this instead of `-m ministack`.
+"""MiniStack with four bugs and two delays fixed. `local.emulator` runs this instead of `-m ministack`.
 
 - GetObject with a range and a versionId: MiniStack returns the whole object.
 - IAM has no actions for SQS's batch calls: sqs:SendMessage allows SendMessageBatch too. MiniStack refuses it.
@@ -6,12 +6,21 @@
   done, so that its queue looks empty while the other is being handled. Here only the last delivery deletes it.
 - The end of a function's log: MiniStack takes 5 ms of silence for the end, and on a busy machine shows the rest with
   the process's next invocation, or never. Here the function's process marks the end of each invocation's log.
+- Cold starts: MiniStack unpacks the layer's thousand files for every process of a function. Here once, and processes
+  get links to them.
+- Redeliveries: MiniStack looks once a second for messages that are visible again. Here ten times.
 """
 # ruff: noqa: SLF001 - MiniStack has no public hooks for this
 
+import hashlib
 import queue
+import tempfile
+import threading
 import time
+import zipfile
 from http import HTTPStatus
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from ministack.app import main  # type: ignore[import-not-found]  # is in the emulator's environment alone
@@ -22,6 +31,7 @@ END_OF_LOG = "\x04end of this invocation's log"
 PATIENCE = 5.0
 """Seconds to wait for the mark. Only a killed process whose children hold its pipe open takes that long."""
 
+_unpacking = threading.Lock()
 _get_object = s3._get_object
 _run_sqs_batch = lambda_svc._run_sqs_batch
 _extract_iam_action = iam_actions.extract_iam_action
@@ -75,6 +85,28 @@ def _whole_log(worker: Any, **_waits: float) -> str:  # noqa: ANN401 - one of Mi
     return "\n".join(lines)
 
 
+class _UnpackedOnce(zipfile.ZipFile):
+    """A function's code or a layer, unpacked once per content. Nothing may write to it, as on Lambda."""
+
+    def namelist(self) -> list[str]:
+        return []  # asked for only to check that paths stay inside the folder, which zipfile ensures
+
+    def extractall(self, path: Any = None, *_: Any) -> None:  # noqa: ANN401 - as zipfile's
+        with Path(str(self.filename)).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        unpacked = Path(tempfile.gettempdir()) / "unpacked" / digest
+        with _unpacking:
+            if not unpacked.exists():
+                whole = unpacked.with_suffix(".new")
+                super().extractall(whole, super().namelist())
+                whole.rename(unpacked)
+        Path(path).rmdir()
+        Path(path).symlink_to(unpacked)
+
+
+lambda_runtime.zipfile = SimpleNamespace(**{**vars(zipfile), "ZipFile": _UnpackedOnce})
+_wait = lambda_svc._esm_wake.wait
+lambda_svc._esm_wake.wait = lambda timeout: _wait(min(timeout, 0.1))
 s3._get_object = _ranged
 iam_actions.extract_iam_action = _as_iam_names_it
 lambda_svc._run_sqs_batch = _with_own_receipts

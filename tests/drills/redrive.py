@@ -15,7 +15,8 @@ COUNT = 3
 def play(system: System, say: Callable[[str], None]) -> None:
     """Has Batch refuse all jobs until they are dead-lettered, then accept them, and redrives them."""
     system.deploy(MaxConcurrentJobs=str(COUNT))  # each is refused separately, and none waits for another
-    with system.variables("SqsToBatchFunction", MAX_RECEIVE_COUNT="1"):
+    # If the message of a slow start were received again, SQS could move it before its job is FAILED.
+    with system.redelivery("VideoQueue", 60), system.variables("SqsToBatchFunction", MAX_RECEIVE_COUNT="1"):
         say(f"Batch refuses every job; {COUNT} videos are uploaded, and each message gets one try")
         system.fault("SubmitJob", "refuse")
         keys = [system.upload() for _ in range(COUNT)]

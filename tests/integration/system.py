@@ -33,6 +33,8 @@ type Item = dict[str, Any]
 
 FUNCTIONS = tuple(function.logical_id for function in invoked_by(Trigger.QUEUE, Trigger.SCHEDULE))
 """Functions that are invoked by a queue or a schedule."""
+INPUTS = (*(road.queue for road in ROADS), "TorrentQueue", "TrackQueue")
+"""The queues that functions read."""
 PATIENCE = 150.0
 """Seconds a step may take on a busy machine; a second is usual."""
 
@@ -308,7 +310,7 @@ class System:
     def drained(self, queue: str | None = None, *, seconds: float = PATIENCE) -> None:
         """Waits until the road's queue, or `queue`, has no message, neither visible nor in flight."""
         name = queue or self.road.queue
-        self.until(lambda: self.view.queues()[name] == (0, 0), f"{name} to be empty", seconds=seconds)
+        self.until(lambda: self.view.queues((name,))[name] == (0, 0), f"{name} to be empty", seconds=seconds)
 
     def log(self, function: str) -> list[Item]:
         """Returns the JSON lines that a function has logged since the test began."""
@@ -421,20 +423,27 @@ class System:
             print(f"not at rest: {self.view.queues()}, {[self.view.lane(road.lane) for road in ROADS]}")  # noqa: T201
             raise
         finally:
-            # Last, because the emulator, unlike Lambda, ends running invocations when settings change.
-            self.stack.redeploy(**self._parameters)
+            if self.stack.parameters != self._parameters:
+                # Last, because the emulator, unlike Lambda, ends running invocations when settings change. Their
+                # messages come back, and must not find that their jobs are gone.
+                self.stack.redeploy(**self._parameters)
+                self.until(self._idle, "everything to come to rest again")
         for queue in (*(road.dead_letters for road in ROADS), "TorrentDeadLetterQueue", "TrackDeadLetterQueue"):
             self.messages(queue)
         self._forget(TERMINAL, but=self._older)  # every search for a job reads the whole table
 
     def _idle(self) -> bool:
+        # Before the lanes and after them: a message may leave its queue and take a slot between the two.
+        were_empty = self._queues_are_empty()
         for item in self._items():
             if item["status"] not in TERMINAL:
                 self.release(_object_of(item))
         if any(lane.holders or lane.waiting for lane in (self.view.lane(road.lane) for road in ROADS)):
             return False
-        queues = self.view.queues()
-        return all(queues[name] == (0, 0) for name in (*(road.queue for road in ROADS), "TorrentQueue", "TrackQueue"))
+        return were_empty and self._queues_are_empty()
+
+    def _queues_are_empty(self) -> bool:
+        return set(self.view.queues(INPUTS).values()) == {(0, 0)}
 
 
 def job_id_of(key: str) -> str:

@@ -141,18 +141,19 @@ def test_a_divided_lane_runs_jobs_in_its_shards_and_gets_their_slots_back(system
 
 def test_with_at_capacity_return_messages_wait_in_their_queue_and_none_is_lost(system: System) -> None:
     if system.road is not BATCH:
-        pytest.skip("it takes a minute, and the road makes no difference to it")
+        pytest.skip("it takes a deployment, and the road makes no difference to it")
     system.deploy(AtCapacity="return")
-    first = system.upload(gate=True)
-    system.wait_for(first, "RUNNING")
-    second = system.upload()
-    system.until(lambda: _returned(system), "the second message to be returned")
-    assert system.lane().waiting == 0
+    with system.variables("SqsToBatchFunction", FULL_LANE_SECONDS="1"):
+        first = system.upload(gate=True)
+        system.wait_for(first, "RUNNING")
+        second = system.upload()
+        system.until(lambda: _returned(system), "the second message to be returned")
+        assert system.lane().waiting == 0
 
-    system.release(first)
+        system.release(first)
 
-    # It comes back 20 to 60 s later, at random, so that messages don't come back together.
-    system.completed(first, second, seconds=120)
+        system.completed(first, second)
+        system.drained()
     assert not system.messages()
 
 

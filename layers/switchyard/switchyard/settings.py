@@ -66,6 +66,13 @@ class LaneSettings(StoreSettings):
     lane_shards = Setting(integer(1, 64), 1)
 
 
+class ReturnSettings(Settings):
+    """For every function that can return messages of a full lane to their queue."""
+
+    at_capacity = Setting[AtCapacity](one_of("wait", "return"), "wait")
+    full_lane_seconds = Setting(seconds(1, 3600), timedelta(seconds=20))
+
+
 class BatchLaneSettings(LaneSettings):
     """For every function that can start video jobs, which run on Batch."""
 
@@ -151,22 +158,20 @@ class ApiSettings(Settings):
 # ---- one class per function -----------------------------------------------------------------------------------------
 
 
-class SqsToBatchSettings(BatchLaneSettings, UploadSettings, VideoIdSettings):
+class SqsToBatchSettings(BatchLaneSettings, ReturnSettings, UploadSettings, VideoIdSettings):
     """`functions/sqs_to_batch`."""
 
     queue_url = Setting(text)
     batch_job_queue = Setting(text)
     batch_job_definition = Setting(text)
-    at_capacity = Setting[AtCapacity](one_of("wait", "return"), "wait")
     source_buckets = Setting(names)
 
 
-class DispatchToEcsSettings(EcsLaneSettings, TaskSettings):
+class DispatchToEcsSettings(EcsLaneSettings, TaskSettings, ReturnSettings):
     """`functions/dispatch_to_ecs`."""
 
     jobs_table = Setting(text, alias="DDB_TABLE")  # the name in the systems that Switchyard replaces
     transmission_task_def = Setting(text, "")
-    at_capacity = Setting[AtCapacity](one_of("wait", "return"), "wait")
 
 
 class TrackJobSettings(BatchLaneSettings, EcsLaneSettings):

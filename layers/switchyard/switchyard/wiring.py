@@ -5,12 +5,13 @@ Imports are inside the builders, so that a function loads only the modules it us
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from switchyard import clients, observability
 from switchyard.errors import SettingsError
 from switchyard.messages.kinds import TASKS, VIDEO
-from switchyard.settings import BatchLaneSettings, EcsLaneSettings
+from switchyard.settings import BatchLaneSettings, EcsLaneSettings, ReturnSettings
 
 if TYPE_CHECKING:
     from switchyard.messages.dead_letters import DeadLetterQueue
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from switchyard.protocol.ports import DeadLetters, Repair, Target
     from switchyard.protocol.tracking import Tracker
     from switchyard.settings import (
-        AtCapacity,
         CancelJobSettings,
         JobsSettings,
         LaneSettings,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from switchyard.torrents.messages import TorrentWork
 
 
-def dispatcher(settings: LaneSettings, *, at_capacity: AtCapacity = "wait") -> Dispatcher:
+def dispatcher(settings: LaneSettings) -> Dispatcher:
     """Builds the dispatcher of a function's lanes. Also adds the environment's name to logs and metrics.
 
     Raises:
@@ -61,15 +61,18 @@ def dispatcher(settings: LaneSettings, *, at_capacity: AtCapacity = "wait") -> D
         for kind in TASKS.values():
             lanes.append(_lane(settings, kind.lane, kind.limit))
             dead_letters[kind.lane] = ecs_dead_letters
-    return Dispatcher(
+    dispatcher = Dispatcher(
         store=_store(settings),
         targets=targets,
         lanes={lane.name: lane for lane in lanes},
         dead_letters=dead_letters,
         grace=grace,
         max_refusals=settings.max_receive_count,
-        waiting_room=at_capacity == "wait",
     )
+    if not isinstance(settings, ReturnSettings):
+        return dispatcher
+    waiting_room, pause = settings.at_capacity == "wait", settings.full_lane_seconds
+    return replace(dispatcher, waiting_room=waiting_room, full_lane_pause=pause)
 
 
 def tracker(dispatcher: Dispatcher) -> Tracker:

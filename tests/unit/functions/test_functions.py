@@ -401,6 +401,16 @@ def test_at_capacity_a_message_returns_as_often_as_it_must(received: str, deploy
     assert deployed.dead_letters() == []
 
 
+def test_a_returned_message_stays_away_for_the_time_set_and_at_most_three_times_as_long(
+    deployed: Deployment, caplog: pytest.LogCaptureFixture
+) -> None:
+    deployed.set(MAX_CONCURRENT_JOBS="1", AT_CAPACITY="return", FULL_LANE_SECONDS="100")
+    deployed.video("s3_put")
+    deployed.video("backend_video_uploaded")
+    (pause,) = [vars(each)["seconds"] for each in caplog.records if each.message == "message comes back"]
+    assert 100 <= pause <= 300
+
+
 def test_a_lane_that_is_divided_runs_its_jobs_in_shards(deployed: Deployment) -> None:
     deployed.set(MAX_CONCURRENT_JOBS="100", LANE_SHARDS="2")
     deployed.video("s3_put")

@@ -45,9 +45,6 @@ from switchyard.protocol.ports import (
     Target,
 )
 
-_FULL_LANE_SECONDS = (20, 60)
-"""The delay of a message if the lane is full and there is no waiting room, jittered to spread the retries."""
-
 
 class Outcome(Enum):
     """The result of a request that needs no further delivery."""
@@ -71,6 +68,8 @@ class Dispatcher:
         grace: The age at which a claim may be adopted.
         max_refusals: After this many refused starts, a job from the waiting room is given up.
         waiting_room: Whether requests wait for a slot. If not, a request for a full lane raises LaneIsFull.
+        full_lane_pause: How long a message of a full lane stays away at least. A random pause, up to three times as
+            long, spreads the retries.
     """
 
     store: JobStore
@@ -80,6 +79,7 @@ class Dispatcher:
     grace: timedelta
     max_refusals: int
     waiting_room: bool = True
+    full_lane_pause: timedelta = timedelta(seconds=20)
     _noted: set[tuple[str, int]] = field(default_factory=set, init=False)
 
     def dispatch(self, request: WorkRequest) -> Outcome:
@@ -271,7 +271,8 @@ class Dispatcher:
 
     def _lane_full(self, request: WorkRequest, seen: Job | None) -> Outcome | JobChanged:
         if not self.waiting_room:
-            pause = random.uniform(*_FULL_LANE_SECONDS)  # noqa: S311 - jitter, not a secret
+            shortest = self.full_lane_pause.total_seconds()
+            pause = random.uniform(shortest, 3 * shortest)  # noqa: S311 - jitter, not a secret
             raise LaneIsFull(f"lane {request.lane} has no free slot", pause)
         match self.store.hold(request, seen):
             case JobChanged() as changed:
