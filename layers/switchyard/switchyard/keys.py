@@ -11,6 +11,9 @@ An owner is a user's id. Four digits are never an owner, because an upload witho
 import re
 from datetime import date
 
+RESULTS = "results/"
+RECORDINGS = "recordings/"
+"""Where workers put what they make, and the only prefixes besides that of torrents for which `get_job` signs links."""
 MAX_NAME = 120
 """Characters of an upload's file name, which follows the UUID."""
 CLAIM = ".claim"
@@ -54,6 +57,15 @@ def owner_of(prefix: str, key: str) -> str | None:
     """The owner of an upload. None for an upload without an owner, and for every other object."""
     found = _UPLOAD.fullmatch(key, len(prefix)) if key.startswith(prefix) else None
     return found["owner"] if found else None
+
+
+def result_folders(job_id: str, owner: str | None) -> list[str]:
+    """The folders in which a job's results may lie. Earlier versions wrote recordings without their owner's segment.
+
+    Two owners may have a job of the same id, one after the other: another owner's recordings are in another folder.
+    """
+    owned = [f"{RECORDINGS}{owner}/{job_id}/"] if owner is not None and is_owner(owner) else []
+    return [f"{RESULTS}{job_id}/", f"{RECORDINGS}{job_id}/", *owned]
 
 
 def recording_owner(prefix: str, key: str) -> str | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from switchyard.api.signing import presigned_url
-from switchyard.keys import is_owner
+from switchyard.keys import result_folders
 from switchyard.messages.kinds import IMAGES, TORRENT
 from switchyard.observability import logger
 from switchyard.tables.items import JOB_ID, KIND, REQUEST, RESULT, USER_ID, PlainItem
@@ -31,9 +31,6 @@ _MAX_ANSWER = 5 * 1024 * 1024
 """Bytes. Lambda limits a response to 6 MB. The body is a JSON string in it, where escaping a non-ASCII character takes
 up to three times its UTF-8 bytes."""
 _MAX_LINKS = 100
-_RESULTS = "results/"
-_RECORDINGS = "recordings/"
-"""Where recordings lie, and the only prefix besides that of results for which `get_job` may sign links."""
 _INTERNAL = frozenset({"runId", "detections"})
 """Fields of a result that `result` leaves out: only workers need `runId`, and `detections` has a field of its own."""
 _GONE = frozenset({"NoSuchKey", "NoSuchBucket", "AccessDenied"})  # AccessDenied: a missing key, if we may not list
@@ -102,24 +99,15 @@ def _result(record: PlainItem) -> PlainItem:
 
 
 def _files(record: PlainItem) -> dict[str, str]:
-    """The files that a worker saved in its job's folder. Its result only says in which, of those that may be the job's.
-
-    Two owners may have a job of the same id, one after the other: another owner's recordings are in another folder.
-    """
-    result = _result(record)
+    """The files that a worker saved in its job's folder. Its result only says in which of `result_folders`."""
+    result, owner = _result(record), record.get(USER_ID.name)
     prefix, names = result.get("prefix"), result.get("files")
-    if prefix not in _folders(record) or not isinstance(names, list):
+    folders = result_folders(record[JOB_ID.name], owner if isinstance(owner, str) else None)
+    if prefix not in folders or not isinstance(names, list):
         return {}
     keys = {name: prefix + name for name in names if isinstance(name, str)}
     inside = {name: key for name, key in keys.items() if _is_plain(key)}
     return dict(list(inside.items())[:_MAX_LINKS])
-
-
-def _folders(record: PlainItem) -> list[str]:
-    """The folders in which the results of a job may lie. Earlier versions wrote recordings without their owner's."""
-    job_id, owner = record[JOB_ID.name], record.get(USER_ID.name)
-    owned = [f"{_RECORDINGS}{owner}/{job_id}/"] if isinstance(owner, str) and is_owner(owner) else []
-    return [f"{_RESULTS}{job_id}/", f"{_RECORDINGS}{job_id}/", *owned]
 
 
 def _torrent(record: PlainItem, prefix: str) -> dict[str, str]:
