@@ -1,40 +1,63 @@
-"""DELETE /jobs/{jobId}: ends a job that has not started, and stops one that runs."""
+"""DELETE /jobs/{jobId}: ends a job that has not started, stops one that runs, and erases the data of one that ended."""
 
 from functools import cache, partial
 from typing import Any
 
-from switchyard import cold_start, wiring
+from switchyard import clients, cold_start, wiring
 from switchyard.api.access import find_job
-from switchyard.api.http import Api, Problem, Request, Response
+from switchyard.api.erasing import Eraser
+from switchyard.api.http import Api, Problem, Request, Response, invalid
 from switchyard.observability import handler
 from switchyard.protocol.cancel import Cancellation, Canceller
-from switchyard.protocol.jobs import Status
+from switchyard.protocol.jobs import TERMINAL, Status
 from switchyard.settings import CancelJobSettings
+from switchyard.tables.records import Records
 
 
-def cancel(canceller: Canceller, request: Request) -> Response:
-    """Cancels a job that the caller may see.
+def cancel(canceller: Canceller, eraser: Eraser, request: Request) -> Response:
+    """Cancels a job that the caller may see. With `data=true`, erases its data if it has already ended.
 
     Raises:
-        Problem: 404 if there is no such job, or it is not the caller's; 409 if it has ended, or its row is not ours.
+        Problem: 400 for an invalid query; 403 if the upload may not be erased; 404 if there is no such job, or it is
+            not the caller's; 409 if it has ended and nothing is to be erased, or its row is not ours.
     """
+    erases, with_upload = _is_set(request, "data"), _is_set(request, "upload")
+    if with_upload and not erases:
+        raise invalid("upload=true needs data=true")
     job = find_job(request, canceller.store.get, lambda found: found.request.user_id)
+    # The data of a job that ends now may still change: it is erased by a later request.
+    later = {"erased": False} if erases else {}
+    if erases:
+        places = eraser.places(request, job, with_upload=with_upload)
+        if job.status in TERMINAL:
+            erased = eraser.erase(job, places)
+            return Response(200 if erased else 202, {"jobId": job.id, "status": job.status, "erased": erased})
     match canceller.cancel(job, by=request.caller):
         case Cancellation.CANCELLED:
-            return Response(200, {"jobId": job.id, "status": Status.CANCELLED})
+            return Response(202 if erases else 200, {"jobId": job.id, "status": Status.CANCELLED, **later})
         case Cancellation.REQUESTED:
-            return Response(202, {"jobId": job.id, "status": job.status, "cancelRequested": True})
+            return Response(202, {"jobId": job.id, "status": job.status, "cancelRequested": True, **later})
+        case Cancellation.ENDED if erases:
+            return Response(202, {"jobId": job.id, "status": job.status, **later})
         case Cancellation.ENDED:
             raise Problem(409, "ALREADY_ENDED", "The job has ended.")
+
+
+def _is_set(request: Request, name: str) -> bool:
+    value = request.query.get(name, "false")
+    if value not in ("true", "false"):
+        raise invalid(f"{name} must be true or false")
+    return value == "true"
 
 
 @cache
 def api() -> Api:
     """Built once per execution environment, at init. If that fails, each event retries and reports it."""
     settings = CancelJobSettings.from_env()
-    return Api(
-        {"DELETE /jobs/{jobId}": partial(cancel, wiring.canceller(settings))}, settings.cors_origins, settings.api_auth
-    )
+    records = Records(clients.dynamodb(), settings.jobs_table)
+    eraser = Eraser(records, clients.s3, settings.s3_bucket, settings.upload_prefix, settings.torrent_prefix)
+    handle = partial(cancel, wiring.canceller(settings), eraser)
+    return Api({"DELETE /jobs/{jobId}": handle}, settings.cors_origins, settings.api_auth)
 
 
 @handler

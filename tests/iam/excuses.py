@@ -1,7 +1,7 @@
 """Permissions that can't be proven here, because the emulator doesn't check them.
 
-Lambda itself uses most of them, with the function's role, and the emulator's Lambda doesn't check them. Two are for
-calls that the emulator's S3 handles differently from S3. Every run verifies this: with all of them removed at once,
+Lambda itself uses most of them, with the function's role, and the emulator's Lambda doesn't check them. Three are
+for calls that the emulator's S3 handles differently from S3. Every run verifies this: with all of them removed at once,
 every probe still passes. AWS's documentation says that AWS does check them. For Lambda's own calls, AWS's managed
 policies grant the same permissions, and tests/template compares this list with them.
 """
@@ -51,6 +51,10 @@ PARTS: Final = Excuse(
     "further pages of an object's parts are read by version; the emulator has no part checksums",
     "https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObjectAttributes.html",
 )
+VERSIONS: Final = Excuse(
+    "S3 checks it for deleting versions, s3:DeleteObject for deleting objects; the emulator only checks the latter",
+    "https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html",
+)
 
 
 def _of(function: Function) -> Mapping[str, Excuse]:
@@ -67,6 +71,9 @@ def _of(function: Function) -> Mapping[str, Excuse]:
 
 _MORE: Final[Mapping[str, Mapping[str, Excuse]]] = {
     "s3_torrent_creator": {"s3:ListBucket on MediaBucket": GONE, "s3:GetObjectVersionAttributes on MediaBucket": PARTS},
+    "cancel_job": {
+        "s3:DeleteObjectVersion on MediaBucket/results, MediaBucket/recordings, MediaBucket": VERSIONS,
+    },
     "reconcile_jobs": {"sqs:SendMessage on ReconcileDeadLetterQueue": FAILED_RUNS},
 }
 """Excuses beyond those of every function."""

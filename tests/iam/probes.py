@@ -712,6 +712,22 @@ def a_job_that_runs_is_cancelled(system: Hands) -> None:
     system.wait_for(key, "CANCELLED")
 
 
+@proves(
+    cancel_job=[
+        "s3:ListBucketVersions on MediaBucket",
+        "s3:DeleteObject on MediaBucket/results, MediaBucket/recordings, MediaBucket",
+    ]
+)
+def the_data_of_an_ended_job_is_erased(system: Hands) -> None:
+    [job] = system.completed(system.upload())
+    kept = system.place(f"results/{job['jobId']}/a.json")
+
+    system.ask("DELETE", f"/jobs/{job['jobId']}", 200, params={"data": "true"})
+
+    left = system.stack.client("s3").list_object_versions(Bucket=system.bucket, Prefix=kept)
+    assert "Versions" not in left, "a result is still there"
+
+
 def _behind_a_leaked_slot(system: Hands) -> str:
     """Makes a job wait although a slot is free, as a crash after freeing it does, and returns its key."""
     system.fill_lane()

@@ -7,7 +7,16 @@ from datetime import date
 from hypothesis import given
 from hypothesis import strategies as st
 
-from switchyard.keys import CLAIM, is_owner, is_part_of_recording, is_upload, owner_of, recording_owner, upload_key
+from switchyard.keys import (
+    CLAIM,
+    is_owner,
+    is_part_of_recording,
+    is_upload,
+    owner_of,
+    recording_owner,
+    result_folders,
+    upload_key,
+)
 from tests.cases import cases
 from tests.strategies import anything
 
@@ -142,3 +151,18 @@ def test_an_upload_under_the_prefix_of_recordings_has_its_owner_too(owner: str |
 )
 def test_pieces_and_claims_are_no_results(key: str, is_part: bool) -> None:  # noqa: FBT001 - a case
     assert is_part_of_recording("recordings/", key) is is_part
+
+
+# ---- results --------------------------------------------------------------------------------------------------------
+
+
+@given(job_ids, owners)
+def test_a_job_s_folders_are_its_own_and_its_owner_s(job_id: str, owner: str) -> None:
+    folders = [f"results/{job_id}/", f"recordings/{job_id}/"]
+    assert result_folders(job_id, None) == folders
+    assert result_folders(job_id, owner) == [*folders, f"recordings/{owner}/{job_id}/"]
+
+
+@cases("owner", ["", "..", "a/b", "2026", "/"])
+def test_who_can_not_be_an_owner_has_no_folder(owner: str) -> None:
+    assert result_folders("job", owner) == result_folders("job", None)

@@ -48,7 +48,7 @@ REQUIRED: dict[type[Settings], dict[str, str]] = {
     PresignUploadSettings: {"S3_BUCKET": "media"},
     SubmitJobSettings: TASKS,
     GetJobSettings: {**JOBS, "S3_BUCKET": "media"},
-    CancelJobSettings: TABLES,
+    CancelJobSettings: {**TABLES, "S3_BUCKET": "media"},
     S3TorrentCreatorSettings: {
         **JOBS,
         "S3_BUCKET": "media",
@@ -121,7 +121,7 @@ def test_settings_are_not_to_be_changed() -> None:
 
 
 def test_the_process_s_own_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in TABLES.items():
+    for name, value in REQUIRED[CancelJobSettings].items():
         monkeypatch.setenv(name, value)
     assert CancelJobSettings.from_env().jobs_table == "jobs"
 
@@ -324,7 +324,7 @@ def test_an_old_name_is_no_variable_that_a_template_sets() -> None:
     ],
 )
 def test_origins_are_a_list(raw: str, origins: set[str]) -> None:
-    assert CancelJobSettings.from_env(TABLES | {"CORS_ORIGINS": raw}).cors_origins == origins
+    assert CancelJobSettings.from_env(REQUIRED[CancelJobSettings] | {"CORS_ORIGINS": raw}).cors_origins == origins
 
 
 def test_the_greatest_upload_is_said_in_gib_and_told_in_bytes() -> None:

@@ -216,8 +216,10 @@ class GetJobSettings(ApiSettings, JobsSettings):
     torrent_prefix = Setting(text, "torrents/")
 
 
-class CancelJobSettings(ApiSettings, StoreSettings):
-    """`functions/cancel_job`."""
+class CancelJobSettings(ApiSettings, StoreSettings, UploadSettings):
+    """`functions/cancel_job`, which also erases a job's data."""
+
+    torrent_prefix = Setting(text, "torrents/")
 
 
 class S3TorrentCreatorSettings(JobsSettings, TorrentSettings):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from switchyard import clock
 from switchyard.names import stable_hash
-from switchyard.protocol.jobs import Status, WorkRequest
+from switchyard.protocol.jobs import Job, Status, WorkRequest
 from switchyard.tables import items
 from switchyard.tables.items import Item, PlainItem, Value, job_key, names_and_values, text
 
@@ -145,6 +145,26 @@ class Records:
         except self._client.exceptions.ConditionalCheckFailedException as error:
             item = _found(error)
             return items.STATUS.of(item) == Status.PENDING and items.FENCE.name not in item
+        return True
+
+    # ---- forgetting -------------------------------------------------------------------------------------------------
+
+    def forget_result(self, ended: Job) -> bool:
+        """Removes the result of an ended job whose data is erased. False if the job is no longer as seen."""
+        #   ended, as seen ──▶ the same, without a result
+        update = f"REMOVE {items.RESULT}"
+        condition = f"{items.STATUS} = :status AND (attribute_not_exists({items.FENCE}) OR {items.FENCE} = :fence)"
+        values = {":status": text(ended.status), ":fence": items.number(ended.fence)}
+        try:
+            self._client.update_item(
+                TableName=self._table,
+                Key=job_key(ended.id),
+                UpdateExpression=update,
+                ConditionExpression=condition,
+                **names_and_values(f"{update} {condition}", values),
+            )
+        except self._client.exceptions.ConditionalCheckFailedException:
+            return False
         return True
 
     # ---- reading ----------------------------------------------------------------------------------------------------
