@@ -4,9 +4,10 @@ from functools import cache, partial
 from typing import Any
 
 from switchyard import clients, cold_start, wiring
-from switchyard.api.access import find_job
+from switchyard.api.access import find_job, foreign_row
 from switchyard.api.erasing import Eraser
 from switchyard.api.http import Api, Problem, Request, Response, invalid
+from switchyard.errors import ForeignRow
 from switchyard.observability import handler
 from switchyard.protocol.cancel import Cancellation, Canceller
 from switchyard.protocol.jobs import TERMINAL, Status
@@ -21,9 +22,8 @@ def cancel(canceller: Canceller, eraser: Eraser, request: Request) -> Response:
         Problem: 400 for an invalid query; 403 if the upload may not be erased; 404 if there is no such job, or it is
             not the caller's; 409 if it has ended and nothing is to be erased, or its row is not ours.
     """
-    erases, with_upload = _is_set(request, "data"), _is_set(request, "upload")
-    if with_upload and not erases:
-        raise invalid("upload=true needs data=true")
+    with_upload = _is_set(request, "upload")
+    erases = _is_set(request, "data") or with_upload
     job = find_job(request, canceller.store.get, lambda found: found.request.user_id)
     # The data of a job that ends now may still change: it is erased by a later request.
     later = {"erased": False} if erases else {}
@@ -32,7 +32,11 @@ def cancel(canceller: Canceller, eraser: Eraser, request: Request) -> Response:
         if job.status in TERMINAL:
             erased = eraser.erase(job, places)
             return Response(200 if erased else 202, {"jobId": job.id, "status": job.status, "erased": erased})
-    match canceller.cancel(job, by=request.caller):
+    try:
+        cancellation = canceller.cancel(job, by=request.caller)
+    except ForeignRow:  # it was changed since it was read
+        raise foreign_row() from None
+    match cancellation:
         case Cancellation.CANCELLED:
             return Response(202 if erases else 200, {"jobId": job.id, "status": Status.CANCELLED, **later})
         case Cancellation.REQUESTED:

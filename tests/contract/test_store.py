@@ -847,6 +847,8 @@ FOREIGN: dict[str, dict[str, Any]] = {
     "a status that is no text": {"status": {"N": "1"}},
     "a fence as text": {"fence": {"S": "2"}},
     "a broken fence": {"fence": {"N": "1.5"}},
+    "a fence below any": {"fence": {"N": "-1"}},
+    "a fence that no claim can count on from": {"fence": {"N": "1" + "0" * 37}},
     "a broken request": {"request": {"S": "{"}},
     "a request that is no object": {"request": {"S": "[]"}},
     "a deeply nested request": {"request": {"S": "[" * 100_000}},

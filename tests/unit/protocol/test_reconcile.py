@@ -72,6 +72,35 @@ def test_a_run_the_target_forgot_fails(world: World, time: Time) -> None:
     assert (job.status, job.error and job.error.code) == (Status.FAILED, "TARGET_LOST")
 
 
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_a_row_that_names_a_run_that_is_none_keeps_no_slot(world: World, time: Time, *, forgotten: bool) -> None:
+    """A worker that was taken over wrote `runId` into the row of another job."""
+    world.dispatch(request())
+    world.store.jobs["a"] = replace(world.job(), status=Status.RUNNING, run_id="bogus")
+    if forgotten:
+        world.target.runs.clear()
+        time.pass_grace()
+    else:
+        world.target.move("run-0", Status.COMPLETED)
+    world.reconcile()
+    assert (world.job().status, world.slots.holders) == (Status.FAILED if forgotten else Status.COMPLETED, frozenset())
+
+
+def test_the_run_that_passed_the_fence_check_counts_and_no_other_of_its_claim(world: World) -> None:
+    world.dispatch(request())
+    world.target.runs["run-7"] = replace(world.target.runs["run-0"], target_id="run-7", status=Status.RUNNING)
+    world.store.jobs["a"] = replace(world.job(), status=Status.RUNNING, run_id="run-7")
+    world.target.move("run-0", Status.FAILED)
+    world.reconcile()
+    assert world.job().status is Status.RUNNING
+
+
+def test_a_row_that_says_it_runs_but_was_never_claimed_ends(world: World) -> None:
+    world.store.jobs["a"] = Job(request(), Status.RUNNING, fence=0, created_at=SENT_AT)
+    world.reconcile()
+    assert world.job().status is Status.FAILED
+
+
 def test_a_run_the_target_does_not_show_yet_is_left_alone(world: World) -> None:
     world.dispatch(request())
     world.target.runs.clear()

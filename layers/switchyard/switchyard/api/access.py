@@ -21,7 +21,7 @@ def find_job[T](request: Request, read: Callable[[str], T | None], owner: Callab
         except ForeignRow:
             if request.user_id is not None:  # whose it is, such a row can't say
                 continue
-            raise Problem(409, ForeignRow.code, "Another program made or changed this job's record.") from None
+            raise foreign_row() from None
         if found is not None and is_visible(request, owner(found)):
             return found
     raise not_found()
@@ -43,6 +43,11 @@ def _candidates(request: Request) -> Iterator[str]:
 def is_visible(request: Request, owner: str | None) -> bool:
     """Whether the caller may see a job: a user sees only their own, an API key or IAM role sees all."""
     return request.user_id is None or request.user_id == owner
+
+
+def foreign_row() -> Problem:
+    """409: the job's row is not ours, so nothing can be done with the job."""
+    return Problem(409, ForeignRow.code, "Another program made or changed this job's record.")
 
 
 def not_found() -> Problem:

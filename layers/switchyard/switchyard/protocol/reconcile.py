@@ -5,7 +5,7 @@ The status index is eventually consistent. It only says which jobs to check; eac
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import groupby
 
@@ -158,13 +158,25 @@ class Reconciler:
             stuck += self._is_stuck(run)
             with this.noted(job.id):
                 if run.status is not job.status:
-                    self.tracker.apply(run)
+                    self.tracker.apply(self._as_the_row_names_it(target, run))
                 if job.cancel_requested and run.status not in TERMINAL:
                     self._stop(target, run)
         for (target_id, _, _), job in listed.items():
             with this.noted(job.id):
-                self._lose(job, target_id)
+                self._lose(target, job, target_id)
         return stuck
+
+    def _as_the_row_names_it(self, target: Target, run: Run) -> Run:
+        """The run by the id that its row names, if that is the id of no run: workers may write it.
+
+        Otherwise, the end of the run would not be the job's, and the job would hold its slot for ever.
+        """
+        job = self.store.get(run.job_id) if run.status in TERMINAL else None
+        if job is None or job.run_id in (None, run.target_id):
+            return run
+        named = target.describe([job.run_id], job.request.target.queue)
+        exists = any((each.job_id, each.fence) == (job.id, job.fence) for each in named)
+        return run if exists else replace(run, target_id=job.run_id)
 
     def _stop(self, target: Target, run: Run) -> None:
         """Stops a run of a cancelled job: an earlier stop was never sent, or failed."""
@@ -185,7 +197,7 @@ class Reconciler:
                     known = self.store.get(job.id)
                     target_id = target.find(known) if known else None
                 if target_id is None:
-                    self._lose(job, "unknown")
+                    self._lose(target, job, "unknown")
                 else:
                     listed[target_id, job.id, job.fence] = job
         return listed
@@ -199,10 +211,11 @@ class Reconciler:
         logger.warning("stuck: no capacity for the run", job_id=run.job_id, target_id=run.target_id)
         return True
 
-    def _lose(self, job: ActiveJob, target_id: str) -> None:
-        # A target may not yet list a run that it has just accepted.
-        if self._older(job.claimed_at, self.dispatcher.grace):
-            self.tracker.apply(Run(target_id, job.id, job.fence, Status.FAILED, error=_LOST))
+    def _lose(self, target: Target, job: ActiveJob, target_id: str) -> None:
+        # A target may not yet list a run that it has just accepted. A row without the time was never claimed.
+        if job.claimed_at is None or self._older(job.claimed_at, self.dispatcher.grace):
+            lost = Run(target_id, job.id, job.fence, Status.FAILED, error=_LOST)
+            self.tracker.apply(self._as_the_row_names_it(target, lost))
 
     # ---- lost slots ------------------------------------------------------------------------------------------------
 

@@ -80,6 +80,18 @@ def _number_of(value: Value) -> int:
     return int(value["N"])
 
 
+def _fence_of(value: Value) -> int:
+    """Raises KeyError or ValueError for what no claim can have counted to."""
+    fence = _number_of(value)
+    if not 0 <= fence < _MAX_FENCE:
+        raise ValueError("not a fence")
+    return fence
+
+
+_MAX_FENCE = 10**15
+"""Above it DynamoDB's numbers, and JSON's, end to be exact. Workers may write fences."""
+
+
 def _moment_of(value: Value) -> datetime | None:
     try:
         return clock.parse(_text_of(value) or "")
@@ -145,7 +157,7 @@ SOURCE = Attribute("source", lambda value: value.get("M"))
 REQUEST = Attribute("request", lambda value: WorkRequest.from_json(value["S"]) if value.get("S") else None)
 USER_ID = Attribute("userId", _text_of)
 METADATA = Attribute("metadata", _text_of)
-FENCE = Attribute("fence", _number_of)
+FENCE = Attribute("fence", _fence_of)
 ATTEMPTS = Attribute("attempts", _number_of)
 TARGET_ID = Attribute("targetId", _text_of)
 RUN_ID = Attribute("runId", _text_of)
