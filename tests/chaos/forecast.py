@@ -39,6 +39,9 @@ _CALLS: Final[Mapping[str, tuple[str, ...]]] = {
     "s3:PutObject": ("PutObject", "CreateMultipartUpload", "CompleteMultipartUpload"),
     "s3:ListMultipartUploadParts": ("ListParts",),
     "s3:AbortMultipartUpload": ("AbortMultipartUpload",),
+    "s3:ListBucketVersions": ("ListObjectVersions",),
+    "s3:DeleteObject": ("DeleteObjects",),
+    "s3:DeleteObjectVersion": ("DeleteObjects",),
     "batch:SubmitJob": ("SubmitJob",),
     "batch:ListJobs": ("ListJobs",),
     "batch:DescribeJobs": ("DescribeJobs",),
@@ -100,7 +103,7 @@ _SELDOM: Final = frozenset(
         *("batch ListJobs", "batch DescribeJobs", "batch TerminateJob"),
         *("ecs ListTasks", "ecs DescribeTasks", "ecs StopTask"),
         *("s3 ListParts", "s3 CreateMultipartUpload", "s3 CompleteMultipartUpload", "s3 AbortMultipartUpload"),
-        *("s3 GetObjectAttributes", "dynamodb DeleteItem"),
+        *("s3 GetObjectAttributes", "s3 ListObjectVersions", "s3 DeleteObjects", "dynamodb DeleteItem"),
     }
 )
 

@@ -13,6 +13,8 @@ from microburst.core import pipeline
 _BY_QUERY: Mapping[tuple[str, str], str] = {
     ("GET", "attributes"): "GetObjectAttributes",
     ("GET", "uploadId"): "ListParts",
+    ("GET", "versions"): "ListObjectVersions",
+    ("POST", "delete"): "DeleteObjects",
     ("POST", "uploadId"): "CompleteMultipartUpload",
     ("DELETE", "uploadId"): "AbortMultipartUpload",
 }
