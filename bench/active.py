@@ -57,7 +57,7 @@ class Active(Aws):
         now = datetime.now(UTC)  # or Batch would say of old jobs that no machine takes them
         numbers = range(self.active)
         self._details = {
-            _TARGET_IDS[self.target].format(number): json.dumps(
+            _short(_TARGET_IDS[self.target].format(number)): json.dumps(
                 _detail(self.target, number, now), separators=(",", ":")
             ).encode()
             for number in numbers
@@ -94,7 +94,12 @@ class Active(Aws):
     def _described(self, ids: list[str], body: bytes, kind: str) -> Answer:
         if len(ids) > MOST_DESCRIBED:
             raise ValueError(f"{len(ids)} ids in one call: AWS accepts {MOST_DESCRIBED}")
-        return raw_answer(body % b",".join(self._details[each] for each in ids), kind=kind)
+        return raw_answer(body % b",".join(self._details[_short(each)] for each in ids), kind=kind)
+
+
+def _short(target_id: str) -> str:
+    """The id at the end of a task's ARN: ECS takes either."""
+    return target_id.rpartition("/")[2]
 
 
 def _kinds() -> Mapping[str, Kind]:
