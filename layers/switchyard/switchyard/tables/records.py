@@ -112,17 +112,7 @@ class Records:
         """
         #   PENDING ──▶ PENDING, announced by us
         update, condition = f"SET {items.ANNOUNCED_BY} = :us", f"{items.STATUS} = :pending"
-        try:
-            self._client.update_item(
-                TableName=self._table,
-                Key=job_key(request.job_id),
-                UpdateExpression=update,
-                ConditionExpression=condition,
-                **names_and_values(f"{update} {condition}", _us(request)),
-            )
-        except self._client.exceptions.ConditionalCheckFailedException:
-            return False
-        return True
+        return self._update(request.job_id, update, condition, _us(request))
 
     def withdraw(self, request: WorkRequest) -> bool:
         """Deletes a job whose message apparently could not be sent. False if it was claimed, so the message arrived.
@@ -155,10 +145,14 @@ class Records:
         update = f"REMOVE {items.RESULT}"
         condition = f"{items.STATUS} = :status AND (attribute_not_exists({items.FENCE}) OR {items.FENCE} = :fence)"
         values = {":status": text(ended.status), ":fence": items.number(ended.fence)}
+        return self._update(ended.id, update, condition, values)
+
+    def _update(self, job_id: str, update: str, condition: str, values: dict[str, Value]) -> bool:
+        """Updates a job. False if the condition does not hold."""
         try:
             self._client.update_item(
                 TableName=self._table,
-                Key=job_key(ended.id),
+                Key=job_key(job_id),
                 UpdateExpression=update,
                 ConditionExpression=condition,
                 **names_and_values(f"{update} {condition}", values),
