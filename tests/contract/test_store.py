@@ -1,17 +1,22 @@
 """One suite for the real store on moto and for its in-memory fake, which proves that the fake behaves the same."""
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from datetime import timedelta
+from itertools import cycle
 from typing import Any
 
 import pytest
+from moto.dynamodb.exceptions import ItemSizeTooLarge
+from moto.dynamodb.models.dynamo_type import DynamoType
+from moto.dynamodb.parsing.executors import UpdateExpressionExecutor
 
 from switchyard import clock, observability
 from switchyard.errors import ForeignRow, Unavailable
 from switchyard.names import stable_hash
 from switchyard.observability import Metric
-from switchyard.protocol.jobs import TERMINAL, TRANSITIONS, Job, JobError, Status, has_run
+from switchyard.protocol.jobs import ROW_FULL, TERMINAL, TRANSITIONS, Job, JobError, Status, has_run
 from switchyard.protocol.lanes import Lane, Slots, WaitEntry
 from switchyard.protocol.ports import Claimed, EntryGone, Held, JobChanged, JobStore, LaneFull, ObjectLocked
 from switchyard.tables import items, lane_items
@@ -838,6 +843,152 @@ def test_an_entry_of_an_earlier_version_is_found_by_the_key_it_has(aws: Aws) -> 
     assert old.sort_key == old_key != WaitEntry(request()).sort_key
     assert isinstance(store.claim(request(), known(store), ONE, entry=old), Claimed)
     assert (entries(store), store.slots(ONE)) == ([], Slots(frozenset("a"), 0))
+
+
+# ---- full rows ------------------------------------------------------------------------------------------------------
+
+LIMIT = 4096
+FILLED = [
+    *("progress", "result", "error", "startedAt", "heartbeatAt", "updatedAt", "runId", "targetId", "cancelRequestedAt")
+]
+"""Attributes that a worker's role may write, and that hold text of any length."""
+
+
+class Full:
+    """A job whose row a worker fills to the last byte of a limit, as DynamoDB keeps it.
+
+    DynamoDB refuses an update by the size the item would have. Moto refuses it half-way, and keeps that half.
+    """
+
+    def __init__(self, aws: Aws, monkeypatch: pytest.MonkeyPatch, attribute: str) -> None:
+        self.store = Store(aws.dynamodb, aws.jobs_table, aws.lanes_table, keep_ended_jobs=timedelta(days=30))
+        self._aws = aws
+        self._attribute = attribute
+        really = UpdateExpressionExecutor.execute
+
+        def execute(executor: Any, node: object = None) -> None:  # noqa: ANN401 - moto's
+            before = copy(executor.item.attrs)
+            really(executor, node)
+            if node is None and executor.item.hash_key.value == "a" and _size(executor.item.attrs) > LIMIT:
+                executor.item.attrs = before
+                raise ItemSizeTooLarge
+
+        monkeypatch.setattr(UpdateExpressionExecutor, "execute", execute)
+
+    def row(self) -> dict[str, Any]:
+        return dict(self._aws.dynamodb.get_item(TableName=self._aws.jobs_table, Key=items.job_key("a"))["Item"])
+
+    def fill(self) -> Job:
+        row = self.row()
+        self._put(row | self._filling(LIMIT - _size(row | self._filling(0))))
+        assert _size(self.row()) == LIMIT
+        return known(self.store)
+
+    def say_that_it_has_ended(self) -> None:
+        self._put(self.row() | {"status": {"S": "COMPLETED"}})
+
+    def _filling(self, length: int) -> dict[str, Any]:
+        text = {"S": "x" * length}
+        is_map = self._attribute in {"error", "result", "progress"}
+        return {self._attribute: {"M": {"code": text}} if is_map else text}
+
+    def _put(self, row: dict[str, Any]) -> None:
+        self._aws.dynamodb.put_item(TableName=self._aws.jobs_table, Item=row)
+
+
+def _size(attributes: Any) -> int:  # noqa: ANN401 - an item, or moto's
+    return sum(
+        len(name) + (value if isinstance(value, DynamoType) else DynamoType(value)).size()
+        for name, value in attributes.items()
+    )
+
+
+@pytest.fixture
+def filled_by(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Full]:
+    return lambda attribute: Full(aws, monkeypatch, attribute)
+
+
+@pytest.mark.parametrize(("attribute", "to"), [*zip(FILLED, cycle(sorted(TERMINAL)), strict=False)])
+def test_a_full_row_ends(filled_by: Callable[[str], Full], attribute: str, to: Status) -> None:
+    full = filled_by(attribute)
+    submitted(full.store)
+    error = ERROR if to is Status.FAILED else None
+    assert full.store.finish(full.fill(), to, error=error, target_id="batch-a", attempts=1)
+    job = known(full.store)
+    assert (job.status, job.target_id, job.run_id) == (to, "batch-a", None)
+    assert (full.store.slots(TWO).holders, "ttl" in full.row()) == (frozenset(), True)
+    assert isinstance(full.store.claim(request(of=source(version="v2")), job, TWO), Claimed)  # its object is unlocked
+
+
+def test_a_full_row_says_why_its_result_is_gone(filled_by: Callable[[str], Full]) -> None:
+    full = filled_by("result")
+    submitted(full.store)
+    full.store.finish(full.fill(), Status.COMPLETED, error=None, target_id="batch-a", attempts=1)
+    assert (known(full.store).error, "result" in full.row()) == (ROW_FULL, False)
+
+
+def test_a_full_row_that_says_it_has_ended_frees_its_slot(filled_by: Callable[[str], Full]) -> None:
+    full = filled_by("result")
+    submitted(full.store)
+    full.say_that_it_has_ended()
+    assert full.store.finish(full.fill(), Status.COMPLETED, error=None, target_id="batch-a", attempts=1)
+    assert full.store.slots(TWO).holders == frozenset()
+
+
+@pytest.mark.parametrize("attribute", ["result", "error", "startedAt"])
+def test_every_step_of_a_job_is_written_to_a_full_row(filled_by: Callable[[str], Full], attribute: str) -> None:
+    full = filled_by(attribute)
+    store = full.store
+    store.hold(request(), None)
+    (entry,) = entries(store)
+    assert isinstance(store.claim(request(), full.fill(), TWO, entry=entry), Claimed)
+    assert store.undo_claim(full.fill(), ERROR, entry=entry) is None
+    assert isinstance(store.claim(request(), full.fill(), TWO, entry=entry), Claimed)
+    assert isinstance(store.raise_fence(full.fill()), Claimed)
+    assert store.record_start(full.fill(), "batch-a") is None
+    full.fill()
+    assert store.advance("a", 3, "batch-a", Status.RUNNING, attempts=1)
+    job = store.request_cancel(full.fill(), by="user:ann")
+    assert isinstance(job, Job)
+    assert (job.status, job.fence, job.target_id, job.cancel_requested) == (Status.RUNNING, 3, "batch-a", True)
+    assert full.row()["cancelledBy"] == {"S": "user:ann"}
+
+
+@pytest.mark.parametrize("attribute", ["result", "error", "runId"])
+def test_a_full_row_that_waits_is_cancelled(filled_by: Callable[[str], Full], attribute: str) -> None:
+    full = filled_by(attribute)
+    full.store.hold(request(), None)
+    assert full.store.cancel(full.fill(), by="user:ann") is None
+    assert (known(full.store).status, full.store.slots(TWO).waiting) == (Status.CANCELLED, 0)
+
+
+def test_a_full_row_that_is_pending_is_given_up(filled_by: Callable[[str], Full]) -> None:
+    full = filled_by("result")
+    full.store.undo_claim(claimed(full.store), ERROR)
+    assert full.store.give_up(full.fill(), ERROR)
+    assert known(full.store).never_started
+
+
+def test_a_full_row_is_known_by_the_reason_of_a_cancelled_transaction(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Moto raises a ValidationException, DynamoDB a TransactionCanceledException with reasons."""
+    store = Store(aws.dynamodb, aws.jobs_table, aws.lanes_table, keep_ended_jobs=timedelta(days=30))
+    job = submitted(store)
+    too_large = {"Code": "ValidationError", "Message": "Item size to update has exceeded the maximum allowed size"}
+    response: Any = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": [too_large]}
+    sent = []
+    really = aws.dynamodb.transact_write_items
+
+    def transact(**call: Any) -> object:  # noqa: ANN401 - a call's parameters
+        sent.append(call)
+        if len(sent) == 1:
+            raise aws.dynamodb.exceptions.TransactionCanceledException(response, "TransactWriteItems")
+        return really(**call)
+
+    monkeypatch.setattr(aws.dynamodb, "transact_write_items", transact)
+    assert store.finish(job, Status.COMPLETED, error=None, target_id="batch-a", attempts=1)
+    assert (len(sent), known(store).error) == (2, ROW_FULL)
 
 
 # ---- rows that are not ours -----------------------------------------------------------------------------------------

@@ -166,6 +166,9 @@ class JobError:
     message: str
 
 
+ROW_FULL = JobError("ROW_FULL", "the job's record was full, so what its worker had written there was removed")
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """A job as stored in the table.

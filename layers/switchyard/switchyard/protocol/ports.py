@@ -80,7 +80,11 @@ class ActiveJob:
 
 
 class JobStore(Protocol):
-    """Stores jobs, lanes and object locks. Every write is conditional and atomic."""
+    """Stores jobs, lanes and object locks. Every write is conditional and atomic.
+
+    A worker can fill its job's row. A write that finds no room there removes what the worker wrote (progress, result,
+    error and times, at the end of the job also the run) and records `ROW_FULL` as the job's error.
+    """
 
     # ---- reading ----------------------------------------------------------------------------------------------------
 

@@ -75,6 +75,16 @@ def _text_of(value: Value) -> str | None:
     return found if isinstance(found, str) else None
 
 
+def _run_of(value: Value) -> str | None:
+    """The id of a run. None for a longer text than any, with which a worker fills a row."""
+    found = _text_of(value)
+    return found if found and len(found) <= _MAX_RUN_ID else None
+
+
+_MAX_RUN_ID = 2048
+"""The maximum length of an ARN."""
+
+
 def _number_of(value: Value) -> int:
     """Raises KeyError or ValueError for what is no integer."""
     return int(value["N"])
@@ -159,8 +169,8 @@ USER_ID = Attribute("userId", _text_of)
 METADATA = Attribute("metadata", _text_of)
 FENCE = Attribute("fence", _fence_of)
 ATTEMPTS = Attribute("attempts", _number_of)
-TARGET_ID = Attribute("targetId", _text_of)
-RUN_ID = Attribute("runId", _text_of)
+TARGET_ID = Attribute("targetId", _run_of)
+RUN_ID = Attribute("runId", _run_of)
 PAST_VERSIONS = Attribute("pastVersions", lambda value: tuple(version["S"] for version in value.get("L", ())))
 NEVER_STARTED = Attribute("neverStarted", lambda value: bool(value.get("BOOL")))
 PROGRESS = Attribute("progress", lambda value: value.get("M"))

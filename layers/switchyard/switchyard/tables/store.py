@@ -6,11 +6,14 @@ runs the same tests on this store and on the one in memory (tests/fakes).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast, override
+
+from botocore.exceptions import ClientError
 
 from switchyard import clock, observability
 from switchyard.clients import translated
@@ -18,6 +21,7 @@ from switchyard.errors import ForeignRow
 from switchyard.observability import Metric, logger
 from switchyard.protocol.jobs import (
     HOLDING_SLOT,
+    ROW_FULL,
     TERMINAL,
     TRANSITIONS,
     Job,
@@ -105,7 +109,7 @@ type _Reason = Mapping[str, Any]
 
 
 class Store(JobStore):
-    """The two tables. Every method makes one AWS call; the iterators make one per page."""
+    """The two tables. Every method makes one AWS call, two if a row is full; the iterators make one per page."""
 
     def __init__(
         self, client: DynamoDBClient, jobs_table: str, lanes_table: str, *, keep_ended_jobs: timedelta
@@ -330,7 +334,7 @@ class Store(JobStore):
             {":now": moment(clock.now()), ":fence": number(job.fence), **active, **caller},
         )
         try:
-            answer = self._client.update_item(**note["Update"], ReturnValues="ALL_NEW")
+            answer = self._update_row(note, ReturnValues="ALL_NEW")
         except self._client.exceptions.ConditionalCheckFailedException as error:
             return _changed(cast("_Reason", error.response))
         return _job(answer["Attributes"])
@@ -470,7 +474,7 @@ class Store(JobStore):
         removals = ", ".join(str(attribute) for attribute in removed if attribute.name not in attributes)
         return self._update_action(
             request.job_id,
-            f"SET {CREATED_AT} = {created}, {assignments} REMOVE {removals}",
+            f"REMOVE {removals} SET {CREATED_AT} = {created}, {assignments}",
             condition,
             {
                 **values,
@@ -583,10 +587,20 @@ class Store(JobStore):
     def _update_job(self, job_id: str, update: str, condition: str, values: dict[str, Any]) -> _Reason | None:
         """Makes one UpdateItem call. None if it was applied, else the failed condition."""
         try:
-            self._client.update_item(**self._update_action(job_id, update, condition, values)["Update"])
+            self._update_row(self._update_action(job_id, update, condition, values))
         except self._client.exceptions.ConditionalCheckFailedException as error:
             return cast("_Reason", error.response)
         return None
+
+    def _update_row(self, action: _Action, **options: Any) -> Mapping[str, Any]:  # noqa: ANN401 - a call's parameters
+        """Makes one UpdateItem call. If the row is full, it makes a second one, which also makes room."""
+        try:
+            return self._client.update_item(**action["Update"], **options)
+        except ClientError as error:
+            smaller = _making_room(action, _WRITTEN_BY_A_WORKER) if _is_full(error) else None
+            if smaller is None:
+                raise
+        return self._update_row(smaller, **options)
 
     def _end(self, job: Job, end: _Action, **freed: _Action | None) -> JobChanged | None:
         """Applies `end` to a job and frees what it still holds. None if applied."""
@@ -603,14 +617,18 @@ class Store(JobStore):
     def _transact(self, **actions: _Action | None) -> Mapping[str, _Reason]:
         """Makes one TransactWriteItems call of the given actions. Returns the failed conditions by action's name.
 
-        Without a failed condition everything was applied, else nothing.
+        Without a failed condition everything was applied, else nothing. If the job's row is full, it makes a second
+        call, which also makes room. No run goes on after a transaction, so that one may forget the run.
         """
         wanted = {name: action for name, action in actions.items() if action is not None}
         try:
             self._client.transact_write_items(TransactItems=cast("Any", list(wanted.values())))
-        except self._client.exceptions.TransactionCanceledException as error:
-            reasons = cast("list[dict[str, Any]]", error.response["CancellationReasons"])
-            if not {reason.get("Code") for reason in reasons} <= {"None", "ConditionalCheckFailed"}:
+        except ClientError as error:
+            smaller = _making_room(wanted.get("job"), _WRITTEN_BY_A_WORKER + _ABOUT_A_RUN) if _is_full(error) else None
+            if smaller is not None:
+                return self._transact(**wanted | {"job": smaller})
+            reasons = cast("list[dict[str, Any]]", error.response.get("CancellationReasons", []))
+            if not reasons or not {reason.get("Code") for reason in reasons} <= {"None", "ConditionalCheckFailed"}:
                 raise  # throttling, or a conflict at every retry: nothing was applied
             named = zip(wanted, reasons, strict=True)
             return {name: reason for name, reason in named if reason.get("Code") == "ConditionalCheckFailed"}
@@ -619,6 +637,32 @@ class Store(JobStore):
     def _expiry(self, now: datetime) -> Value:
         # Only ended jobs get one: DynamoDB must never delete a job that waits or runs.
         return number(int((now + self._keep).timestamp()))
+
+
+def _is_full(error: ClientError) -> bool:
+    """Whether an item would have become larger than the 400 KB that DynamoDB allows. Nothing was applied then."""
+    reasons = cast("list[dict[str, str]]", error.response.get("CancellationReasons", [error.response["Error"]]))
+    return any("exceeded the maximum allowed size" in (reason.get("Message") or "") for reason in reasons)
+
+
+def _making_room(action: _Action | None, removed: tuple[Attribute[Any], ...]) -> _Action | None:
+    """The same update of a job's row without what its worker wrote, and with the reason. None if it makes room already.
+
+    A worker can fill any row. No write of ours may fail because of that, least of all the end of a job.
+    """
+    update = dict(action.get("Update", {}) if action else {})
+    expression = update.get("UpdateExpression", "REMOVE")
+    if expression.startswith("REMOVE"):
+        return None
+    logger.warning("a row is full: removing what its worker wrote", job_id=JOB_ID.of(update["Key"]))
+    assigned, _, gone = expression.partition(" REMOVE ")
+    assigned = _ERROR_ASSIGNED.sub("", _KEPT_IF_THERE.sub(r"\1", assigned))
+    names = {*gone.split(", "), *map(str, removed)} - {"", f"{ERROR}", *re.findall(r"#\w+(?= =)", assigned)}
+    update["UpdateExpression"] = f"REMOVE {', '.join(sorted(names))} {assigned}, {ERROR} = :error"
+    values = update["ExpressionAttributeValues"] | {":error": error_value(ROW_FULL)}
+    return {
+        "Update": update | names_and_values(f"{update['UpdateExpression']} {update['ConditionExpression']}", values)
+    }
 
 
 def _cancelled_by(by: str) -> tuple[str, dict[str, Value]]:
@@ -632,6 +676,11 @@ _LEFT_BY_A_RUN: tuple[Attribute[Any], ...] = (
 )
 _LEFT_BY_A_REQUEST: tuple[Attribute[Any], ...] = (USER_ID, METADATA, SUBMITTED_BY)
 """Attributes that a request may set; what the last one set must not be taken for the next one's."""
+_WRITTEN_BY_A_WORKER: tuple[Attribute[Any], ...] = (PROGRESS, RESULT, ERROR, STARTED_AT, HEARTBEAT_AT, UPDATED_AT)
+_ABOUT_A_RUN: tuple[Attribute[Any], ...] = (TARGET_ID, RUN_ID, CANCEL_REQUESTED_AT)
+"""Attributes that a worker may write too. While its run goes on, they can't be removed."""
+_ERROR_ASSIGNED = re.compile(rf", {ERROR} = (?:if_not_exists\({ERROR}, :error\)|:error)")
+_KEPT_IF_THERE = re.compile(rf"if_not_exists\((?:{STARTED_AT}|{CANCEL_REQUESTED_AT}), (:\w+)\)")
 _IN_THE_ROOM = f"{PK} = :lane AND begins_with({SK}, :wait)"
 _OURS_OR_FREE = f"attribute_not_exists({PK}) OR {JOB_ID} = :job"
 _OUR_CLAIM = f"{FENCE} = :fence AND {STATUS} = :claimed AND attribute_not_exists({CANCEL_REQUESTED_AT})"
