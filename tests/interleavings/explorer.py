@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from unittest import mock
 
 from switchyard import clock, observability
@@ -66,6 +67,11 @@ class _Node:
     steps: tuple[Step, ...] = ()
     switches: int = 0
 
+    @cached_property
+    def mark(self) -> int:
+        """Tells the state apart from others."""
+        return self.state.mark()
+
     @property
     def failed(self) -> bool:
         return any(step.fault for step in self.steps)
@@ -73,7 +79,7 @@ class _Node:
     def key(self, *, by_switches: bool) -> int:
         """Tells this node apart from others."""
         last = (self.switches, self.steps[-1].actor) if by_switches else None
-        return hash((self.state.text, tuple(each.key for each in self.progress), self.failed, last))
+        return hash((self.mark, tuple(each.key for each in self.progress), self.failed, last))
 
 
 @dataclass
@@ -94,6 +100,7 @@ class Search:
         self._scenario = self.scenarios[self.name]
         self._actors: Sequence[Actor] = [self._scenario.actors[name] for name in self.names]
         self._time = Time()
+        self._settled: set[tuple[object, ...]] = set()
 
     def run(self) -> Found | None:
         """Searches until an invariant is broken. None if none is."""
@@ -189,10 +196,14 @@ class Search:
         self.tally.ends += 1
         began = self._time.now
         unfinished = [actor for actor, each in zip(self._actors, node.progress, strict=True) if not each.succeeded]
+        end = (node.mark, *(each.succeeded for each in node.progress), node.failed)
+        if end in self._settled:
+            return
         try:
             settle(self._scenario, node.state.copied(), self._actors, unfinished, self._time, failed=node.failed)
         finally:
             self._time.now = began
+        self._settled.add(end)
 
     def _found(self, steps: tuple[Step, ...], problem: Violation) -> Found:
         return Found(self.name, self.names, steps, str(problem), tuple(self._trace(steps)))

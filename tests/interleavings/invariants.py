@@ -7,6 +7,7 @@ from contextlib import suppress
 from switchyard.errors import PermanentError, RetryableError, StartFailed
 from switchyard.protocol.jobs import HOLDING_SLOT, TERMINAL, Job, Status, WorkRequest
 from switchyard.protocol.lanes import object_key
+from switchyard.protocol.tracking import Tracker
 from tests.interleavings.scenarios import Actor, Scenario, State
 from tests.world import GRACE, Time
 
@@ -75,13 +76,16 @@ def settle(
     """
     performed = {target_id for target_id, run in state.target.runs.items() if run.status is Status.COMPLETED}
     queue = [actor.brings for actor in unfinished if actor.brings is not None]
+    world = state.world
+    dispatcher = world.dispatcher
+    tracker = Tracker(state.store, dispatcher)
     for _ in range(_ROUNDS):
-        before = state.copied().text
+        before = state.mark()
         time.advance(GRACE)
         for message in [*queue]:
             with suppress(RetryableError, StartFailed):
                 try:
-                    state.world.dispatcher.dispatch(message)
+                    dispatcher.dispatch(message)
                 except PermanentError:
                     state.dead_letters.sent.append(message)
                 queue.remove(message)
@@ -93,10 +97,10 @@ def settle(
                 state.target.move(target_id, Status.COMPLETED if works else Status.FAILED)
                 performed |= {target_id} if works else set()
             with suppress(RetryableError, StartFailed):
-                state.world.event(state.target.runs[target_id])
+                tracker.apply(state.target.runs[target_id])
         if failed or scenario.late:
-            state.world.reconcile()
-        if state.copied().text == before and not queue:
+            world.reconcile()
+        if state.mark() == before and not queue:
             break
     check(state)
     _demand(not _unrest(state), f"not at rest: {_unrest(state)}")

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from switchyard.errors import OutcomeUnknown, StartThrottled, SwitchyardError, Unavailable
+from switchyard.protocol.lanes import Slots
 
 
 class Fault(StrEnum):
@@ -29,12 +30,12 @@ READS = frozenset({"get", "slots", "waiting", "by_status", "find", "describe"})
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer to a call: a value or an error. `text` tells it apart from others."""
+    """The answer to a call: a value or an error. `mark` tells it apart from others."""
 
     call: str
     value: Any
     error: SwitchyardError | None
-    text: str
+    mark: int
 
     def give(self) -> Any:  # noqa: ANN401 - any port's answer
         """Returns the value, or raises the error."""
@@ -106,18 +107,22 @@ class _Port:
 
 def _answer(name: str, perform: Callable[[], Any], fault: Fault | None) -> Answer:
     if fault is Fault.THROTTLE:
-        error: SwitchyardError = StartThrottled("throttled") if name == "start" else Unavailable("throttled")
-        return Answer(name, None, error, "throttled")
+        return _failed(name, StartThrottled("throttled") if name == "start" else Unavailable("throttled"))
     try:
         value = perform()
     except SwitchyardError as refused:
-        return Answer(name, None, refused, repr(refused))
+        return _failed(name, refused)
     if isinstance(value, Iterator):
         value = list(value)
     if fault is Fault.UNKNOWN:
-        lost = OutcomeUnknown("timed out", 1) if name == "start" else Unavailable("timed out")
-        return Answer(name, None, lost, "timed out")
-    return Answer(name, value, None, repr(value))
+        return _failed(name, OutcomeUnknown("timed out", 1) if name == "start" else Unavailable("timed out"))
+    # Two counts of a lane are equal if they differ only in its moves, but lead to different writes.
+    told = (value.moves, value) if isinstance(value, Slots) else tuple(value) if isinstance(value, list) else value
+    return Answer(name, value, None, hash(told))
+
+
+def _failed(name: str, error: SwitchyardError) -> Answer:
+    return Answer(name, None, error, hash((type(error), str(error))))
 
 
 def advance(
@@ -135,4 +140,4 @@ def advance(
         ended = None
     except SwitchyardError as error:
         ended = error.code
-    return Progress(tuple(ports.answers), ports.next_call, ended, hash(tuple(each.text for each in ports.answers)))
+    return Progress(tuple(ports.answers), ports.next_call, ended, hash(tuple(each.mark for each in ports.answers)))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import cached_property
+from functools import cache
 
 from switchyard.errors import PermanentError, StartRefused, SwitchyardError
 from switchyard.protocol.cancel import Canceller
@@ -72,22 +72,22 @@ class State:
         dead_letters.sent = [*self.dead_letters.sent]
         return State(store, target, dead_letters, self.limit)
 
-    @cached_property
-    def text(self) -> str:
+    def mark(self) -> int:
         """Tells this state apart from others."""
         lanes = [
-            (name, sorted(lane.holders), sorted(lane.room), lane.waiting, lane.moves)
-            for name, lane in self.store.lanes.items()
+            (name, frozenset(lane.holders), frozenset(lane.room.items()), lane.waiting, lane.moves)
+            for name, lane in sorted(self.store.lanes.items())
         ]
         parts = (
-            self.store.jobs,
-            self.store.locks,
-            lanes,
-            self.target.runs,
-            self.target.stopped,
-            self.dead_letters.sent,
+            frozenset(self.store.jobs.values()),
+            frozenset(self.store.locks.items()),
+            tuple(lanes),
+            tuple(self.target.runs.values()),
+            tuple(self.target.jobs.values()),
+            tuple(self.target.stopped),
+            tuple(self.dead_letters.sent),
         )
-        return repr(parts)
+        return hash(parts)
 
     @property
     def world(self) -> World:
@@ -96,13 +96,18 @@ class State:
 
     def dispatcher(self, ports: Ports) -> Dispatcher:
         """The dispatcher of one invocation."""
-        plain = self.world.dispatcher
+        plain = _plain(self.limit)
         return replace(
             plain,
             store=ports.wrap(self.store),
             targets={"batch": ports.wrap(self.target)},
             dead_letters=dict.fromkeys(plain.lanes, ports.wrap(self.dead_letters)),
         )
+
+
+@cache
+def _plain(limit: int) -> Dispatcher:
+    return World(limit=limit).dispatcher
 
 
 @dataclass(frozen=True, slots=True)
