@@ -200,6 +200,7 @@ class Scenario:
 
 A, B, C = (request(job_id, sent=number) for number, job_id in enumerate("abc"))
 A2 = request("a", of=source(version="v2", message_id="m2", sequencer="0B"), sent=3)
+A3 = request("a", of=source(version="v3", message_id="m5", sequencer="0C"), sent=6)
 OTHER = request("a", of=source(key="uploads/other.mp4", message_id="m3"), sent=4)
 AS_X = request("x", of=A.source, sent=5)
 OWNED = replace(OTHER, user_id="ann")
@@ -262,6 +263,11 @@ SCENARIOS: Mapping[str, Scenario] = {
         in_order=("b", "c"),
     ),
     "newer waits": Scenario(_after(A, A2, limit=2, ended=True), (A, A2), {**_NEW, **_COMMON, **_RUNS}, in_order=()),
+    "two newer wait": Scenario(
+        _after(A, A2, A3, limit=2, ended=True),
+        (A, A2, A3),
+        {**_COMMON, **_RUNS, "b": dispatch(B), "newer": dispatch(A2)},
+    ),
     "another object waits": Scenario(_after(A, OTHER, limit=2, ended=True), (A, OTHER), {**_NEW, **_COMMON, **_RUNS}),
     "claimed": Scenario(_claimed(started=False), (A,), {**_NEW, **_COMMON}, late=True),
     "claimed and started": Scenario(

@@ -127,6 +127,31 @@ def test_one_that_waits_for_its_object_does_not_hold_up_the_others(world: World)
     assert world.job("b").status is Status.SUBMITTED
 
 
+def test_a_pass_reads_a_busy_job_once_however_many_versions_wait_for_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.limit = 3
+    world.dispatch(request("a"))
+    for number in range(50):
+        world.dispatch(new_version(f"w{number}", message_id=f"n{number}"))
+    world.dispatch(request("b", sent=99))
+    read: list[str] = []
+    get = world.store.get
+    monkeypatch.setattr(world.store, "get", lambda job_id: read.append(job_id) or get(job_id))
+    world.dispatcher.start_waiting("video")
+    assert read == ["a"]
+
+
+def test_every_version_that_waits_has_its_run(world: World) -> None:
+    world.limit = 3
+    world.dispatch(request("a"))
+    for number in range(5):
+        world.dispatch(new_version(f"w{number}", message_id=f"n{number}"))
+    for number in range(6):
+        world.end(f"run-{number}")
+    assert (len(world.target.runs), world.slots.waiting) == (6, 0)
+
+
 # ---- a full lane ----------------------------------------------------------------------------------------------------
 
 

@@ -120,8 +120,10 @@ class Dispatcher:
         started = 0
         if free <= 0 or slots.waiting <= 0:
             return started
+        # A thousand versions of one object may wait for one job. When it ends, a pass follows that finds it ended.
+        busy: dict[str, Job] = {}
         for entry in self.store.waiting(lane):
-            job = self._claim_waiting(entry, lane)
+            job = self._claim_waiting(entry, lane, busy)
             if job is None:
                 continue
             if isinstance(job, LaneFull):
@@ -317,23 +319,28 @@ class Dispatcher:
         logger.info("duplicate", job_id=request.job_id, version=request.source.version)
         return Outcome.DUPLICATE
 
-    def _claim_waiting(self, entry: WaitEntry, lane: Lane) -> Job | LaneFull | None:
-        """Claims a waiting job. None if it must wait on, or no longer waits."""
+    def _claim_waiting(self, entry: WaitEntry, lane: Lane, busy: dict[str, Job]) -> Job | LaneFull | None:
+        """Claims a waiting job. None if it must wait on, or no longer waits.
+
+        `busy` has the jobs of this pass that work for older entries, as they were read.
+        """
         try:
-            return self._claim_entry(entry, lane)
+            return self._claim_entry(entry, lane, busy)
         except ForeignRow:
             return None  # the store has logged it; the entry waits until somebody mends the row
 
-    def _claim_entry(self, entry: WaitEntry, lane: Lane) -> Job | LaneFull | None:
-        seen = self.store.get(entry.request.job_id)
+    def _claim_entry(self, entry: WaitEntry, lane: Lane, busy: dict[str, Job]) -> Job | LaneFull | None:
+        seen = busy.pop(entry.request.job_id, None) or self.store.get(entry.request.job_id)
         for _ in range(RACES):
-            step = self._leave_room(entry, seen, lane)
+            step = self._leave_room(entry, seen, lane, busy)
             if not isinstance(step, JobChanged):
                 return step
             seen = step.found
         return None
 
-    def _leave_room(self, entry: WaitEntry, seen: Job | None, lane: Lane) -> Job | LaneFull | JobChanged | None:
+    def _leave_room(
+        self, entry: WaitEntry, seen: Job | None, lane: Lane, busy: dict[str, Job]
+    ) -> Job | LaneFull | JobChanged | None:
         """Claims a waiting job, drops an entry that need not wait any longer, or lets it wait on."""
         request = entry.request
         verdict = judge(seen, request, now=clock.now(), grace=self.grace)
@@ -346,7 +353,8 @@ class Dispatcher:
                     return None
                 case LaneFull() | JobChanged() as refused:
                     return refused
-        if verdict is Verdict.WAIT_BEHIND:
+        if seen is not None and verdict is Verdict.WAIT_BEHIND:
+            busy[seen.id] = seen
             return None
         if verdict in {Verdict.TAKEN, Verdict.EXISTS}:
             self.dead_letters[lane_of(request.lane)].send_request(request, _refusal(verdict, request))
