@@ -16,6 +16,8 @@ from switchyard.function_jobs.jobs import (
     FunctionRun,
     FunctionVerdict,
     Stopped,
+    after_any_end,
+    after_failure,
     judge_message,
 )
 from switchyard.function_jobs.repair import FunctionRepair
@@ -84,17 +86,18 @@ def test_what_a_message_means_for_a_job(
     again: bool,  # noqa: FBT001
     verdict: FunctionVerdict,
 ) -> None:
-    assert judge_message(found, message, NOW, again=again, now=NOW) is verdict
+    wanted = after_any_end if again else after_failure
+    assert judge_message(found, message, NOW, again=wanted, now=NOW) is verdict
 
 
 @cases("found", [FOUND, COMPLETED, FAILED, CANCELLED])
 def test_the_same_bytes_uploaded_once_more_are_new_work(found: FunctionJob) -> None:
-    assert judge_message(found, "m2", LATER, again=False, now=NOW) is FunctionVerdict.BEGIN
+    assert judge_message(found, "m2", LATER, again=after_failure, now=NOW) is FunctionVerdict.BEGIN
 
 
 @cases("found", [SILENT, COMPLETED, FAILED, CANCELLED])
 def test_who_looked_at_an_upload_before_that_is_late(found: FunctionJob) -> None:
-    assert judge_message(found, "m2", EARLIER, again=True, now=NOW) is FunctionVerdict.LEAVE
+    assert judge_message(found, "m2", EARLIER, again=after_any_end, now=NOW) is FunctionVerdict.LEAVE
 
 
 # ---- the row --------------------------------------------------------------------------------------------------------
@@ -107,7 +110,11 @@ def jobs(aws: Aws, time: Time) -> TorrentJobs:
 
 def begin(jobs: TorrentJobs, message: str = "m1", *, again: bool = False, thing: ObjectVersion = THING) -> FunctionRun:
     """Begins the job, and fails if that is impossible."""
-    begun = jobs.begin(request(thing, message_id=message, sent_at=NOW), again=again, modified=thing.modified)
+    begun = jobs.begin(
+        request(thing, message_id=message, sent_at=NOW),
+        again=after_any_end if again else after_failure,
+        modified=thing.modified,
+    )
     assert isinstance(begun, FunctionRun)
     return begun
 
@@ -154,7 +161,7 @@ def test_a_row_under_the_torrent_s_id_is_not_taken_over(jobs: TorrentJobs, aws: 
     wanted = request(THING, message_id="m1", sent_at=NOW, user_id="ada")
     aws.dynamodb.put_item(TableName=aws.jobs_table, Item={"jobId": {"S": wanted.job_id}, **row})
     with pytest.raises(JobIdTaken):
-        jobs.begin(wanted, again=True, modified=NOW)
+        jobs.begin(wanted, again=after_any_end, modified=NOW)
     kept = aws.dynamodb.get_item(TableName=aws.jobs_table, Key={"jobId": {"S": wanted.job_id}})["Item"]
     assert kept == {"jobId": {"S": wanted.job_id}, **row}
 

@@ -4,7 +4,7 @@ The **fence** counts how often a job was begun. Only the run that began it last 
 refused, which stops them. A run that must wait ends. Its message is sent again, to continue the run of that fence.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
@@ -69,11 +69,26 @@ class FunctionJob:
     result: Values
     started_at: datetime | None = None
     waits_until: datetime | None = None
+    ended_at: datetime | None = None
 
     @property
     def quiet_since(self) -> datetime | None:
         """Since when nobody has worked on the job, or when a message continues it."""
         return self.waits_until or self.alive_at
+
+
+type Again = Callable[[FunctionJob], bool]
+"""Whether a message asks for an ended job's work again. A message that has begun the job before never does."""
+
+
+def after_failure(found: FunctionJob) -> bool:
+    """Again if it has failed."""
+    return found.status is Status.FAILED
+
+
+def after_any_end(_found: FunctionJob) -> bool:
+    """Again in any case."""
+    return True
 
 
 class Stopped(SwitchyardError):
@@ -144,7 +159,7 @@ def judge_message(
     message_id: str,
     modified: datetime | None,
     *,
-    again: bool,
+    again: Again,
     now: datetime,
     continues: int | None = None,
 ) -> FunctionVerdict:
@@ -161,8 +176,7 @@ def judge_message(
         return FunctionVerdict.BEGIN if found.modified < modified else FunctionVerdict.LEAVE
     own = found.begun_by == message_id
     if found.status in TERMINAL:
-        wanted = not own and (again or found.status is Status.FAILED)
-        return FunctionVerdict.BEGIN if wanted else FunctionVerdict.LEAVE
+        return FunctionVerdict.BEGIN if not own and again(found) else FunctionVerdict.LEAVE
     return _judge_in_flight(found, now, own=own)
 
 

@@ -18,6 +18,7 @@ from switchyard.errors import Contended, ForeignRow, JobIdTaken, PermanentError,
 from switchyard.function_jobs.jobs import (
     GIVEN_UP,
     LONGEST_WAIT,
+    Again,
     Failed,
     FunctionJob,
     FunctionRun,
@@ -27,6 +28,7 @@ from switchyard.function_jobs.jobs import (
     Unfinished,
     Values,
     Waiting,
+    after_failure,
     judge_message,
 )
 from switchyard.observability import Metric, logger
@@ -97,14 +99,14 @@ class FunctionJobs:
         self,
         request: WorkRequest,
         *,
-        again: bool = False,
+        again: Again = after_failure,
         modified: datetime | None = None,
         continues: int | None = None,
     ) -> FunctionRun | FunctionJob:
         """Claims the right to do the work; returns the job as it is if there is nothing to do.
 
-        With `again`, work that has ended is done again, but not for a message that has begun it before. `modified` is
-        the input's last modification: newer input is new work. `continues` is the envelope's.
+        `again` says whether work that has ended is done again. `modified` is the input's last modification: newer input
+        is new work. `continues` is the envelope's.
 
         Raises:
             Waiting: the job waits, and this message continues it later.
@@ -310,7 +312,7 @@ class FunctionJobs:
     def _end(self, job_id: str, error: JobError, condition: str, values: Mapping[str, Any]) -> bool:
         changed = self._update(
             job_id,
-            f"SET {STATUS} = :to, {ERROR} = :error, {_AT_THE_END}",
+            f"SET {STATUS} = :to, {ERROR} = :error, {_AT_THE_END} REMOVE {WAITS_UNTIL}",
             condition,
             {":to": text(Status.FAILED), ":error": error_value(error), **self._at_the_end(clock.now()), **values},
         )
@@ -323,7 +325,7 @@ class FunctionJobs:
         #   RUNNING, fence = ours, cancel requested ──▶ CANCELLED
         self._update(
             job_id,
-            f"SET {STATUS} = :to, {_AT_THE_END}",
+            f"SET {STATUS} = :to, {_AT_THE_END} REMOVE {WAITS_UNTIL}",
             f"{FENCE} = :fence AND {STATUS} = :running AND attribute_exists({CANCEL_REQUESTED_AT})",
             {
                 ":to": text(Status.CANCELLED),
@@ -423,4 +425,5 @@ def _read(item: Item) -> FunctionJob:
         result=RESULT.of(item) or {},
         started_at=STARTED_AT.of(item),
         waits_until=WAITS_UNTIL.of(item),
+        ended_at=ENDED_AT.of(item),
     )

@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 
 from switchyard import observability
 from switchyard.errors import CannotShare, ObjectChanged, ObjectGone, RetryableError
-from switchyard.function_jobs.jobs import FunctionJob, FunctionRun, Stopped
+from switchyard.function_jobs.jobs import FunctionJob, FunctionRun, Stopped, after_any_end, after_failure
 from switchyard.function_jobs.work import Parsed, TimeLeft
 from switchyard.messages.envelope import Envelope
 from switchyard.names import MAX_KEY_BYTES
@@ -133,7 +133,7 @@ class Creator:
             return self._void(wanted, version, ObjectChanged("the object has been replaced"))
         begun = self.jobs.begin(
             request(thing, message_id=asked.message_id, sent_at=asked.sent_at, user_id=self.work.owner(thing.key)),
-            again=wanted.again,
+            again=after_any_end if wanted.again else after_failure,
             modified=thing.modified,
         )
         if isinstance(begun, FunctionJob):
