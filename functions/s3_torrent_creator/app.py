@@ -3,24 +3,21 @@
 from functools import cache
 from typing import Any
 
-from switchyard import clients, cold_start, wiring
+from switchyard import cold_start, wiring
+from switchyard.function_jobs.intake import Intake
+from switchyard.function_jobs.work import TimeLeft
 from switchyard.observability import handler
 from switchyard.settings import S3TorrentCreatorSettings
-from switchyard.torrents.creator import TimeLeft
-from switchyard.torrents.intake import Intake
+from switchyard.torrents.messages import Segment, Wanted
 
 
 @cache
-def function() -> Intake:
+def function() -> Intake[Wanted | Segment]:
     """Built once per execution environment, at init. If that fails, each event retries and reports it."""
     settings = S3TorrentCreatorSettings.from_env()
-    return Intake(
-        wiring.torrent_creator(settings),
-        clients.sqs(),
-        settings.queue_url,
-        settings.max_receive_count,
-        wiring.dead_letter_queue(settings.dead_letter_queue_url),
-    )
+    creator = wiring.torrent_creator(settings)
+    dead_letters = wiring.dead_letter_queue(settings.dead_letter_queue_url)
+    return Intake(creator, creator.outbox, settings.max_receive_count, dead_letters)
 
 
 @handler

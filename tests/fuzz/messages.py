@@ -18,7 +18,6 @@ from switchyard.messages.videos import VideoWork
 from switchyard.protocol.jobs import JobError, Run, Source, Status, TargetSpec, WorkRequest
 from switchyard.settings import SqsToBatchSettings
 from switchyard.targets.runs import MAX_REASON
-from switchyard.torrents.messages import Parsed as ParsedTorrents
 from switchyard.torrents.messages import Segment, TorrentWork, Wanted
 from switchyard.urls import s3_location
 from tests.corpus.urls import RESOLVES
@@ -184,7 +183,7 @@ def _work(request: WorkRequest) -> WorkRequest:
     return replace(request, source=source)
 
 
-def _demand_refused_again(rejected: Iterable[Rejected], parse: Callable[[str], _Parsed | ParsedTorrents]) -> None:
+def _demand_refused_again(rejected: Iterable[Rejected], parse: Callable[[str], _Parsed]) -> None:
     """Asserts that a refused part is also refused as its own message, for the same reason."""
     for each in rejected:
         assert isinstance(each.error, PermanentError)

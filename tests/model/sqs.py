@@ -13,6 +13,7 @@ from switchyard import clock
 from tests.world import Time
 
 VISIBILITY = timedelta(seconds=240)
+MAX_DELAY = timedelta(seconds=900)
 
 
 @dataclass
@@ -60,10 +61,13 @@ class ModelSqs:
         """Returns a queue's messages by id, oldest first."""
         return self.queues.setdefault(url, {})
 
-    def put(self, url: str, body: str, attributes: dict[str, str] | None = None) -> Kept:
+    def put(
+        self, url: str, body: str, attributes: dict[str, str] | None = None, delay: timedelta = timedelta()
+    ) -> Kept:
         """Puts a message on a queue."""
+        assert timedelta() <= delay <= MAX_DELAY
         now = self.time.now
-        kept = Kept(f"m{next(iter(self._ids))}", body, now, now, attributes or {})
+        kept = Kept(f"m{next(iter(self._ids))}", body, now, now + delay, attributes or {})
         self.on(url)[kept.id] = kept
         self.sent[url] += 1
         return kept
@@ -107,7 +111,8 @@ class ModelSqs:
 
     def send_message(self, **call: Any) -> dict[str, Any]:  # noqa: ANN401 - a call's parameters
         attributes = {name: value["StringValue"] for name, value in call.get("MessageAttributes", {}).items()}
-        return {"MessageId": self.put(call["QueueUrl"], call["MessageBody"], attributes).id}
+        delay = timedelta(seconds=call.get("DelaySeconds", 0))
+        return {"MessageId": self.put(call["QueueUrl"], call["MessageBody"], attributes, delay).id}
 
     def receive_message(self, **call: Any) -> dict[str, Any]:  # noqa: ANN401 - as above
         messages = []

@@ -38,11 +38,8 @@ _MAKES_TORRENTS = {
     f"switchyard.torrents.{name}": "for s3_torrent_creator"
     for name in ("creator", "format.bencode", "format.metainfo", "format.segments", "format.trees", "hashing", "outbox")
 }
-_TORRENTS = {
-    "switchyard.torrents.jobs": "for what makes or repairs torrents",
-    "switchyard.torrents.table": "as jobs",
-    **_MAKES_TORRENTS,
-}
+_DOES_JOBS = {"switchyard.function_jobs.table": "for functions that do jobs themselves, and their repair"}
+_TORRENTS = {"switchyard.torrents.table": "as hashing", **_DOES_JOBS, **_MAKES_TORRENTS}
 _LAYOUT = {"switchyard.torrents.format.layout": "for what handles torrents; settings don't need it"}
 _MOVES_JOBS = {
     "switchyard.protocol.dispatch": "for what starts or ends jobs",

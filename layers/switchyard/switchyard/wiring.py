@@ -122,7 +122,7 @@ def torrent_creator(settings: S3TorrentCreatorSettings) -> Creator:
     from switchyard.torrents.creator import Creator, Recipe
     from switchyard.torrents.format.layout import Format
     from switchyard.torrents.format.metainfo import Sharing
-    from switchyard.torrents.outbox import Outbox
+    from switchyard.torrents.outbox import TorrentOutbox
     from switchyard.torrents.table import TorrentJobs
 
     observability.configure(settings.environment)
@@ -130,7 +130,7 @@ def torrent_creator(settings: S3TorrentCreatorSettings) -> Creator:
         jobs=TorrentJobs(clients.dynamodb(), settings.jobs_table, keep_ended_jobs=settings.ttl_days),
         work=torrent_work(settings),
         s3=clients.s3_bulk(),
-        outbox=Outbox(
+        outbox=TorrentOutbox(
             clients.sqs(),
             settings.queue_url,
             seeding_queue_url=settings.ecs_queue_url if settings.transmission_task_def else "",
@@ -153,16 +153,18 @@ def torrent_creator(settings: S3TorrentCreatorSettings) -> Creator:
 
 
 def repairs(settings: ReconcileJobsSettings) -> dict[str, Repair]:
-    """Builds the repairs of jobs that functions run, by lane. Empty without a queue for torrents."""
-    if not settings.torrent_queue_url:
-        return {}
+    """Builds the repairs of jobs that functions run, by lane. Kinds without a queue have none."""
+    from switchyard.function_jobs.repair import FunctionRepair
+    from switchyard.function_jobs.table import FunctionJobs
     from switchyard.messages.kinds import TORRENT
-    from switchyard.torrents.repair import TorrentRepair
-    from switchyard.torrents.table import TorrentJobs
+    from switchyard.torrents import messages as torrents
 
-    jobs = TorrentJobs(clients.dynamodb(), settings.jobs_table, keep_ended_jobs=settings.ttl_days)
+    jobs = FunctionJobs(clients.dynamodb(), settings.jobs_table, keep_ended_jobs=settings.ttl_days)
+    known = ((TORRENT, settings.torrent_queue_url, torrents.asked_again),)
     return {
-        TORRENT.lane: TorrentRepair(jobs, clients.sqs(), settings.torrent_queue_url, settings.pending_grace_seconds)
+        kind.lane: FunctionRepair(jobs, clients.sqs(), url, settings.pending_grace_seconds, body)
+        for kind, url, body in known
+        if url
     }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from switchyard.errors import PermanentError
+from switchyard.function_jobs.work import Parsed
 from switchyard.messages.envelope import Envelope
 from switchyard.messages.kinds import TASKS as TASK_KINDS
 from switchyard.messages.tasks import TaskWork
@@ -17,7 +18,7 @@ from switchyard.names import stable_hash
 from switchyard.protocol.jobs import Job, Run, Status, TargetSpec
 from switchyard.settings import SqsToBatchSettings
 from switchyard.targets import batch, ecs
-from switchyard.torrents.messages import Parsed, Segment, TorrentWork
+from switchyard.torrents.messages import Segment, TorrentWork, Wanted
 from tests.cases import cases
 from tests.fakes.resolver import resolving
 
@@ -377,7 +378,7 @@ NO_REQUEST = {
 """Per event why something in it is rejected."""
 
 
-def torrents_of(name: str) -> list[Parsed]:
+def torrents_of(name: str) -> list[Parsed[Wanted | Segment]]:
     """Returns the requests in each message of an event; the event may itself be a message."""
     whole = event(f"s3_torrent_creator/{name}")
     messages = [record["body"] for record in whole.get("Records", ()) if record["eventSource"] == "aws:sqs"]

@@ -441,6 +441,7 @@ def test_every_error_type_is_a_constant_that_alarms_and_people_can_rely_on() -> 
         "NO_CHECKSUM",
         "OBJECT_CHANGED",
         "OBJECT_GONE",
+        "POSTPONED",
         "SETTINGS",
         "SOURCE_NOT_ALLOWED",
         "START_REFUSED",
@@ -449,4 +450,5 @@ def test_every_error_type_is_a_constant_that_alarms_and_people_can_rely_on() -> 
         "STOPPED",
         "TOO_SLOW",
         "URL_NOT_ALLOWED",
+        "WAITING",
     }

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from switchyard.errors import InvalidMessage, KindNotConfigured, PermanentError, UrlRefused
 from switchyard.messages.envelope import Envelope, Parsed
-from switchyard.messages.kinds import KINDS, LANES, TASKS, TORRENT, VIDEO
+from switchyard.messages.kinds import KINDS, LANES, TASKS, VIDEO
 from switchyard.messages.redrive import redrive_body
 from switchyard.messages.tasks import MAX_IMAGES, MAX_METADATA_BYTES, MAX_REQUEST_BYTES, TaskWork
 from switchyard.protocol.jobs import WorkRequest
@@ -363,5 +363,5 @@ def test_no_two_kinds_share_a_lane_or_a_field() -> None:
     assert len({kind.field for kind in TASKS.values()}) == len(TASKS)
 
 
-def test_every_kind_but_torrents_has_a_lane_with_a_limit() -> None:
-    assert list(LANES) == [kind.lane for kind in KINDS.values() if kind != TORRENT]
+def test_every_kind_that_no_function_does_has_a_lane_with_a_limit() -> None:
+    assert list(LANES) == [kind.lane for kind in KINDS.values() if kind.target != "function"]

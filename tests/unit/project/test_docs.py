@@ -20,6 +20,7 @@ from switchyard.errors import (
     StartThrottled,
     UrlRefused,
 )
+from switchyard.function_jobs.jobs import GIVEN_UP, MAX_BEGINS, SILENCE
 from switchyard.messages.envelope import Envelope
 from switchyard.messages.kinds import TASKS as TASK_KINDS
 from switchyard.messages.tasks import (
@@ -34,7 +35,6 @@ from switchyard.names import legal_name
 from switchyard.protocol.jobs import HOLDING_SLOT, TERMINAL, TRANSITIONS, Status, TargetSpec
 from switchyard.settings import SqsToBatchSettings
 from switchyard.torrents.format.segments import MAX_SEGMENTS
-from switchyard.torrents.jobs import GIVEN_UP, MAX_BEGINS, SILENCE
 from switchyard.torrents.messages import Segment, TorrentWork, job_id
 from switchyard.urls import MAX_URL_LENGTH
 from tests.cases import cases

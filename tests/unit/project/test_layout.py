@@ -15,7 +15,16 @@ SOURCES: Final = (LAYER, ROOT / "workers" / "library", *sorted((ROOT / "workers"
 """Folders from which modules are imported, the more specific ones first."""
 
 PURE: Final = frozenset(
-    {"clock", "errors", "names", "protocol.jobs", "protocol.lanes", "protocol.ports", "torrents.jobs"}
+    {
+        "clock",
+        "errors",
+        "names",
+        "protocol.jobs",
+        "protocol.lanes",
+        "protocol.ports",
+        "function_jobs.jobs",
+        "function_jobs.work",
+    }
 )
 
 

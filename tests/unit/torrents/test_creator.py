@@ -9,8 +9,10 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from switchyard.errors import InvalidMessage, ObjectGone
-from switchyard.torrents import creator, intake
-from switchyard.torrents.creator import TimeLeft
+from switchyard.function_jobs import intake
+from switchyard.function_jobs.jobs import Unfinished
+from switchyard.function_jobs.work import TimeLeft
+from switchyard.torrents import creator
 from switchyard.torrents.format.layout import Format
 from switchyard.torrents.format.metainfo import Sharing
 from switchyard.torrents.hashing import Copy, NoChecksum, Stream
@@ -621,7 +623,7 @@ def test_a_message_stays_hidden_for_as_long_as_it_is_worked_on(
 ) -> None:
     renewed = threading.Event()
     monkeypatch.setattr(intake, "_RENEWED", 0.01)
-    monkeypatch.setattr(intake.Intake, "_do", lambda *_: renewed.wait(60))
+    monkeypatch.setattr(creator.Creator, "handle", lambda *_: renewed.wait(60))
 
     def hide(**_: object) -> None:
         torrents.sqs.visibilities.append(60)
@@ -736,6 +738,6 @@ def test_lambda_s_retry_of_an_invocation_does_what_the_first_did_not(
     torrents.upload(SMALL, tell=False)
     with monkeypatch.context() as patch:
         patch.setattr(torrents.s3, "put_object", failing(THROTTLED))
-        with pytest.raises(creator.Unfinished):
+        with pytest.raises(Unfinished):
             torrents.invoke({"bucket": BUCKET, "key": KEY})
     assert torrents.invoke({"bucket": BUCKET, "key": KEY})["status"] == "COMPLETED"

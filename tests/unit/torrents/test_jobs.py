@@ -8,20 +8,22 @@ from typing import Any, cast
 import pytest
 
 from switchyard.errors import Contended, ForeignRow, JobIdTaken
-from switchyard.protocol.jobs import JobError, Status
-from switchyard.torrents.format.layout import ObjectVersion
-from switchyard.torrents.jobs import (
+from switchyard.function_jobs.jobs import (
     GIVEN_UP,
     MAX_BEGINS,
     SILENCE,
+    FunctionJob,
+    FunctionRun,
+    FunctionVerdict,
     Stopped,
-    TorrentJob,
-    TorrentRun,
-    TorrentVerdict,
-    judge_torrent,
+    after_any_end,
+    after_failure,
+    judge_message,
 )
-from switchyard.torrents.messages import request
-from switchyard.torrents.repair import TorrentRepair
+from switchyard.function_jobs.repair import FunctionRepair
+from switchyard.protocol.jobs import JobError, Status
+from switchyard.torrents.format.layout import ObjectVersion
+from switchyard.torrents.messages import asked_again, request
 from switchyard.torrents.table import TorrentJobs
 from tests.cases import cases
 from tests.conftest import Aws
@@ -33,7 +35,7 @@ ERROR = JobError("OBJECT_CHANGED", "it was replaced")
 
 # ---- what a message means -------------------------------------------------------------------------------------------
 
-FOUND = TorrentJob(
+FOUND = FunctionJob(
     id="torrent-1",
     kind="torrent",
     status=Status.RUNNING,
@@ -60,36 +62,42 @@ LATER, EARLIER = NOW + timedelta(seconds=1), NOW - timedelta(seconds=1)
 @cases(
     ("found", "message", "again", "verdict"),
     [
-        (PENDING, "m2", False, TorrentVerdict.BEGIN),
-        (FOUND, "m2", False, TorrentVerdict.LEAVE),
-        (FOUND, "m2", True, TorrentVerdict.LEAVE),
-        (FOUND, "m1", False, TorrentVerdict.TAKE_OVER),
-        (SILENT, "m2", False, TorrentVerdict.TAKE_OVER),
-        (replace(FOUND, cancel_requested=True), "m2", False, TorrentVerdict.LEAVE),
-        (replace(SILENT, cancel_requested=True), "m2", False, TorrentVerdict.CANCEL),
-        (replace(FOUND, cancel_requested=True), "m1", False, TorrentVerdict.CANCEL),
-        (replace(SILENT, attempts=MAX_BEGINS), "m2", False, TorrentVerdict.GIVE_UP),
-        (COMPLETED, "m2", False, TorrentVerdict.LEAVE),
-        (COMPLETED, "m2", True, TorrentVerdict.BEGIN),
-        (COMPLETED, "m1", True, TorrentVerdict.LEAVE),
-        (CANCELLED, "m2", False, TorrentVerdict.LEAVE),
-        (CANCELLED, "m2", True, TorrentVerdict.BEGIN),
-        (FAILED, "m1", False, TorrentVerdict.LEAVE),
-        (FAILED, "m2", False, TorrentVerdict.BEGIN),
+        (PENDING, "m2", False, FunctionVerdict.BEGIN),
+        (FOUND, "m2", False, FunctionVerdict.LEAVE),
+        (FOUND, "m2", True, FunctionVerdict.LEAVE),
+        (FOUND, "m1", False, FunctionVerdict.TAKE_OVER),
+        (SILENT, "m2", False, FunctionVerdict.TAKE_OVER),
+        (replace(FOUND, cancel_requested=True), "m2", False, FunctionVerdict.LEAVE),
+        (replace(SILENT, cancel_requested=True), "m2", False, FunctionVerdict.CANCEL),
+        (replace(FOUND, cancel_requested=True), "m1", False, FunctionVerdict.CANCEL),
+        (replace(SILENT, attempts=MAX_BEGINS), "m2", False, FunctionVerdict.GIVE_UP),
+        (COMPLETED, "m2", False, FunctionVerdict.LEAVE),
+        (COMPLETED, "m2", True, FunctionVerdict.BEGIN),
+        (COMPLETED, "m1", True, FunctionVerdict.LEAVE),
+        (CANCELLED, "m2", False, FunctionVerdict.LEAVE),
+        (CANCELLED, "m2", True, FunctionVerdict.BEGIN),
+        (FAILED, "m1", False, FunctionVerdict.LEAVE),
+        (FAILED, "m2", False, FunctionVerdict.BEGIN),
     ],
 )
-def test_what_a_message_means_for_a_job(found: TorrentJob, message: str, again: bool, verdict: TorrentVerdict) -> None:  # noqa: FBT001
-    assert judge_torrent(found, message, NOW, again=again, now=NOW) is verdict
+def test_what_a_message_means_for_a_job(
+    found: FunctionJob,
+    message: str,
+    again: bool,  # noqa: FBT001
+    verdict: FunctionVerdict,
+) -> None:
+    wanted = after_any_end if again else after_failure
+    assert judge_message(found, message, NOW, again=wanted, now=NOW) is verdict
 
 
 @cases("found", [FOUND, COMPLETED, FAILED, CANCELLED])
-def test_the_same_bytes_uploaded_once_more_are_new_work(found: TorrentJob) -> None:
-    assert judge_torrent(found, "m2", LATER, again=False, now=NOW) is TorrentVerdict.BEGIN
+def test_the_same_bytes_uploaded_once_more_are_new_work(found: FunctionJob) -> None:
+    assert judge_message(found, "m2", LATER, again=after_failure, now=NOW) is FunctionVerdict.BEGIN
 
 
 @cases("found", [SILENT, COMPLETED, FAILED, CANCELLED])
-def test_who_looked_at_an_upload_before_that_is_late(found: TorrentJob) -> None:
-    assert judge_torrent(found, "m2", EARLIER, again=True, now=NOW) is TorrentVerdict.LEAVE
+def test_who_looked_at_an_upload_before_that_is_late(found: FunctionJob) -> None:
+    assert judge_message(found, "m2", EARLIER, again=after_any_end, now=NOW) is FunctionVerdict.LEAVE
 
 
 # ---- the row --------------------------------------------------------------------------------------------------------
@@ -100,14 +108,18 @@ def jobs(aws: Aws, time: Time) -> TorrentJobs:
     return TorrentJobs(aws.dynamodb, aws.jobs_table, keep_ended_jobs=timedelta(days=30))
 
 
-def begin(jobs: TorrentJobs, message: str = "m1", *, again: bool = False, thing: ObjectVersion = THING) -> TorrentRun:
+def begin(jobs: TorrentJobs, message: str = "m1", *, again: bool = False, thing: ObjectVersion = THING) -> FunctionRun:
     """Begins the job, and fails if that is impossible."""
-    begun = jobs.begin(request(thing, message_id=message, sent_at=NOW), thing, again=again)
-    assert isinstance(begun, TorrentRun)
+    begun = jobs.begin(
+        request(thing, message_id=message, sent_at=NOW),
+        again=after_any_end if again else after_failure,
+        modified=thing.modified,
+    )
+    assert isinstance(begun, FunctionRun)
     return begun
 
 
-def found(jobs: TorrentJobs) -> TorrentJob:
+def found(jobs: TorrentJobs) -> FunctionJob:
     job = jobs.get(request(THING, message_id="", sent_at=NOW).job_id)
     assert job is not None
     return job
@@ -115,8 +127,8 @@ def found(jobs: TorrentJobs) -> TorrentJob:
 
 def test_a_job_is_begun_once(jobs: TorrentJobs) -> None:
     begin(jobs)
-    second = jobs.begin(request(THING, message_id="m2", sent_at=NOW), THING, again=False)
-    assert isinstance(second, TorrentJob)
+    second = jobs.begin(request(THING, message_id="m2", sent_at=NOW), modified=NOW)
+    assert isinstance(second, FunctionJob)
     assert (second.status, second.fence, second.begun_by) == (Status.RUNNING, 1, "m1")
 
 
@@ -131,7 +143,7 @@ def test_who_takes_over_has_the_last_word(jobs: TorrentJobs) -> None:
 
 
 def test_whose_job_it_is_stays_with_it(jobs: TorrentJobs) -> None:
-    jobs.begin(request(THING, message_id="m1", sent_at=NOW, user_id="user-42"), THING, again=False)
+    jobs.begin(request(THING, message_id="m1", sent_at=NOW, user_id="user-42"), modified=NOW)
     assert begin(jobs).user_id == "user-42"
     assert found(jobs).user_id == "user-42"
 
@@ -149,7 +161,7 @@ def test_a_row_under_the_torrent_s_id_is_not_taken_over(jobs: TorrentJobs, aws: 
     wanted = request(THING, message_id="m1", sent_at=NOW, user_id="ada")
     aws.dynamodb.put_item(TableName=aws.jobs_table, Item={"jobId": {"S": wanted.job_id}, **row})
     with pytest.raises(JobIdTaken):
-        jobs.begin(wanted, THING, again=True)
+        jobs.begin(wanted, again=after_any_end, modified=NOW)
     kept = aws.dynamodb.get_item(TableName=aws.jobs_table, Key={"jobId": {"S": wanted.job_id}})["Item"]
     assert kept == {"jobId": {"S": wanted.job_id}, **row}
 
@@ -170,8 +182,8 @@ def test_a_row_that_nobody_here_wrote_is_foreign(jobs: TorrentJobs, aws: Aws, ro
         TableName=aws.jobs_table, Item={"jobId": {"S": wanted.job_id}, "kind": {"S": "torrent"}, **row}
     )
     with pytest.raises(ForeignRow):
-        jobs.begin(wanted, THING, again=False)
-    repair = TorrentRepair(jobs, cast("Any", None), "queue", timedelta())
+        jobs.begin(wanted, modified=NOW)
+    repair = FunctionRepair(jobs, cast("Any", None), "queue", timedelta(), asked_again)
     repair.ask_again(wanted.job_id)  # leaves it alone
 
 
@@ -193,8 +205,8 @@ def test_a_job_that_is_begun_anew_has_nothing_left_of_its_end(jobs: TorrentJobs,
 def test_a_job_that_is_begun_too_often_is_given_up(jobs: TorrentJobs, time: Time) -> None:
     for _ in range(MAX_BEGINS):
         begin(jobs)
-    left = jobs.begin(request(THING, message_id="m1", sent_at=NOW), THING, again=False)
-    assert isinstance(left, TorrentJob)
+    left = jobs.begin(request(THING, message_id="m1", sent_at=NOW), modified=NOW)
+    assert isinstance(left, FunctionJob)
     assert left.error is not None
     assert (left.status, left.error.code) == (Status.FAILED, GIVEN_UP)
 
@@ -256,19 +268,19 @@ def test_progress_never_goes_back(jobs: TorrentJobs, aws: Aws) -> None:
 
 
 @pytest.fixture
-def given_up(jobs: TorrentJobs) -> TorrentRun:
+def given_up(jobs: TorrentJobs) -> FunctionRun:
     run = begin(jobs)
     assert jobs.fail(run, JobError(GIVEN_UP, "too often"))
     return run
 
 
-def test_other_segments_of_a_job_that_was_given_up_go_on(jobs: TorrentJobs, given_up: TorrentRun) -> None:
+def test_other_segments_of_a_job_that_was_given_up_go_on(jobs: TorrentJobs, given_up: FunctionRun) -> None:
     jobs.beat(given_up)
     assert jobs.add_chunk(given_up, "v1-1/0+1") == {"v1-1/0+1"}
     assert found(jobs).status is Status.FAILED
 
 
-def test_a_segment_that_comes_again_has_the_job_under_way_again(jobs: TorrentJobs, given_up: TorrentRun) -> None:
+def test_a_segment_that_comes_again_has_the_job_under_way_again(jobs: TorrentJobs, given_up: FunctionRun) -> None:
     jobs.join(given_up.job_id, given_up.fence)
     assert (found(jobs).status, found(jobs).error) == (Status.RUNNING, None)
 
@@ -338,6 +350,6 @@ def test_a_torrent_that_was_quicker_than_the_cancel_is_made(jobs: TorrentJobs, a
 def test_a_cancel_that_nobody_noticed_is_noticed_by_whoever_comes(jobs: TorrentJobs, aws: Aws) -> None:
     begin(jobs)
     ask_to_cancel(jobs, aws)
-    left = jobs.begin(request(THING, message_id="m1", sent_at=NOW), THING, again=False)
-    assert isinstance(left, TorrentJob)
+    left = jobs.begin(request(THING, message_id="m1", sent_at=NOW), modified=NOW)
+    assert isinstance(left, FunctionJob)
     assert left.status is Status.CANCELLED

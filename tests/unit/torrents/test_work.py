@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchyard.errors import InvalidMessage, SourceNotAllowed
+from switchyard.function_jobs.work import Parsed
 from switchyard.messages.envelope import Envelope
 from switchyard.torrents.format.layout import Extent, Format, Layout, ObjectVersion, Way
-from switchyard.torrents.messages import Parsed, Segment, TorrentWork, Wanted, job_id, message, request
+from switchyard.torrents.messages import Segment, TorrentWork, Wanted, job_id, message, request
 from tests.cases import cases
 from tests.strategies import anything, unicode_text
 
@@ -22,7 +23,7 @@ THING = ObjectVersion("media", "recordings/a.bin", 3 * 2**20, "etag-1", None, SE
 SEGMENT = Segment("torrent-1", 1, THING, Layout(THING.size, 2**20, Format.V1), Way.STREAM, Extent(1, 2))
 
 
-def parse(told: Any) -> Parsed:  # noqa: ANN401 - JSON
+def parse(told: Any) -> Parsed[Wanted | Segment]:  # noqa: ANN401 - JSON
     return WORK.parse(told if isinstance(told, str) else json.dumps(told), ENVELOPE)
 
 

@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING, Any, cast
 from boto3.dynamodb.types import TypeDeserializer
 from botocore.exceptions import ClientError
 
+from switchyard.function_jobs.intake import Intake
+from switchyard.function_jobs.work import TimeLeft
 from switchyard.messages.dead_letters import DeadLetterQueue
 from switchyard.protocol.cancel import Canceller
 from switchyard.protocol.jobs import Job
 from switchyard.tables.store import Store
-from switchyard.torrents.creator import Creator, Recipe, TimeLeft
+from switchyard.torrents.creator import Creator, Recipe
 from switchyard.torrents.format.bencode import decode
 from switchyard.torrents.format.layout import Format
 from switchyard.torrents.format.metainfo import Sharing
-from switchyard.torrents.intake import Intake
-from switchyard.torrents.messages import TorrentWork, job_id, message
-from switchyard.torrents.outbox import Outbox
+from switchyard.torrents.messages import Segment, TorrentWork, Wanted, job_id, message
+from switchyard.torrents.outbox import TorrentOutbox
 from switchyard.torrents.table import TorrentJobs
 from tests.conftest import Aws
 from tests.fakes.crashing import Countdown, Crashing, Killed
@@ -115,17 +116,17 @@ class TorrentWorld:
 
     # ---- the function -----------------------------------------------------------------------------------------------
 
-    def intake(self, wrap: Callable[[object], object] = lambda it: it) -> Intake:
+    def intake(self, wrap: Callable[[object], object] = lambda it: it) -> Intake[Wanted | Segment]:
         """Returns a new function, with `wrap` around everything it calls."""
         sqs, s3, dynamodb = (cast("Any", wrap(client)) for client in (self.sqs, self.s3, self.aws.dynamodb))
         creator = Creator(
             TorrentJobs(dynamodb, self.aws.jobs_table, keep_ended_jobs=KEEP),
             WORK,
             s3,
-            Outbox(sqs, QUEUE, self.seeding_queue),
+            TorrentOutbox(sqs, QUEUE, self.seeding_queue),
             self.recipe,
         )
-        return Intake(creator, sqs, QUEUE, MAX_RECEIVES, DeadLetterQueue(sqs, DEAD))
+        return Intake(creator, creator.outbox, MAX_RECEIVES, DeadLetterQueue(sqs, DEAD))
 
     def invoke(self, event: object, request_id: str = "request-1") -> dict[str, Any]:
         """Invokes the function directly."""

@@ -16,11 +16,15 @@ _JSON_TYPE_NAMES = {list: "a list", str: "a string", int: "a number", float: "a 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """A message's id, the time it was sent, and its `video_id` message attribute, if any."""
+    """A message's id, the time it was sent, and its `video_id` message attribute, if any.
+
+    A message that continues a job after a wait has the id of the message that began it; `continues` is the run's fence.
+    """
 
     message_id: str
     sent_at: datetime
     video_id: str | None = None
+    continues: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

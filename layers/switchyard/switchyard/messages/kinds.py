@@ -30,8 +30,9 @@ RECORDING = Kind("stream-recording", "recordings", "ecs", "MAX_CONCURRENT_RECORD
 IMAGES = Kind("image-processing", "images", "ecs", "MAX_CONCURRENT_IMAGES", "IMAGE_TASK_DEF", "imageUrls")
 SEEDING = Kind("torrent-seeding", "seeding", "ecs", "MAX_CONCURRENT_SEEDERS", "TRANSMISSION_TASK_DEF", "torrentKey")
 TORRENT = Kind("torrent", "torrents", "function")
+STEAM_IMPORT = Kind("steam_import", "imports", "function")
 
-KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (VIDEO, RECORDING, IMAGES, SEEDING, TORRENT)}
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (VIDEO, RECORDING, IMAGES, SEEDING, TORRENT, STEAM_IMPORT)}
 """All kinds, by name."""
 
 TASKS: Mapping[str, Kind] = {name: kind for name, kind in KINDS.items() if kind.target == "ecs"}

@@ -119,9 +119,10 @@ def _target_of(value: Value) -> TargetSpec | None:
     return TargetSpec(*(found[name]["S"] for name in ("type", "queue", "definition"))) if found else None
 
 
-def _texts_of(value: Value) -> dict[str, str]:
-    """The string members of a map."""
-    return {name: each["S"] for name, each in value.get("M", {}).items() if "S" in each}
+def _fields_of(value: Value) -> dict[str, str | int]:
+    """The strings and integers of a map."""
+    found = {name: _plain(each) for name, each in value.get("M", {}).items()}
+    return {name: each for name, each in found.items() if isinstance(each, str | int)}
 
 
 # ---- attributes -----------------------------------------------------------------------------------------------------
@@ -174,7 +175,7 @@ RUN_ID = Attribute("runId", _run_of)
 PAST_VERSIONS = Attribute("pastVersions", lambda value: tuple(version["S"] for version in value.get("L", ())))
 NEVER_STARTED = Attribute("neverStarted", lambda value: bool(value.get("BOOL")))
 PROGRESS = Attribute("progress", lambda value: value.get("M"))
-RESULT = Attribute("result", _texts_of)
+RESULT = Attribute("result", _fields_of)
 ERROR = Attribute("error", _error_of)
 CREATED_AT = Attribute("createdAt", _moment_of)
 UPDATED_AT = Attribute("updatedAt", _moment_of)
@@ -190,9 +191,11 @@ ANNOUNCED_BY = Attribute("announcedBy", _text_of)
 # Who asked over HTTP: `user:<id>`, `key:<id>` or `role:<ARN>`.
 SUBMITTED_BY = Attribute("submittedBy", _text_of)
 CANCELLED_BY = Attribute("cancelledBy", _text_of)
-# Of torrent jobs: the message that began the job, the object's modification time, the parts hashed so far.
+# Of jobs that functions do: the message that began the job, the input's modification time, the end of a wait, the parts
+# done so far.
 BEGUN_BY = Attribute("begunBy", _text_of)
 MODIFIED = Attribute("modified", _moment_of)
+WAITS_UNTIL = Attribute("waitsUntil", _moment_of)
 CHUNKS = Attribute("chunks", lambda value: frozenset[str](value.get("SS", ())))
 
 

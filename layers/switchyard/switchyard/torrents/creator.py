@@ -9,26 +9,18 @@ from the reconciler continues. docs/architecture.md has the details.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from threading import Lock
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from switchyard import observability
-from switchyard.errors import (
-    CannotShare,
-    ObjectChanged,
-    ObjectGone,
-    PermanentError,
-    RetryableError,
-    SwitchyardError,
-    Unavailable,
-)
+from switchyard.errors import CannotShare, ObjectChanged, ObjectGone, RetryableError
+from switchyard.function_jobs.jobs import FunctionJob, FunctionRun, Stopped, after_any_end, after_failure
+from switchyard.function_jobs.work import Parsed, TimeLeft
 from switchyard.messages.envelope import Envelope
 from switchyard.names import MAX_KEY_BYTES
 from switchyard.observability import Metric, logger
@@ -37,50 +29,21 @@ from switchyard.torrents.format import segments
 from switchyard.torrents.format.layout import Extent, Format, Layout, ObjectVersion, Way
 from switchyard.torrents.format.metainfo import Sharing, make
 from switchyard.torrents.hashing import Copy, NoChecksum, Stream, describe, part_digests
-from switchyard.torrents.jobs import GIVEN_UP, Stopped, TorrentJob, TorrentRun
 from switchyard.torrents.messages import Segment, TorrentWork, Wanted, job_id, request
-from switchyard.torrents.outbox import Outbox
+from switchyard.torrents.outbox import TorrentOutbox
 from switchyard.torrents.publishing import is_absent, publish
-from switchyard.torrents.table import TorrentJobs
+from switchyard.torrents.table import TorrentJobs, hashing
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _BEAT_SECONDS = 2.0
-_LEAST_RESERVE = 10.0
-"""Seconds of an invocation reserved for the steps after hashing."""
-
-
-class Unfinished(RetryableError):
-    """The job was begun, and failed with an error that may pass. `run` is the run that failed."""
-
-    def __init__(self, run: TorrentRun, error: SwitchyardError) -> None:
-        super().__init__(str(error), getattr(error, "retry_after", None))
-        self.run = run
-        self.code = error.code
 
 
 class TooSlow(RetryableError):
     """No piece could be hashed in the time left."""
 
     code = "TOO_SLOW"
-
-
-class TimeLeft:
-    """The time that Lambda says this invocation has left."""
-
-    def __init__(self, milliseconds: Callable[[], int]) -> None:
-        self._milliseconds = milliseconds
-        self.total = self.seconds
-
-    @property
-    def seconds(self) -> float:
-        """The time left, in seconds."""
-        return self._milliseconds() / 1000
-
-    def is_short(self) -> bool:
-        """Whether the time left is needed to store what was hashed."""
-        return self.seconds < max(_LEAST_RESERVE, self.total / 6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +63,7 @@ class _Pulse:
     """Writes a job's heartbeats while any thread hashes pieces. Stopped ends the work if the run must not continue."""
 
     jobs: TorrentJobs
-    run: TorrentRun
+    run: FunctionRun
     total: int | None
     """Bytes of the object, if this invocation hashes all of it."""
     _done: int = 0
@@ -114,7 +77,7 @@ class _Pulse:
                 return
             self._beaten_at = monotonic()
             percent = None if self.total is None else min(99, self._done * 100 // self.total)
-            self.jobs.beat(self.run, percent)
+            self.jobs.beat(self.run, None if percent is None else hashing(percent))
 
     def count(self) -> None:
         """Emits the metric of hashed bytes, whether or not the hashing succeeded."""
@@ -123,13 +86,30 @@ class _Pulse:
 
 @dataclass(slots=True, eq=False)
 class Creator:
-    """Makes torrents of one bucket's objects."""
+    """Makes torrents of one bucket's objects: the worker of the torrents' intake."""
 
+    plural: ClassVar[str] = "torrents"
     jobs: TorrentJobs
     work: TorrentWork
     s3: S3Client
-    outbox: Outbox
+    outbox: TorrentOutbox
     recipe: Recipe
+
+    # ---- a message --------------------------------------------------------------------------------------------------
+
+    def parse(self, body: str, envelope: Envelope) -> Parsed[Wanted | Segment]:
+        """Reads a message body."""
+        return self.work.parse(body, envelope)
+
+    def handle(self, work: Wanted | Segment, envelope: Envelope, time: TimeLeft) -> str:
+        """Makes a torrent or hashes a segment. Returns the id of the job; raises what `make` raises."""
+        return self.hash_segment(work, time) if isinstance(work, Segment) else self.make(work, envelope, time)
+
+    def answer(self, job: FunctionJob | None) -> dict[str, Any]:
+        """What a direct invocation is told of a job."""
+        if job is None:
+            return {"ignored": "not the current version of the object"}
+        return {name: job.result[name] for name in ("infohash", "magnet", "torrentKey") if name in job.result}
 
     # ---- a request --------------------------------------------------------------------------------------------------
 
@@ -153,14 +133,14 @@ class Creator:
             return self._void(wanted, version, ObjectChanged("the object has been replaced"))
         begun = self.jobs.begin(
             request(thing, message_id=asked.message_id, sent_at=asked.sent_at, user_id=self.work.owner(thing.key)),
-            thing,
-            again=wanted.again,
+            again=after_any_end if wanted.again else after_failure,
+            modified=thing.modified,
         )
-        if isinstance(begun, TorrentJob):
+        if isinstance(begun, FunctionJob):
             logger.info("nothing to do", job_id=begun.id, fence=begun.fence, job_status=begun.status)
             return begun.id
         logger.info("begun", job_id=begun.job_id, fence=begun.fence, key=thing.key, size=thing.size)
-        with self._ending(begun):
+        with self.jobs.ending(begun, dead_letter=False):
             self._demand_shareable(thing)
             known = None
             if self.recipe.form is Format.V1:
@@ -178,8 +158,6 @@ class Creator:
         name = job_id(wanted.bucket, wanted.key, version)
         ended = self.jobs.void(name, JobError(error.code, str(error)))
         logger.info("not the current version", job_id=name, error_type=error.code, ended=ended)
-        if ended:
-            observability.count(Metric.FAILED)
         return name
 
     def _demand_shareable(self, thing: ObjectVersion) -> None:
@@ -189,7 +167,7 @@ class Creator:
         if size > MAX_KEY_BYTES:
             raise CannotShare("KEY_TOO_LONG", f"the torrent's key would have {size} bytes; S3 allows {MAX_KEY_BYTES}")
 
-    def _hash_whole(self, run: TorrentRun, thing: ObjectVersion, time: TimeLeft) -> None:
+    def _hash_whole(self, run: FunctionRun, thing: ObjectVersion, time: TimeLeft) -> None:
         """Hashes an object, or sends segments if one invocation can't be expected to finish."""
         recipe = self.recipe
         copied = recipe.by_copy and recipe.form is Format.V1 and recipe.max_piece_length >= segments.COPIED_PIECE
@@ -225,11 +203,11 @@ class Creator:
         except Stopped as stopped:
             logger.info("nothing to do", job_id=segment.job_id, fence=segment.fence, reason=str(stopped))
             return segment.job_id
-        with self._ending(run):
+        with self.jobs.ending(run, dead_letter=False):
             self._hash(run, segment, time)
         return segment.job_id
 
-    def _hash(self, run: TorrentRun, segment: Segment, time: TimeLeft) -> None:
+    def _hash(self, run: FunctionRun, segment: Segment, time: TimeLeft) -> None:
         """Hashes a segment's missing pieces, and makes the torrent if no others are missing."""
         thing, layout, way = segment.thing, segment.layout, segment.way
         done = segments.chunks_of(layout, run.chunks)
@@ -253,7 +231,7 @@ class Creator:
         else:
             self._assemble(run, segment, way, done)
 
-    def _digests(self, run: TorrentRun, segment: Segment, extent: Extent, time: TimeLeft) -> tuple[Way, bytes]:
+    def _digests(self, run: FunctionRun, segment: Segment, extent: Extent, time: TimeLeft) -> tuple[Way, bytes]:
         whole = extent == segment.layout.whole
         pulse = _Pulse(self.jobs, run, segment.thing.size if whole else None)
         stream = Stream(self.s3, self.recipe.connections)
@@ -272,12 +250,12 @@ class Creator:
         finally:
             pulse.count()
 
-    def _scratch(self, run: TorrentRun) -> str:
+    def _scratch(self, run: FunctionRun) -> str:
         return f"{self.work.scratch_prefix}{run.job_id}/"
 
     # ---- chunks -----------------------------------------------------------------------------------------------------
 
-    def _note(self, run: TorrentRun, segment: Segment, hashed: Extent, digests: bytes) -> list[Extent]:
+    def _note(self, run: FunctionRun, segment: Segment, hashed: Extent, digests: bytes) -> list[Extent]:
         """Stores a chunk in S3, then records it in the job. Returns all chunks, whoever hashed them."""
         name = segments.chunk_name(segment.layout, hashed)
         self.s3.put_object(Bucket=segment.thing.bucket, Key=self._scratch(run) + name, Body=digests)
@@ -285,7 +263,7 @@ class Creator:
         logger.info("chunk hashed", job_id=run.job_id, fence=run.fence, chunk=name)
         return segments.chunks_of(segment.layout, chunks)
 
-    def _assemble(self, run: TorrentRun, segment: Segment, way: Way, done: list[Extent]) -> None:
+    def _assemble(self, run: FunctionRun, segment: Segment, way: Way, done: list[Extent]) -> None:
         """Makes the torrent from the chunks. If two invocations both come last, they make the same torrent."""
         layout = segment.layout
         cover = segments.cover(layout.whole, done)
@@ -303,7 +281,7 @@ class Creator:
         )
         self._finish(run, segment.thing, layout, way, digests)
 
-    def _chunk(self, run: TorrentRun, segment: Segment, chunk: Extent) -> bytes | None:
+    def _chunk(self, run: FunctionRun, segment: Segment, chunk: Extent) -> bytes | None:
         """A chunk's digests; None if they are gone, since a lifecycle rule deletes old chunks."""
         key = self._scratch(run) + segments.chunk_name(segment.layout, chunk)
         try:
@@ -314,7 +292,7 @@ class Creator:
             raise
         return digests if len(digests) == chunk.count * segment.layout.format.digest_size else None
 
-    def _hash_lost(self, run: TorrentRun, segment: Segment, done: list[Extent], lost: list[Extent]) -> None:
+    def _hash_lost(self, run: FunctionRun, segment: Segment, done: list[Extent], lost: list[Extent]) -> None:
         """Sends lost chunks to be hashed again, and only then removes them: a crash in between repeats both steps."""
         layout = segment.layout
         logger.warning("chunks are gone", job_id=run.job_id, fence=run.fence, chunks=len(lost))
@@ -323,7 +301,7 @@ class Creator:
 
     # ---- the end ----------------------------------------------------------------------------------------------------
 
-    def _finish(self, run: TorrentRun, thing: ObjectVersion, layout: Layout, way: Way, digests: bytes) -> None:
+    def _finish(self, run: FunctionRun, thing: ObjectVersion, layout: Layout, way: Way, digests: bytes) -> None:
         torrent, key = make(thing, layout, digests, self.recipe.sharing), self.work.torrent_key(thing.key)
         self.jobs.beat(run)  # the last chance to notice a cancel
         publish(self.s3, thing, torrent, key)
@@ -341,25 +319,3 @@ class Creator:
         if self.jobs.complete(run, {name: value for name, value in result.items() if value is not None}):
             logger.info("torrent made", job_id=run.job_id, fence=run.fence, infohash=torrent.infohash, way=way)
             observability.count(Metric.TORRENTS)
-
-    @contextmanager
-    def _ending(self, run: TorrentRun) -> Iterator[None]:
-        """Ends the job on a permanent error. Raises Unfinished on one that may pass, so that its message comes back."""
-        try:
-            yield
-        except Stopped as stopped:
-            logger.info("stopped", job_id=run.job_id, fence=run.fence, reason=str(stopped))
-        except PermanentError as error:
-            logger.warning("failed", job_id=run.job_id, fence=run.fence, error_type=error.code, reason=str(error))
-            if self.jobs.fail(run, JobError(error.code, str(error))):
-                observability.count(Metric.FAILED)
-        except RetryableError as error:
-            raise Unfinished(run, error) from error
-        except (ClientError, BotoCoreError) as error:
-            raise Unfinished(run, Unavailable(f"{type(error).__name__}: {error}")) from error
-
-    def give_up(self, unfinished: Unfinished) -> None:
-        """Fails a job whose message goes to the dead-letter queue. After a redrive, the message begins it again."""
-        reason = f"{unfinished.code}: {unfinished}"
-        if self.jobs.fail(unfinished.run, JobError(GIVEN_UP, reason)):
-            observability.count(Metric.FAILED)

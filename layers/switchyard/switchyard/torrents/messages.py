@@ -5,12 +5,13 @@ The API, the reconciler and the function all derive a torrent's job id here, so 
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from switchyard import clock
 from switchyard.errors import InvalidMessage, PermanentError, SourceNotAllowed
+from switchyard.function_jobs.work import Ignored, Parsed
 from switchyard.keys import is_part_of_recording, is_upload, owner_of, recording_owner
 from switchyard.messages.envelope import MAX_VERSION_LENGTH, Envelope, Rejected, decode, optional_text, out_of_failure
 from switchyard.messages.kinds import TORRENT
@@ -40,6 +41,11 @@ def message(bucket: str, key: str, version: str | None = None, *, again: bool = 
     """
     wanted = {"bucket": bucket, "key": key, "version": version, "again": again or None}
     return json.dumps({name: value for name, value in wanted.items() if value is not None})
+
+
+def asked_again(request: WorkRequest) -> str:
+    """The body of a message that asks for the work of a torrent's job once more."""
+    return message(request.source.bucket, request.source.key, request.source.version)
 
 
 def request(thing: ObjectVersion, *, message_id: str, sent_at: datetime, user_id: str | None = None) -> WorkRequest:
@@ -108,24 +114,6 @@ class Segment:
         return json.dumps({"segment": {name: value for name, value in told.items() if value is not None}})
 
 
-@dataclass(frozen=True, slots=True)
-class Ignored:
-    """An object that gets no torrent, and why."""
-
-    key: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    """What a message asks for; the lists are empty for `s3:TestEvent`. `message_id` is the original message's."""
-
-    message_id: str
-    work: list[Wanted | Segment] = field(default_factory=list)
-    ignored: list[Ignored] = field(default_factory=list)
-    rejected: list[Rejected] = field(default_factory=list)
-
-
 @dataclass(slots=True, eq=False)
 class TorrentWork:
     """Parses messages. Holds the bucket whose objects get torrents, and its prefixes with a meaning.
@@ -139,28 +127,20 @@ class TorrentWork:
     scratch_prefix: str
     upload_prefix: str = "uploads/"
 
-    def parse(self, body: str, envelope: Envelope) -> Parsed:
+    def parse(self, body: str, envelope: Envelope) -> Parsed[Wanted | Segment]:
         """Reads a message body in any of the accepted shapes. Never raises for what the body holds."""
         try:
-            message = decode(body)
-        except InvalidMessage as error:
-            return Parsed(envelope.message_id, rejected=[Rejected(error, body)])
-        return self.read(message, envelope, body)
-
-    def read(self, message: Mapping[str, Any], envelope: Envelope, body: str = "") -> Parsed:
-        """Reads a decoded message as `parse` does. Rejected parts are reported with `body`."""
-        try:
-            told, envelope = out_of_failure(message, envelope)
+            told, envelope = out_of_failure(decode(body), envelope)
             told = out_of_sns(told)
             by_s3 = notices(told)
         except PermanentError as error:
             return Parsed(envelope.message_id, rejected=[Rejected(error, body)])
-        parsed = Parsed(envelope.message_id)
+        parsed = Parsed[Wanted | Segment](envelope.message_id)
         for each in [told] if by_s3 is None else by_s3:
             self._read(each, body, parsed)
         return parsed
 
-    def _read(self, told: Notice | Mapping[str, Any], body: str, parsed: Parsed) -> None:
+    def _read(self, told: Notice | Mapping[str, Any], body: str, parsed: Parsed[Wanted | Segment]) -> None:
         try:
             work = _wanted(told)
             bucket, key = (work.thing.bucket, work.thing.key) if isinstance(work, Segment) else (work.bucket, work.key)

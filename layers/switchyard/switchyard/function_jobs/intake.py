@@ -1,26 +1,28 @@
-"""Handles the torrent function's messages and invocations: parses them, makes torrents, dead-letters the rest."""
+"""Handles a function's messages and invocations: parses them, has the work done, dead-letters the rest."""
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from switchyard import clock, observability
 from switchyard.errors import PermanentError, SwitchyardError, Unavailable
-from switchyard.messages.envelope import Envelope, json_object
+from switchyard.function_jobs.jobs import GIVEN_UP, Failed, FunctionJob, Unfinished, Waiting
+from switchyard.function_jobs.outbox import Outbox, continued
+from switchyard.function_jobs.table import FunctionJobs
+from switchyard.function_jobs.work import Parsed, TimeLeft, Work
+from switchyard.messages.envelope import Envelope
 from switchyard.messages.queues import Message, Queue
 from switchyard.observability import logger
-from switchyard.torrents.creator import Creator, TimeLeft, Unfinished
-from switchyard.torrents.messages import Parsed, Segment, Wanted
+from switchyard.protocol.jobs import JobError
 
 if TYPE_CHECKING:
-    from mypy_boto3_sqs import SQSClient
-
     from switchyard.messages.dead_letters import DeadLetterQueue
 
 _HIDDEN = 60
@@ -29,13 +31,37 @@ _RENEWED = 20
 """Seconds between extensions of the visibility timeout while a message is being handled."""
 
 
+class Worker[W: Work](Protocol):
+    """What a function does: the part of it that is not the same for all."""
+
+    plural: ClassVar[str]
+    """The name of a list of its jobs, in the answer to a direct invocation that asked for several."""
+
+    @property
+    def jobs(self) -> FunctionJobs:
+        """The jobs of its kind."""
+
+    def parse(self, body: str, envelope: Envelope) -> Parsed[W]:
+        """Reads a message body. Invalid content is in `rejected`, never raised."""
+
+    def handle(self, work: W, envelope: Envelope, time: TimeLeft) -> str:
+        """Does the work within `FunctionJobs.ending`. Returns the id of the job, which has the outcome.
+
+        Raises:
+            PermanentError: there is no job for this. The message is dead-lettered.
+            RetryableError, ClientError, BotoCoreError: a retry may succeed.
+        """
+
+    def answer(self, job: FunctionJob | None) -> dict[str, Any]:
+        """What a direct invocation is told besides the job's id, status and error; all of it, if there is no job."""
+
+
 @dataclass(slots=True, eq=False)
-class Intake:
+class Intake[W: Work]:
     """Handles events: of the queue's event source mapping, and of direct invocations."""
 
-    creator: Creator
-    client: SQSClient
-    queue_url: str
+    worker: Worker[W]
+    outbox: Outbox
     max_receive_count: int
     dead_letters: DeadLetterQueue
     _queue: Queue = field(init=False)
@@ -43,7 +69,8 @@ class Intake:
     """Of the current invocation: an execution environment runs one at a time."""
 
     def __post_init__(self) -> None:
-        self._queue = Queue(self.client, self.queue_url, self.max_receive_count, self._handle, self._exhausted)
+        client, url = self.outbox.client, self.outbox.queue_url
+        self._queue = Queue(client, url, self.max_receive_count, self._handle, self._exhausted)
 
     # ---- by queue ---------------------------------------------------------------------------------------------------
 
@@ -53,18 +80,18 @@ class Intake:
         return self._queue.consume(event)
 
     def _handle(self, message: Message) -> None:
-        """Handles a message. One that asks for several torrents is split into a message for each."""
+        """Handles a message. One that asks for several pieces of work is split into a message for each."""
         with self._hidden(message):
             self._handle_hidden(message)
 
     def _handle_hidden(self, message: Message) -> None:
-        envelope = Envelope(message.id, message.sent_at)
-        parsed = self._noted(self.creator.work.parse(message.body, envelope), envelope)
+        message_id, fence = continued(message)
+        parsed, envelope = self._parsed(message.body, Envelope(message_id, message.sent_at, continues=fence))
         if len(parsed.work) > 1:
-            self.creator.outbox.send([each.body for each in parsed.work])
+            self.outbox.send([each.body for each in parsed.work])
         else:
             for work in parsed.work:
-                self._do_or_reject(work, parsed, message)
+                self._do_or_reject(work, envelope, message)
         for rejected in parsed.rejected:  # last, or a message that comes back would be dead-lettered at each receive
             self.dead_letters.send(rejected.body, rejected.error)
 
@@ -93,25 +120,32 @@ class Intake:
     def _hide(self, message: Message) -> None:
         """Extends the visibility timeout. It may fail: at worst, the message is handled twice, or comes back late."""
         try:
-            self.client.change_message_visibility(
-                QueueUrl=self.queue_url, ReceiptHandle=message.receipt_handle, VisibilityTimeout=_HIDDEN
+            self.outbox.client.change_message_visibility(
+                QueueUrl=self.outbox.queue_url, ReceiptHandle=message.receipt_handle, VisibilityTimeout=_HIDDEN
             )
         except (ClientError, BotoCoreError) as error:
             logger.warning("visibility unchanged", message_id=message.id, error_type=type(error).__name__)
 
-    def _do_or_reject(self, work: Wanted | Segment, parsed: Parsed, message: Message) -> None:
+    def _do_or_reject(self, work: W, envelope: Envelope, message: Message) -> None:
         try:
-            self._do(work, Envelope(parsed.message_id, message.sent_at))
+            self.worker.handle(work, envelope, self._time)
+        except Waiting as wait:
+            self.outbox.send_later(work.body, wait)  # and only then this message is deleted
         except PermanentError as error:
             self.dead_letters.send(message.body, error)
+            self._fail(error)
         except (ClientError, BotoCoreError) as error:
             raise Unavailable(f"{type(error).__name__}: {error}") from error
 
+    def _fail(self, error: PermanentError) -> None:
+        if isinstance(error, Failed):
+            self.worker.jobs.fail(error.run, JobError(error.code, str(error)))
+
     def _exhausted(self, message: Message, error: SwitchyardError) -> bool:
-        """Dead-letters a message whose last receive failed too. A redrive sends it again."""
+        """Dead-letters a message whose last receive failed too, and fails its job. A redrive begins it again."""
         self.dead_letters.send(message.body, error)
         if isinstance(error, Unfinished):
-            self.creator.give_up(error)
+            self.worker.jobs.fail(error.run, JobError(GIVEN_UP, f"{error.code}: {error}"))
         return True
 
     # ---- by invocation ----------------------------------------------------------------------------------------------
@@ -119,38 +153,41 @@ class Intake:
     def invoked(self, event: object, request_id: str, time: TimeLeft) -> dict[str, Any]:
         """Handles an event that came without a queue, and returns the job as it then is.
 
-        If S3 asks for several torrents in one event, the response lists their jobs. Lambda gives every retry of an
-        asynchronous invocation the same request id, so a retry is not new work.
+        If one event asks for several, the response lists their jobs. Lambda gives every retry of an asynchronous
+        invocation the same request id, so a retry is not new work. A job that must wait goes on by a message.
 
         Raises:
             SwitchyardError, ClientError, BotoCoreError: the work could not be done.
         """
         self._time = time
-        envelope = Envelope(request_id, clock.now())
-        parsed = self._noted(self.creator.work.read(json_object(event), envelope), envelope)
+        parsed, envelope = self._parsed(json.dumps(event), Envelope(request_id, clock.now()))
         for rejected in parsed.rejected:
             raise rejected.error
-        envelope = replace(envelope, message_id=parsed.message_id)
-        answers = [self._job(self._do(work, envelope)) for work in parsed.work]
+        answers = [self._told(self._do(work, envelope)) for work in parsed.work]
         answers += [{"ignored": ignored.reason} for ignored in parsed.ignored]
-        return answers[0] if len(answers) == 1 else {"torrents": answers}
+        return answers[0] if len(answers) == 1 else {self.worker.plural: answers}
 
-    def _job(self, job_id: str) -> dict[str, Any]:
-        job = self.creator.jobs.get(job_id)
+    def _do(self, work: W, envelope: Envelope) -> str:
+        try:
+            return self.worker.handle(work, envelope, self._time)
+        except Failed as error:
+            self._fail(error)
+            return error.run.job_id
+        except Waiting as wait:
+            self.outbox.send_later(work.body, wait)
+            return wait.run.job_id
+
+    def _told(self, job_id: str) -> dict[str, Any]:
+        job = self.worker.jobs.get(job_id)
         if job is None:
-            return {"ignored": "not the current version of the object"}
-        told: dict[str, Any] = {"jobId": job.id, "status": job.status}
-        told |= {name: job.result[name] for name in ("infohash", "magnet", "torrentKey") if name in job.result}
+            return self.worker.answer(job)
+        told: dict[str, Any] = {"jobId": job.id, "status": job.status} | self.worker.answer(job)
         return told | ({"error": {"code": job.error.code, "message": job.error.message}} if job.error else {})
 
     # ---- both -------------------------------------------------------------------------------------------------------
 
-    def _noted(self, parsed: Parsed, envelope: Envelope) -> Parsed:
+    def _parsed(self, body: str, envelope: Envelope) -> tuple[Parsed[W], Envelope]:
+        parsed = self.worker.parse(body, envelope)
         for ignored in parsed.ignored:
             logger.info("ignored", message_id=envelope.message_id, key=ignored.key, reason=ignored.reason)
-        return parsed
-
-    def _do(self, work: Wanted | Segment, envelope: Envelope) -> str:
-        if isinstance(work, Segment):
-            return self.creator.hash_segment(work, self._time)
-        return self.creator.make(work, envelope, self._time)
+        return parsed, replace(envelope, message_id=parsed.message_id)
