@@ -23,7 +23,6 @@ def api() -> Api:
         work=wiring.task_work(settings),
         sqs=clients.sqs(),
         queue_url=settings.queue_url,
-        upload_prefix=settings.upload_prefix,
     )
     torrents = TorrentSubmission(
         records=records,

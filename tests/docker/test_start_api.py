@@ -35,6 +35,7 @@ ROUTES = [
     ("DELETE", "/jobs/no-such-job", None, 404),
     ("GET", "/openapi.json", None, 200),
     ("OPTIONS", "/jobs", None, 204),
+    ("GET", "/v1/openapi.json", None, 403),  # `sam local start-api` has no stages
 ]
 
 

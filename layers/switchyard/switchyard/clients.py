@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import boto3
 import botocore.session
@@ -165,6 +165,27 @@ def translated() -> Iterator[None]:
         yield
     except (ClientError, BotoCoreError) as error:
         raise Unavailable(f"{type(error).__name__}: {error}") from error
+
+
+class MultipartUpload(TypedDict):
+    """The arguments that name a multipart upload in S3's calls."""
+
+    Bucket: str
+    Key: str
+    UploadId: str
+
+
+_MISSING = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
+_NO_OBJECT = frozenset({"NoSuchBucket", "NoSuchUpload"})
+
+
+def is_object_gone(error: ClientError) -> bool:
+    """Whether S3 says that an object, or the version of it, isn't there. A delete marker answers 405.
+
+    The status decides, because responses to HEAD have no body. A missing bucket or multipart upload is another matter.
+    """
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return status in _MISSING and error.response.get("Error", {}).get("Code") not in _NO_OBJECT
 
 
 _CONFLICT_ATTEMPTS = 8

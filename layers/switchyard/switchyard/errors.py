@@ -14,7 +14,7 @@ SwitchyardError
 │   ├── ForeignRow           the job's row is not ours, so nothing can be done with the job
 │   └── CannotShare          no torrent can be made of the object; this job fails, and no message is dead-lettered
 ├── RetryableError           may work later: the message returns to its queue for `retry_after` seconds
-│   ├── LaneIsFull           only with AT_CAPACITY=return
+│   ├── NoFreeSlot           only with AT_CAPACITY=return
 │   ├── ClaimInFlight        another delivery of the message holds a claim within its grace period
 │   ├── Contended            lost the race for a conditional write several times in a row
 │   ├── OutcomeUnknown       the target may or may not have accepted the job
@@ -116,7 +116,7 @@ class RetryableError(SwitchyardError):
         self.retry_after = retry_after
 
 
-class LaneIsFull(RetryableError):
+class NoFreeSlot(RetryableError):
     """Every slot of the lane is taken, so the message waits in its queue."""
 
     code = "LANE_FULL"

@@ -101,16 +101,6 @@ class EcsLaneSettings(LaneSettings, ClusterSettings):
     ecs_dead_letter_queue_url = Setting(text)
 
 
-class TaskSettings(ClusterSettings):
-    """For every function that reads job messages, so that all of them read a message the same way."""
-
-    queue_url = Setting(text)
-    s3_bucket = Setting(text)
-    ecs_task_def = Setting(text, "")
-    image_task_def = Setting(text, "")
-    allowed_networks: Setting[tuple[Network, ...]] = Setting(networks, ())
-
-
 class UploadSettings(Settings):
     """For every function that makes or reads keys of uploads. The keys name the uploads' owners."""
 
@@ -121,6 +111,15 @@ class UploadSettings(Settings):
         """Yields what an upload could be mistaken for."""
         yield from super().conflicts()
         yield from overlaps({"UPLOAD_PREFIX": self.upload_prefix}, _OF_WORKERS)
+
+
+class TaskSettings(ClusterSettings, UploadSettings):
+    """For every function that reads job messages, so that all of them read a message the same way."""
+
+    queue_url = Setting(text)
+    ecs_task_def = Setting(text, "")
+    image_task_def = Setting(text, "")
+    allowed_networks: Setting[tuple[Network, ...]] = Setting(networks, ())
 
 
 class VideoIdSettings(Settings):

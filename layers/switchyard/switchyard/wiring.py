@@ -101,6 +101,7 @@ def task_work(settings: TaskSettings) -> TaskWork:
         cluster=settings.ecs_cluster,
         definitions=definitions if settings.ecs_cluster else {},
         networks=settings.allowed_networks,
+        upload_prefix=settings.upload_prefix,
     )
 
 

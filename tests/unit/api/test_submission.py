@@ -312,9 +312,15 @@ def test_a_user_s_images_are_the_user_s_own_uploads(submitting: Submitting) -> N
         assert answer.body["details"] == ["imageUrls[1]: not an upload of this user"]
 
 
-@pytest.mark.parametrize("key", [f"uploads/bob/{UPLOAD}", "results/job-1/scene-1.jpg", "a.jpg"])
-def test_callers_without_a_user_name_any_object(submitting: Submitting, key: str) -> None:
+@pytest.mark.parametrize("key", [f"uploads/ada/{UPLOAD}", f"uploads/{UPLOAD}", "results/job-1/scene-1.jpg", "a.jpg"])
+def test_callers_without_a_user_name_objects_of_nobody_and_of_the_job_s_user(submitting: Submitting, key: str) -> None:
     assert submitting.ask(PROCESS, images_of(key)).status == 202
+
+
+def test_nobody_gets_a_job_about_another_user_s_images(submitting: Submitting) -> None:
+    answer = refused(PROCESS, images_of(f"uploads/bob/{UPLOAD}"))
+    assert (answer.status, answer.body["error"]) == (400, "INVALID_REQUEST")
+    assert answer.body["details"] == ["imageUrls[0] is the upload of another user than userId"]
 
 
 @pytest.mark.parametrize(("route", "body"), [(PROCESS, IMAGES), (RECORD, RECORDING)])

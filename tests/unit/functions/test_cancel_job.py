@@ -200,3 +200,31 @@ def test_a_job_that_never_stands_still_can_be_cancelled_later(
     monkeypatch.setattr("switchyard.protocol.cancel.RACES", 0)
     answer = deployed.send("cancel")
     assert (answer.status, answer.body["error"]) == (503, "UNAVAILABLE")
+
+
+@pytest.mark.parametrize("write", ["cancel", "request_cancel"])
+def test_a_job_whose_row_turns_foreign_while_it_is_cancelled_is_left_alone(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch, write: str
+) -> None:
+    if write == "request_cancel":
+        deployed.start()
+    original = getattr(Store, write)
+
+    def after_another_program(store: Store, job: Job, **more: str) -> object:
+        deployed.aws.dynamodb.update_item(
+            TableName=deployed.aws.jobs_table,
+            Key={"jobId": {"S": JOB}},
+            UpdateExpression="SET #status = :theirs",
+            ExpressionAttributeNames={"#status": "status"},
+            ExpressionAttributeValues={":theirs": {"S": "THEIRS"}},
+        )
+        return original(store, job, **more)
+
+    monkeypatch.setattr(Store, write, after_another_program)
+    answer = deployed.send("cancel")
+
+    assert (answer.status, answer.body["error"]) == (409, "FOREIGN_ROW")
+    row = deployed.aws.dynamodb.get_item(TableName=deployed.aws.jobs_table, Key={"jobId": {"S": JOB}})["Item"]
+    assert row["status"] == {"S": "THEIRS"}
+    assert "cancelRequestedAt" not in row
+    assert deployed.ecs.stopped == []

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
 from boto3.dynamodb.types import TypeDeserializer
 from botocore.exceptions import ClientError, ReadTimeoutError
@@ -24,7 +25,7 @@ from switchyard.errors import (
     JobExists,
     JobIdTaken,
     KindNotConfigured,
-    LaneIsFull,
+    NoFreeSlot,
     SettingsError,
     StartThrottled,
     UrlRefused,
@@ -85,6 +86,7 @@ class FakeEcs:
 
     failure: Exception | None = None
     run: list[dict[str, Any]] = field(default_factory=list)
+    exceptions = boto3.client("ecs", "us-east-1").exceptions
 
     def run_task(self, **call: Any) -> dict[str, Any]:  # noqa: ANN401 - a call's parameters
         if self.failure:
@@ -555,7 +557,7 @@ def test_a_direct_invocation_that_finds_its_lane_full_waits(deployed: Deployment
 def test_a_direct_invocation_is_told_where_jobs_don_t_wait(deployed: Deployment) -> None:
     deployed.set(MAX_CONCURRENT_RECORDINGS="1", AT_CAPACITY="return")
     deployed.task("recording")
-    with pytest.raises(LaneIsFull):
+    with pytest.raises(NoFreeSlot):
         deployed.invoke({"url": URL})
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from switchyard.errors import LaneIsFull, OutcomeUnknown, StartRefused, Unavailable
+from switchyard.errors import NoFreeSlot, OutcomeUnknown, StartRefused, Unavailable
 from switchyard.messages.intake import Intake, RequestsFailed
 from switchyard.messages.kinds import IMAGES
 from switchyard.messages.queues import Message
@@ -86,7 +86,7 @@ def test_a_request_that_found_no_slot_is_not_lost_with_one_whose_outcome_is_unkn
     world.target.modes.append(Mode.TIME_OUT_AFTER)
     sent = message("a", "b")
     error = fail(world, sent)
-    assert [type(failure) for _, failure in error.failures] == [OutcomeUnknown, LaneIsFull]
+    assert [type(failure) for _, failure in error.failures] == [OutcomeUnknown, NoFreeSlot]
     assert not intake(world).exhausted(sent, error)
 
 

@@ -22,7 +22,7 @@ from switchyard.errors import (
     ClaimInFlight,
     Contended,
     InvalidMessage,
-    LaneIsFull,
+    NoFreeSlot,
     OutcomeUnknown,
     SourceNotAllowed,
     StartRefused,
@@ -233,7 +233,7 @@ def test_the_answer_is_that_of_powertools(sqs: FakeSqs, records: Sequence[int], 
 # ---- coming back ----------------------------------------------------------------------------------------------------
 
 RETRYABLE: list[Exception] = [
-    LaneIsFull("full"),
+    NoFreeSlot("full"),
     ClaimInFlight("claimed"),
     Contended("raced"),
     OutcomeUnknown("timeout"),
@@ -257,7 +257,7 @@ def test_what_can_be_retried_comes_back_before_its_visibility_timeout(error: Exc
 
 
 def test_an_error_that_says_when_is_taken_at_its_word(sqs: FakeSqs) -> None:
-    consume(sqs, failing(LaneIsFull("full", retry_after=37.4)), record())
+    consume(sqs, failing(NoFreeSlot("full", retry_after=37.4)), record())
     assert sqs.changed == [("receipt-0", 37)]
 
 
@@ -321,7 +321,7 @@ def test_a_message_that_goes_well_at_last_is_not_given_up(sqs: FakeSqs) -> None:
 
 
 def test_a_message_that_nobody_deals_with_comes_back_after_its_pause(sqs: FakeSqs) -> None:
-    handler = failing(LaneIsFull("full", retry_after=30), acknowledges=False)
+    handler = failing(NoFreeSlot("full", retry_after=30), acknowledges=False)
     assert consume(sqs, handler, record(received=5)) == ["message-0"]
     assert sqs.changed == [("receipt-0", 30)]
 

@@ -129,6 +129,40 @@ def test_the_user_is_kept() -> None:
     assert accepted({**RECORDING, "userId": "user-42"}).user_id == "user-42"
 
 
+def upload_of(owner: str | None, name: str = "a") -> str:
+    key = f"{owner}/" if owner else ""
+    return f"s3://media/uploads/{key}2026/11/22/6f1c2a34-5b6d-4e7f-8a90-b1c2d3e4f506-{name}.jpg"
+
+
+OWNERS = {
+    "one user's": ([upload_of("ada"), upload_of("ada", "b")], None, "ada"),
+    "one user's, and named": ([upload_of("ada")], "ada", "ada"),
+    "several users'": ([upload_of("ada"), upload_of("bob")], None, None),
+    "partly nobody's": ([upload_of("ada"), upload_of(None)], None, None),
+    "partly nobody's, and named": ([upload_of("ada"), upload_of(None), IMAGE], "ada", "ada"),
+    "nobody's": ([upload_of(None), IMAGE], None, None),
+    "nobody's, and named": ([upload_of(None), IMAGE], "ada", "ada"),
+}
+
+
+@cases("case", OWNERS)
+def test_the_keys_of_images_say_whose_the_job_is(case: str) -> None:
+    urls, named, owner = OWNERS[case]
+    assert accepted({"imageUrls": urls, "userId": named}).user_id == owner
+
+
+def test_a_message_gives_nobody_another_user_s_images() -> None:
+    message = {"imageUrls": [IMAGE, upload_of("bob")], "userId": "ada"}
+    assert isinstance(refusal(message), InvalidMessage)
+    assert str(refusal(message)) == "imageUrls[1] is the upload of another user than userId"
+
+
+def test_images_lie_where_the_deployment_says() -> None:
+    moved = replace(WORK, upload_prefix="incoming/")
+    assert accepted({"imageUrls": [upload_of("ada").replace("/uploads/", "/incoming/")]}, moved).user_id == "ada"
+    assert accepted({"imageUrls": [upload_of("ada")]}, moved).user_id is None
+
+
 def test_metadata_come_back_as_they_were() -> None:
     metadata = {"a": 0.1, "b": 10**30, "c": [1, 2.0, None, True, "ü🎬"], "": {}}
     request = accepted({**RECORDING, "metadata": metadata})

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from switchyard.errors import ClaimInFlight, LaneIsFull, OutcomeUnknown, StartRefused, StartThrottled
+from switchyard.errors import ClaimInFlight, NoFreeSlot, OutcomeUnknown, StartRefused, StartThrottled
 from switchyard.messages.envelope import Envelope
 from switchyard.messages.videos import VideoWork
 from switchyard.protocol.dispatch import Outcome
@@ -214,7 +214,7 @@ def test_the_limit_holds_for_many(world: World) -> None:
 def test_with_return_a_full_lane_sends_the_message_back(world: World) -> None:
     world.waiting_room = False
     world.dispatch(request("a"))
-    with pytest.raises(LaneIsFull):
+    with pytest.raises(NoFreeSlot):
         world.dispatch(request("b"))
     assert world.store.get("b") is None
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
+import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import NoCredentialsError, ReadTimeoutError
@@ -91,6 +92,8 @@ type At = Callable[[Endpoint], EcsTarget]
 
 class Recording:
     """A client that records its calls, and fails if the test says so."""
+
+    exceptions = boto3.client("ecs", "us-east-1").exceptions
 
     def __init__(self, failure: Exception | None = None) -> None:
         self.failure = failure

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from switchyard import clients
 from switchyard.api.signing import presigned_url
 from switchyard.keys import result_folders
 from switchyard.messages.kinds import IMAGES, TORRENT
@@ -33,7 +34,8 @@ up to three times its UTF-8 bytes."""
 _MAX_LINKS = 100
 _INTERNAL = frozenset({"runId", "detections"})
 """Fields of a result that `result` leaves out: only workers need `runId`, and `detections` has a field of its own."""
-_GONE = frozenset({"NoSuchKey", "NoSuchBucket", "AccessDenied"})  # AccessDenied: a missing key, if we may not list
+_MAY_BE_GONE = "AccessDenied"
+"""S3's code for a missing key, if the caller may not list the bucket."""
 
 
 @dataclass(slots=True, eq=False)
@@ -71,9 +73,10 @@ class Results:
         try:
             answer = self.s3().get_object(Bucket=self.bucket, Key=key)
         except ClientError as error:
-            if error.response["Error"]["Code"] not in _GONE:
+            code = error.response["Error"]["Code"]
+            if not (clients.is_object_gone(error) or code == _MAY_BE_GONE):
                 raise
-            logger.warning("result file missing", key=key, error_type=error.response["Error"]["Code"])
+            logger.warning("result file missing", key=key, error_type=code)
             return {}
         with closing(answer["Body"]) as body:  # its own context manager returns the raw stream, which checks no length
             data = body.read() if answer["ContentLength"] <= _MAX_DETECTIONS else b""

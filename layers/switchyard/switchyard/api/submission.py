@@ -45,7 +45,6 @@ class Submission:
     work: TaskWork
     sqs: SQSClient
     queue_url: str
-    upload_prefix: str = "uploads/"
 
     def process(self, request: Request) -> Response:
         """`POST /process`: detect objects in images. A user's images must be that user's own uploads."""
@@ -72,7 +71,7 @@ class Submission:
                 key = s3_location(url, self.work.bucket)
             except UrlNotAllowed:
                 continue
-            if owner_of(self.upload_prefix, key) != user_id:
+            if owner_of(self.work.upload_prefix, key) != user_id:
                 detail = f"imageUrls[{position}]: not an upload of this user"
                 raise Problem(403, "FORBIDDEN", "A user's images must be the user's own uploads.", [detail])
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
@@ -22,13 +22,15 @@ from switchyard import clock
 from switchyard.api.access import is_visible
 from switchyard.api.http import Problem, Request, Response, invalid
 from switchyard.api.signing import presigned_url
-from switchyard.keys import MAX_NAME, is_owner, is_upload, owner_of, upload_key
+from switchyard.keys import MAX_NAME, is_upload, owner_of, upload_key
 from switchyard.messages.videos import video_id_of
 from switchyard.names import legal_name
 
 if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef, PartTypeDef
+
+    from switchyard.clients import MultipartUpload
 
 MAX_PUT = 5 * 2**30
 """Bytes of one PUT or POST."""
@@ -82,14 +84,6 @@ def part_size(size: int) -> int:
     while size > least * MAX_PARTS:
         least *= 2
     return least
-
-
-class _Upload(TypedDict):
-    """The arguments that identify a multipart upload in S3's calls."""
-
-    Bucket: str
-    Key: str
-    UploadId: str
 
 
 @dataclass(slots=True, eq=False)
@@ -194,8 +188,6 @@ class Uploads:
 
     def _new(self, body: Mapping[str, Any], owner: str | None) -> dict[str, str]:
         """A unique key for a file of this owner, and for a video the id of its job."""
-        if owner is not None and not is_owner(owner):
-            raise Problem(403, "FORBIDDEN", "The user's id can't be part of a key.")
         content_type = _content_type(body)
         own = str(uuid.uuid4())
         name = safe_name(body.get("filename", body.get("file_name")), content_type)
@@ -204,13 +196,13 @@ class Uploads:
             return {"key": key}
         return {"key": key, "jobId": legal_name(video_id_of(self.id_pattern, self.bucket, key))}
 
-    def _own(self, request: Request, key: str, upload_id: str) -> _Upload:
+    def _own(self, request: Request, key: str, upload_id: str) -> MultipartUpload:
         """The named upload. Keys that this API can't have made answer 404, and so do other owners' keys for a user."""
         if not is_upload(self.prefix, key) or not is_visible(request, owner_of(self.prefix, key)):
             raise Problem(*_NOT_FOUND)
         return {"Bucket": self.bucket, "Key": key, "UploadId": upload_id}
 
-    def _named(self, request: Request) -> _Upload:
+    def _named(self, request: Request) -> MultipartUpload:
         query = request.query
         problems = [f"the query must have {name}" for name in ("key", "uploadId") if not query.get(name)]
         if problems:
@@ -225,7 +217,7 @@ class Uploads:
         if size is not None and size > self.max_bytes:
             raise Problem(413, _TOO_LARGE, f"A file must not exceed {self.max_bytes} bytes.")
 
-    def _held(self, upload: _Upload) -> dict[int, PartTypeDef] | None:
+    def _held(self, upload: MultipartUpload) -> dict[int, PartTypeDef] | None:
         """The parts that S3 has, or None for an upload that has ended.
 
         For some time, S3 answers a repeated CompleteMultipartUpload as it did the first. So a client that lost the
@@ -234,9 +226,7 @@ class Uploads:
         try:
             pages = self.client.get_paginator("list_parts").paginate(**upload)
             return {part["PartNumber"]: part for page in pages for part in page.get("Parts", ())}
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "NoSuchUpload":
-                raise
+        except self.client.exceptions.NoSuchUpload:
             return None
 
     # ---- signatures
@@ -259,7 +249,7 @@ class Uploads:
         )
         return {"url": form["url"], "fields": form["fields"], "headers": {}}
 
-    def _part(self, upload: _Upload, part: Mapping[str, Any]) -> dict[str, Any]:
+    def _part(self, upload: MultipartUpload, part: Mapping[str, Any]) -> dict[str, Any]:
         number = int(part["partNumber"])
         headers: dict[str, str] = {}
         if "size" in part:

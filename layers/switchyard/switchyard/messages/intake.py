@@ -5,7 +5,7 @@ from typing import Protocol
 
 from switchyard.errors import (
     ClaimInFlight,
-    LaneIsFull,
+    NoFreeSlot,
     OutcomeUnknown,
     PermanentError,
     RetryableError,
@@ -91,7 +91,7 @@ class Intake:
         the request. The queue's redrive policy limits how often the message returns.
         """
         waits_in_queue = not self.dispatcher.waiting_room and not isinstance(failure, StartRefused)
-        return isinstance(failure, LaneIsFull) or (
+        return isinstance(failure, NoFreeSlot) or (
             waits_in_queue and not isinstance(failure, OutcomeUnknown | ClaimInFlight)
         )
 

@@ -126,17 +126,7 @@ def _upload_of_record(record: Mapping[str, Any]) -> Upload:
         raise InvalidMessage("the record is not an S3 event (eventSource is not aws:s3)")
     if not name.removeprefix("s3:").startswith("ObjectCreated:"):
         raise InvalidMessage(f"the S3 event {name[:64]!r} is not an upload (ObjectCreated)")
-    s3 = mapping(record, "s3")
-    thing = mapping(s3, "object")
-    bucket, key = location(mapping(s3, "bucket").get("name"), _url_decoded(thing.get("key")))
-    return Upload(
-        bucket,
-        key,
-        etag=optional_text(thing.get("eTag"), _MAX_VERSION_PART_LENGTH),
-        version_id=version_id(thing.get("versionId")),
-        sequencer=optional_text(thing.get("sequencer"), _MAX_VERSION_PART_LENGTH),
-        written_at=moment(record.get("eventTime")),
-    )
+    return _upload(mapping(record, "s3"), record.get("eventTime"), etag="eTag", version="versionId", is_encoded=True)
 
 
 def _url_decoded(key: object) -> object:
@@ -152,15 +142,18 @@ def _url_decoded(key: object) -> object:
 def _upload_of_event(event: Mapping[str, Any]) -> Upload:
     if event.get("source") != "aws.s3":
         raise InvalidMessage("the event's source is not aws.s3")
-    detail = mapping(event, "detail")
-    thing = mapping(detail, "object")
     # The key is raw: EventBridge, unlike S3 notifications, does not URL-encode it.
-    bucket, key = location(mapping(detail, "bucket").get("name"), thing.get("key"))
+    return _upload(mapping(event, "detail"), event.get("time"), etag="etag", version="version-id", is_encoded=False)
+
+
+def _upload(about: Mapping[str, Any], time: object, *, etag: str, version: str, is_encoded: bool) -> Upload:
+    """Reads the details of an announcement. `etag` and `version` are its names of these fields."""
+    thing = mapping(about, "object")
+    key = _url_decoded(thing.get("key")) if is_encoded else thing.get("key")
     return Upload(
-        bucket,
-        key,
-        etag=optional_text(thing.get("etag"), _MAX_VERSION_PART_LENGTH),
-        version_id=version_id(thing.get("version-id")),
+        *location(mapping(about, "bucket").get("name"), key),
+        etag=optional_text(thing.get(etag), _MAX_VERSION_PART_LENGTH),
+        version_id=version_id(thing.get(version)),
         sequencer=optional_text(thing.get("sequencer"), _MAX_VERSION_PART_LENGTH),
-        written_at=moment(event.get("time")),
+        written_at=moment(time),
     )

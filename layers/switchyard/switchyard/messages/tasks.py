@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from switchyard.errors import InvalidMessage, KindNotConfigured, PermanentError, UrlRefused
+from switchyard.keys import owner_of
 from switchyard.messages.envelope import Envelope, Parsed, Rejected, decode, identifier, named_version, out_of_failure
 from switchyard.messages.kinds import IMAGES, RECORDING, SEEDING, TASKS, Kind
 from switchyard.names import MAX_KEY_BYTES, legal_name
@@ -34,12 +35,14 @@ class TaskWork:
         cluster: The ECS cluster.
         definitions: The task definition of every kind that this deployment runs, by kind.
         networks: Private networks that may be recorded from.
+        upload_prefix: Where the API makes keys of uploads, which name the uploads' owners.
     """
 
     bucket: str
     cluster: str
     definitions: Mapping[str, str]
     networks: Sequence[Network] = ()
+    upload_prefix: str = "uploads/"
 
     def parse(self, body: str, envelope: Envelope) -> Parsed:
         """Reads a job message. Resolves the host of a URL to record. Invalid content is in `rejected`, never raised."""
@@ -59,6 +62,7 @@ class TaskWork:
         definition = self.definitions.get(kind.name)
         if not definition:
             raise KindNotConfigured(f"this deployment doesn't run {kind.name}: {kind.definition} is not set")
+        given = _READERS[kind.name](message, self)
         request = WorkRequest(
             job_id=legal_name(identifier(message, "jobId") or envelope.message_id),
             kind=kind.name,
@@ -71,8 +75,8 @@ class TaskWork:
                 message_id=envelope.message_id,
             ),
             sent_at=envelope.sent_at,
-            user_id=identifier(message, "userId"),
-            input=_READERS[kind.name](message, self),
+            user_id=self._owner(given, identifier(message, "userId")),
+            input=given,
             metadata=_metadata(message.get("metadata")),
             announced=message.get("announced") is True,
         )
@@ -80,6 +84,18 @@ class TaskWork:
         if size > MAX_REQUEST_BYTES:
             raise InvalidMessage(f"the request has {size} bytes as JSON; {MAX_REQUEST_BYTES} are allowed")
         return request
+
+    def _owner(self, given: Mapping[str, Any], named: str | None) -> str | None:
+        """The user that the message names; else the owner that the keys of all images name, if it is one.
+
+        Raises:
+            InvalidMessage: the message names a user, and an image is the upload of another.
+        """
+        owners = [owner_of(self.upload_prefix, s3_location(url, self.bucket)) for url in given.get("imageUrls", ())]
+        for position, owner in enumerate(owners):
+            if named and owner not in (named, None):
+                raise InvalidMessage(f"imageUrls[{position}] is the upload of another user than userId")
+        return named or (owners[0] if len(set(owners)) == 1 else None)
 
 
 def _kind_of(message: Mapping[str, Any]) -> Kind:

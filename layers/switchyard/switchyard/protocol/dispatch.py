@@ -22,7 +22,7 @@ from switchyard.errors import (
     ForeignRow,
     JobExists,
     JobIdTaken,
-    LaneIsFull,
+    NoFreeSlot,
     OutcomeUnknown,
     StartFailed,
     StartRefused,
@@ -67,7 +67,7 @@ class Dispatcher:
         dead_letters: By name of the whole lane.
         grace: The age at which a claim may be adopted.
         max_refusals: After this many refused starts, a job from the waiting room is given up.
-        waiting_room: Whether requests wait for a slot. If not, a request for a full lane raises LaneIsFull.
+        waiting_room: Whether requests wait for a slot. If not, a request for a full lane raises NoFreeSlot.
         full_lane_pause: How long a message of a full lane stays away at least. A random pause, up to three times as
             long, spreads the retries.
     """
@@ -275,7 +275,7 @@ class Dispatcher:
         if not self.waiting_room:
             shortest = self.full_lane_pause.total_seconds()
             pause = random.uniform(shortest, 3 * shortest)  # noqa: S311 - jitter, not a secret
-            raise LaneIsFull(f"lane {request.lane} has no free slot", pause)
+            raise NoFreeSlot(f"lane {request.lane} has no free slot", pause)
         match self.store.hold(request, seen):
             case JobChanged() as changed:
                 return changed

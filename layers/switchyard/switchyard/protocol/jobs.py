@@ -269,7 +269,7 @@ def judge(found: Job | None, request: WorkRequest, *, now: datetime, grace: time
         return Verdict.WITHDRAWN if request.announced else Verdict.START
     if not found.has_request:
         return Verdict.START if found.is_placeholder else _judge_other_version(found, request)
-    if is_taken(found.request, request):
+    if _is_taken(found.request, request):
         return Verdict.TAKEN
     if not found.request.asks_for_the_same(request):
         return _judge_other_object(found, request) if request.source.is_object else Verdict.EXISTS
@@ -278,7 +278,7 @@ def judge(found: Job | None, request: WorkRequest, *, now: datetime, grace: time
     return _judge_other_version(found, request)
 
 
-def is_taken(found: WorkRequest, request: WorkRequest) -> bool:
+def _is_taken(found: WorkRequest, request: WorkRequest) -> bool:
     """Whether a request may not have the job that is stored under its id: never the job of another kind or owner.
 
     A message about the same object may name no owner: S3 names none for a key that has none, a backend does.

@@ -121,10 +121,13 @@ class EcsTarget(Target):
             raise StartRefused(f"RunTask: {error}") from error
         except NoCredentialsError as error:
             raise StartThrottled(f"RunTask was never sent: {error}") from error
-        except ClientError as error:
+        except self._client.exceptions.ConflictException as error:
             _count_retries(error.response)
             if task := _conflicting_task(error):
                 return task
+            raise self._unknown(error) from error
+        except ClientError as error:
+            _count_retries(error.response)
             raise self._start_error(error) from error
         except BotoCoreError as error:
             # Even if the last attempt was never sent, an earlier one may have started the task.
@@ -173,7 +176,7 @@ class EcsTarget(Target):
         found = start_error("RunTask", error, self._grace_seconds)
         if isinstance(found, OutcomeUnknown):
             return found
-        if error.response["ResponseMetadata"].get(IN_DOUBT) or error.response["Error"]["Code"] == "ConflictException":
+        if error.response["ResponseMetadata"].get(IN_DOUBT):
             return self._unknown(error)
         return StartThrottled(f"RunTask: {error}") if _THROTTLED.search(str(error)) else found
 
@@ -236,8 +239,6 @@ def token_of(job: Job) -> str:
 
 def _conflicting_task(error: ClientError) -> str | None:
     """The task that was started with the same token but other parameters, before the settings changed."""
-    if error.response["Error"]["Code"] != "ConflictException":
-        return None
     ids: list[str] = error.response.get("resourceIds") or []  # type: ignore[assignment]
     return ids[0] if ids else None
 

@@ -10,7 +10,7 @@ import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CopySourceTypeDef
 
+    from switchyard.clients import MultipartUpload
+
 _MAX_PARTS = 10_000
 
 
@@ -30,14 +32,6 @@ class NoChecksum(SwitchyardError):
     """S3 copied a piece without returning its SHA-1: the object must be read instead."""
 
     code = "NO_CHECKSUM"
-
-
-class _Upload(TypedDict):
-    """The arguments that identify a multipart upload in S3's calls."""
-
-    Bucket: str
-    Key: str
-    UploadId: str
 
 
 @dataclass(slots=True, eq=False)
@@ -75,14 +69,14 @@ class Copy:
         return digests
 
     @contextmanager
-    def _upload(self, thing: ObjectVersion) -> Iterator[_Upload]:
+    def _upload(self, thing: ObjectVersion) -> Iterator[MultipartUpload]:
         """A multipart upload that is aborted after the block.
 
         If aborting fails, or the response to its creation is lost, the bucket's lifecycle rule aborts it.
         """
         bucket, key = thing.bucket, f"{self.scratch_prefix}copy"
         created = self.client.create_multipart_upload(Bucket=bucket, Key=key, ChecksumAlgorithm="SHA1")
-        upload: _Upload = {"Bucket": bucket, "Key": key, "UploadId": created["UploadId"]}
+        upload: MultipartUpload = {"Bucket": bucket, "Key": key, "UploadId": created["UploadId"]}
         try:
             yield upload
         finally:
@@ -99,7 +93,7 @@ class _Copying:
     client: S3Client
     thing: ObjectVersion
     layout: Layout
-    upload: _Upload
+    upload: MultipartUpload
     first: int
     progress: Progress
 

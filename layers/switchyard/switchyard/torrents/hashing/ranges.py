@@ -11,6 +11,7 @@ from http import HTTPStatus
 from botocore.exceptions import ClientError
 
 from switchyard import observability
+from switchyard.clients import is_object_gone
 from switchyard.errors import ObjectChanged, ObjectGone
 from switchyard.torrents.format.layout import Extent
 
@@ -111,10 +112,6 @@ def _unbroken(parts: Sequence[Extent], records: dict[int, bytes], digest_size: i
             return
 
 
-_OTHERS = frozenset({"NoSuchBucket", "NoSuchUpload"})
-"""Errors with status 404 that don't concern the object."""
-
-
 @contextmanager
 def of_object(bucket: str, key: str) -> Iterator[None]:
     """Translates S3's errors from the block, which reads an object.
@@ -126,10 +123,9 @@ def of_object(bucket: str, key: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        code = error.response.get("Error", {}).get("Code")
-        if status == HTTPStatus.NOT_FOUND and code not in _OTHERS:
+        if is_object_gone(error):
             raise ObjectGone(f"s3://{bucket}/{key} is gone") from error
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         if status in {HTTPStatus.PRECONDITION_FAILED, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE}:
             raise ObjectChanged(f"s3://{bucket}/{key} was replaced while its torrent was being made") from error
         raise
