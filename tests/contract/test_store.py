@@ -364,6 +364,18 @@ def test_undoing_a_claim_from_the_room_puts_it_back_in_its_place(store: JobStore
     assert known(store).status is Status.WAITING
 
 
+def test_undoing_a_claim_whose_entry_was_put_back_meanwhile_counts_once(store: JobStore) -> None:
+    """A redelivery of its message, which had read the job before the claim, puts the entry back."""
+    store.hold(request(), None)
+    (entry,) = entries(store)
+    outcome = store.claim(request(), known(store), TWO, entry=entry)
+    assert isinstance(outcome, Claimed)
+    store.hold_behind(request())
+    assert store.undo_claim(outcome.job, ERROR, entry=replace(entry, attempts=1)) is None
+    assert ([each.attempts for each in entries(store)], store.slots(TWO)) == ([1], Slots(frozenset(), 1))
+    assert known(store).status is Status.WAITING
+
+
 def test_undoing_a_claim_that_is_no_longer_ours_changes_nothing(store: JobStore) -> None:
     job = claimed(store)
     store.record_start(job, "batch-a")
@@ -831,6 +843,29 @@ def test_other_work_clears_what_the_last_request_said(aws: Aws, seen_as: str) ->
     assert left.keys() & {"userId", "metadata", "submittedBy", "cancelledBy"} == kept
 
 
+def test_a_job_without_an_owner_gets_one(store: JobStore) -> None:
+    job = submitted(store)
+    assert store.add_owner(job, "ann") is None
+    owned = known(store)
+    assert owned == replace(job, request=replace(job.request, user_id="ann"))
+    again = store.add_owner(job, "bob")
+    assert again == JobChanged(owned)
+
+
+def test_an_owner_is_not_added_to_a_job_that_has_changed(store: JobStore) -> None:
+    seen = claimed(store)
+    store.record_start(seen, "batch-a")
+    assert isinstance(store.add_owner(seen, "ann"), JobChanged)
+    assert known(store).request.user_id is None
+
+
+def test_who_is_added_is_the_owner_in_lists_too(aws: Aws) -> None:
+    store = Store(aws.dynamodb, aws.jobs_table, aws.lanes_table, keep_ended_jobs=timedelta(days=30))
+    store.add_owner(submitted(store), "ann")
+    row = aws.dynamodb.get_item(TableName=aws.jobs_table, Key=items.job_key("a"))["Item"]
+    assert row["userId"] == {"S": "ann"}
+
+
 def test_an_entry_of_an_earlier_version_is_found_by_the_key_it_has(aws: Aws) -> None:
     store = Store(aws.dynamodb, aws.jobs_table, aws.lanes_table, keep_ended_jobs=timedelta(days=30))
     store.hold(request(), None)
@@ -1100,6 +1135,7 @@ CALLS: dict[str, Callable[[JobStore], object]] = {
     "hold": lambda store: store.hold(request(), None),
     "hold_behind": lambda store: store.hold_behind(request()),
     "drop": lambda store: store.drop(WaitEntry(request()), None),
+    "add_owner": lambda store: store.add_owner(JOB, "ann"),
     "record_start": lambda store: store.record_start(JOB, "batch-a"),
     "raise_fence": lambda store: store.raise_fence(JOB),
     "undo_claim": lambda store: store.undo_claim(JOB, ERROR),

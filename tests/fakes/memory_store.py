@@ -149,6 +149,13 @@ class MemoryStore:
             self._leave(entry)
             return None
 
+    def add_owner(self, job: Job, user_id: str) -> JobChanged | None:
+        with self._mutex:
+            if not self._still(job.id, job) or self.jobs[job.id].request.user_id is not None:
+                return JobChanged(self.get(job.id))
+            self._change(job.id, request=replace(job.request, user_id=user_id))
+            return None
+
     def record_start(self, job: Job, target_id: str) -> JobChanged | None:
         with self._mutex:
             if changed := self._claim_changed(job):
@@ -174,9 +181,8 @@ class MemoryStore:
             if entry is None:
                 self._unlock(job)
             else:
+                self._enter(entry)
                 held.room[entry.sort_key] = entry
-                held.waiting += 1
-                held.moves += 1
             return None
 
     def give_up(self, job: Job, error: JobError) -> bool:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
+from typing import Any, cast
 
 from switchyard.errors import PermanentError, StartRefused, SwitchyardError
 from switchyard.protocol.cancel import Canceller
@@ -92,7 +93,8 @@ class State:
     @property
     def world(self) -> World:
         """The state for code that isn't explored: it builds the scenario, and lets everything come to rest."""
-        return World(store=self.store, target=self.target, limit=self.limit)
+        letters = cast("Any", self.dead_letters)
+        return World(store=self.store, target=self.target, dead_letters=letters, limit=self.limit)
 
     def dispatcher(self, ports: Ports) -> Dispatcher:
         """The dispatcher of one invocation."""
@@ -204,6 +206,7 @@ A3 = request("a", of=source(version="v3", message_id="m5", sequencer="0C"), sent
 OTHER = request("a", of=source(key="uploads/other.mp4", message_id="m3"), sent=4)
 AS_X = request("x", of=A.source, sent=5)
 OWNED = replace(OTHER, user_id="ann")
+ANNS = replace(A, user_id="ann")
 
 
 def _after(*accepted: WorkRequest, limit: int = 1, ended: bool = False) -> Callable[[], State]:
@@ -244,7 +247,7 @@ def _given_up() -> State:
 
 
 _NEW = {"a": dispatch(A), "newer": dispatch(A2), "other": dispatch(OTHER), "b": dispatch(B), "same": dispatch(AS_X)}
-_COMMON = {"cancel": cancel("a"), "reconcile": RECONCILE}
+_COMMON = {"cancel": cancel("a"), "reconcile": RECONCILE, "anns": dispatch(ANNS)}
 _RUNS = {"running": news("run-0", Status.RUNNING), "end": news("run-0", Status.COMPLETED)}
 
 SCENARIOS: Mapping[str, Scenario] = {

@@ -137,7 +137,12 @@ def test_a_pass_reads_a_busy_job_once_however_many_versions_wait_for_it(
     world.dispatch(request("b", sent=99))
     read: list[str] = []
     get = world.store.get
-    monkeypatch.setattr(world.store, "get", lambda job_id: read.append(job_id) or get(job_id))
+
+    def counted(job_id: str) -> Job | None:
+        read.append(job_id)
+        return get(job_id)
+
+    monkeypatch.setattr(world.store, "get", counted)
     world.dispatcher.start_waiting("video")
     assert read == ["a"]
 

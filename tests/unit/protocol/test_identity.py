@@ -140,6 +140,23 @@ def test_a_job_whose_object_another_job_has_by_now_ends(world: World) -> None:
     )
 
 
+def test_a_plain_message_about_an_object_that_ran_before_another_asks_for_another_run(world: World) -> None:
+    """It names no version, so that nothing tells a late word of the first run from a wish for a second one."""
+    world.dispatch(request("7", of=replace(CLIP1, version="v1", written_at=SENT_AT)))
+    world.end("run-0")
+    world.dispatch(request("7", of=CLIP2, sent=1))
+    assert world.dispatch(request("7", of=CLIP1, sent=2)) is Outcome.HELD
+    world.end("run-1")
+    assert world.job("7").request.source == CLIP1
+
+
+def test_a_message_with_the_version_that_ran_before_another_object_asks_for_nothing(world: World) -> None:
+    world.dispatch(request("7", of=replace(CLIP1, version="v1", written_at=SENT_AT)))
+    world.end("run-0")
+    world.dispatch(request("7", of=CLIP2, sent=1))
+    assert world.dispatch(request("7", of=replace(CLIP1, version="v1"), sent=2)) is Outcome.DUPLICATE
+
+
 # ---- another input --------------------------------------------------------------------------------------------------
 
 OTHER_INPUT = replace(task(message_id="m2"), input={"imageUrls": ["s3://media/dog.jpg"]})
@@ -202,6 +219,59 @@ def test_a_job_of_another_kind_is_never_taken_over(status: Status) -> None:
     """A user posts a recording under the id that somebody's upload will get."""
     recording = replace(task("7"), kind=RECORDING.name, lane=RECORDING.lane, user_id="bob")
     assert verdict(status, recording, request("7", of=CLIP1)) is Verdict.TAKEN
+
+
+S3S = request("7", of=replace(CLIP1, version="v1", written_at=SENT_AT))
+
+
+def test_an_upload_that_s3_announced_first_gets_the_owner_that_a_backend_names(world: World) -> None:
+    world.dispatch(S3S)
+    assert world.dispatch(ANNS) is Outcome.DUPLICATE
+    assert world.job("7").request == replace(S3S, user_id="ann")
+    with pytest.raises(JobIdTaken):
+        world.dispatch(replace(ANNS, user_id="bob"))
+
+
+def test_the_owner_that_was_named_while_a_job_waited_is_its_owner_when_it_runs(world: World) -> None:
+    world.dispatch(request("z"))
+    world.dispatch(S3S)
+    world.dispatch(ANNS)
+    world.end("run-0")
+    assert (world.job("7").status, world.job("7").request.user_id) == (Status.SUBMITTED, "ann")
+
+
+def test_the_owner_that_was_named_after_a_refused_start_is_its_owner_when_it_runs(world: World) -> None:
+    world.target.modes.append(Mode.REFUSE)
+    with pytest.raises(StartRefused):
+        world.dispatch(S3S)
+    assert world.dispatch(ANNS) is Outcome.DUPLICATE
+    assert world.dispatch(S3S) is Outcome.STARTED
+    assert world.job("7").request.user_id == "ann"
+
+
+def test_an_owner_named_under_another_id_owns_the_job_that_works_on_the_object(world: World) -> None:
+    world.limit = 2
+    world.dispatch(S3S)
+    assert world.dispatch(replace(ANNS, job_id="lecture-4")) is Outcome.DUPLICATE
+    assert world.job("7").request.user_id == "ann"
+
+
+def test_an_upload_that_is_busy_for_another_owner_is_no_silent_duplicate(world: World) -> None:
+    world.limit = 2
+    world.dispatch(ANNS)
+    with pytest.raises(JobIdTaken, match="job 7 of another owner works on the object of job lecture-4"):
+        world.dispatch(replace(ANNS, job_id="lecture-4", user_id="bob"))
+
+
+def test_a_job_that_waits_for_an_object_of_another_owner_says_why_it_ended(world: World) -> None:
+    world.target.modes.append(Mode.REFUSE)
+    bobs = replace(ANNS, job_id="x", user_id="bob")
+    with pytest.raises(StartRefused):
+        world.dispatch(bobs)
+    world.dispatch(ANNS)
+    with pytest.raises(JobIdTaken):
+        world.dispatch(bobs)
+    assert (world.job("x").status, getattr(world.job("x").error, "code", "")) == (Status.FAILED, "JOB_ID_TAKEN")
 
 
 def test_who_finds_the_id_taken_is_told(world: World) -> None:

@@ -30,7 +30,16 @@ from switchyard.errors import (
     Unavailable,
 )
 from switchyard.observability import Metric, logger
-from switchyard.protocol.jobs import Job, JobError, Status, Verdict, WorkRequest, is_newer_work, judge
+from switchyard.protocol.jobs import (
+    Job,
+    JobError,
+    Status,
+    Verdict,
+    WorkRequest,
+    are_different_owners,
+    is_newer_work,
+    judge,
+)
 from switchyard.protocol.lanes import Lane, ObjectLock, WaitEntry, find, lane_of
 from switchyard.protocol.ports import (
     RACES,
@@ -97,7 +106,7 @@ class Dispatcher:
         request = replace(request, lane=lane.name)
         seen = _as_announced(request) if request.announced else None  # nearly always right, and saves a read
         for _ in range(RACES):
-            step = self._without_claim(request, seen) or self._claim(request, seen, lane)
+            step = self._without_claim(request, seen) or self._claim(_with_owner(request, seen), seen, lane)
             if isinstance(step, Outcome):
                 return step
             seen = step.found
@@ -166,11 +175,11 @@ class Dispatcher:
             self.store.note_layouts(lane, frozenset({lane.shards}))
             self._noted.add((lane.name, lane.shards))
 
-    def _without_claim(self, request: WorkRequest, seen: Job | None) -> Outcome | None:
+    def _without_claim(self, request: WorkRequest, seen: Job | None) -> Outcome | JobChanged | None:
         """Handles a request whose job needs no claim. None if the job must be claimed."""
         match judge(seen, request, now=clock.now(), grace=self.grace):
             case Verdict.DUPLICATE:
-                return self._duplicate(request)
+                return self._add_owner(seen, request) or self._duplicate(request)
             case Verdict.WITHDRAWN:
                 logger.info("withdrawn", job_id=request.job_id, version=request.source.version)
                 return Outcome.WITHDRAWN
@@ -306,13 +315,28 @@ class Dispatcher:
             or lock.version == request.source.version
             or not is_newer_work(request.source, holder.request.source, holder.accepted_at)
         ):
+            taken = holder is not None and are_different_owners(holder.request, request)
             if seen is not None and seen.status is Status.PENDING and seen.request.is_same_work(request):
                 # Accepted before the other job was. Nothing would start it any more, so it must not stay PENDING.
-                self.store.give_up(seen, JobError("DUPLICATE", f"job {lock.job_id} works on the same object"))
+                code = JobIdTaken.code if taken else "DUPLICATE"
+                self.store.give_up(seen, JobError(code, f"job {lock.job_id} works on the same object"))
+            if taken:
+                raise JobIdTaken(f"job {lock.job_id} of another owner works on the object of job {request.job_id}")
+            if self._add_owner(holder, request):
+                return JobChanged(seen)
             return self._duplicate(request)
         behind = _in_the_lane_of(holder, request)
         held = self.store.hold(behind, seen, lock_object=False)
         return held if isinstance(held, JobChanged) else self._held(behind)
+
+    def _add_owner(self, job: Job | None, request: WorkRequest) -> JobChanged | None:
+        """Records the owner of an upload that was announced without one first: S3 names none, a backend does."""
+        if job is None or job.request.user_id or not request.user_id or not job.request.source.is_at(request.source):
+            return None
+        if changed := self.store.add_owner(job, request.user_id):
+            return changed
+        logger.info("owner added", job_id=job.id)
+        return None
 
     def _duplicate(self, request: WorkRequest) -> Outcome:
         observability.count(Metric.DUPLICATES)
@@ -342,7 +366,7 @@ class Dispatcher:
         self, entry: WaitEntry, seen: Job | None, lane: Lane, busy: dict[str, Job]
     ) -> Job | LaneFull | JobChanged | None:
         """Claims a waiting job, drops an entry that need not wait any longer, or lets it wait on."""
-        request = entry.request
+        request = _with_owner(entry.request, seen)
         verdict = judge(seen, request, now=clock.now(), grace=self.grace)
         waits = seen is not None and seen.status is Status.WAITING and seen.request.is_same_work(request)
         if waits or (verdict is Verdict.START and not _was_run_while_waiting(seen, request)):
@@ -359,6 +383,13 @@ class Dispatcher:
         if verdict in {Verdict.TAKEN, Verdict.EXISTS}:
             self.dead_letters[lane_of(request.lane)].send_request(request, _refusal(verdict, request))
         return self.store.drop(entry, seen)  # it was started, superseded or refused
+
+
+def _with_owner(request: WorkRequest, seen: Job | None) -> WorkRequest:
+    """The request with the owner that the job of the same work has by now."""
+    if seen is None or request.user_id or not seen.request.is_same_work(request):
+        return request
+    return replace(request, user_id=seen.request.user_id)
 
 
 def _as_announced(request: WorkRequest) -> Job:

@@ -287,7 +287,12 @@ def _is_taken(found: WorkRequest, request: WorkRequest) -> bool:
         return True
     if found.user_id == request.user_id:
         return False
-    return None not in (found.user_id, request.user_id) or not found.asks_for_the_same(request)
+    return are_different_owners(found, request) or not found.asks_for_the_same(request)
+
+
+def are_different_owners(one: WorkRequest, other: WorkRequest) -> bool:
+    """Whether both requests name an owner, and not the same one."""
+    return None not in (one.user_id, other.user_id) and one.user_id != other.user_id
 
 
 def _judge_other_object(found: Job, request: WorkRequest) -> Verdict:

@@ -128,6 +128,9 @@ class JobStore(Protocol):
     def drop(self, entry: WaitEntry, seen: Job | None) -> JobChanged | None:
         """Removes an entry that no longer has to wait, if the job is still as seen. None if it is gone."""
 
+    def add_owner(self, job: Job, user_id: str) -> JobChanged | None:
+        """Makes `user_id` the owner of a job that has none, if the job is still as seen."""
+
     # ---- starting ---------------------------------------------------------------------------------------------------
 
     def record_start(self, job: Job, target_id: str) -> JobChanged | None:

@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from switchyard import clock, observability
 from switchyard.clients import translated
-from switchyard.errors import ForeignRow
+from switchyard.errors import Contended, ForeignRow
 from switchyard.observability import Metric, logger
 from switchyard.protocol.jobs import (
     HOLDING_SLOT,
@@ -214,6 +214,19 @@ class Store(JobStore):
         )
         return _changed(refused["job"]) if "job" in refused else None
 
+    @override
+    def add_owner(self, job: Job, user_id: str) -> JobChanged | None:
+        condition, values = _still(job)
+        owned = replace(job.request, user_id=user_id)
+        #   the job as seen, without an owner ──▶ the same, with one
+        refused = self._update_job(
+            job.id,
+            f"SET {USER_ID} = :owner, {REQUEST} = :request, {UPDATED_AT} = :now",
+            f"{condition} AND attribute_not_exists({USER_ID})",
+            {":owner": text(user_id), ":request": text(owned.to_json()), ":now": moment(clock.now()), **values},
+        )
+        return _changed(refused) if refused else None
+
     # ---- starting ---------------------------------------------------------------------------------------------------
 
     @override
@@ -259,12 +272,19 @@ class Store(JobStore):
                 **_our_claim(job),
             },
         )
+        free = {"job": give_back, "slot": self._free_slot(job)}
+        if entry is None:
+            refused = self._transact(**free, lock=self._unlock(job))
+            return _changed(refused["job"]) if "job" in refused else None
+        # A redelivered message may have put the entry back already. Then it counts as waiting.
         refused = self._transact(
-            job=give_back,
-            slot=self._free_slot(job, waiting=1 if entry else 0),
-            entry=self._put_entry(entry) if entry else None,
-            lock=None if entry else self._unlock(job),
+            **free | {"slot": self._free_slot(job, waiting=1)},
+            entry=self._put_entry(entry, f"attribute_not_exists({PK})"),
         )
+        if refused.keys() == {"entry"}:
+            refused = self._transact(**free, entry=self._put_entry(entry, f"attribute_exists({PK})"))
+        if refused.keys() == {"entry"}:
+            raise Contended(f"the entry of job {job.id} came and went")
         return _changed(refused["job"]) if "job" in refused else None
 
     @override
@@ -534,12 +554,20 @@ class Store(JobStore):
 
     def _enter_room(self, entry: WaitEntry) -> dict[str, _Action]:
         #   LANE#…/WAIT#… absent ──▶ there        LANE#…/SLOTS   waiting + 1
-        put = self._put_entry(entry)
-        put["Put"] |= {"ConditionExpression": f"attribute_not_exists({PK})", **names_and_values(f"{PK}", {})}
-        return {"entry": put, "waiting": self._count_waiting(entry.request.lane, 1)}
+        return {
+            "entry": self._put_entry(entry, f"attribute_not_exists({PK})"),
+            "waiting": self._count_waiting(entry.request.lane, 1),
+        }
 
-    def _put_entry(self, entry: WaitEntry) -> _Action:
-        return {"Put": {"TableName": self._lanes, "Item": entry_item(entry)}}
+    def _put_entry(self, entry: WaitEntry, condition: str) -> _Action:
+        return {
+            "Put": {
+                "TableName": self._lanes,
+                "Item": entry_item(entry),
+                "ConditionExpression": condition,
+                **names_and_values(condition, {}),
+            }
+        }
 
     def _leave_room(self, entry: WaitEntry) -> _Action:
         #   LANE#…/WAIT#… there ──▶ gone
