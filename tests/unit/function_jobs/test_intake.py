@@ -37,7 +37,7 @@ def test_a_message_gets_its_work_done(room: RoomWorld) -> None:
     row = room.row()
     assert (row["status"], row["result"], row["progress"]) == (
         "COMPLETED",
-        {"count": 1, "file": "a.json"},
+        {"count": 1, "file": "1.json"},
         {"percent": 100, "message": "done"},
     )
     assert (room.messages, room.dead_letters) == ([], [])
@@ -268,7 +268,7 @@ def invoke(room: RoomWorld, user: str = "ada") -> dict[str, Any]:
 
 
 def test_who_invokes_is_told_the_outcome(room: RoomWorld) -> None:
-    answer = {"jobId": "count-ada", "status": "COMPLETED", "count": 1, "file": "a.json"}
+    answer = {"jobId": "count-ada", "status": "COMPLETED", "count": 1, "file": "1.json"}
     assert [invoke(room), invoke(room)] == [answer, answer]
 
 

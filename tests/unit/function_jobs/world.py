@@ -28,6 +28,7 @@ from switchyard.tables.store import Store
 from tests.conftest import Aws
 from tests.model.invocations import CALM, QUEUES, Invocation, Life, Service, Shaky
 from tests.model.sqs import Kept, ModelSqs, RedrivePolicy
+from tests.model.tables import _items
 from tests.world import Time
 
 QUEUE, DEAD = "counts", "counts-dead"
@@ -118,7 +119,7 @@ class Counting:
         if isinstance(begun, FunctionRun):
             with self.jobs.ending(begun, dead_letter=True):
                 self.jobs.beat(begun, {"percent": 10, "message": "counting"})
-                if self.jobs.complete(begun, {"count": self.service.count(), "file": "a.json"}):
+                if self.jobs.complete(begun, {"count": self.service.count(), "file": f"{begun.fence}.json"}):
                     self.done[work.job_id, begun.begun_by] += 1
         return work.job_id
 
@@ -211,8 +212,9 @@ class RoomWorld:
     # ---- results ----------------------------------------------------------------------------------------------------
 
     def rows(self) -> list[dict[str, Any]]:
-        found = self.aws.dynamodb.scan(TableName=self.aws.jobs_table)["Items"]
-        return [{name: TypeDeserializer().deserialize(value) for name, value in item.items()} for item in found]
+        read = TypeDeserializer().deserialize
+        found = sorted(_items(self.aws.jobs_table), key=lambda item: str(item["jobId"]))
+        return [{name: read(value) for name, value in item.items()} for item in found]
 
     def row(self, user: str = "ada") -> dict[str, Any]:
         """The job's item; empty if there is none."""
