@@ -115,9 +115,9 @@ def _check_work(scenario: Scenario, state: State, actors: Iterable[Actor], done:
     # Another id for an object whose job is cancelled is a duplicate of that job.
     cancelled = [work.source for work in wanted if work.job_id in {actor.cancels for actor in actors}]
     for work in wanted:
-        job = state.store.jobs.get(work.job_id)
-        owned = job is None or work.user_id in (None, job.request.user_id) or not job.request.is_same_work(work)
-        _demand(owned or work in state.dead_letters.sent, f"{work.job_id} isn't its owner's")
+        owners = {job.request.user_id for job in state.store.jobs.values() if _is_done_by(work, job)}
+        owned = work.user_id is None or not owners or work.user_id in owners or work in state.dead_letters.sent
+        _demand(owned, f"{work.job_id} isn't its owner's")
         runs = sum(work.job_id == job.id for job in done if _is_done_by(work, job))
         excused = (
             any(work.source.is_at(source) for source in cancelled)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from switchyard.errors import ForeignRow, JobExists, JobIdTaken, StartRefused
+from switchyard.errors import ForeignRow, JobExists, JobIdTaken, OutcomeUnknown, StartRefused
 from switchyard.messages.kinds import RECORDING, VIDEO
 from switchyard.protocol.dispatch import Outcome
 from switchyard.protocol.jobs import (
@@ -247,6 +247,20 @@ def test_the_owner_that_was_named_after_a_refused_start_is_its_owner_when_it_run
     assert world.dispatch(ANNS) is Outcome.DUPLICATE
     assert world.dispatch(S3S) is Outcome.STARTED
     assert world.job("7").request.user_id == "ann"
+
+
+@cases("mode", [Mode.TIME_OUT_BEFORE, Mode.TIME_OUT_AFTER])
+def test_an_owner_that_is_named_while_a_claim_is_adopted_is_its_owner(mode: Mode) -> None:
+    world = World()
+    world.target.modes.append(mode)
+    announced = replace(S3S, sent_at=SENT_AT)
+    with pytest.raises(OutcomeUnknown):
+        world.dispatch(announced)
+    old = world.job("7")
+    assert old.claimed_at is not None
+    world.store.jobs["7"] = replace(old, claimed_at=old.claimed_at - GRACE)
+    world.dispatch(replace(announced, user_id="ann"))
+    assert (world.job("7").status, world.job("7").request.user_id) == (Status.SUBMITTED, "ann")
 
 
 def test_an_owner_named_under_another_id_owns_the_job_that_works_on_the_object(world: World) -> None:

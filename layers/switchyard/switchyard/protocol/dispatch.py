@@ -192,7 +192,7 @@ class Dispatcher:
             case Verdict.IN_FLIGHT:
                 raise ClaimInFlight(f"job {request.job_id} is being started", self.grace.total_seconds())
             case Verdict.ADOPT if seen is not None:
-                return self.adopt(seen)
+                return self._add_owner(seen, request) or self.adopt(_owned(seen, request))
         return None
 
     def _claim(self, request: WorkRequest, seen: Job | None, lane: Lane) -> Outcome | JobChanged:
@@ -383,6 +383,11 @@ class Dispatcher:
         if verdict in {Verdict.TAKEN, Verdict.EXISTS}:
             self.dead_letters[lane_of(request.lane)].send_request(request, _refusal(verdict, request))
         return self.store.drop(entry, seen)  # it was started, superseded or refused
+
+
+def _owned(job: Job, request: WorkRequest) -> Job:
+    """The job with the owner that `request`, the same work, may have added."""
+    return replace(job, request=replace(job.request, user_id=job.request.user_id or request.user_id))
 
 
 def _with_owner(request: WorkRequest, seen: Job | None) -> WorkRequest:
