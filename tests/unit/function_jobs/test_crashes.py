@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from itertools import count
+from itertools import count, product
 
 import pytest
 
@@ -56,10 +56,7 @@ def test_whatever_fails_the_job_ends_once_and_rightly(
     road: Callable[[RoomWorld], None], fault: Fault, room: RoomWorld
 ) -> None:
     for number in count():
-        room.service.pause, room.service.is_private = None, False
-        room.aws.dynamodb.delete_item(TableName=room.aws.jobs_table, Key={"jobId": {"S": "count-ada"}})
-        room.time.advance(timedelta(seconds=1))
-        room.done.clear()
+        start_over(room)
         before = len(room.dead_letters)
         room.ask()
         road(room)
@@ -73,3 +70,28 @@ def test_whatever_fails_the_job_ends_once_and_rightly(
         assert set(lettered) == ({"PRIVATE"} if road is private else set()), number
         if not invocation.struck:
             return
+
+
+@pytest.mark.parametrize("after_effect", [False, True])
+def test_of_two_runs_only_the_last_ends_the_job(after_effect: bool, room: RoomWorld) -> None:  # noqa: FBT001
+    """A message is delivered twice. The first delivery freezes, the second too, then both go on."""
+    for calls in product(range(1, 5), repeat=2):
+        start_over(room)
+        kept = room.ask()
+        first, second = (
+            room.deliver(kept, Life({number: Fault(Kind.FREEZE, after_effect=after_effect)})) for number in calls
+        )
+        first.thaw()
+        second.thaw()
+        room.settle(timedelta(minutes=5))
+        row = room.row()
+        assert (row["status"], row["result"]["file"]) == ("COMPLETED", f"{row['fence']}.json"), calls
+        assert (sum(room.done.values()), room.messages) == (1, []), calls
+
+
+def start_over(room: RoomWorld) -> None:
+    """Forgets the job."""
+    room.service.pause, room.service.is_private = None, False
+    room.aws.dynamodb.delete_item(TableName=room.aws.jobs_table, Key={"jobId": {"S": "count-ada"}})
+    room.time.advance(timedelta(seconds=1))
+    room.done.clear()
