@@ -105,6 +105,10 @@ class Hands(System):
         """Makes a job pending without a message, as a crash before sending it does."""
         self._set(job, "status", "PENDING")
 
+    def let_it_have_ended(self, key: str) -> None:
+        """Ends a waiting job but leaves its entry in the waiting room."""
+        self._set(self.wait_for(key, "WAITING"), "status", "CANCELLED")
+
     def _set(self, job: Item, attribute: str, value: str) -> None:
         self.stack.client("dynamodb").update_item(
             TableName=self.stack.resource("JobsTable"),
@@ -347,6 +351,14 @@ def the_next_message_starts_jobs_that_wait_although_a_slot_is_free(system: Hands
     system.completed(first, second)
 
 
+@proves(ECS, dispatch_to_ecs=["dynamodb:ConditionCheckItem on JobsTable"])
+@proves(sqs_to_batch=["dynamodb:ConditionCheckItem on JobsTable"])
+def the_next_message_drops_an_entry_that_need_not_wait(system: Hands) -> None:
+    system.let_it_have_ended(_behind_a_leaked_slot(system))
+
+    system.completed(system.upload())
+
+
 @proves(ECS, dispatch_to_ecs=["ecs:ListTasks on *"])
 @proves(sqs_to_batch=FIND)
 def a_later_delivery_adopts_a_run_that_started_unnoticed(system: Hands) -> None:
@@ -457,6 +469,16 @@ def the_next_job_starts_when_one_ends(system: Hands) -> None:
     system.release(first)
 
     system.completed(first, second)
+
+
+@proves(track_job=["dynamodb:ConditionCheckItem on JobsTable"])
+def an_entry_that_need_not_wait_is_dropped_when_a_job_ends(system: Hands) -> None:
+    first, second, third = system.running(), system.waiting(), system.waiting()
+    system.let_it_have_ended(second)
+
+    system.release(first)
+
+    system.completed(third)
 
 
 @proves(track_job=["sqs:ChangeMessageVisibility on TrackQueue"])

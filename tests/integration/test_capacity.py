@@ -159,3 +159,27 @@ def test_with_at_capacity_return_messages_wait_in_their_queue_and_none_is_lost(s
 
 def _returned(system: System) -> bool:
     return any(line.get("message") == "message comes back" for line in system.log("SqsToBatchFunction"))
+
+
+def test_an_entry_whose_job_has_ended_holds_up_nobody(system: System) -> None:
+    """A crash leaves such entries, and so does a cancel right after an update that names entries otherwise."""
+    first = system.upload(gate=True)
+    system.wait_for(first, "RUNNING")
+    second = system.upload()
+    ended = system.wait_for(second, "WAITING")
+    third = system.upload()
+    system.wait_for(third, "WAITING")
+    system.stack.client("dynamodb").update_item(
+        TableName=system.stack.resource("JobsTable"),
+        Key={"jobId": {"S": ended["jobId"]}},
+        UpdateExpression="SET #status = :ended",
+        ExpressionAttributeNames={"#status": "status"},
+        ExpressionAttributeValues={":ended": {"S": "CANCELLED"}},
+    )
+
+    system.release(first)
+
+    system.completed(third)
+    system.drained("TrackQueue")
+    assert system.lane().waiting == 0
+    assert not system.starts(ended["jobId"])
