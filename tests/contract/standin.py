@@ -51,7 +51,11 @@ SETTINGS: dict[str, Any] = {
         "short": {"command": ["sleep", "60"], "timeoutSeconds": 1, "retryStrategy": {"attempts": 3}},
         "missing": {"command": ["/no/such/program"]},
     },
-    "clusters": {CLUSTER: {"maxRunning": 100}, "tiny": {"maxRunning": 1}, "default": {}},
+    "clusters": {
+        "default": {},
+        **{name: {"maxRunning": 100} for name in (CLUSTER, "named", "listed", "filtered", "paged")},
+        **{name: {"maxRunning": 1} for name in ("full", "known")},
+    },
     "taskDefinitions": {
         "shell": {
             "command": ["sh", "-c", "echo hello; env"],
@@ -188,7 +192,7 @@ class Bus:
         found: list[Json] = []
 
         def look() -> bool:
-            answer = self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10)
+            answer = self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10, WaitTimeSeconds=1)
             for message in answer.get("Messages", ()):
                 self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
                 event = json.loads(message["Body"])

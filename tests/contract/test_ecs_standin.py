@@ -150,10 +150,10 @@ def test_both_services_answer_on_one_port(standin: StandIn) -> None:
     assert standin.client().describe_jobs(jobs=[task_id])["jobs"] == []
 
 
-@pytest.mark.parametrize("cluster", ["tiny", f"{ACCOUNT}:cluster/tiny"])
+@pytest.mark.parametrize("cluster", ["named", f"{ACCOUNT}:cluster/named"])
 @pytest.mark.parametrize("definition", ["shell", "shell:1", f"{ACCOUNT}:task-definition/shell:1"])
-def test_cluster_and_definition_are_named_or_given_by_arn(own: StandIn, cluster: str, definition: str) -> None:
-    task = run(own, "true", cluster=cluster, taskDefinition=definition)
+def test_cluster_and_definition_are_named_or_given_by_arn(standin: StandIn, cluster: str, definition: str) -> None:
+    task = run(standin, "true", cluster=cluster, taskDefinition=definition)
     assert task["taskDefinitionArn"] == f"{ACCOUNT}:task-definition/shell:1"
 
 
@@ -327,18 +327,18 @@ def grow_old(standin: StandIn, column: str, seconds: int) -> None:
 # ---- room ------------------------------------------------------------------------------------------------------
 
 
-def test_a_full_cluster_is_a_failure_in_a_good_answer(own: StandIn) -> None:
-    first = run(own, cluster="tiny", clientToken="first")
-    answer = own.ecs().run_task(**{**OK, "cluster": "tiny", "clientToken": "second"})
+def test_a_full_cluster_is_a_failure_in_a_good_answer(standin: StandIn) -> None:
+    first = run(standin, cluster="full", clientToken="first")
+    answer = standin.ecs().run_task(**{**OK, "cluster": "full", "clientToken": "second"})
     assert (answer["tasks"], [failure["reason"] for failure in answer["failures"]]) == ([], ["RESOURCE:CPU"])
-    own.ecs().stop_task(cluster="tiny", task=first["taskArn"])
-    ended(own, first)
-    assert own.ecs().run_task(**{**OK, "cluster": "tiny", "clientToken": "second"})["failures"] == []
+    standin.ecs().stop_task(cluster="full", task=first["taskArn"])
+    ended(standin, first)
+    assert standin.ecs().run_task(**{**OK, "cluster": "full", "clientToken": "second"})["failures"] == []
 
 
-def test_a_known_token_needs_no_room(own: StandIn) -> None:
-    first = run(own, cluster="tiny", clientToken="first")
-    assert run(own, cluster="tiny", clientToken="first")["taskArn"] == first["taskArn"]
+def test_a_known_token_needs_no_room(standin: StandIn) -> None:
+    first = run(standin, cluster="known", clientToken="first")
+    assert run(standin, cluster="known", clientToken="first")["taskArn"] == first["taskArn"]
 
 
 # ---- StopTask --------------------------------------------------------------------------------------------------
@@ -445,12 +445,13 @@ def test_a_stopped_task_is_shown_for_an_hour(own: StandIn) -> None:
     assert refused(lambda: own.ecs().stop_task(cluster=CLUSTER, task=task["taskArn"]))[1].endswith("was not found.")
 
 
-def test_list_gives_tasks_that_are_to_run_unless_told_otherwise(own: StandIn) -> None:
-    living, stopped = run(own), run(own, "true")
-    ended(own, stopped)
-    assert listed(own) == listed(own, desiredStatus="RUNNING") == [living["taskArn"]]
-    assert listed(own, desiredStatus="STOPPED") == [stopped["taskArn"]]
-    assert listed(own, desiredStatus="PENDING") == []
+def test_list_gives_tasks_that_are_to_run_unless_told_otherwise(standin: StandIn) -> None:
+    there: dict[str, Any] = {"cluster": "listed"}
+    living, stopped = run(standin, **there), run(standin, "true", **there)
+    ended(standin, stopped)
+    assert listed(standin, **there) == listed(standin, **there, desiredStatus="RUNNING") == [living["taskArn"]]
+    assert listed(standin, **there, desiredStatus="STOPPED") == [stopped["taskArn"]]
+    assert listed(standin, **there, desiredStatus="PENDING") == []
 
 
 def test_a_task_that_is_stopping_is_not_to_run(standin: StandIn) -> None:
@@ -460,11 +461,12 @@ def test_a_task_that_is_stopping_is_not_to_run(standin: StandIn) -> None:
     assert listed(standin, startedBy="stopping") == []
 
 
-def test_the_other_filters(own: StandIn) -> None:
-    shell, idle = run(own, "sleep 60", taskDefinition="shell"), run(own)
-    assert listed(own, family="shell") == [shell["taskArn"]]
-    assert listed(own, launchType="FARGATE") == [idle["taskArn"], shell["taskArn"]]
-    assert listed(own, launchType="EC2") == listed(own, startedBy="nobody") == []
+def test_the_other_filters(standin: StandIn) -> None:
+    there: dict[str, Any] = {"cluster": "filtered"}
+    shell, idle = run(standin, "sleep 60", **there, taskDefinition="shell"), run(standin, **there)
+    assert listed(standin, **there, family="shell") == [shell["taskArn"]]
+    assert listed(standin, **there, launchType="FARGATE") == [idle["taskArn"], shell["taskArn"]]
+    assert listed(standin, **there, launchType="EC2") == listed(standin, **there, startedBy="nobody") == []
 
 
 @pytest.mark.parametrize(
@@ -484,16 +486,16 @@ def test_list_refuses_what_aws_refuses(standin: StandIn, filters: Json, code: st
     assert refused(lambda: listed(standin, **filters))[0] == code
 
 
-def test_lists_page(own: StandIn) -> None:
-    arns = [run(own, startedBy="many")["taskArn"] for _ in range(5)]
-    pages = (
-        own.ecs()
-        .get_paginator("list_tasks")
-        .paginate(cluster=CLUSTER, startedBy="many", PaginationConfig={"PageSize": 2})
-    )
+def test_lists_page(standin: StandIn) -> None:
+    there: dict[str, Any] = {"cluster": "paged"}
+    arns = [run(standin, **there, startedBy="many")["taskArn"] for _ in range(5)]
+    paginator = standin.ecs().get_paginator("list_tasks")
+    pages = paginator.paginate(cluster="paged", startedBy="many", PaginationConfig={"PageSize": 2})
     assert [page["taskArns"] for page in pages] == [arns[:2:-1], arns[2:0:-1], arns[:1]]
-    token = own.ecs().list_tasks(cluster=CLUSTER, maxResults=2)["nextToken"]
-    assert refused(lambda: listed(own, startedBy="many", nextToken=token))[0] == "InvalidParameterException"
+    token = standin.ecs().list_tasks(cluster="paged", maxResults=2)["nextToken"]
+    assert refused(lambda: listed(standin, **there, startedBy="many", nextToken=token))[0] == (
+        "InvalidParameterException"
+    )
 
 
 # ---- one attempt, whatever happens -----------------------------------------------------------------------------

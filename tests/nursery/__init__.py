@@ -1,6 +1,6 @@
 """Starts jobs' processes by forking one that has imported boto3, which saves each an interpreter's start.
 
-worker      takes the place of a job's container; the stand-in for Batch and ECS starts it
+worker      takes the place of a job's container; the stand-in for Batch and ECS, or a test, starts it
 __main__    the nursery itself: forks a process for each worker
 """
 
@@ -38,19 +38,23 @@ def definition(socket: Path, *, gates: Path, ledger: Path, grace: float) -> JobD
 
 
 @contextlib.contextmanager
-def serving(socket: Path, perform: str, *, env: Mapping[str, str], log: Path) -> Iterator[Process]:
+def serving(
+    socket: Path, perform: str, *, env: Mapping[str, str], log: Path, python: Path = Path(sys.executable)
+) -> Iterator[Process]:
     """Runs a nursery at `socket` while the block runs.
 
     Args:
         socket: The path where it listens.
         perform: `module:function`. The function does one job in the job's environment and returns its exit code.
-        env: The nursery's own environment. Each job gets its worker's environment instead.
+        env: The nursery's own environment, with PYTHONPATH if jobs need more than boto3 and the worker's library. Each
+            job gets its worker's environment instead.
         log: The file for the nursery's own output.
+        python: The interpreter of the nursery and its jobs.
     """
     socket.unlink(missing_ok=True)
     process = start(
-        [sys.executable, "-m", "tests.nursery", socket, perform],
-        env={**env, "PYTHONPATH": _PYTHONPATH},
+        [python, "-m", "tests.nursery", socket, perform],
+        env={"PYTHONPATH": _PYTHONPATH, **env},
         cwd=ROOT,
         log=log,
     )
@@ -58,7 +62,7 @@ def serving(socket: Path, perform: str, *, env: Mapping[str, str], log: Path) ->
         deadline = time.monotonic() + _SECONDS
         while not socket.exists():
             if time.monotonic() > deadline or not process.is_alive():
-                raise TimeoutError(f"the nursery doesn't answer: {log}")
+                raise TimeoutError(f"the nursery doesn't answer:\n{log.read_text()}")
             time.sleep(0.02)
         yield process
     finally:

@@ -1,18 +1,28 @@
-"""Runs a worker's attempts at a job, as processes in the worker's own environment, with AWS on 127.0.0.1."""
+"""Runs a worker's attempts at a job, as processes in the worker's own environment, with AWS on 127.0.0.1.
 
+A nursery forks them, because importing a worker takes seconds. `Account.fresh` starts each from nothing instead.
+"""
+
+import copy
 import json
+import math
 import os
 import re
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import boto3
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+
+from local.environment import bare
+from tests import nursery
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
@@ -24,7 +34,14 @@ BUCKET = "media"
 
 @dataclass
 class Outcome:
-    """The result of one attempt."""
+    """The result of one attempt.
+
+    Attributes:
+        exit_code: Its exit code.
+        log: The lines of its log.
+        item: The job's record afterwards.
+        peak_megabytes: Its peak memory. NaN unless the account was `fresh`, so that no limit holds for it.
+    """
 
     exit_code: int
     log: list[dict[str, Any]]
@@ -50,9 +67,10 @@ class Account:
     """Seconds an attempt may take; None for no limit but the test's."""
 
     def __init__(self, endpoint: str, worker: str, **variables: str) -> None:
+        self.worker = worker
         self.python = ROOT / ".venvs" / worker / "bin" / "python"
         assert self.python.exists(), "the worker's environment is missing: run `make setup`"
-        self.command: list[str | Path] = [self.python, "-m", worker]
+        self.command: tuple[str | Path, ...] = (self.python, "-m", worker)
         self._environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": f"{ROOT / 'workers' / worker}:{ROOT / 'workers/library'}:{ROOT / 'layers/switchyard'}",
@@ -81,6 +99,29 @@ class Account:
             BillingMode="PAY_PER_REQUEST",
         )
 
+    @contextmanager
+    def forking(self) -> Iterator[Self]:
+        """Has a nursery run this account's attempts while the block runs."""
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            path = f"{ROOT}:{self._environment['PYTHONPATH']}"
+            with nursery.serving(
+                folder / "socket",
+                "tests.unit.workers.forked:perform",
+                env=bare(self._environment["AWS_ENDPOINT_URL"]) | {"PYTHONPATH": path, "WORKER": self.worker},
+                log=folder / "log",
+                python=self.python,
+            ):
+                forking = copy.copy(self)
+                forking.command = nursery.command(folder / "socket")
+                yield forking
+
+    def fresh(self) -> Self:
+        """Returns this account, but each attempt is a new interpreter, as in a container."""
+        account = copy.copy(self)
+        account.command = (self.python, "-m", self.worker)
+        return account
+
     def record(self, *, created_at: str = "2026-11-22T18:36:54.123Z", **request: object) -> None:
         """Records a new job with this request in place of the previous one."""
         item = {"jobId": "job-1", "status": "SUBMITTED", "fence": 1, "createdAt": created_at}
@@ -103,14 +144,15 @@ class Account:
     def finish(self, process: "subprocess.Popen[str]") -> Outcome:
         """Waits for an attempt's end and returns its outcome."""
         with ThreadPoolExecutor(1) as beside:
-            peak = beside.submit(_peak_kilobytes, process.pid)
+            fresh = self.command[0] == self.python
+            peak = beside.submit(_peak_kilobytes, process.pid) if fresh else None
             try:
                 output, _ = process.communicate(timeout=self.patience)
             except subprocess.TimeoutExpired:
                 process.kill()  # otherwise the loop that reads its memory would never end
                 raise
         lines = [json.loads(line) for line in output.splitlines()]  # all lines: libraries must print nothing
-        return Outcome(process.returncode, lines, self.item(), peak.result() / 1024)
+        return Outcome(process.returncode, lines, self.item(), peak.result() / 1024 if peak else math.nan)
 
     def item(self) -> dict[str, Any]:
         """Returns the job's record."""

@@ -55,8 +55,8 @@ class Account(attempts.Account):
 
 @pytest.fixture(scope="module")
 def account() -> Iterator[Account]:
-    with standin.listening() as stand_in:
-        yield Account(stand_in)
+    with standin.listening() as stand_in, Account(stand_in).forking() as account:
+        yield account
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Make]:
 
 
 def test_a_real_clip_is_analysed_to_the_end(account: Account) -> None:
-    outcome = account.run(clip("bigbuckbunny.mp4"))
+    outcome = account.fresh().run(clip("bigbuckbunny.mp4"))
     assert outcome.exit_code == 0, outcome.log
     summary = account.summary()
     assert summary["version"] == 1
@@ -172,7 +172,7 @@ def test_loudness(account: Account, made: Make, kind: str, expected: Mapping[str
 @pytest.mark.timeout(60)
 def test_sound_at_a_rate_that_nobody_hears_is_not_measured(account: Account, made: Make) -> None:
     """Resampled to a normal rate it would be 48,000 times as large, all in memory."""
-    outcome = account.run(made("slow-sound", ".mkv"))
+    outcome = account.fresh().run(made("slow-sound", ".mkv"))
     assert outcome.exit_code == 0, outcome.log
     assert account.summary()["loudness"] == {"state": "unmeasurable"}
     assert outcome.peak_megabytes < 200
@@ -181,7 +181,7 @@ def test_sound_at_a_rate_that_nobody_hears_is_not_measured(account: Account, mad
 @pytest.mark.heavy
 def test_memory_does_not_grow_with_the_file(account: Account, made: Make) -> None:
     """Only the 64 MiB of cached blocks and the decoder's own pictures may stay in memory."""
-    outcomes = [account.run(made("raw", ".mkv", size)) for size in ("80", "240")]
+    outcomes = [account.fresh().run(made("raw", ".mkv", size)) for size in ("80", "240")]
     assert [outcome.exit_code for outcome in outcomes] == [0, 0]
     small, large = (outcome.peak_megabytes for outcome in outcomes)
     assert large - small < 30, f"80 MB took {small:.0f} MB of memory, 240 MB took {large:.0f} MB"
@@ -272,7 +272,7 @@ def test_pictures_are_counted_where_the_file_does_not(account: Account, made: Ma
 
 
 def test_pictures_too_large_to_hold_are_refused_unseen(account: Account, made: Make) -> None:
-    outcome = account.run(made("huge-pictures", ".mp4"))
+    outcome = account.fresh().run(made("huge-pictures", ".mp4"))
     assert outcome.exit_code == 65
     assert outcome.error[0] == "TOO_LARGE"
     assert outcome.peak_megabytes < 200

@@ -50,8 +50,8 @@ class Account(attempts.Account):
 
 @pytest.fixture(scope="module")
 def account() -> Iterator[Account]:
-    with standin.listening() as stand_in:
-        yield Account(stand_in)
+    with standin.listening() as stand_in, Account(stand_in).forking() as account:
+        yield account
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def errors(account: Account) -> dict[str, str]:
 def test_photographs_are_looked_at_and_the_face_is_found(account: Account) -> None:
     keys = [f"uploads/2026/{name}" for name in PHOTOS]
     urls = [f"s3://{BUCKET}/{keys[0]}", *(f"https://{BUCKET}.s3.us-east-1.amazonaws.com/{key}" for key in keys[1:])]
-    outcome = account.run({"imageUrls": urls}, {key: photo(key.rpartition("/")[2]) for key in keys})
+    outcome = account.fresh().run({"imageUrls": urls}, {key: photo(key.rpartition("/")[2]) for key in keys})
     assert outcome.exit_code == 0, outcome.log
     content_type, body = account.result("detections.json")
     assert content_type == "application/json"
@@ -194,7 +194,7 @@ def test_a_bad_picture_is_an_error_of_its_own(account: Account, pictures: Path, 
         "huge.jpg": "IMAGE_TOO_LARGE",
     }
     outcome = look(
-        account,
+        account.fresh(),
         {
             "first.jpg": pictures / "baseline.jpg",
             **damaged,
@@ -293,7 +293,7 @@ def test_a_thousand_images_take_no_more_memory_than_twenty(account: Account, tmp
     model = tmp_path / "model.onnx"
     model.write_bytes(constant(columns((32, 32, 10, 10, 0.9)), names="{0: 'car'}"))
     few, many = (
-        account.run(
+        account.fresh().run(
             {"imageUrls": [f"s3://{BUCKET}/noise.png"] * count},
             {"noise.png": tmp_path / "noise.png"},
             MODEL_PATH=str(model),

@@ -24,7 +24,7 @@ def account() -> Iterator[Account]:
     with empty_moto() as url:
         told = {"AWS_DEFAULT_REGION": "us-east-1", "AWS_BATCH_JOB_ID": "batch-1", "S3_KEY": KEY}
         account = Account(url, "analyze_video", **told, **definition.environment)
-        account.command = [*definition.command]
+        account.command = definition.command
         account.s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
         yield account
 

@@ -92,8 +92,12 @@ class _Metadata(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def account() -> Iterator[Account]:
-    with empty_moto() as endpoint, serving(_Metadata) as metadata:
-        yield Account(endpoint, f"{metadata}/v4/abc")
+    with (
+        empty_moto() as endpoint,
+        serving(_Metadata) as metadata,
+        Account(endpoint, f"{metadata}/v4/abc").forking() as account,
+    ):
+        yield account
 
 
 class _Files(SimpleHTTPRequestHandler):
@@ -184,7 +188,7 @@ def until(condition: Callable[[], object]) -> None:
 
 def test_a_live_hls_stream_is_recorded_to_its_end(account: Account, tmp_path: Path) -> None:
     with live_stream(clip("bigbuckbunny.mp4"), pace=0.2, window=8, length=20) as url:
-        outcome = account.run(url, "Bunny live.mp4")
+        outcome = account.fresh().run(url, "Bunny live.mp4")
     assert outcome.exit_code == 0, outcome.log
     assert account.keys() == ["Bunny-live.ts"]
     body = account.body("Bunny-live.ts")
@@ -306,7 +310,7 @@ def test_a_long_recording_is_one_object_of_many_parts(account: Account, tmp_path
     peaks: list[int] = []
     with live_stream(clip("bigbuckbunny.mp4"), pace=0.01, window=300, length=300) as url:
         account.ask(url=url)
-        process = account.start(TMPDIR=str(tmp_path), HOME=str(tmp_path))
+        process = account.fresh().start(TMPDIR=str(tmp_path), HOME=str(tmp_path))
         while process.poll() is None:
             with suppress(FileNotFoundError):  # it has ended, or closed it
                 files |= {str(each.readlink()) for each in Path(f"/proc/{process.pid}/fd").iterdir()}

@@ -115,8 +115,8 @@ def until[T](look: Callable[[], T]) -> T:
 
 @pytest.fixture(scope="module")
 def account() -> Iterator[Account]:
-    with standin.listening() as stand_in:
-        yield Account(stand_in)
+    with standin.listening() as stand_in, Account(stand_in).forking() as account:
+        yield account
 
 
 @dataclass
@@ -201,7 +201,7 @@ def test_it_ends_when_enough_is_shared(account: Account, tmp_path: Path) -> None
 def test_it_ends_when_its_time_is_over(account: Account, tmp_path: Path) -> None:
     account.share(torrent_of(BODY), account.put(BODY))
 
-    outcome = account.run(**BRIEFLY, TMPDIR=str(tmp_path))
+    outcome = account.fresh().run(**BRIEFLY, TMPDIR=str(tmp_path))
 
     assert outcome.exit_code == 0
     result = outcome.item["result"]
@@ -352,7 +352,7 @@ def test_memory_doesnt_grow_with_the_object(account: Account, tmp_path: Path) ->
     file.write_bytes(body)
     account.share(torrent_of(body), account.serve(file))
 
-    outcome = account.run(**BRIEFLY)
+    outcome = account.fresh().run(**BRIEFLY)
 
     assert outcome.exit_code == 0
     assert outcome.peak_megabytes < LARGE / 10**6
