@@ -40,7 +40,7 @@ help: ## List these targets
 	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' Makefile
 
 ##@ Start here
-.PHONY: demo demo-api demo-torrent
+.PHONY: demo demo-api demo-torrent demo-import
 demo: $(SYSTEM) ## Real videos through the whole system (ARGS=--keep: don't end it)
 	@$(LOCAL) demo $(ARGS)
 
@@ -49,6 +49,9 @@ demo-api: $(SYSTEM) ## Photographs and a live stream, over the HTTP API
 
 demo-torrent: $(SYSTEM) ## A recorded stream as a torrent, downloaded by two clients
 	@$(LOCAL) demo-torrent $(ARGS)
+
+demo-import: $(SYSTEM) ## A player's Steam library, twice, private and throttled
+	@$(LOCAL) demo-import $(ARGS)
 
 ##@ Operate the local system
 .PHONY: up send status env logs down redrive drill

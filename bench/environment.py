@@ -37,6 +37,8 @@ VARIABLES: Final = {
     "ENVIRONMENT": "bench",
     "JOBS_TABLE": "JobsTable",
     "LANES_TABLE": "LanesTable",
+    "LIBRARY_TABLE": "LibraryTable",
+    "STEAM_API_KEY_SECRET_ARN": "arn:aws:secretsmanager:us-east-1:123456789012:secret:steam-Ab12Cd",
     "MAX_CONCURRENT_JOBS": str(LANE_LIMIT),
     "MAX_CONCURRENT_IMAGES": str(LANE_LIMIT),
     "LANE_SHARDS": str(LANE_SHARDS),

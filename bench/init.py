@@ -46,6 +46,7 @@ STARTS: Mapping[str, Start] = for_every_function(
         "get_job": Start(("dynamodb",), "app.api()"),
         "cancel_job": Start(("dynamodb", "batch", "ecs"), "app.api()"),
         "s3_torrent_creator": Start(("dynamodb", "sqs", "s3"), "app.function()"),
+        "import_steam_library": Start(("dynamodb", "sqs", "s3"), "app.function()"),
     }
 )
 _COMPILED_EACH_TIME = ("sqs_to_batch", "submit_job")

@@ -63,8 +63,11 @@ _OF_TIMEOUT: Final = 0.1
 """The share of its timeout that an invocation of ten messages may take."""
 
 _API: Final = {function.name for function in invoked_by(Trigger.API)}
-_QUEUES: Final = {function.name for function in invoked_by(Trigger.QUEUE)} - {"s3_torrent_creator"}
-"""Functions measured with several messages. The sample of s3_torrent_creator requests no work."""
+_QUEUES: Final = {function.name for function in invoked_by(Trigger.QUEUE)} - {
+    "s3_torrent_creator",
+    "import_steam_library",
+}
+"""Functions measured with several messages. The samples of the two others request no work."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from local import functions, pickup, places, samples, workers
 from local import logs as logs_of
 from local.api import ApiError
 from local.demos import api as demo_api
+from local.demos import imports as demo_import
 from local.demos import torrents as demo_torrent
 from local.demos import videos as scenario
 from local.demos.media import MediaError
@@ -141,6 +142,14 @@ def demo_of_torrents(stack: LocalStack, *, keep: bool) -> None:
     _play(stack, demo_torrent.play, keep=keep)
 
 
+@main.command("demo-import")
+@click.option("--keep", is_flag=True, help="Leave the system running afterwards.")
+@click.pass_obj
+def demo_of_imports(stack: LocalStack, *, keep: bool) -> None:
+    """Demo of imports: a Steam library twice, a private profile, a throttled hour. Checks the counts."""
+    _play(stack, demo_import.play, keep=keep)
+
+
 @main.command()
 @click.pass_obj
 def status(stack: LocalStack) -> None:
@@ -221,8 +230,8 @@ def send(stack: LocalStack, what: str, key: str | None, timeout: float) -> None:
 def logs(stack: LocalStack, what: str, job_id: str | None, *, following: bool) -> None:
     """Print a log.
 
-    WHAT is `functions` (all functions, the default), a function's name, `emulator`, `compute`, or `job` with a
-    job's id for its worker's output.
+    WHAT is `functions` (all functions, the default), a function's name, `emulator`, `compute`, `steam`, or `job`
+    with a job's id for its worker's output.
     """
     with _plainly():
         for lines in logs_of.lines(stack, what, job_id):

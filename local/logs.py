@@ -14,7 +14,7 @@ from local.view import Job, View, cluster_of
 type Lines = Iterator[list[str]]
 """Endless; each item has the lines since the last one."""
 
-_KEPT = ("emulator.log", "compute.log", "build.log", "deploy.log")
+_KEPT = ("emulator.log", "compute.log", "steam.log", "build.log", "deploy.log")
 
 
 class UnknownLogError(Exception):
@@ -26,14 +26,14 @@ def lines(stack: LocalStack, what: str, job_id: str | None = None) -> Lines:
 
     Args:
         stack: Must be running.
-        what: `functions` for all functions, a function's name, `emulator`, `compute` or `job`.
+        what: `functions` for all functions, a function's name, `emulator`, `compute`, `steam` or `job`.
         job_id: With `job`: the job whose worker's output is wanted.
 
     Raises:
         UnknownLogError: If there is no such log.
         NotRunningError: If the system isn't running, or the job has no run yet.
     """
-    if what in {"emulator", "compute"}:
+    if what in {"emulator", "compute", "steam"}:
         return _of_file(stack.logs / f"{what}.log")
     if what == "job":
         return _of_job(stack, job_id)
@@ -44,7 +44,7 @@ def lines(stack: LocalStack, what: str, job_id: str | None = None) -> Lines:
         return _of_functions(stack, list(deployed.values()))
     logical_id = functions.logical_id(stack, what)
     if logical_id is None:
-        known = ", ".join(["functions", *deployed, "emulator", "compute", "job ID"])
+        known = ", ".join(["functions", *deployed, "emulator", "compute", "steam", "job ID"])
         raise UnknownLogError(f"there is no log {what!r}; the logs are {known}")
     return _of_functions(stack, [logical_id])
 

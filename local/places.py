@@ -13,6 +13,7 @@ def rows(stack: LocalStack) -> list[tuple[str, str]]:
     return [
         ("AWS emulator", f"{stack.emulator.url}  (pid {stack.emulator.pid})"),
         ("Batch and ECS", f"{stack.compute.url}  (pid {stack.compute.pid})"),
+        ("Steam, IGDB", f"{stack.steam.url}  (pid {stack.steam.pid})"),
         ("HTTP API", api.address(stack)),
         ("API key", api.key(stack)),
         ("videos", f"s3://{stack.resource('MediaBucket')}/{stack.parameters.get('UploadPrefix', 'uploads/')}"),

@@ -19,7 +19,7 @@ from typing import Any, Final, Self
 import boto3
 from botocore.config import Config
 
-from local import emulator, workers
+from local import emulator, players, workers
 from local.environment import ROOT, STATE, VENVS, sealed
 from local.processes import (
     Process,
@@ -72,13 +72,16 @@ class _State:
         built: The digest of the sources that were deployed.
         parameters: The template's parameters as deployed.
         resources: Physical names by logical id.
+        secrets: The template's parameters for the secrets that imports read.
     """
 
     emulator: Server | None = None
     compute: Server | None = None
+    steam: Server | None = None
     built: str = ""
     parameters: dict[str, str] = field(default_factory=dict)
     resources: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -86,8 +89,8 @@ class _State:
             raw = json.loads(path.read_text())
         except FileNotFoundError:
             return cls()
-        for server in ("emulator", "compute"):
-            raw[server] = raw[server] and Server(**raw[server])
+        for server in ("emulator", "compute", "steam"):
+            raw[server] = raw.get(server) and Server(**raw[server])
         return cls(**raw)
 
     def write(self, path: Path) -> None:
@@ -168,6 +171,15 @@ class LocalStack:
         return _running("the stand-in for Batch and ECS", self._state.compute)
 
     @property
+    def steam(self) -> Server:
+        """The stand-in for Steam and IGDB.
+
+        Raises:
+            NotRunningError: If it isn't running.
+        """
+        return _running("the stand-in for Steam and IGDB", self._state.steam)
+
+    @property
     def resources(self) -> Mapping[str, str]:
         """Physical names of the deployed resources, by logical id."""
         return self._state.resources
@@ -179,7 +191,7 @@ class LocalStack:
 
     @property
     def logs(self) -> Path:
-        """The folder of the processes' output: emulator.log, compute.log, build.log, deploy.log."""
+        """The folder of the processes' output: emulator.log, compute.log, steam.log, build.log, deploy.log."""
         return self.folder / "logs"
 
     def resource(self, logical_id: str) -> str:
@@ -252,14 +264,22 @@ class LocalStack:
         with locked(self.folder / "lock"):
             self._state = _State.read(self._file)
             digest = self._build(say)
-            started = not (self._emulator_answers() and self._state.compute)
+            started = not (
+                _answering(self._state.emulator, emulator.HEALTH) and self._state.compute and self._state.steam
+            )
             try:
                 if started:
                     self._stop()
                     self._start(say)
-                elif not (self._compute_answers() and workers.knows(self.folder / "compute", self._definitions)):
+                elif not (
+                    _answering(self._state.compute, workers.HEALTH)
+                    and workers.knows(self.folder / "compute", self._definitions)
+                ):
                     say("restarting the stand-in for Batch and ECS; its jobs stay")
                     self.restart_compute()
+                if self._state.steam and not _answering(self._state.steam, players.HEALTH):
+                    say("restarting the stand-in for Steam and IGDB; its players are gone")
+                    self._start_steam(self._state.steam.port)
                 deployed = (digest, self._parameters()) != (self._state.built, self._state.parameters)
                 if deployed:
                     self._sam_deploy(digest, say)
@@ -327,6 +347,8 @@ class LocalStack:
             "TaskRoleArns": workers.TASK_ROLE,
             "SubnetIds": "subnet-00000000",
             "SecurityGroupIds": "sg-00000000",
+            "SteamStandIn": self.steam.url,
+            **self._state.secrets,
             # Tests send requests as fast as they can.
             "ApiRateLimit": "10000",
             "ApiBurstLimit": "5000",
@@ -337,9 +359,10 @@ class LocalStack:
         for name in ("emulator", "compute"):  # files of a previous emulator, which is gone
             shutil.rmtree(self.folder / name, ignore_errors=True)
             (self.logs / f"{name}.log").unlink(missing_ok=True)
+        (self.logs / "steam.log").unlink(missing_ok=True)
         for _ in range(3):
-            port, compute_port = free_ports(2)
-            say(f"starting the AWS emulator on port {port}, and Batch and ECS on port {compute_port}")
+            port, compute_port, steam_port = free_ports(3)
+            say(f"starting the AWS emulator on port {port}, Batch and ECS on {compute_port}, Steam on {steam_port}")
             with uninterrupted():
                 process = emulator.start_emulator(
                     port=port,
@@ -351,10 +374,14 @@ class LocalStack:
                 self._state.emulator = Server(process.pid, process.started, port)
                 self._record()
             # On failure, another process may have taken a port since we chose it: try other ports.
-            if wait_until_answering(process, port, emulator.HEALTH) and self._start_compute(compute_port):
+            if (
+                wait_until_answering(process, port, emulator.HEALTH)
+                and self._start_compute(compute_port)
+                and self._start_steam(steam_port)
+            ):
                 return
             self._stop()
-        raise NotRunningError(f"the emulator or the stand-in for Batch and ECS did not start: see {self.logs}")
+        raise NotRunningError(f"the emulator or one of the stand-ins did not start: see {self.logs}")
 
     def _start_compute(self, port: int, room: int = workers.ROOM) -> bool:
         with uninterrupted():
@@ -371,10 +398,18 @@ class LocalStack:
             self._record()
         return wait_until_answering(process, port, workers.HEALTH)
 
+    def _start_steam(self, port: int) -> bool:
+        with uninterrupted():
+            process = players.start_steam(port=port, log=self.logs / "steam.log")
+            self._state.steam = Server(process.pid, process.started, port)
+            self._state.secrets = self._state.secrets or players.make_secrets(self.client("secretsmanager"))
+            self._record()
+        return wait_until_answering(process, port, players.HEALTH)
+
     def _stop(self) -> None:
         with uninterrupted():
-            # The stand-in first: workers end with it.
-            for server in (self._state.compute, self._state.emulator):
+            # The stand-in for Batch and ECS first: workers end with it.
+            for server in (self._state.compute, self._state.steam, self._state.emulator):
                 if server is not None:
                     server.process.stop()
             workers.stop_workers(self.folder / "compute")
@@ -423,14 +458,6 @@ class LocalStack:
         self._state.built, self._state.parameters = digest, parameters
         self._record()
 
-    def _emulator_answers(self) -> bool:
-        server = self._state.emulator
-        return server is not None and server.process.is_alive() and answers(server.port, emulator.HEALTH)
-
-    def _compute_answers(self) -> bool:
-        server = self._state.compute
-        return server is not None and server.process.is_alive() and answers(server.port, workers.HEALTH)
-
     def _record(self) -> None:
         self._state.write(self._file)
 
@@ -448,6 +475,10 @@ def _client(service: str, url: str, credentials: Mapping[str, str]) -> Any:  # n
         config=Config(s3={"addressing_style": "path"}, proxies={}, max_pool_connections=32),
         **credentials,
     )
+
+
+def _answering(server: Server | None, path: str) -> bool:
+    return server is not None and server.process.is_alive() and answers(server.port, path)
 
 
 def _digest() -> str:

@@ -213,6 +213,8 @@ def _subject(given: Mapping[str, Any]) -> str:
             return "1 image"
         case {"imageUrls": [*images]}:
             return f"{len(images)} images"
+        case {"steamId": str(account)}:
+            return account
         case {"torrentKey": str(key)}:
             return key.rpartition("/")[2]
     return ""

@@ -27,7 +27,8 @@ class Function:
     Attributes:
         name: Its folder under functions/ and events/, and the `service` of its logs and metrics.
         trigger: What invokes it.
-        sample: A typical sample event, under events/; for s3_torrent_creator, one that needs no object.
+        sample: A typical sample event, under events/; for s3_torrent_creator, one that needs no object, and for
+            import_steam_library, one that asks Steam nothing.
         queue: The logical id of the queue that it reads, if any.
     """
 
@@ -76,6 +77,7 @@ _LISTED: Final = (
     Function("get_job", Trigger.API, "job"),
     Function("cancel_job", Trigger.API, "cancel"),
     Function("s3_torrent_creator", Trigger.QUEUE, "s3_test_event", "TorrentQueue"),
+    Function("import_steam_library", Trigger.QUEUE, "mistyped_id", "SteamQueue"),
 )
 FUNCTIONS: Final[Mapping[str, Function]] = {function.name: function for function in _LISTED}
 """All functions, by name."""

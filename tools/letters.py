@@ -3,7 +3,7 @@
 Bodies may hold passwords in URLs, and private metadata. So only the fields named here are ever shown.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 
 from switchyard.errors import InvalidMessage
 from switchyard.messages.envelope import Envelope, decode, out_of_failure
-from switchyard.messages.kinds import TASKS, TORRENT, VIDEO
+from switchyard.messages.kinds import STEAM_IMPORT, TASKS, TORRENT, VIDEO
 from switchyard.messages.s3 import Notice, notices, out_of_sns
+from switchyard.steam.messages import parse
 
-type Queue = Literal["video", "ecs-jobs", "torrents", "track"]
+type Queue = Literal["video", "ecs-jobs", "torrents", "steam", "track"]
 
 NO_TYPE: Final = "none"
 """The error type of a letter without one: SQS or Lambda moved it, and recorded no reason."""
@@ -73,15 +74,14 @@ def about(queue: Queue, letter: Letter) -> About:
         return About(
             "Lambda's record", refused="a record of a failed invocation, which this queue's function doesn't read"
         )
-    match queue:
-        case "track":
-            return _news(message)
-        case "ecs-jobs":
-            return _task(inner, of_invocation=of_invocation)
-        case "torrents":
-            return _torrent(inner)
-        case "video":
-            return _video(message, letter)
+    readers: Mapping[Queue, Callable[[], About]] = {
+        "track": lambda: _news(message),
+        "ecs-jobs": lambda: _task(inner, of_invocation=of_invocation),
+        "torrents": lambda: _torrent(inner),
+        "steam": lambda: _import(letter),
+        "video": lambda: _video(message, letter),
+    }
+    return readers[queue]()
 
 
 def plain(text: str, limit: int) -> str:
@@ -137,6 +137,12 @@ def _torrent(message: Mapping[str, Any]) -> About:
         case {"segment": dict(segment)}:
             return About("a segment of a torrent", _first(segment.get("jobId")), _first(segment.get("key")))
     return About(TORRENT.name, subject=_first(message.get("key")))
+
+
+def _import(letter: Letter) -> About:
+    # An import's job id derives from its user and account, as a torrent's from its object.
+    wanted = parse(letter.body, Envelope(letter.id, letter.sent_at)).work
+    return About(STEAM_IMPORT.name, *((wanted[0].job_id, str(wanted[0].account)) if wanted else ()))
 
 
 def _news(event: Mapping[str, Any]) -> About:

@@ -1,6 +1,6 @@
 """Move messages from a dead-letter queue back to its queue, once the cause has been fixed.
 
-QUEUE is video, ecs-jobs, torrents or track. Without --apply, nothing is moved: the messages are only shown.
+QUEUE is video, ecs-jobs, torrents, steam or track. Without --apply, nothing is moved: the messages are only shown.
 
 It works on the local system, or with --stack on a stack in AWS with your own credentials. They must allow
 cloudformation:DescribeStacks, sqs:ReceiveMessage, DeleteMessage, ChangeMessageVisibility and GetQueueAttributes on the
@@ -40,6 +40,7 @@ QUEUES: Final[Mapping[Queue, tuple[str, str]]] = {
     "video": ("VideoDeadLetterQueueUrl", "VideoQueueUrl"),
     "ecs-jobs": ("EcsDeadLetterQueueUrl", "EcsQueueUrl"),
     "torrents": ("TorrentDeadLetterQueueUrl", "TorrentQueueUrl"),
+    "steam": ("SteamDeadLetterQueueUrl", "SteamQueueUrl"),
     "track": ("TrackDeadLetterQueueUrl", "TrackQueueUrl"),
 }
 """The stack's outputs with the URLs of the dead-letter queue and of the queue."""

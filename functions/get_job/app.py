@@ -1,4 +1,4 @@
-"""GET /jobs/{jobId}, GET /jobs and GET /openapi.json: shows jobs and the API's description. Read-only."""
+"""GET /jobs/{jobId}, GET /jobs, GET /users/{userId}/games and GET /openapi.json: shows what there is. Read-only."""
 
 from functools import cache
 from typing import Any
@@ -10,6 +10,8 @@ from switchyard.api.presentation import Presentation
 from switchyard.api.results import Results
 from switchyard.observability import handler
 from switchyard.settings import GetJobSettings
+from switchyard.steam.listing import Shelf
+from switchyard.steam.table import Library
 from switchyard.tables.records import Records
 
 
@@ -23,6 +25,7 @@ def api() -> Api:
     routes = {
         "GET /jobs/{jobId}": shown.job,
         "GET /jobs": shown.jobs,
+        "GET /users/{userId}/games": Shelf(Library(clients.dynamodb(), settings.library_table)).games,
         "GET /openapi.json": presentation.document,
     }
     return Api(routes, settings.cors_origins, settings.api_auth)

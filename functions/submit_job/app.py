@@ -1,4 +1,4 @@
-"""POST /process, POST /jobs and POST /torrents: records a job and sends its message to a queue."""
+"""POST /process, POST /jobs, POST /torrents and POST /imports/steam: records jobs and sends their messages."""
 
 from functools import cache
 from typing import Any
@@ -8,6 +8,7 @@ from switchyard.api.http import Api
 from switchyard.api.submission import Submission
 from switchyard.observability import handler
 from switchyard.settings import SubmitJobSettings
+from switchyard.steam.submission import ImportSubmission
 from switchyard.tables.records import Records
 from switchyard.torrents.submission import TorrentSubmission
 
@@ -35,6 +36,7 @@ def api() -> Api:
         "POST /process": submission.process,
         "POST /jobs": submission.record,
         "POST /torrents": torrents.ask,
+        "POST /imports/steam": ImportSubmission(records, clients.sqs(), settings.steam_queue_url).ask,
     }
     return Api(routes, settings.cors_origins, settings.api_auth)
 

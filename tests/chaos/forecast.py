@@ -30,8 +30,9 @@ _CALLS: Final[Mapping[str, tuple[str, ...]]] = {
     "dynamodb:DeleteItem": ("DeleteItem", _TRANSACTED),
     "dynamodb:ConditionCheckItem": (_TRANSACTED,),
     "dynamodb:Query": ("Query",),
-    "sqs:SendMessage": ("SendMessage",),
+    "sqs:SendMessage": ("SendMessage", "SendMessageBatch"),
     "sqs:ChangeMessageVisibility": ("ChangeMessageVisibility",),
+    "secretsmanager:GetSecretValue": ("GetSecretValue",),
     "s3:GetObject": ("GetObject", "HeadObject"),
     "s3:GetObjectVersion": ("GetObject",),
     "s3:GetObjectAttributes": ("GetObjectAttributes",),
@@ -122,6 +123,7 @@ _WITHOUT_BODY: Final = frozenset({"s3 HeadObject", "s3 PutObject", "s3 AbortMult
 _THROTTLES: Final[Mapping[str, Rule]] = {
     "dynamodb": {"code": "ThrottlingException", "status": 400, "message": "Rate of requests exceeds the limit."},
     "sqs": {"code": "RequestThrottled", "status": 403, "message": "Rate exceeded."},
+    "secretsmanager": {"code": "ThrottlingException", "status": 400, "message": "Rate exceeded."},
     "s3": {"code": "SlowDown", "status": 503, "message": "Please reduce your request rate."},
 }
 

@@ -95,7 +95,7 @@ def test_an_announced_job_can_be_claimed(records: Records, store: Store) -> None
 def test_a_second_announcement_finds_the_first(records: Records) -> None:
     announced(records)
     again = records.announce(replace(by("m2"), kind="other"), fingerprint="g")
-    assert again == Known("f", "PENDING")
+    assert again == Known("f", "PENDING", request().kind, request().user_id)
 
 
 def test_a_second_announcement_changes_nothing(records: Records, store: Store) -> None:
@@ -119,7 +119,7 @@ def test_a_row_of_another_program_is_known_without_a_fingerprint(records: Record
 def test_a_claimed_job_is_known_and_no_longer_pending(records: Records, store: Store) -> None:
     announced(records)
     claimed(store)
-    assert records.announce(by("m2"), fingerprint="f") == Known("f", "CLAIMED")
+    assert records.announce(by("m2"), fingerprint="f") == Known("f", "CLAIMED", request().kind, request().user_id)
 
 
 def test_a_pending_job_can_be_announced_again(records: Records) -> None:

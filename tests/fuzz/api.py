@@ -191,6 +191,8 @@ def _routes() -> Mapping[str, Callable[[dict[str, Any], object], dict[str, Any]]
         "LANES_TABLE": "lanes",
         "QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/jobs",
         "TORRENT_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/torrents",
+        "STEAM_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/steam",
+        "LIBRARY_TABLE": "library",
         "S3_BUCKET": BUCKET,
         "ECS_CLUSTER": "cluster",
         "ECS_TASK_DEF": "recorder",

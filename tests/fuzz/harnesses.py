@@ -27,6 +27,10 @@ _TORRENT: Final = (
     "segment", "fence", "pieceLength", "format", "hybrid", "way", "stream", "first", "count", "modified", "etag",
     "recordings/a/b.ts", "recordings/a/pieces-1/00001.ts", "torrents/", "2026-11-22T12:00:00Z", "again",
 )  # fmt: skip
+_IMPORT: Final = (
+    "user_id", "steamId", "steam_id64", "vanityName", "profileUrl", "confirmRemovals", "76561197960287930", "id/ada",
+    "https://steamcommunity.com/id/", "https://steamcommunity.com/profiles/", "detail-type", "detail", "Notification",
+)  # fmt: skip
 _RUNS: Final = (
     "Batch Job State Change", "ECS Task State Change", "jobId", "taskArn", "status", "lastStatus", "container",
     "environment", "overrides", "containerOverrides", "containers", "exitCode", "reason", "statusReason", "attempts",
@@ -35,6 +39,7 @@ _RUNS: Final = (
 )  # fmt: skip
 _GATEWAY: Final = (
     "/jobs", "/jobs/{jobId}", "/process", "/torrents", "/uploads/presign", "/uploads/multipart", "/openapi.json",
+    "/imports/steam", "/users/{userId}/games", "imports", "steamId", "76561197960287930", "sort", "playtime",
     "isBase64Encoded", "/uploads/multipart/parts", "/uploads/multipart/complete", "GET", "POST", "DELETE", "OPTIONS",
     "idempotency-key", "if-none-match", "content-type", "status", "kind", "limit", "nextToken", "user", "ada",
 )  # fmt: skip
@@ -68,6 +73,7 @@ HARNESSES: Final[Mapping[str, Harness]] = {
         Harness("video", "messages", (*_SHAPES, *_VIDEO)),
         Harness("task", "messages", (*_API, *_TASK, *_URLS)),
         Harness("torrent", "messages", (*_SHAPES, *_TORRENT)),
+        Harness("library_import", "messages", (*_SHAPES, *_IMPORT)),
         Harness("state_change", "messages", _RUNS),
         Harness("letter", "messages", (*_SHAPES, *_TASK, *_RUNS, *_URLS)),
         Harness("public_url", "addresses", _URLS),

@@ -1,4 +1,4 @@
-"""Checks of message parsers: requests for videos, tasks and torrents, state changes, and dead letters to display."""
+"""Checks of message parsers: requests for videos, tasks, torrents and imports, state changes, letters to display."""
 
 import json
 import re
@@ -17,6 +17,8 @@ from switchyard.messages.tasks import MAX_REQUEST_BYTES, TaskWork
 from switchyard.messages.videos import VideoWork
 from switchyard.protocol.jobs import JobError, Run, Source, Status, TargetSpec, WorkRequest
 from switchyard.settings import SqsToBatchSettings
+from switchyard.steam import messages as steam
+from switchyard.steam.accounts import account
 from switchyard.targets.runs import MAX_REASON
 from switchyard.torrents.messages import Segment, TorrentWork, Wanted
 from switchyard.urls import s3_location
@@ -46,7 +48,7 @@ TASKS: Final = TaskWork(
 TORRENTS: Final = TorrentWork(BUCKET, "recordings/", "torrents/", "torrent-scratch/")
 
 _JOB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
-_QUEUES: Final[tuple[Queue, ...]] = ("video", "ecs-jobs", "torrents", "track")
+_QUEUES: Final[tuple[Queue, ...]] = ("video", "ecs-jobs", "torrents", "steam", "track")
 
 
 class _Parsed(Protocol):
@@ -111,6 +113,19 @@ def _as_sent(work: Wanted | Segment) -> Wanted | Segment:
     if isinstance(work, Wanted):
         return work
     return replace(work, thing=replace(work.thing, modified=clock.parse(clock.iso(work.thing.modified))))
+
+
+def library_import(data: bytes) -> None:
+    """`steam.messages.parse`: one import or one refusal; an import's account and message are read again as the same."""
+    parsed = steam.parse(text(data), FIRST)
+    assert len(parsed.work) + len(parsed.rejected) == 1
+    for wanted in parsed.work:
+        assert account(str(wanted.account)) == wanted.account
+        assert steam.parse(wanted.body, AGAIN).work == [wanted]
+        request = wanted.request(message_id=FIRST.message_id, sent_at=FIRST.sent_at)
+        assert _JOB_ID.fullmatch(request.job_id)
+        assert WorkRequest.from_json(request.to_json()) == request
+    _demand_refused_again(parsed.rejected, lambda body: steam.parse(body, FIRST))
 
 
 def state_change(data: bytes) -> None:

@@ -19,11 +19,15 @@ import httpx
 
 from local import api
 from local.environment import ROOT
+from local.players import Players
 from local.stack import LocalStack
 from tests.iam.permissions import Permission
 from tests.integration.roads import BATCH, ECS, Road
 from tests.integration.system import PATIENCE, Item, System
 
+PLAYER: Final = "76561197960287930"
+OTHER: Final = "76561197960287931"
+GAMES: Final = 5
 NOBODY: Final = {":nobody": {"SS": ["nobody"]}}
 LAST_CHANCE: Final = 4
 """Refused starts that leave one last try: one fewer than the template's MaxReceiveCount."""
@@ -127,7 +131,37 @@ class Hands(System):
         finally:
             os.kill(self.stack.compute.pid, signal.SIGCONT)
 
+    def let_it_be_cut_off(self, steam_id: str, plan: str) -> None:
+        """Makes an account's last import one that was cut off after its plan was written."""
+        self.stack.client("dynamodb").update_item(
+            TableName=self.stack.resource("LibraryTable"),
+            Key={"pk": {"S": "USER#user-1"}, "sk": {"S": f"ACCOUNT#{steam_id}"}},
+            UpdateExpression="SET planKey = :plan",
+            ExpressionAttributeValues={":plan": {"S": plan}},
+        )
+
     # ---- steps
+
+    @property
+    def players(self) -> Players:
+        """The stand-in for Steam and IGDB."""
+        return Players(self.stack.steam.url)
+
+    def player(self, steam_id: str) -> None:
+        """Sets a player with some games, and Steam in a good mood."""
+        self.players.calm()
+        self.players.put(steam_id, games=GAMES)
+
+    def waits(self, steam_id: str) -> bool:
+        """Returns whether the import of a player waits, or is done after a wait."""
+        return any("waitsUntil" in job or job["fence"] > 1 for job in self._imports(steam_id))
+
+    def imported(self, steam_id: str) -> bool:
+        """Returns whether a player's import is done."""
+        return any(job["status"] == "COMPLETED" for job in self._imports(steam_id))
+
+    def _imports(self, steam_id: str) -> list[Item]:
+        return [each for each in self._items() if each.get("request") and f'"steamId":"{steam_id}"' in each["request"]]
 
     def share(self) -> str:
         """Uploads an object that gets a torrent, and returns its key."""
@@ -528,6 +562,75 @@ def a_waiting_job_cancelled_while_it_starts_is_stopped(system: Hands) -> None:
         system.stopped(job)
 
 
+# ---- libraries are imported -----------------------------------------------------------------------------------------
+
+
+@proves(
+    import_steam_library=[
+        "dynamodb:GetItem on JobsTable",
+        "dynamodb:UpdateItem on JobsTable",
+        "dynamodb:PutItem on LibraryTable",
+        "dynamodb:UpdateItem on LibraryTable",
+        "dynamodb:ConditionCheckItem on LibraryTable",
+        "dynamodb:Query on LibraryTable",
+        "s3:PutObject on MediaBucket/results",
+        "secretsmanager:GetSecretValue on SteamApiKeySecretArn",
+        "secretsmanager:GetSecretValue on IgdbSecretArn",
+    ]
+)
+def a_library_is_imported(system: Hands) -> None:
+    system.player(PLAYER)
+
+    answer = system.invoke("ImportSteamLibraryFunction", {"userId": "user-1", "steamId": PLAYER})
+
+    assert answer["result"]["added"] == GAMES, "games are missing"
+    assert answer["result"]["matched"], "IGDB was not asked"
+    system.logged("ImportSteamLibraryFunction")
+
+
+@proves(import_steam_library=["s3:GetObject on MediaBucket/results"])
+def an_import_that_was_cut_off_is_finished(system: Hands) -> None:
+    system.player(PLAYER)
+    done = system.invoke("ImportSteamLibraryFunction", {"userId": "user-1", "steamId": PLAYER})
+    system.let_it_be_cut_off(PLAYER, done["result"]["changesKey"])
+
+    system.invoke("ImportSteamLibraryFunction", {"userId": "user-1", "steamId": PLAYER})
+
+    assert any(line.get("message") == "continued" for line in system.log("ImportSteamLibraryFunction")), "it began anew"
+
+
+@proves(import_steam_library=["sqs:SendMessage on SteamQueue", "dynamodb:GetItem on LibraryTable"])
+def throttled_imports_wait_and_are_continued(system: Hands) -> None:
+    for each in (PLAYER, OTHER):
+        system.player(each)
+    system.players.mood("*", "throttle", times=1, retryAfter="20")
+
+    system.send({"userId": "user-1", "steamId": PLAYER}, "SteamQueue")
+    system.until(lambda: system.waits(PLAYER) or None, "the throttled import to wait")
+    system.send({"userId": "user-1", "steamId": OTHER}, "SteamQueue")
+    system.until(lambda: system.waits(OTHER) or None, "the other import to wait")
+
+    system.until(lambda: system.imported(PLAYER) and system.imported(OTHER), "both imports")
+    assert not system.retried("ImportSteamLibraryFunction"), "their messages came back instead"
+
+
+@proves(import_steam_library=["sqs:ChangeMessageVisibility on SteamQueue"])
+def an_import_that_failed_is_tried_again_long_before_the_visibility_timeout(system: Hands) -> None:
+    system.player(PLAYER)
+    with system.variables("ImportSteamLibraryFunction", JOBS_TABLE="gone"):
+        system.send({"userId": "user-1", "steamId": PLAYER}, "SteamQueue")
+        system.until(lambda: system.retried("ImportSteamLibraryFunction"), "the failure")
+
+    system.until(lambda: system.imported(PLAYER), "the import")
+
+
+@proves(import_steam_library=["sqs:SendMessage on SteamDeadLetterQueue"])
+def an_invalid_import_is_dead_lettered(system: Hands) -> None:
+    system.send("rubbish", "SteamQueue")
+
+    _is_dead_lettered(system, "SteamDeadLetterQueue", "INVALID_MESSAGE")
+
+
 # ---- what events missed is repaired ---------------------------------------------------------------------------------
 
 
@@ -607,6 +710,18 @@ def the_reconciler_requests_an_abandoned_torrent_again(system: Hands) -> None:
     system.invoke("ReconcileJobsFunction")
 
     system.completed(key)
+
+
+@proves(reconcile_jobs=["sqs:SendMessage on SteamQueue"])
+def the_reconciler_requests_an_abandoned_import_again(system: Hands) -> None:
+    system.player(PLAYER)
+    done = system.invoke("ImportSteamLibraryFunction", {"userId": "user-1", "steamId": PLAYER})
+    system.let_it_be_pending(done)
+    system.let_it_be_silent(done)
+
+    system.invoke("ReconcileJobsFunction")
+
+    system.until(lambda: system.imported(PLAYER), "the import")
 
 
 @proves(reconcile_jobs=["sqs:SendMessage on ReconcileDeadLetterQueue"])
@@ -703,6 +818,23 @@ def a_torrent_is_requested_over_the_api(system: Hands) -> None:
     asked = system.ask("POST", "/torrents", 202, json={"key": key, "again": True}).json()
 
     assert asked["jobId"] == job["jobId"], "it is a different job"
+
+
+@proves(
+    submit_job=["sqs:SendMessage on SteamQueue"],
+    get_job=[
+        "dynamodb:Query on LibraryTable/index/byName, LibraryTable/index/byPlaytime, LibraryTable/index/byLastPlayed"
+    ],
+)
+def an_import_is_requested_over_the_api_and_its_games_are_listed(system: Hands) -> None:
+    system.player(PLAYER)
+
+    system.ask("POST", "/imports/steam", 202, json={"userId": "user-1", "steamId": PLAYER})
+
+    system.until(lambda: system.imported(PLAYER), "the import")
+    for sort in ("name", "playtime", "lastPlayed"):
+        games = system.ask("GET", "/users/user-1/games", 200, params={"sort": sort}).json()["games"]
+        assert len(games) == GAMES, f"games are missing by {sort}"
 
 
 @proves(

@@ -23,7 +23,7 @@ from tests.integration.system import PATIENCE
 
 FOLDER: Final = STATE / "iam"
 QUEUES: Final = (*view.QUEUES, "ReconcileDeadLetterQueue")
-KEYS: Final = {"JobsTable": ("jobId",), "LanesTable": ("pk", "sk")}
+KEYS: Final = {"JobsTable": ("jobId",), "LanesTable": ("pk", "sk"), "LibraryTable": ("pk", "sk")}
 TEMPLATES: Final = "switchyard-trial"
 QUIET_SECONDS: Final = 0.5
 _FOLDER_OF_A_KEY: Final = re.compile(r"\b(uploads|quiet|recordings)/[0-9a-f-]{36}/")

@@ -33,6 +33,7 @@ PARAMETERS = {
     "ProcessingEnabled": "true",
     "EcsProcessingEnabled": "true",
     "TorrentProcessingEnabled": "true",
+    "SteamProcessingEnabled": "true",
     "TorrentFormat": "v1",
     "WebSeedBaseUrls": "",
     "TransmissionTaskDefinition": "",
@@ -90,7 +91,7 @@ def stack() -> Iterator[LocalStack]:
             ),
         ):
             # The template's timeouts fit Lambda's; a test can't wait minutes for a redelivery.
-            for queue in ("VideoQueue", "EcsQueue", "TorrentQueue", "TrackQueue"):
+            for queue in ("VideoQueue", "EcsQueue", "TorrentQueue", "SteamQueue", "TrackQueue"):
                 stack.client("sqs").set_queue_attributes(
                     QueueUrl=stack.resource(queue), Attributes={"VisibilityTimeout": "10"}
                 )

@@ -32,6 +32,9 @@ NOT_IN_A_SCHEMA = {
     ("POST", "/process", "URL_NOT_ALLOWED"): "the deployment's own bucket",
     ("POST", "/jobs", "URL_NOT_ALLOWED"): "hosts that don't exist, or lead inside",
     ("POST", "/torrents", "INVALID_REQUEST"): "the deployment's own bucket, and keys of what gets no torrent",
+    ("POST", "/imports/steam", "INVALID_STEAM_ID"): "ids of players, and names that aren't mistyped ids",
+    ("POST", "/imports/steam", "INVALID_REQUEST"): "a caller without a user must name one",
+    ("GET", "/users/{userId}/games", "INVALID_REQUEST"): "a token is only good for its own list; ids are printable",
     ("GET", "/jobs", "INVALID_REQUEST"): "at least one of three parameters; a token is only good for its own list",
 }
 """What may be refused although it keeps to the schema, and why the schema can't say so."""
@@ -47,10 +50,11 @@ def road() -> Road:
 
 @pytest.fixture(scope="module", autouse=True)
 def unread(scene: System) -> Iterator[None]:
-    """Nobody reads the queue of accepted jobs meanwhile, or hundreds of them would run."""
-    scene.deploy(EcsProcessingEnabled="false")
+    """Nobody reads the queues of accepted jobs meanwhile, or hundreds of them would run."""
+    scene.deploy(EcsProcessingEnabled="false", SteamProcessingEnabled="false")
     yield
-    scene.stack.client("sqs").purge_queue(QueueUrl=scene.stack.resource(scene.road.queue))
+    for queue in (scene.road.queue, "SteamQueue"):
+        scene.stack.client("sqs").purge_queue(QueueUrl=scene.stack.resource(queue))
     scene.forget_pending()
 
 

@@ -9,8 +9,8 @@ from tests.template.rendering import Template
 
 type Rule = Callable[[Template], Iterator[str]]
 
-EXPIRING: Final = {"JobsTable"}
-"""Tables with expiring items: only ended jobs have a `ttl`. Items of lanes never expire."""
+EXPIRING: Final = {"JobsTable", "LibraryTable"}
+"""Tables with expiring items: only ended jobs and the history of imports have a `ttl`. Items of lanes never expire."""
 FOURTEEN_DAYS: Final = 1_209_600
 LONGEST_STOP_SECONDS: Final = 120
 LOGGED_OF_A_REQUEST: Final = {
@@ -250,7 +250,7 @@ def nobody_calls_in(template: Template) -> Iterator[str]:
 
 
 def tables_are_safe(template: Template) -> Iterator[str]:
-    """Tables are retained, encrypted, restorable and on demand. Only JobsTable expires items."""
+    """Tables are retained, encrypted, restorable and on demand. Only those in EXPIRING expire items."""
     for name, table in template.of_type("AWS::DynamoDB::Table").items():
         resource = template.rendered["Resources"][name]
         if resource.get("DeletionPolicy") not in {"Retain", "RetainExceptOnCreate"}:
@@ -312,7 +312,7 @@ def buckets_tell_who_lets_them(template: Template) -> Iterator[str]:
 
 
 def everything_has_its_alarm(template: Template) -> Iterator[str]:
-    """Every dead-letter queue, function's errors, work queue's oldest message, API and gauge has an alarm."""
+    """Every dead-letter queue, function's errors, work queue's oldest message, API, gauge and key has an alarm."""
     alarms = template.of_type("AWS::CloudWatch::Alarm")
     watched = {(alarm["MetricName"], _target(alarm["Dimensions"][0]["Value"])) for alarm in alarms.values()}
     dead_letter_queues = _dead_letter_queues(template)
@@ -324,6 +324,7 @@ def everything_has_its_alarm(template: Template) -> Iterator[str]:
         wanted |= {("5XXError", _target(api["Name"])), ("Latency", _target(api["Name"]))}
     if template.of_type("AWS::Lambda::Function"):
         wanted |= {("OldestWaitSeconds", "reconcile_jobs"), ("StuckRunnable", "reconcile_jobs")}
+        wanted.add(("KeyRejected", "import_steam_library"))
     for metric, name in sorted(wanted - watched):
         yield f"{metric} of {name} has no alarm"
 

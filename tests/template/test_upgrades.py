@@ -19,6 +19,11 @@ DEPLOYED: Final[dict[str, dict[str, Any]]] = {
     "VideoQueue": {"QueueName": {"Fn::Sub": "${AWS::StackName}-video"}},
     "EcsQueue": {"QueueName": {"Fn::Sub": "${AWS::StackName}-ecs-jobs"}},
     "TorrentQueue": {"QueueName": {"Fn::Sub": "${AWS::StackName}-torrents"}},
+    "LibraryTable": {
+        "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}]
+    },
+    "SteamQueue": {"QueueName": {"Fn::Sub": "${AWS::StackName}-steam"}},
+    "SteamDeadLetterQueue": {},
     "TrackQueue": {"QueueName": {"Fn::Sub": "${AWS::StackName}-track"}},
     "VideoDeadLetterQueue": {},
     "EcsDeadLetterQueue": {},

@@ -11,6 +11,7 @@ from switchyard.settings import (
     CancelJobSettings,
     DispatchToEcsSettings,
     GetJobSettings,
+    ImportSteamLibrarySettings,
     PresignUploadSettings,
     ReconcileJobsSettings,
     S3TorrentCreatorSettings,
@@ -47,13 +48,21 @@ REQUIRED: dict[type[Settings], dict[str, str]] = {
     ReconcileJobsSettings: {**BATCH, **ECS},
     PresignUploadSettings: {"S3_BUCKET": "media"},
     SubmitJobSettings: TASKS,
-    GetJobSettings: {**JOBS, "S3_BUCKET": "media"},
+    GetJobSettings: {**JOBS, "S3_BUCKET": "media", "LIBRARY_TABLE": "library"},
     CancelJobSettings: {**TABLES, "S3_BUCKET": "media"},
     S3TorrentCreatorSettings: {
         **JOBS,
         "S3_BUCKET": "media",
         "QUEUE_URL": "https://sqs/torrents",
         "DEAD_LETTER_QUEUE_URL": "https://sqs/torrent-dead-letters",
+    },
+    ImportSteamLibrarySettings: {
+        **JOBS,
+        "LIBRARY_TABLE": "library",
+        "S3_BUCKET": "media",
+        "QUEUE_URL": "https://sqs/steam",
+        "DEAD_LETTER_QUEUE_URL": "https://sqs/steam-dead-letters",
+        "STEAM_API_KEY_SECRET_ARN": "arn:aws:secretsmanager:us-east-1:123456789012:secret:steam-Ab12Cd",
     },
 }
 FUNCTIONS = pytest.mark.parametrize("function", REQUIRED, ids=lambda function: function.__name__)
@@ -340,6 +349,22 @@ def test_the_greatest_upload_that_can_be_set_has_parts_that_s3_takes() -> None:
 def test_a_function_of_the_api_that_starts_nothing_knows_nothing_of_how_jobs_start() -> None:
     variables = GetJobSettings.variables() | PresignUploadSettings.variables() | CancelJobSettings.variables()
     assert not variables.keys() & {"ECS_TASK_DEF", "BATCH_JOB_DEFINITION", "QUEUE_URL", "SUBNET_IDS"}
+
+
+# ---- imports --------------------------------------------------------------------------------------------------------
+
+
+@cases("address", ["http://127.0.0.1:8080", "http://127.0.0.1:1/path", "http://example.com:80", "https://127.0.0.1:1"])
+def test_on_aws_nobody_stands_in_for_steam(address: str) -> None:
+    (problem,) = problems(ImportSteamLibrarySettings, STEAM_STAND_IN=address)
+    assert problem.startswith("STEAM_STAND_IN must be http://127.0.0.1 and a port")
+
+
+def test_with_an_emulator_a_server_of_this_machine_stands_in_for_steam(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:4566")
+    given = REQUIRED[ImportSteamLibrarySettings] | {"STEAM_STAND_IN": "http://127.0.0.1:8080"}
+    assert ImportSteamLibrarySettings.from_env(given).steam_stand_in == "http://127.0.0.1:8080"
+    assert problems(ImportSteamLibrarySettings, STEAM_STAND_IN="http://example.com:80")
 
 
 # ---- torrents -------------------------------------------------------------------------------------------------------

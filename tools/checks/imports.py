@@ -40,6 +40,11 @@ _MAKES_TORRENTS = {
 }
 _DOES_JOBS = {"switchyard.function_jobs.table": "for functions that do jobs themselves, and their repair"}
 _TORRENTS = {"switchyard.torrents.table": "as hashing", **_DOES_JOBS, **_MAKES_TORRENTS}
+_ASKS_STEAM = {
+    f"switchyard.steam.{name}": "for import_steam_library"
+    for name in ("importer", "web", "igdb", "pace", "sites", "secrets")
+}
+_IMPORTS = {"switchyard.steam": "for imports"}
 _LAYOUT = {"switchyard.torrents.format.layout": "for what handles torrents; settings don't need it"}
 _MOVES_JOBS = {
     "switchyard.protocol.dispatch": "for what starts or ends jobs",
@@ -54,23 +59,35 @@ _RECONCILES = {"switchyard.protocol.reconcile": "for reconcile_jobs", "switchyar
 
 _FORBIDDEN: Mapping[str, tuple[Mapping[str, str], ...]] = for_every_function(
     {
-        "sqs_to_batch": (_HTTP, _ECS, _TORRENTS, _LAYOUT, _RECONCILES),
-        "dispatch_to_ecs": (_HTTP, _BATCH, _TORRENTS, _LAYOUT, _RECONCILES),
-        "track_job": (_HTTP, _TORRENTS, _LAYOUT, _RECONCILES),
-        "reconcile_jobs": (_HTTP, _READS_NO_QUEUE, _MAKES_TORRENTS),
-        "presign_upload": (_READS_NO_QUEUE, _MOVES_JOBS, _STARTS, _ECS, _TORRENTS, _LAYOUT, _RECONCILES, _S3_ALONE),
-        "submit_job": (_READS_NO_QUEUE, _MOVES_JOBS, _STARTS, _TORRENTS, _RECONCILES),
+        "sqs_to_batch": (_HTTP, _ECS, _TORRENTS, _LAYOUT, _IMPORTS, _RECONCILES),
+        "dispatch_to_ecs": (_HTTP, _BATCH, _TORRENTS, _LAYOUT, _IMPORTS, _RECONCILES),
+        "track_job": (_HTTP, _TORRENTS, _LAYOUT, _IMPORTS, _RECONCILES),
+        "reconcile_jobs": (_HTTP, _READS_NO_QUEUE, _MAKES_TORRENTS, _ASKS_STEAM),
+        "presign_upload": (
+            _READS_NO_QUEUE,
+            _MOVES_JOBS,
+            _STARTS,
+            _ECS,
+            _TORRENTS,
+            _LAYOUT,
+            _IMPORTS,
+            _RECONCILES,
+            _S3_ALONE,
+        ),
+        "submit_job": (_READS_NO_QUEUE, _MOVES_JOBS, _STARTS, _TORRENTS, _ASKS_STEAM, _RECONCILES),
         "get_job": (
             _READS_NO_QUEUE,
             _MOVES_JOBS,
             _STARTS,
             _ECS,
             _TORRENTS,
+            _ASKS_STEAM,
             _RECONCILES,
             {"fastjsonschema": "a GET has no body"},
         ),
-        "cancel_job": (_READS_NO_QUEUE, _TORRENTS, {"fastjsonschema": "a DELETE has no body"}),
-        "s3_torrent_creator": (_HTTP, _MOVES_JOBS, _BATCH, _ECS, _RECONCILES),
+        "cancel_job": (_READS_NO_QUEUE, _TORRENTS, _IMPORTS, {"fastjsonschema": "a DELETE has no body"}),
+        "s3_torrent_creator": (_HTTP, _MOVES_JOBS, _BATCH, _ECS, _IMPORTS, _RECONCILES),
+        "import_steam_library": (_HTTP, _MOVES_JOBS, _BATCH, _ECS, _MAKES_TORRENTS, _LAYOUT, _RECONCILES),
     }
 )
 """What each function must not import, in addition to `_NOBODY`."""

@@ -274,6 +274,16 @@ def sqs() -> SQSClient:
     return client
 
 
+def secret(arn: str) -> str:
+    """The text of a secret in Secrets Manager; empty if it is binary."""
+    return str(_secrets().get_secret_value(SecretId=arn).get("SecretString", ""))
+
+
+@cache
+def _secrets() -> Any:  # noqa: ANN401 - one call needs no stubs
+    return _client("secretsmanager", _REPEATABLE)
+
+
 @cache
 def batch() -> BatchClient:
     """Batch for every call but SubmitJob, with the SDK's retries."""

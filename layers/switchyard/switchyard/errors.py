@@ -12,7 +12,10 @@ SwitchyardError
 │   ├── JobIdTaken
 │   ├── JobExists
 │   ├── ForeignRow           the job's row is not ours, so nothing can be done with the job
-│   └── CannotShare          no torrent can be made of the object; this job fails, and no message is dead-lettered
+│   ├── CannotShare          no torrent can be made of the object; this job fails, and no message is dead-lettered
+│   ├── InvalidSteamId
+│   ├── ProfileNotFound
+│   └── GameDetailsPrivate
 ├── RetryableError           may work later: the message returns to its queue for `retry_after` seconds
 │   ├── NoFreeSlot           only with AT_CAPACITY=return
 │   ├── ClaimInFlight        another delivery of the message holds a claim within its grace period
@@ -106,6 +109,24 @@ class CannotShare(PermanentError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class InvalidSteamId(PermanentError):
+    """What should name a Steam account is no id, vanity name or profile URL."""
+
+    code = "INVALID_STEAM_ID"
+
+
+class ProfileNotFound(PermanentError):
+    """Steam knows no such account."""
+
+    code = "PROFILE_NOT_FOUND"
+
+
+class GameDetailsPrivate(PermanentError):
+    """The player's privacy settings hide the games. Only the player can change that."""
+
+    code = "GAME_DETAILS_PRIVATE"
 
 
 class RetryableError(SwitchyardError):

@@ -45,6 +45,8 @@ class Metric(StrEnum):
     NOT_STOPPED = "NotStopped"
     TORRENTS = "Torrents"
     BYTES_HASHED = "BytesHashed"
+    IMPORTS = "Imports"
+    KEY_REJECTED = "KeyRejected"
 
 
 def configure(environment: str) -> None:

@@ -26,6 +26,7 @@ from switchyard.variables import (
     piece_length,
     seconds,
     several,
+    stand_in,
     text,
     tiers,
 )
@@ -147,6 +148,12 @@ class TorrentSettings(UploadSettings):
         yield from overlaps(source, {"UPLOAD_PREFIX": self.upload_prefix})
 
 
+class LibrarySettings(Settings):
+    """For every function that reads or writes players' libraries."""
+
+    library_table = Setting(text)
+
+
 class ApiSettings(Settings):
     """For every function of the API. Without an origin CORS is off; `*` allows any."""
 
@@ -186,6 +193,7 @@ class ReconcileJobsSettings(BatchLaneSettings, EcsLaneSettings):
     pending_grace_seconds = Setting(seconds(60, 1_209_600), timedelta(hours=1))
     stuck_runnable_seconds = Setting(seconds(60, 604_800), timedelta(minutes=30))
     torrent_queue_url = Setting(text, "")
+    steam_queue_url = Setting(text, "")
 
 
 class PresignUploadSettings(ApiSettings, UploadSettings, VideoIdSettings):
@@ -202,12 +210,13 @@ class PresignUploadSettings(ApiSettings, UploadSettings, VideoIdSettings):
 
 
 class SubmitJobSettings(ApiSettings, TaskSettings, TorrentSettings):
-    """`functions/submit_job`. Without a queue for torrents it refuses torrent requests."""
+    """`functions/submit_job`. Without a queue for torrents or imports it refuses such requests."""
 
     torrent_queue_url = Setting(text, "")
+    steam_queue_url = Setting(text, "")
 
 
-class GetJobSettings(ApiSettings, JobsSettings):
+class GetJobSettings(ApiSettings, JobsSettings, LibrarySettings):
     """`functions/get_job`. A presigned URL expires with the role's credentials, after at most 12 hours."""
 
     s3_bucket = Setting(text)
@@ -240,3 +249,17 @@ class S3TorrentCreatorSettings(JobsSettings, TorrentSettings):
     hash_megabytes_per_second = Setting(integer(1, 10_000), 75)
     ecs_queue_url = Setting(text, "")
     transmission_task_def = Setting(text, "")
+
+
+class ImportSteamLibrarySettings(JobsSettings, LibrarySettings):
+    """`functions/import_steam_library`. Without a secret for IGDB it tells no more about games than Steam does."""
+
+    queue_url = Setting(text)
+    dead_letter_queue_url = Setting(text)
+    max_receive_count = Setting(integer(1, 1000), 5)
+    ttl_days = Setting(days, timedelta(days=30))
+    s3_bucket = Setting(text)
+    steam_api_key_secret_arn = Setting(text)
+    igdb_secret_arn = Setting(text, "")
+    steam_daily_calls = Setting(integer(100, 10_000_000), 100_000)
+    steam_stand_in = Setting(stand_in, "")

@@ -118,6 +118,13 @@ def base_urls(raw: str) -> tuple[str, ...]:
     return tuple(url.rstrip("/") for url in urls)
 
 
+def stand_in(raw: str) -> str:
+    """The address of a server on this machine that stands in for others; only where all of AWS is emulated."""
+    if not is_emulated() or not re.fullmatch(r"http://127\.0\.0\.1:[0-9]{1,5}", raw):
+        raise ValueError("must be http://127.0.0.1 and a port, with an emulator of AWS on this machine")
+    return raw
+
+
 def piece_length(raw: str) -> int:
     """A power of two from 1 MiB to 64 MiB, in bytes."""
     length = integer(2**20, 2**26)(raw)

@@ -6,6 +6,7 @@ Imports are inside the builders, so that a function loads only the modules it us
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from switchyard import clients, observability
@@ -14,6 +15,7 @@ from switchyard.messages.kinds import TASKS, VIDEO
 from switchyard.settings import BatchLaneSettings, EcsLaneSettings, ReturnSettings
 
 if TYPE_CHECKING:
+    from switchyard.function_jobs.intake import Intake
     from switchyard.messages.dead_letters import DeadLetterQueue
     from switchyard.messages.tasks import TaskWork
     from switchyard.protocol.cancel import Canceller
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from switchyard.protocol.tracking import Tracker
     from switchyard.settings import (
         CancelJobSettings,
+        ImportSteamLibrarySettings,
         JobsSettings,
         LaneSettings,
         ReconcileJobsSettings,
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
         TaskSettings,
         TorrentSettings,
     )
+    from switchyard.steam.messages import Wanted
     from switchyard.tables.store import Store
     from switchyard.targets.batch import BatchTarget
     from switchyard.targets.ecs import EcsTarget, Placement
@@ -153,15 +157,71 @@ def torrent_creator(settings: S3TorrentCreatorSettings) -> Creator:
     )
 
 
+def steam_imports(settings: ImportSteamLibrarySettings) -> Intake[Wanted]:
+    """Builds the importer of Steam libraries. Also adds the environment's name to logs and metrics.
+
+    Steam, IGDB and the issuer of IGDB's tokens are the only hosts that it calls, besides AWS.
+    """
+    from switchyard.function_jobs.intake import Intake
+    from switchyard.function_jobs.outbox import Outbox
+    from switchyard.function_jobs.table import FunctionJobs
+    from switchyard.steam.enrichment import Enrichment
+    from switchyard.steam.igdb import Igdb
+    from switchyard.steam.importer import Importer
+    from switchyard.steam.pace import Pace
+    from switchyard.steam.providers import Provider
+    from switchyard.steam.secrets import Secret
+    from switchyard.steam.sites import Site
+    from switchyard.steam.table import Library
+    from switchyard.steam.web import Steam
+    from switchyard.steam.worker import ImportWorker
+
+    observability.configure(settings.environment)
+    stand_in, dynamodb, table = settings.steam_stand_in, clients.dynamodb(), settings.library_table
+    library = Library(dynamodb, table)
+    steam = Steam(
+        Site(f"{stand_in}/steam" if stand_in else "https://api.steampowered.com"),
+        Provider(
+            "steam",
+            Secret(partial(clients.secret, settings.steam_api_key_secret_arn)),
+            Pace(dynamodb, table, "steam", daily=settings.steam_daily_calls),
+        ),
+    )
+    enrichment = None
+    if settings.igdb_secret_arn:
+        igdb = Igdb(
+            Site(f"{stand_in}/igdb" if stand_in else "https://api.igdb.com/v4"),
+            Site(f"{stand_in}/token" if stand_in else "https://id.twitch.tv/oauth2/token"),
+            Provider(
+                "igdb",
+                Secret(partial(clients.secret, settings.igdb_secret_arn)),
+                Pace(dynamodb, table, "igdb", per_second=4),
+            ),
+        )
+        enrichment = Enrichment(igdb, library)
+    jobs = FunctionJobs(dynamodb, settings.jobs_table, keep_ended_jobs=settings.ttl_days)
+    importer = Importer(steam, library, clients.s3(), settings.s3_bucket, enrichment, settings.ttl_days)
+    return Intake(
+        ImportWorker(jobs, importer),
+        Outbox(clients.sqs(), settings.queue_url),
+        settings.max_receive_count,
+        dead_letter_queue(settings.dead_letter_queue_url),
+    )
+
+
 def repairs(settings: ReconcileJobsSettings) -> dict[str, Repair]:
     """Builds the repairs of jobs that functions run, by lane. Kinds without a queue have none."""
     from switchyard.function_jobs.repair import FunctionRepair
     from switchyard.function_jobs.table import FunctionJobs
-    from switchyard.messages.kinds import TORRENT
+    from switchyard.messages.kinds import STEAM_IMPORT, TORRENT
+    from switchyard.steam import messages as steam
     from switchyard.torrents import messages as torrents
 
     jobs = FunctionJobs(clients.dynamodb(), settings.jobs_table, keep_ended_jobs=settings.ttl_days)
-    known = ((TORRENT, settings.torrent_queue_url, torrents.asked_again),)
+    known = (
+        (TORRENT, settings.torrent_queue_url, torrents.asked_again),
+        (STEAM_IMPORT, settings.steam_queue_url, steam.body_of),
+    )
     return {
         kind.lane: FunctionRepair(jobs, clients.sqs(), url, settings.pending_grace_seconds, body)
         for kind, url, body in known

@@ -17,6 +17,7 @@ class FakeStack:
         self.parameters = parameters or {}
         self.emulator = SimpleNamespace(url="http://127.0.0.1:4566", pid=1)
         self.compute = SimpleNamespace(url="http://127.0.0.1:4567", pid=2)
+        self.steam = SimpleNamespace(url="http://127.0.0.1:4568", pid=3)
         self.resources = {"SqsToBatchFunction": "local-sqs_to_batch", "VideoDeadLetterQueue": "http://sqs/dead"}
         self.logs = Path("logs")
         self._clients = clients

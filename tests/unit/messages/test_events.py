@@ -17,6 +17,7 @@ from switchyard.messages.videos import VideoWork
 from switchyard.names import stable_hash
 from switchyard.protocol.jobs import Job, Run, Status, TargetSpec
 from switchyard.settings import SqsToBatchSettings
+from switchyard.steam import messages as steam
 from switchyard.targets import batch, ecs
 from switchyard.torrents.messages import Segment, TorrentWork, Wanted
 from tests.cases import cases
@@ -407,5 +408,65 @@ def test_an_event_is_ignored_where_its_name_says(name: str) -> None:
 def test_an_event_of_torrents_is_rejected_where_its_name_says(name: str) -> None:
     reasons = [str(each.error) for parsed in torrents_of(name) for each in parsed.rejected]
     expected = NO_REQUEST.get(name, [])
+    assert len(reasons) == len(expected)
+    assert all(reason.startswith(start) for reason, start in zip(reasons, expected, strict=True))
+
+
+# ---- import_steam_library -------------------------------------------------------------------------------------------
+
+PLAYER = ("user-42", "76561197960287930")
+BY_NAME = ("user-42", "id/gabelogannewell")
+ACCOUNTS: dict[str, list[tuple[str, str]]] = {
+    "by_steam_id": [PLAYER],
+    "snake_case": [PLAYER],
+    "vanity_name": [BY_NAME],
+    "profile_url": [BY_NAME],
+    "confirmed_removals": [PLAYER],
+    "sns_wrapped": [PLAYER],
+    "eventbridge": [PLAYER],
+    "direct": [PLAYER],
+    "redriven_invocation": [PLAYER],
+    "mistyped_id": [],
+    "rubbish": [],
+}
+"""Per event the users and accounts that it asks for."""
+
+NO_IMPORT = [
+    "the body is not JSON",
+    "the body is a list, not a JSON object",
+    "userId is missing",
+    "steamId is missing",
+    "userId must be printable text",
+    *["the Steam account must be text: a 17-digit Steam id"] * 3,
+    "steamId and vanityName name different accounts",
+    "confirmRemovals must be printable text",
+]
+"""Why each message of `rubbish` is rejected."""
+
+
+def imports_of(name: str) -> list[Parsed[steam.Wanted]]:
+    """Returns the requests in each message of an event; the event may itself be a message."""
+    whole = event(f"import_steam_library/{name}")
+    bodies = [record["body"] for record in whole.get("Records", ())]
+    return [steam.parse(body, Envelope("m", datetime.now(UTC))) for body in bodies or [json.dumps(whole)]]
+
+
+def test_every_event_of_imports_is_tested() -> None:
+    assert {f"import_steam_library/{name}" for name in ACCOUNTS} == {
+        name for name in EVENTS if name.startswith("import_steam_library/")
+    }
+
+
+@cases("name", ACCOUNTS)
+def test_an_event_asks_for_the_accounts_its_name_says(name: str) -> None:
+    work = [each for parsed in imports_of(name) for each in parsed.work]
+    assert [(each.user_id, str(each.account)) for each in work] == ACCOUNTS[name]
+    assert [bool(each.confirm_removals) for each in work] == [name == "confirmed_removals"] * len(work)
+
+
+@cases("name", ACCOUNTS)
+def test_an_event_of_imports_is_rejected_where_its_name_says(name: str) -> None:
+    reasons = [str(each.error) for parsed in imports_of(name) for each in parsed.rejected]
+    expected = {"rubbish": NO_IMPORT, "mistyped_id": NO_IMPORT[5:6]}.get(name, [])
     assert len(reasons) == len(expected)
     assert all(reason.startswith(start) for reason, start in zip(reasons, expected, strict=True))

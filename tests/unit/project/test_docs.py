@@ -34,6 +34,7 @@ from switchyard.messages.videos import VideoWork
 from switchyard.names import legal_name
 from switchyard.protocol.jobs import HOLDING_SLOT, TERMINAL, TRANSITIONS, Status, TargetSpec
 from switchyard.settings import SqsToBatchSettings
+from switchyard.steam import messages as steam
 from switchyard.torrents.format.segments import MAX_SEGMENTS
 from switchyard.torrents.messages import Segment, TorrentWork, job_id
 from switchyard.urls import MAX_URL_LENGTH
@@ -47,7 +48,8 @@ EVENTS = DOCS.parent / "events"
 
 MESSAGES = (DOCS / "messages.md").read_text()
 VIDEO, REST = MESSAGES.split("## Job messages\n")
-TASKS, TORRENTS = REST.split("## Torrent messages\n")
+TASKS, REST = REST.split("## Torrent messages\n")
+TORRENTS, IMPORTS = REST.split("## Import messages\n")
 WORK = VideoWork(
     "video",
     TargetSpec("batch", "queue", "definition"),
@@ -121,6 +123,20 @@ def test_a_torrent_message_means_what_the_page_says(body: str, meaning: str) -> 
     assert described_torrent(body) == meaning
 
 
+def described_import(body: str) -> str:
+    """Returns the text the page should have below a message about an import."""
+    parsed = steam.parse(body, Envelope(ID, datetime.now(UTC)))
+    for rejected in parsed.rejected:
+        return f"`{rejected.error.code}`: {rejected.error}"
+    (wanted,) = parsed.work
+    return f"import of `{wanted.account}` for `{wanted.user_id}` · job `{wanted.job_id}`"
+
+
+@cases(("body", "meaning"), examples(IMPORTS), ids=[told[:40] for _, told in examples(IMPORTS)])
+def test_an_import_message_means_what_the_page_says(body: str, meaning: str) -> None:
+    assert described_import(body) == meaning
+
+
 def test_the_page_says_when_a_torrent_s_job_is_taken_over_and_given_up() -> None:
     assert timedelta(minutes=1) == SILENCE
     assert f"was begun {MAX_BEGINS} times" in STATES
@@ -150,7 +166,7 @@ def test_every_example_is_valid_json() -> None:
 def test_every_event_is_named_on_the_page() -> None:
     accepted = {
         path.stem
-        for function in ("sqs_to_batch", "dispatch_to_ecs", "s3_torrent_creator")
+        for function in ("sqs_to_batch", "dispatch_to_ecs", "s3_torrent_creator", "import_steam_library")
         for path in EVENTS.glob(f"{function}/*.json")
     }
     accepted -= {"rubbish", "mixed_batch"}

@@ -68,6 +68,12 @@ def test_a_job_message_without_id_and_version_is_another_wish_when_it_is_sent_ag
     assert not about("ecs-jobs", letter({"imageUrls": ["s3://media/a.jpg"], **named})).names_version
 
 
+def test_an_import_is_about_its_account() -> None:
+    found = about("steam", letter({"userId": "user-42", "steamId": "76561197960287930"}))
+    assert (found.kind, found.job[:6], found.subject) == ("steam_import", "steam-", "76561197960287930")
+    assert about("steam", letter({"userId": "user-42"})) == About("steam_import")
+
+
 @cases("queue", ["ecs-jobs", "torrents"])
 def test_lambdas_record_of_an_invocation_is_moved_where_it_is_read(queue: Queue) -> None:
     body = {"requestContext": {"requestId": "1"}, "requestPayload": {"url": "https://a.example.com/", "key": "k"}}
@@ -105,14 +111,14 @@ def test_the_reason_is_switchyards_word_or_event_bridges() -> None:
     assert letter({}).error_type == NO_TYPE
 
 
-@given(st.sampled_from(["video", "ecs-jobs", "torrents", "track"]), json_values)
+@given(st.sampled_from(["video", "ecs-jobs", "torrents", "steam", "track"]), json_values)
 def test_whatever_lies_there_something_is_shown(queue: Queue, body: object) -> None:
     assert about(queue, letter(body)).kind is not None
 
 
 @cases("path", sorted(EVENTS.glob("*/*.json")), ids=lambda path: path.stem)
 def test_every_sample_can_be_shown(path: Path) -> None:
-    for queue in ("video", "ecs-jobs", "torrents", "track"):
+    for queue in ("video", "ecs-jobs", "torrents", "steam", "track"):
         about(queue, letter(path.read_text()))
 
 

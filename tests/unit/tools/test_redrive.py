@@ -258,7 +258,7 @@ def test_the_reconcilers_queue_is_refused_with_the_reason(command: Command) -> N
 
 def test_an_unknown_queue_is_told_the_known_ones(command: Command) -> None:
     result = command("videos")
-    assert (result.exit_code, "video, ecs-jobs, torrents, track" in result.output) == (2, True)
+    assert (result.exit_code, "video, ecs-jobs, torrents, steam, track" in result.output) == (2, True)
 
 
 def test_a_stack_that_is_not_ours_is_told_in_a_sentence(command: Command) -> None:

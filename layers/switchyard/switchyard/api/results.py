@@ -16,8 +16,8 @@ from botocore.exceptions import ClientError
 
 from switchyard import clients
 from switchyard.api.signing import presigned_url
-from switchyard.keys import result_folders
-from switchyard.messages.kinds import IMAGES, TORRENT
+from switchyard.keys import RESULTS, result_folders
+from switchyard.messages.kinds import IMAGES, STEAM_IMPORT, TORRENT
 from switchyard.observability import logger
 from switchyard.tables.items import JOB_ID, KIND, REQUEST, RESULT, USER_ID, PlainItem
 
@@ -32,8 +32,8 @@ _MAX_ANSWER = 5 * 1024 * 1024
 """Bytes. Lambda limits a response to 6 MB. The body is a JSON string in it, where escaping a non-ASCII character takes
 up to three times its UTF-8 bytes."""
 _MAX_LINKS = 100
-_INTERNAL = frozenset({"runId", "detections"})
-"""Fields of a result that `result` leaves out: only workers need `runId`, and `detections` has a field of its own."""
+_INTERNAL = frozenset({"runId", "detections", "changesKey"})
+"""Fields of a result that `result` leaves out: only workers need `runId`, the others have fields of their own."""
 _MAY_BE_GONE = "AccessDenied"
 """S3's code for a missing key, if the caller may not list the bucket."""
 
@@ -49,7 +49,7 @@ class Results:
 
     def files(self, record: PlainItem) -> dict[str, str]:
         """The result's files that get a link, at most 100: name to key."""
-        return _files(record) or _torrent(record, self.torrent_prefix)
+        return _files(record) or _torrent(record, self.torrent_prefix) or _changes(record)
 
     def shown(self, record: PlainItem, files: Mapping[str, str]) -> dict[str, Any]:
         """The fields of a job's representation that come from its result; None for those it lacks."""
@@ -119,6 +119,15 @@ def _torrent(record: PlainItem, prefix: str) -> dict[str, str]:
     if not isinstance(key, str) or not key.startswith(prefix) or not key.endswith(".torrent") or not _is_plain(key):
         return {}
     return {key.rpartition("/")[2]: key}
+
+
+def _changes(record: PlainItem) -> dict[str, str]:
+    """The list of what an import has changed, which lies in its job's folder."""
+    key = _result(record).get("changesKey") if record.get(KIND.name) == STEAM_IMPORT.name else None
+    folder = f"{RESULTS}{record[JOB_ID.name]}/"
+    if not isinstance(key, str) or not key.startswith(folder) or not _is_plain(key):
+        return {}
+    return {key.removeprefix(folder): key}
 
 
 def _is_plain(key: str) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from switchyard import clock
 from switchyard.names import stable_hash
-from switchyard.protocol.jobs import Job, Status, WorkRequest
+from switchyard.protocol.jobs import TERMINAL, Job, Status, WorkRequest
 from switchyard.tables import items
 from switchyard.tables.items import Item, PlainItem, Value, job_key, names_and_values, text
 
@@ -48,6 +48,8 @@ class Known:
 
     fingerprint: str | None
     status: str
+    kind: str | None = None
+    user_id: str | None = None
 
     @property
     def is_pending(self) -> bool:
@@ -102,7 +104,9 @@ class Records:
             # The SDK retries a call whose response was lost; then the record found is our own.
             if items.ANNOUNCED_BY.of(item) == request.source.message_id:
                 return None
-            return Known(items.FINGERPRINT.of(item), items.STATUS.of(item) or "")
+            return Known(
+                items.FINGERPRINT.of(item), items.STATUS.of(item) or "", items.KIND.of(item), items.USER_ID.of(item)
+            )
         return None
 
     def announce_again(self, request: WorkRequest) -> bool:
@@ -113,6 +117,39 @@ class Records:
         #   PENDING ──▶ PENDING, announced by us
         update, condition = f"SET {items.ANNOUNCED_BY} = :us", f"{items.STATUS} = :pending"
         return self._update(request.job_id, update, condition, _us(request))
+
+    def announce_ended(self, request: WorkRequest, *, fingerprint: str, by: str = "") -> bool:
+        """Records that an ended job's message is about to be sent, to do its work anew. False if the job hasn't ended.
+
+        The fence stays, so that earlier runs remain shut out. Such a job can't be withdrawn: it is under way from here.
+        """
+        now = clock.now()
+        attributes = {
+            **items.announced(request, fingerprint, now, by),
+            items.HEARTBEAT_AT.name: items.moment(now),  # or the reconciler would take it for lost
+        }
+        for kept in (items.JOB_ID, items.CREATED_AT):
+            del attributes[kept.name]
+        left = (
+            items.RESULT,
+            items.ERROR,
+            items.PROGRESS,
+            items.STARTED_AT,
+            items.ENDED_AT,
+            items.TTL,
+            items.CANCEL_REQUESTED_AT,
+            items.CANCELLED_BY,
+            items.WAITS_UNTIL,
+        )
+        #   ended ──▶ PENDING, announced by us; kind and user stay
+        update = f"SET {', '.join(f'#{name} = :new_{name}' for name in attributes)} REMOVE {', '.join(map(str, left))}"
+        condition = (
+            f"{items.STATUS} IN (:completed, :failed, :cancelled) AND {items.KIND} = :new_kind "
+            f"AND {items.USER_ID} = :new_userId"
+        )
+        ended = {f":{status.lower()}": text(status) for status in TERMINAL}
+        values = {f":new_{name}": value for name, value in attributes.items()} | ended
+        return self._update(request.job_id, update, condition, values)
 
     def withdraw(self, request: WorkRequest) -> bool:
         """Deletes a job whose message apparently could not be sent. False if it was claimed, so the message arrived.

@@ -1,0 +1,1 @@
+"""Copies of players' Steam libraries: the clients of Steam and IGDB, the diff, the table, and the import itself."""
