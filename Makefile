@@ -9,7 +9,7 @@ DEV := $(VENVS)/dev/bin
 STYLE := $(VENVS)/style/bin
 SAM := $(VENVS)/sam/bin/sam
 # For modules that import the packages of functions and workers.
-PACKAGES := PYTHONPATH=layers/switchyard:workers/library
+PACKAGES := PYTHONPATH=layers/switchyard:layers/embedding:workers/library
 LOCAL := $(DEV)/python -m local
 export SAM_CLI_TELEMETRY := 0
 export __SAM_CLI_APP_DIR := $(CURDIR)/$(VENVS)/cache/sam
@@ -206,11 +206,15 @@ $(VENVS)/runtime/.ready: requirements/runtime.txt $(UV)
 
 # Dependencies of the layer's packages that the Lambda runtime provides.
 IN_RUNTIME := $(addprefix --no-emit-package ,botocore jmespath python-dateutil six urllib3)
+# What tokenizers needs only to download, which nothing here does.
+FOR_DOWNLOADS := $(addprefix --no-emit-package ,huggingface-hub filelock fsspec hf-xet httpcore2 httpx2 httpx2-jsfetch tqdm truststore)
 lock: $(UV) ## Pin the packages of requirements/*.in again
 	@for each in requirements/*.in; do \
 	    pins="$${each%.in}.txt"; options=; \
 	    case "$$each" in \
 	        */layer.in) pins=layers/switchyard/requirements.txt; options="$(IN_RUNTIME)" ;; \
+	        */dev.in) options="$(FOR_DOWNLOADS)" ;; \
+	        */embedding.in) pins=layers/embedding/requirements.txt; options=--no-deps ;; \
 	        */media.in) options=--no-deps ;; \
 	    esac; \
 	    $(UV) pip compile --quiet --universal --python-version 3.13 --generate-hashes --no-header $$options \

@@ -45,6 +45,7 @@ STARTS: Mapping[str, Start] = for_every_function(
         "submit_job": Start(("dynamodb", "sqs"), f"app.api(); from switchyard.api import http; {_PROCESS}"),
         "get_job": Start(("dynamodb",), "app.api()"),
         "cancel_job": Start(("dynamodb", "batch", "ecs"), "app.api()"),
+        "search_media": Start((), "app.api()"),
         "s3_torrent_creator": Start(("dynamodb", "sqs", "s3"), "app.function()"),
         "import_steam_library": Start(("dynamodb", "sqs", "s3"), "app.function()"),
     }

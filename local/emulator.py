@@ -45,6 +45,7 @@ def start_emulator(
         "IOT_MTLS_ENABLED": "0",  # would listen on a fixed port
         "AWS_ENDPOINT_URL_BATCH": compute,
         "AWS_ENDPOINT_URL_ECS": compute,
+        "AWS_ENDPOINT_URL_S3VECTORS": compute,
         "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.2",
         "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",  # as on Lambda: functions build their wiring at init
         "PYTHONPATH": str(_ISOLATION),

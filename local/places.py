@@ -28,6 +28,7 @@ def variables(stack: LocalStack) -> Mapping[str, str]:
         **credentials(stack.emulator.url),
         "AWS_ENDPOINT_URL_BATCH": stack.compute.url,
         "AWS_ENDPOINT_URL_ECS": stack.compute.url,
+        "AWS_ENDPOINT_URL_S3VECTORS": stack.compute.url,
         "STACK": STACK_NAME,
         "API": api.address(stack),
         "KEY": api.key(stack),

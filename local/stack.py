@@ -36,6 +36,15 @@ STACK_NAME: Final = "switchyard-local"
 _BUILD: Final = ROOT / ".aws-sam"
 _SAM: Final = VENVS / "sam" / "bin" / "sam"
 
+VECTOR_INDEX: Final[Mapping[str, Any]] = {
+    "indexName": "minilm-l6-v2-384",
+    "dataType": "float32",
+    "dimension": 384,
+    "distanceMetric": "cosine",
+    "metadataConfiguration": {"nonFilterableMetadataKeys": ["text", "screen", "times", "turns", "frame", "video"]},
+}
+"""The index of videos, as in template.yaml."""
+
 _PLATFORM_LINES: Final = ("START RequestId", "END RequestId", "REPORT RequestId")
 
 type Say = Callable[[str], None]
@@ -207,13 +216,13 @@ class LocalStack:
 
     # boto3's stubs know a client's type only for literal service names; callers annotate it.
     def client(self, service: str, **credentials: str) -> Any:  # noqa: ANN401
-        """A boto3 client for the local system. For Batch and ECS it uses the stand-in, as functions do.
+        """A boto3 client for the local system. For Batch, ECS and S3 Vectors it uses the stand-in, as functions do.
 
         Args:
             service: boto3's name of the service.
             credentials: Credentials other than the root user's, as `boto3.client` takes them.
         """
-        server = self.compute if service in {"batch", "ecs"} else self.emulator
+        server = self.compute if service in {"batch", "ecs", "s3vectors"} else self.emulator
         if credentials:
             return _client(service, server.url, credentials)
         if service not in self._clients:
@@ -339,6 +348,7 @@ class LocalStack:
         return {
             "Environment": "local",
             "Local": "true",
+            "SearchIndex": "s3vectors",
             "BatchJobQueue": workers.QUEUE,
             "BatchJobDefinition": next(iter(self._definitions)),
             "EcsCluster": workers.CLUSTER,
@@ -406,6 +416,14 @@ class LocalStack:
             self._record()
         return wait_until_answering(process, port, players.HEALTH)
 
+    def _create_index(self) -> None:
+        """Creates the index of videos as template.yaml does on AWS; the emulator can't."""
+        vectors, name = self.client("s3vectors"), f"{STACK_NAME}-search"
+        with contextlib.suppress(vectors.exceptions.ConflictException):
+            vectors.create_vector_bucket(vectorBucketName=name)
+        with contextlib.suppress(vectors.exceptions.ConflictException):
+            vectors.create_index(vectorBucketName=name, **VECTOR_INDEX)
+
     def _stop(self) -> None:
         with uninterrupted():
             # The stand-in for Batch and ECS first: workers end with it.
@@ -455,6 +473,7 @@ class LocalStack:
             for resource in page["StackResourceSummaries"]
             if "PhysicalResourceId" in resource
         }
+        self._create_index()
         self._state.built, self._state.parameters = digest, parameters
         self._record()
 
@@ -496,4 +515,6 @@ def _digest() -> str:
 def _sam_environment(endpoint: str | None) -> dict[str, str]:
     """The user's environment without their AWS settings, with a `python3.13` that has pip first on PATH."""
     env = sealed(os.environ, endpoint)
-    return env | {"PATH": f"{VENVS / 'uv' / 'bin'}{os.pathsep}{env['PATH']}", "SAM_CLI_TELEMETRY": "0"}
+    # The layer that embeds questions takes its model from here, and fetches it only once.
+    models = {"MODELS": str(VENVS / "models")}
+    return env | models | {"PATH": f"{VENVS / 'uv' / 'bin'}{os.pathsep}{env['PATH']}", "SAM_CLI_TELEMETRY": "0"}

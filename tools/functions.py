@@ -76,6 +76,7 @@ _LISTED: Final = (
     Function("submit_job", Trigger.API, "process"),
     Function("get_job", Trigger.API, "job"),
     Function("cancel_job", Trigger.API, "cancel"),
+    Function("search_media", Trigger.API, "search"),
     Function("s3_torrent_creator", Trigger.QUEUE, "s3_test_event", "TorrentQueue"),
     Function("import_steam_library", Trigger.QUEUE, "mistyped_id", "SteamQueue"),
 )

@@ -59,7 +59,8 @@ def api() -> Api:
     """Built once per execution environment, at init. If that fails, each event retries and reports it."""
     settings = CancelJobSettings.from_env()
     records = Records(clients.dynamodb(), settings.jobs_table)
-    eraser = Eraser(records, clients.s3, settings.s3_bucket, settings.upload_prefix, settings.torrent_prefix)
+    prefixes, index = (settings.upload_prefix, settings.torrent_prefix), wiring.search_index(settings)
+    eraser = Eraser(records, clients.s3, settings.s3_bucket, *prefixes, index)
     handle = partial(cancel, wiring.canceller(settings), eraser)
     return Api({"DELETE /jobs/{jobId}": handle}, settings.cors_origins, settings.api_auth)
 

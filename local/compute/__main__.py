@@ -27,6 +27,8 @@ from local.compute.faults import Faults
 from local.compute.jobs import Jobs
 from local.compute.store import Store
 from local.compute.tasks import Tasks
+from local.vectors.service import Vectors
+from local.vectors.store import Store as VectorStore
 
 LOG = logging.getLogger(__name__)
 HOST = "127.0.0.1"
@@ -68,6 +70,7 @@ class Compute:
         """Answer calls and run jobs until a signal; False if it ended for another reason."""
         with (
             contextlib.closing(Store(self.state / "runs.sqlite3")) as store,
+            contextlib.closing(VectorStore(self.state / "vectors.sqlite3")) as vectors,
             socket.create_server((HOST, port)) as listener,
         ):
             faults = Faults()
@@ -78,7 +81,7 @@ class Compute:
             tasks = Tasks(store, outbox, engine, address)
             gatekeeper = Gatekeeper(self.emulator, self.config) if self.emulator else None
             batch, ecs = Batch(self.config, store, jobs), Ecs(self.config, store, tasks)
-            api = Api(batch, ecs, tasks, store, engine, outbox, faults, gatekeeper)
+            api = Api(batch, ecs, Vectors(self.config, vectors), tasks, store, engine, outbox, faults, gatekeeper)
 
             @contextlib.asynccontextmanager
             async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -143,7 +146,7 @@ def main(
     keep_workers: bool,
     only_reap: bool,
 ) -> None:
-    """A local stand-in for AWS Batch and Amazon ECS that runs jobs and tasks as processes."""
+    """A local stand-in for AWS Batch and Amazon ECS, which runs jobs and tasks as processes, and for S3 Vectors."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("botocore").setLevel(logging.WARNING)
     state = state.resolve()

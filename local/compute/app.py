@@ -1,4 +1,4 @@
-"""HTTP: AWS Batch under /v1/, Amazon ECS by `X-Amz-Target`, and our own endpoints under /_compute/."""
+"""HTTP: AWS Batch under /v1/, Amazon ECS by `X-Amz-Target`, S3 Vectors by its signature, ours under /_compute/."""
 
 import asyncio
 import contextlib
@@ -32,6 +32,7 @@ from local.compute.runs import ComputeRun, Job, Task
 from local.compute.service import Service
 from local.compute.store import Condition, Store
 from local.compute.tasks import METADATA, Tasks
+from local.vectors.service import Vectors
 
 LOG_CHUNK_BYTES = 1 << 20
 MAX_SHOWN = 1000
@@ -76,6 +77,7 @@ class Api:
 
     batch: Batch
     ecs: Ecs
+    vectors: Vectors
     tasks: Tasks
     store: Store
     engine: Engine
@@ -108,9 +110,13 @@ class Api:
     # ---- AWS ---------------------------------------------------------------------------------------------------
 
     async def aws(self, request: Request) -> Response:
-        """Any call of AWS Batch or Amazon ECS."""
+        """Any call of AWS Batch, Amazon ECS or S3 Vectors."""
         signed = _signed(request, await request.body())
-        service = self.ecs if request.headers.get("x-amz-target", "").startswith(f"{TARGET}.") else self.batch
+        service: Service = self.batch
+        if request.headers.get("x-amz-target", "").startswith(f"{TARGET}."):
+            service = self.ecs
+        elif signed.service == self.vectors.name:
+            service = self.vectors
         # Required even if nobody checks the signature: a web page in the developer's browser can reach this port, but
         # can't send this header, and so can't start commands.
         if signed.service != service.name:

@@ -40,7 +40,14 @@ DEAD_LETTERS: Final[Mapping[str, str]] = {
 """The dead-letter queues, each with its source queue."""
 FUNCTIONS: Final = (
     *("SqsToBatchFunction", "DispatchToEcsFunction", "S3TorrentCreatorFunction", "TrackJobFunction"),
-    *("ReconcileJobsFunction", "PresignUploadFunction", "SubmitJobFunction", "GetJobFunction", "CancelJobFunction"),
+    *(
+        "ReconcileJobsFunction",
+        "PresignUploadFunction",
+        "SubmitJobFunction",
+        "GetJobFunction",
+        "CancelJobFunction",
+        "SearchMediaFunction",
+    ),
 )
 TERMINAL: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 

@@ -57,6 +57,12 @@ VERSIONS: Final = Excuse(
 )
 
 
+VECTORS: Final = Excuse(
+    "the emulator has no S3 Vectors, and its stand-in asks for no permissions",
+    "https://docs.aws.amazon.com/AmazonS3/latest/API/API_S3VectorBuckets_QueryVectors.html",
+)
+
+
 def _of(function: Function) -> Mapping[str, Excuse]:
     """Returns the permissions that Lambda uses with a function's role."""
     polled = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes") if function.queue else ()
@@ -69,11 +75,14 @@ def _of(function: Function) -> Mapping[str, Excuse]:
     }
 
 
+_INDEX: Final = "bucket/${AWS::StackName}-search/index/minilm-l6-v2-384"
 _MORE: Final[Mapping[str, Mapping[str, Excuse]]] = {
     "s3_torrent_creator": {"s3:ListBucket on MediaBucket": GONE, "s3:GetObjectVersionAttributes on MediaBucket": PARTS},
     "cancel_job": {
+        f"s3vectors:DeleteVectors on {_INDEX}": VECTORS,
         "s3:DeleteObjectVersion on MediaBucket/results, MediaBucket/recordings, MediaBucket": VERSIONS,
     },
+    "search_media": {f"s3vectors:{action} on {_INDEX}": VECTORS for action in ("QueryVectors", "GetVectors")},
     "reconcile_jobs": {"sqs:SendMessage on ReconcileDeadLetterQueue": FAILED_RUNS},
 }
 """Excuses beyond those of every function."""

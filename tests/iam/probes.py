@@ -20,7 +20,7 @@ import httpx
 from local import api
 from local.environment import ROOT
 from local.players import Players
-from local.stack import LocalStack
+from local.stack import STACK_NAME, VECTOR_INDEX, LocalStack
 from tests.iam.permissions import Permission
 from tests.integration.roads import BATCH, ECS, Road
 from tests.integration.system import PATIENCE, Item, System
@@ -783,6 +783,22 @@ def a_submitted_job_is_completed_and_found(system: Hands) -> None:
         listed = system.ask("GET", "/jobs", 200, params=filters).json()["jobs"]
         assert [each["jobId"] for each in listed] == [job["jobId"]], "it isn't listed"
     system.logged("SubmitJobFunction")
+
+
+@proves(ECS, search_media=["s3:GetObject on MediaBucket/results, MediaBucket/recordings, MediaBucket"])
+def a_found_moment_has_a_picture(system: Hands) -> None:
+    job_id = str(uuid.uuid4())
+    frame = f"results/{job_id}/frame.jpg"
+    system.stack.client("s3").put_object(Bucket=system.bucket, Key=frame, Body=b"a picture")
+    metadata = {"owner": "nobody", "job": job_id, "kind": "video-analysis", "start": 1, "end": 2, "frame": frame}
+    vector = {"key": f"nobody/{job_id}/0000", "data": {"float32": [1.0] * 384}, "metadata": metadata}
+    index = {"vectorBucketName": f"{STACK_NAME}-search", "indexName": VECTOR_INDEX["indexName"]}
+    system.stack.client("s3vectors").put_vectors(**index, vectors=[vector])
+
+    [hit] = system.ask("POST", "/search", 200, json={"query": "anything", "jobId": job_id}).json()["hits"]
+
+    assert httpx.get(hit["links"]["frame"], trust_env=False).status_code == 200, "its picture can't be read"
+    system.logged("SearchMediaFunction")
 
 
 @proves(ECS, submit_job=["dynamodb:UpdateItem on JobsTable"])

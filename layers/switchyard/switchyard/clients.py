@@ -285,6 +285,12 @@ def _secrets() -> Any:  # noqa: ANN401 - one call needs no stubs
 
 
 @cache
+def s3vectors() -> Any:  # noqa: ANN401 - its stubs are not installed
+    """S3 Vectors, with the SDK's retries: queries, and writes that may be repeated."""
+    return _client("s3vectors", _REPEATABLE)
+
+
+@cache
 def batch() -> BatchClient:
     """Batch for every call but SubmitJob, with the SDK's retries."""
     client: BatchClient = _client("batch", _REPEATABLE)

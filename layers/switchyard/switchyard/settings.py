@@ -38,6 +38,7 @@ type AtCapacity = Literal["wait", "return"]
 type ApiAuth = Literal["api-key", "cognito", "iam"]
 type PublicIp = Literal["ENABLED", "DISABLED"]
 type TorrentFormat = Literal["v1", "hybrid"]
+type SearchIndex = Literal["s3vectors", "none"]
 
 _MAX_JOBS = 10_000
 _OF_WORKERS = {"the results' prefix": "results/", "the recordings' prefix": "recordings/"}
@@ -154,6 +155,19 @@ class LibrarySettings(Settings):
     library_table = Setting(text)
 
 
+class SearchSettings(Settings):
+    """For every function that reads or writes the index of what is said and shown in videos."""
+
+    search_index = Setting[SearchIndex](one_of("s3vectors", "none"), "none")
+    search_index_arn = Setting(text, "")
+
+    def conflicts(self) -> Iterator[str]:
+        """Yields what the index lacks."""
+        yield from super().conflicts()
+        if self.search_index == "s3vectors" and not self.search_index_arn:
+            yield "SEARCH_INDEX_ARN is missing, which SEARCH_INDEX=s3vectors needs"
+
+
 class ApiSettings(Settings):
     """For every function of the API. Without an origin CORS is off; `*` allows any."""
 
@@ -224,7 +238,13 @@ class GetJobSettings(ApiSettings, JobsSettings, LibrarySettings):
     torrent_prefix = Setting(text, "torrents/")
 
 
-class CancelJobSettings(ApiSettings, StoreSettings, UploadSettings):
+class SearchMediaSettings(ApiSettings, UploadSettings, SearchSettings):
+    """`functions/search_media`. A presigned URL expires with the role's credentials, after at most 12 hours."""
+
+    result_url_seconds = Setting(seconds(60, 43_200), timedelta(minutes=15))
+
+
+class CancelJobSettings(ApiSettings, StoreSettings, UploadSettings, SearchSettings):
     """`functions/cancel_job`, which also erases a job's data."""
 
     torrent_prefix = Setting(text, "torrents/")

@@ -16,6 +16,7 @@ from switchyard.settings import BatchLaneSettings, EcsLaneSettings, ReturnSettin
 
 if TYPE_CHECKING:
     from switchyard.function_jobs.intake import Intake
+    from switchyard.api.search import Embed
     from switchyard.messages.dead_letters import DeadLetterQueue
     from switchyard.messages.tasks import TaskWork
     from switchyard.protocol.cancel import Canceller
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from switchyard.protocol.lanes import Lane
     from switchyard.protocol.ports import DeadLetters, Repair, Target
     from switchyard.protocol.tracking import Tracker
+    from switchyard.search.ports import Index
     from switchyard.settings import (
         CancelJobSettings,
         ImportSteamLibrarySettings,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
         LaneSettings,
         ReconcileJobsSettings,
         S3TorrentCreatorSettings,
+        SearchSettings,
         StoreSettings,
         TaskSettings,
         TorrentSettings,
@@ -227,6 +230,25 @@ def repairs(settings: ReconcileJobsSettings) -> dict[str, Repair]:
         for kind, url, body in known
         if url
     }
+
+
+def search_index(settings: SearchSettings) -> Index | None:
+    """Builds the index of videos. None if the deployment has none."""
+    if settings.search_index == "none":
+        return None
+    from switchyard.search.s3vectors import S3VectorsIndex
+
+    return S3VectorsIndex(clients.s3vectors(), settings.search_index_arn)
+
+
+def embedding(settings: SearchSettings) -> Embed:
+    """Loads the model that turns texts into vectors. Without an index there is nothing to embed, and no model."""
+    if settings.search_index == "none":
+        return lambda texts: [() for _ in texts]
+    from switchyard_embedding.embedder import Embedder
+
+    embedder = Embedder()
+    return lambda texts: embedder.embed(texts).tolist()
 
 
 def dead_letter_queue(url: str) -> DeadLetterQueue:

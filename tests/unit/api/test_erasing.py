@@ -12,8 +12,11 @@ from functions.cancel_job import app
 from switchyard.api import erasing
 from switchyard.api.erasing import Eraser
 from switchyard.api.http import Api
+from switchyard.errors import Unavailable
 from switchyard.protocol.cancel import Canceller
 from switchyard.protocol.jobs import Source, Status, TargetSpec, WorkRequest
+from switchyard.search.chunks import owner_name
+from switchyard.search.none import NoIndex
 from switchyard.tables import items
 from switchyard.tables.records import Records
 from switchyard.tables.store import Store
@@ -43,6 +46,19 @@ REQUEST: Final = WorkRequest(
 )
 
 
+class Chunks(NoIndex):
+    """An index that notes what is erased. It fails while `fails` is set."""
+
+    def __init__(self) -> None:
+        self.erased: list[tuple[str, str]] = []
+        self.fails = False
+
+    def erase(self, owner: str, job_id: str) -> None:
+        if self.fails:
+            raise Unavailable("throttled")
+        self.erased.append((owner, job_id))
+
+
 @dataclass
 class Deployed:
     """The function on one moto account with a bucket."""
@@ -50,6 +66,7 @@ class Deployed:
     aws: Aws
     s3: "S3Client"
     api: Api
+    chunks: Chunks
 
     def delete(self, user: str | None = None, job: str = JOB, **query: str) -> Answer:
         return ask(self.api, "DELETE /jobs/{jobId}", path={"jobId": job}, query=query, user=user)
@@ -80,10 +97,12 @@ def deployed(aws: Aws) -> Deployed:
     s3.create_bucket(Bucket=BUCKET)
     s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
     store = Store(aws.dynamodb, aws.jobs_table, aws.lanes_table, keep_ended_jobs=timedelta(days=30))
-    eraser = Eraser(Records(aws.dynamodb, aws.jobs_table), lambda: s3, BUCKET, "uploads/", "torrents/")
+    eraser = Eraser(
+        Records(aws.dynamodb, aws.jobs_table), lambda: s3, BUCKET, "uploads/", "torrents/", chunks := Chunks()
+    )
     # A request with a user is one of Cognito, one without is one of an API key.
     routes = {"DELETE /jobs/{jobId}": partial(app.cancel, Canceller(store, {}), eraser)}
-    return Deployed(aws, s3, _Either(routes))
+    return Deployed(aws, s3, _Either(routes), chunks)
 
 
 class _Either(Api):
@@ -109,6 +128,19 @@ def test_all_versions_of_a_job_s_results_go_and_its_row_stays(deployed: Deployed
     assert deployed.left == {UPLOAD}
     assert deployed.row["status"] == {"S": "COMPLETED"}
     assert "result" not in deployed.row
+
+
+def test_chunks_are_erased_before_files(deployed: Deployed) -> None:
+    deployed.add()
+    deployed.put(*RESULTS)
+    deployed.chunks.fails = True
+    assert deployed.delete(ALICE, data="true").status == 503
+    assert deployed.left == set(RESULTS)
+    deployed.chunks.fails = False
+    assert deployed.delete(ALICE, data="true").body["erased"]
+    assert deployed.delete(BOB, data="true").status == 404
+    assert deployed.chunks.erased == [(owner_name(ALICE), JOB)]
+    assert deployed.left == set()
 
 
 def test_the_upload_goes_too_if_it_is_wanted(deployed: Deployed) -> None:

@@ -24,6 +24,10 @@ PURE: Final = frozenset(
         "protocol.ports",
         "function_jobs.jobs",
         "function_jobs.work",
+        "search.chunks",
+        "search.hits",
+        "search.ports",
+        "torrents.jobs",
     }
 )
 

@@ -4,7 +4,7 @@ import sys
 from fractions import Fraction
 
 import av
-import numpy as np  # type: ignore[import-not-found] # not in the environment that checks types
+import numpy as np
 
 _COLOURS = [(40, 90, 200), (200, 60, 40), (60, 190, 60), (220, 200, 60), (120, 40, 160), (230, 230, 230)]
 

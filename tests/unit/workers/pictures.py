@@ -4,7 +4,7 @@ import io
 import sys
 from pathlib import Path
 
-import numpy as np  # type: ignore[import-not-found] # not in the environment that checks types
+import numpy as np
 from PIL import Image  # type: ignore[import-not-found] # as numpy
 
 photo = Image.open(sys.argv[1]).convert("RGB").crop((100, 0, 356, 256))

@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, override
 
-import numpy as np  # type: ignore[import-not-found] # not in the environment that checks types
+import numpy as np
 from botocore.exceptions import BotoCoreError, ClientError
 from PIL import Image, UnidentifiedImageError  # type: ignore[import-not-found] # as numpy
 

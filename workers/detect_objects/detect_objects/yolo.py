@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np  # type: ignore[import-not-found] # not in the environment that checks types
+import numpy as np
 import onnxruntime
 
 from detect_objects.boxes import MAX_DETECTIONS, Detection, Letterbox, suppressed

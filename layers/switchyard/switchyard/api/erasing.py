@@ -1,4 +1,4 @@
-"""Erases what an ended job left in the bucket: its results, its torrent and, if wanted, its upload.
+"""Erases what an ended job left: its chunks in the index, its results, its torrent and, if wanted, its upload.
 
 One call does a bounded amount of work. What it leaves, the next call finds, since only what exists is listed. The
 record loses its result last, so it shows a result until everything is erased.
@@ -16,6 +16,7 @@ from switchyard.errors import Contended, Unavailable
 from switchyard.keys import RECORDINGS, is_upload, owner_of, recording_owner, result_folders
 from switchyard.messages.kinds import TORRENT
 from switchyard.observability import logger
+from switchyard.search.chunks import owner_name
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from switchyard.api.http import Request
     from switchyard.protocol.jobs import Job
+    from switchyard.search.ports import Index
     from switchyard.tables.records import Records
 
 _PAGES = 10
@@ -50,6 +52,7 @@ class Eraser:
     bucket: str
     upload_prefix: str
     torrent_prefix: str
+    index: Index | None = None
 
     def places(self, request: Request, job: Job, *, with_upload: bool) -> list[Place]:
         """Where the data of a job lies, as far as the caller may erase it.
@@ -75,8 +78,11 @@ class Eraser:
 
         Raises:
             Contended: the job changed meanwhile.
-            Unavailable: S3 did not delete some of the objects.
+            Unavailable: S3 did not delete some of the objects, or the index some of the chunks.
         """
+        # First, so that nothing is found whose files are gone.
+        if self.index is not None:
+            self.index.erase(owner_name(job.request.user_id), job.id)
         pages = self._versions(places)
         for page in islice(pages, _PAGES):
             self._delete(job, page)

@@ -1,0 +1,1 @@
+../../workers/analyze_video/fetch_models.py

@@ -1,0 +1,1 @@
+"""What search knows: chunks of videos, and the index that holds them."""
