@@ -167,7 +167,7 @@ check-bench: $(SYSTEM) ## Each bench once, small, plus the memory and bench test
 	@$(PACKAGES) $(DEV)/python -m bench --smoke
 
 # ---- environments: one per requirements file, so that no tool's pins or imports affect another's ---------------------
-.PHONY: setup lock clean
+.PHONY: setup models lock clean
 setup: $(SYSTEM) $(call ready,style audit checkov) ## Set up all environments at once, to work offline later
 
 # $(call install,NAME,COMMAND): run an installer with its output in a log. If it fails, say why in plain words.
@@ -203,6 +203,10 @@ $(VENVS)/runtime/.ready: requirements/runtime.txt $(UV)
 	@touch $@
 
 .PRECIOUS: $(VENVS)/%/.ready
+
+# Not part of setup: nothing but the stages of analyze_video that use them needs them, and they skip without.
+models: $(UV) ## Fetch the models that understand speech [MODELS="NAME ..."]
+	@$(VENVS)/uv/bin/python workers/analyze_video/fetch_models.py --into $(VENVS)/models $(MODELS)
 
 # Dependencies of the layer's packages that the Lambda runtime provides.
 IN_RUNTIME := $(addprefix --no-emit-package ,botocore jmespath python-dateutil six urllib3)

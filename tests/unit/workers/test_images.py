@@ -21,9 +21,9 @@ try:
     runpy.run_module(worker.__name__, run_name="__main__")
 except SystemExit as end:
     code = end.code
-for module in pkgutil.iter_modules(worker.__path__):  # some are imported only when they are needed
-    if module.name != "__main__":
-        importlib.import_module(f"{worker.__name__}.{module.name}")
+for module in pkgutil.walk_packages(worker.__path__, f"{worker.__name__}."):  # some are imported only when needed
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
 sys.exit(code)
 """
 
@@ -31,7 +31,9 @@ sys.exit(code)
 def copies(worker: str) -> list[tuple[Path, str]]:
     """Returns the Dockerfile's copies: each path in the repository, and its path in the image."""
     found = []
-    for line in re.findall(r"^COPY (.+)$", (ROOT / "workers" / worker / "Dockerfile").read_text(), re.MULTILINE):
+    for line in re.findall(
+        r"^COPY (?!--from)(.+)$", (ROOT / "workers" / worker / "Dockerfile").read_text(), re.MULTILINE
+    ):
         *sources, target = line.split()
         found += [(Path(source), target + Path(source).name if target.endswith("/") else target) for source in sources]
     return found

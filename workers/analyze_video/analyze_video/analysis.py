@@ -34,8 +34,9 @@ class Limits:
 
 @dataclass(frozen=True)
 class Analysis:
-    """The results of one pass. Times in seconds."""
+    """The results of one pass. Times in seconds; `start` is the container's time of the first picture."""
 
+    start: float
     duration: float
     frames: int
     frame_rate: float | None
@@ -94,6 +95,7 @@ def analyze(
         progress(one.share(end), end, len(finder.scenes))
     one.check(frames, end)
     return Analysis(
+        start=first or 0.0,
         duration=round(end, 3),
         frames=frames,
         frame_rate=rate or (round(frames / end, 3) if end else None),

@@ -44,6 +44,7 @@ def opened(source: S3File) -> Iterator[Any]:
     """
     if source.size == 0:
         raise PermanentFailure("EMPTY_FILE", "the file is empty (0 bytes)")
+    source.seek(0)  # an earlier stage may have read it
     try:
         container = av.open(source, mode="r", options=_DECODING, container_options=_OPENING, io_open=_refuse)
     except (av.FFmpegError, UnicodeDecodeError) as error:

@@ -30,7 +30,7 @@ class Loudness:
         if self._failed:
             return
         try:
-            _demand_audible(frame.sample_rate)  # for each frame: the rate may change midway
+            demand_audible(frame.sample_rate)  # for each frame: the rate may change midway
             if self._graph is None:
                 self._prepare(frame.layout.name)
             self._push(self._resampler.resample(frame))
@@ -74,6 +74,11 @@ class Loudness:
                 self._newest = measured.metadata or self._newest
 
 
-def _demand_audible(rate: int) -> None:
+def demand_audible(rate: int) -> None:
+    """Refuse sound at a rate that nobody hears.
+
+    Raises:
+        ValueError: `rate`, in samples a second, isn't in `_RATES`.
+    """
     if rate not in _RATES:
         raise ValueError(f"it has {rate} samples a second")

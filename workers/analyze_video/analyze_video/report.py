@@ -1,32 +1,27 @@
 """The two summaries: summary.json for programs (README.md documents it), and summary.md for people, made from it."""
 
 import json
+from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analyze_video import VERSION
-from analyze_video.analysis import Analysis
-from analyze_video.container import Headers
-from analyze_video.source import S3File
 from switchyard_worker import WorkerEnvironment
 
+if TYPE_CHECKING:
+    from analyze_video.analysis import Analysis
+    from analyze_video.container import Headers
+    from analyze_video.stage import Video
+
 SCHEMA_VERSION = 1
+SECTIONS = ("summary", "speakers", "speech", "text", "preview", "scenes")
+"""In which order the stages' sections stand in summary.md. `speakers` has that of `speech` again, with who speaks."""
 
 
-def summary(job: WorkerEnvironment, source: S3File, headers: Headers, analysis: Analysis) -> dict[str, Any]:
-    """The content of summary.json. Times in seconds; None if the file doesn't say."""
+def scenes(headers: "Headers", analysis: "Analysis") -> dict[str, Any]:
+    """What the stage `scenes` adds to summary.json. Times in seconds; None if the file doesn't say."""
     video = headers.streams[headers.video]
     return {
-        "version": SCHEMA_VERSION,
-        "jobId": job.job_id,
-        "videoId": job.video_id,
-        "source": {
-            "bucket": job.bucket,
-            "key": job.key,
-            "versionId": source.version_id,
-            "etag": source.etag.strip('"'),
-            "size": source.size,
-        },
         "container": headers.container,
         "duration": analysis.duration,
         "video": {
@@ -50,6 +45,25 @@ def summary(job: WorkerEnvironment, source: S3File, headers: Headers, analysis: 
         ],
         "streams": headers.streams,
         "decodeErrors": analysis.decode_errors,
+    }
+
+
+def summary(job: WorkerEnvironment, video: "Video", stages: list[dict[str, Any]]) -> dict[str, Any]:
+    """The content of summary.json: what the stages have found, and how they ended."""
+    source = video.source
+    return {
+        "version": SCHEMA_VERSION,
+        "jobId": job.job_id,
+        "videoId": job.video_id,
+        "source": {
+            "bucket": job.bucket,
+            "key": job.key,
+            "versionId": source.version_id,
+            "etag": source.etag.strip('"'),
+            "size": source.size,
+        },
+        **video.summary,
+        "stages": stages,
         "worker": {
             "name": "analyze_video",
             "version": VERSION,
@@ -64,35 +78,68 @@ def as_json(summary: dict[str, Any]) -> bytes:
     return json.dumps(summary, ensure_ascii=False, indent=2, allow_nan=False).encode() + b"\n"
 
 
-def markdown(summary: dict[str, Any]) -> str:
-    """summary.md: the same for people, with the key frames by relative links."""
-    video, scenes = summary["video"], summary["scenes"]
-    pictures = sum(1 for scene in scenes if scene["keyFrame"])
+def markdown(summary: Mapping[str, Any], sections: Mapping[str, str]) -> str:
+    """summary.md: the same for people.
+
+    Args:
+        summary: the content of summary.json.
+        sections: by stage, its section; empty for none.
+    """
+    video = summary["video"]
     rate = f"{video['frameRate']:g} frames/s" if video["frameRate"] else "unknown frame rate"
     lines = [
-        f"# {_plain(summary['source']['key'].rsplit('/', 1)[-1])}",
+        f"# {plain(summary['source']['key'].rsplit('/', 1)[-1])}",
         "",
         "| | |",
         "|---|---|",
-        f"| Video | {_plain(summary['videoId'])} |",
-        f"| Source | {_plain(summary['source']['bucket'] + '/' + summary['source']['key'])}, {_size(summary)} |",
+        f"| Video | {plain(summary['videoId'])} |",
+        f"| Source | {plain(summary['source']['bucket'] + '/' + summary['source']['key'])}, {_size(summary)} |",
         f"| Duration | {clock(summary['duration'])} |",
         f"| Picture | {video['codec']}, {video['resolution']}, {rate}, {video['frames']:,} frames |",
         f"| Loudness | {_loudness(summary['loudness'])} |",
-        f"| Scenes | {len(scenes):,} |",
+        f"| Scenes | {len(summary['scenes']):,} |",
     ]
     if summary["decodeErrors"]:
         lines.append(f"| Damage | {summary['decodeErrors']:,} packets could not be decoded |")
-    lines += ["", "## Streams", "", "| # | Type | Codec | Details |", "|---|---|---|---|"]
-    lines += [f"| {s['index']} | {s['type']} | {s['codec'] or 'unknown'} | {_details(s)} |" for s in summary["streams"]]
-    lines += ["", "## Scenes", ""]
+    lines += [
+        f"| {stage['name'].capitalize()} | {_unfinished(stage)} |" for stage in summary["stages"] if _unfinished(stage)
+    ]
+    shown = [name for name in SECTIONS if sections.get(name) and not (name == "speech" and sections.get("speakers"))]
+    parts = [
+        "\n".join(lines),
+        *(sections[name] for name in shown),
+        _streams(summary["streams"]),
+    ]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def scenes_section(scenes: list[dict[str, Any]]) -> str:
+    """The section of `scenes` in summary.md: the key frames, by relative links."""
+    lines = ["## Scenes", ""]
+    pictures = sum(1 for scene in scenes if scene["keyFrame"])
     if pictures < len(scenes):
         lines += [f"{pictures:,} of {len(scenes):,} scenes have a picture; summary.json lists them all.", ""]
     for scene in scenes:
         if scene["keyFrame"]:
             title = f"Scene {scene['number']}, {clock(scene['start'])} to {clock(scene['end'])}"
             lines += [f"### {title}", "", f"![{title}]({scene['keyFrame']})", ""]
-    return "\n".join(lines).rstrip() + "\n"
+    return "\n".join(lines)
+
+
+def _unfinished(stage: Mapping[str, Any]) -> str:
+    match stage["state"]:
+        case "skipped":
+            return f"skipped: {plain(stage['reason'])}"
+        case "failed":
+            return f"failed: {plain(stage['error']['message'])}"
+        case _:
+            return ""
+
+
+def _streams(streams: list[dict[str, Any]]) -> str:
+    lines = ["## Streams", "", "| # | Type | Codec | Details |", "|---|---|---|---|"]
+    lines += [f"| {s['index']} | {s['type']} | {s['codec'] or 'unknown'} | {_details(s)} |" for s in streams]
+    return "\n".join(lines)
 
 
 def clock(seconds: float) -> str:
@@ -104,13 +151,13 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest}" if hours else f"{minutes}:{rest}"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Escape an untrusted name, so that Markdown and HTML in it stay text."""
     text = "".join(character if character.isprintable() else "�" for character in text)
     return "".join(f"&#{ord(character)};" if character in "\\`*_[]<>#|&~$" else character for character in text)
 
 
-def _size(summary: dict[str, Any]) -> str:
+def _size(summary: Mapping[str, Any]) -> str:
     return f"{summary['source']['size'] / 1e6:,.1f} MB"
 
 

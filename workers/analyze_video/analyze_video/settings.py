@@ -1,0 +1,106 @@
+"""The worker's own settings, from the job definition's environment. README.md lists them."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from switchyard_worker import PermanentFailure
+
+BACKENDS = ("whisper", "openai", "none")
+_LANGUAGE = re.compile(r"[a-z]{2,3}")
+
+
+@dataclass(frozen=True)
+class SpeechSettings:
+    """How the stage `speech` recognises words.
+
+    Attributes:
+        backend: one of `BACKENDS`.
+        model: for `whisper` a directory, an S3 URI or a name under the models' folder; for `openai` the model's name.
+        language: the only language spoken, as in ISO 639; empty to detect it.
+        prompt: words that the recogniser should know how to spell, such as names.
+        url: the base URL of the OpenAI-compatible service, without `/audio/transcriptions`.
+        key: the service's API key; empty if it needs none.
+    """
+
+    backend: str
+    model: str
+    language: str
+    prompt: str
+    url: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The worker's settings.
+
+    Attributes:
+        key_frames: maximum number of key frames.
+        free_gigapixels: what any file may unpack to.
+        max_seconds: the attempt's time limit in the job definition.
+        stages: names of the stages to run; empty for all.
+        models: the folder of the models (models.toml).
+    """
+
+    key_frames: int
+    free_gigapixels: int
+    max_seconds: int
+    stages: tuple[str, ...]
+    models: Path
+    speech: SpeechSettings
+
+    @classmethod
+    def from_env(cls, variables: Mapping[str, str] | None = None) -> Self:
+        """Read the variables. An empty variable counts as missing.
+
+        Args:
+            variables: used instead of `os.environ`.
+
+        Raises:
+            PermanentFailure: a variable is invalid.
+        """
+        given = os.environ if variables is None else variables
+        return cls(
+            key_frames=_number(given, "MAX_KEY_FRAMES", 200, 10_000),
+            free_gigapixels=_number(given, "FREE_GIGAPIXELS", 400, 1_000_000),
+            max_seconds=_number(given, "MAX_SECONDS", 14_400, 2_592_000),
+            stages=tuple(name.strip() for name in given.get("ANALYSIS_STAGES", "").split(",") if name.strip()),
+            models=Path(given.get("MODELS") or "/opt/models"),
+            speech=_speech(given),
+        )
+
+
+def bad(message: str) -> PermanentFailure:
+    """The error for an invalid setting."""
+    return PermanentFailure("BAD_ENVIRONMENT", message)
+
+
+def _number(given: Mapping[str, str], name: str, default: int, most: int) -> int:
+    text = given.get(name) or str(default)
+    if not text.isdecimal() or not 1 <= int(text) <= most:
+        raise bad(f"{name} is {text[:40]!r}: it must be 1 to {most}")
+    return int(text)
+
+
+def _speech(given: Mapping[str, str]) -> SpeechSettings:
+    backend = given.get("SPEECH_BACKEND") or BACKENDS[0]
+    if backend not in BACKENDS:
+        raise bad(f"SPEECH_BACKEND is {backend[:40]!r}: it must be one of {', '.join(BACKENDS)}")
+    language = given.get("SPEECH_LANGUAGE", "")
+    if language and not _LANGUAGE.fullmatch(language):
+        raise bad(f"SPEECH_LANGUAGE is {language[:40]!r}: it must be a code of two or three letters, such as en")
+    url = given.get("SPEECH_URL", "").rstrip("/")
+    if backend == "openai" and not re.fullmatch(r"https?://[^\s@?#]+", url):
+        raise bad("SPEECH_URL must be the service's base URL, such as https://host/v1, if SPEECH_BACKEND is openai")
+    return SpeechSettings(
+        backend=backend,
+        model=given.get("SPEECH_MODEL") or {"whisper": "whisper-base", "openai": "whisper-1"}.get(backend, ""),
+        language=language,
+        prompt=given.get("SPEECH_PROMPT", ""),
+        url=url,
+        key=given.get("SPEECH_KEY", ""),
+    )
