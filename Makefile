@@ -190,10 +190,10 @@ $(UV): requirements/uv.txt
 	    $(VENVS)/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<)
 	@touch $@
 
-# Uses the interpreter of .venvs/uv, so that PYTHON is needed only once.
+# Uses the interpreter of .venvs/uv, so that PYTHON is needed only once. The pins are whole, but for what FOR_DOWNLOADS leaves out.
 $(VENVS)/%/.ready: requirements/%.txt $(UV)
 	$(call install,$*,$(UV) venv --quiet --clear --python $(VENVS)/uv/bin/python $(VENVS)/$* && \
-	    $(UV) pip install --quiet --require-hashes --python $(VENVS)/$*/bin/python -r $<)
+	    $(UV) pip install --quiet --require-hashes --no-deps --python $(VENVS)/$*/bin/python -r $<)
 	@touch $@
 
 # The Lambda runtime's own packages, which functions may import in addition to their layer (see local/emulator.py).

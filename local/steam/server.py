@@ -108,11 +108,13 @@ class _Handler(BaseHTTPRequestHandler):
         parts = [part for part in path.path.split("/") if part]
         # Steam's paths are /steam/<interface>/<operation>/<version>/.
         operation = parts[2] if parts[0] == "steam" and len(parts) > 2 else parts[-1]
+        call = {"time": time.time(), "operation": operation, "status": 0}  # 0 until it is answered
+        self.server.standin.calls.append(call)
         mood = self.server.standin.moods.take(operation, query.get("steamid") or query.get("steamids"))
         if mood and mood.mode == "slow":
             time.sleep(mood.seconds)
         reply = self._in_mood(mood) or self._reply(parts, operation, query, body)
-        self.server.standin.calls.append({"time": time.time(), "operation": operation, "status": int(reply.status)})
+        call["status"] = int(reply.status)
         self._send(reply, mood.mode if mood else "")
 
     def _reply(self, parts: list[str], operation: str, query: Mapping[str, str], body: bytes) -> Reply:

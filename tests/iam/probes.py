@@ -822,7 +822,6 @@ def a_job_that_cannot_be_queued_leaves_no_record(system: Hands) -> None:
 
 @proves(
     submit_job=[
-        "dynamodb:GetItem on JobsTable",
         "s3:GetObject on MediaBucket",
         "sqs:SendMessage on TorrentQueue",
     ]

@@ -15,6 +15,7 @@ from switchyard.settings import (
     PresignUploadSettings,
     ReconcileJobsSettings,
     S3TorrentCreatorSettings,
+    SearchMediaSettings,
     SqsToBatchSettings,
     SubmitJobSettings,
     TrackJobSettings,
@@ -50,6 +51,7 @@ REQUIRED: dict[type[Settings], dict[str, str]] = {
     SubmitJobSettings: TASKS,
     GetJobSettings: {**JOBS, "S3_BUCKET": "media", "LIBRARY_TABLE": "library"},
     CancelJobSettings: {**TABLES, "S3_BUCKET": "media"},
+    SearchMediaSettings: {"S3_BUCKET": "media"},
     S3TorrentCreatorSettings: {
         **JOBS,
         "S3_BUCKET": "media",
@@ -465,3 +467,10 @@ def test_what_workers_write_may_get_torrents() -> None:
 def test_the_api_takes_requests_by_the_prefixes_that_torrents_are_made_by() -> None:
     names = {"UPLOAD_PREFIX", "TORRENT_SOURCE_PREFIX", "TORRENT_PREFIX", "TORRENT_SCRATCH_PREFIX"}
     assert names <= SubmitJobSettings.variables().keys() & S3TorrentCreatorSettings.variables().keys()
+
+
+def test_an_index_needs_its_arn() -> None:
+    required = REQUIRED[SearchMediaSettings] | {"SEARCH_INDEX": "s3vectors"}
+    with pytest.raises(SettingsError, match="SEARCH_INDEX_ARN is missing"):
+        SearchMediaSettings.from_env(required)
+    assert SearchMediaSettings.from_env(required | {"SEARCH_INDEX_ARN": "arn"}).search_index == "s3vectors"

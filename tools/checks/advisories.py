@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-PINS = (*sorted((ROOT / "requirements").glob("*.txt")), ROOT / "layers" / "switchyard" / "requirements.txt")
+PINS = (*sorted((ROOT / "requirements").glob("*.txt")), *sorted((ROOT / "layers").glob("*/requirements.txt")))
 OSV = "https://api.osv.dev/v1/query"
 KNOWN_TO_BE_BAD = "jinja2==2.4.1"
 

@@ -13,7 +13,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
-LAYER_PINS = ROOT / "layers" / "switchyard" / "requirements.txt"
+LAYERS_PINS = {
+    "layer": ROOT / "layers" / "switchyard" / "requirements.txt",
+    "embedding": ROOT / "layers" / "embedding" / "requirements.txt",
+}
 
 # Written so that the pattern doesn't match this file.
 REGISTRIES = re.compile(
@@ -33,7 +36,7 @@ def main() -> int:
 def _pins() -> list[str]:
     findings = []
     for asked in sorted((ROOT / "requirements").glob("*.in")):
-        pins = LAYER_PINS if asked.stem == "layer" else asked.with_suffix(".txt")
+        pins = LAYERS_PINS.get(asked.stem, asked.with_suffix(".txt"))
         pinned = dict(re.findall(r"^([\w.-]+)==(\S+)", pins.read_text(), re.MULTILINE))
         for wanted in _asked(asked):
             version = pinned.get(canonicalize_name(wanted.name))
