@@ -86,7 +86,17 @@ _FORBIDDEN: Mapping[str, tuple[Mapping[str, str], ...]] = for_every_function(
             {"fastjsonschema": "a GET has no body"},
         ),
         "cancel_job": (_READS_NO_QUEUE, _TORRENTS, _IMPORTS, {"fastjsonschema": "a DELETE has no body"}),
-        "search_media": (_READS_NO_QUEUE, _MOVES_JOBS, _STARTS, _ECS, _TORRENTS, _IMPORTS, _LAYOUT, _RECONCILES, _S3_ALONE),
+        "search_media": (
+            _READS_NO_QUEUE,
+            _MOVES_JOBS,
+            _STARTS,
+            _ECS,
+            _TORRENTS,
+            _IMPORTS,
+            _LAYOUT,
+            _RECONCILES,
+            _S3_ALONE,
+        ),
         "s3_torrent_creator": (_HTTP, _MOVES_JOBS, _BATCH, _ECS, _IMPORTS, _RECONCILES),
         "import_steam_library": (_HTTP, _MOVES_JOBS, _BATCH, _ECS, _MAKES_TORRENTS, _LAYOUT, _RECONCILES),
     }

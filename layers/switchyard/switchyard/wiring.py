@@ -15,8 +15,8 @@ from switchyard.messages.kinds import TASKS, VIDEO
 from switchyard.settings import BatchLaneSettings, EcsLaneSettings, ReturnSettings
 
 if TYPE_CHECKING:
-    from switchyard.function_jobs.intake import Intake
     from switchyard.api.search import Embed
+    from switchyard.function_jobs.intake import Intake
     from switchyard.messages.dead_letters import DeadLetterQueue
     from switchyard.messages.tasks import TaskWork
     from switchyard.protocol.cancel import Canceller

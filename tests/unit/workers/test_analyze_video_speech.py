@@ -31,7 +31,7 @@ def models() -> Path:
     """Returns the folder with the tests' models. They are fetched once; without a network the tests are skipped."""
     fetch = ROOT / "workers" / "analyze_video" / "fetch_models.py"
     python = ROOT / ".venvs" / "uv" / "bin" / "python"
-    command = [python, fetch, "--into", MODELS, "whisper-tiny.en", "voices"]
+    command: list[str | Path] = [python, fetch, "--into", MODELS, "whisper-tiny.en", "voices"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(done.stderr.strip().splitlines()[-1])
@@ -102,7 +102,7 @@ def test_a_telephone_call_is_written_down_with_who_speaks(account: Account, talk
 def test_captions_are_read_by_other_programs(account: Account, talk: Path, tmp_path: Path) -> None:
     assert account.run(talk).exit_code == 0
     (tmp_path / "t.vtt").write_bytes(account.result("transcript.vtt")[1])
-    cues = webvtt.read(tmp_path / "t.vtt")
+    cues = webvtt.read(str(tmp_path / "t.vtt")).captions
     subtitles = list(srt.parse(account.result("transcript.srt")[1].decode(), ignore_errors=False))
     assert len(cues) == len(subtitles) > 5
     for cue, subtitle in zip(cues, subtitles, strict=True):
@@ -265,7 +265,11 @@ def test_a_service_hears_the_words(account: Account, talk: Path) -> None:
 
 
 def test_a_service_that_only_knows_text_is_enough(account: Account, talk: Path) -> None:
-    refused = (400, {}, b'{"error": {"message": "response_format verbose_json is not compatible"}}')
+    refused: tuple[int, dict[str, str], bytes] = (
+        400,
+        {},
+        b'{"error": {"message": "response_format verbose_json is not compatible"}}',
+    )
     with serving(refused, (200, {}, json.dumps({"text": "Hello there."}).encode())) as service:
         ask(account, talk, service)
     transcript = json.loads(account.result("transcript.json")[1])
@@ -327,7 +331,7 @@ for content in (pickle.dumps(Evil()), pickle.dumps(magic) * 3 + pickle.dumps({"m
         print(error)
 """
     environment = {"PYTHONPATH": f"{ROOT / 'workers/analyze_video'}:{ROOT / 'workers/library'}"}
-    command = [PYTHON, "-c", script, tmp_path]
+    command: list[str | Path] = [PYTHON, "-c", script, tmp_path]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert len(done.stdout.splitlines()) == 5
     assert "posix.mkdir" in done.stdout

@@ -46,7 +46,7 @@ def test_any_words_become_captions_that_others_read(transcript: Transcript) -> N
         assert before.end <= after.start, "captions overlap"
     subtitles = list(srt.parse(captions.srt(shown), ignore_errors=False))
     assert len(subtitles) == len(shown)
-    cues = webvtt.from_string(captions.vtt(shown))
+    cues = webvtt.from_string(captions.vtt(shown)).captions
     assert len(cues) == len(shown)
     for caption, subtitle, cue in zip(shown, subtitles, cues, strict=True):
         assert caption.start < caption.end
@@ -72,7 +72,7 @@ def test_captions_are_short_enough_to_read(tmp_path: Path) -> None:
     words = tuple(Word(number * 0.4, number * 0.4 + 0.3, f"word{number}", 1.0) for number in range(60))
     segment = Segment(0.0, words[-1].end, " ".join(word.text for word in words), words, "en", "SPEAKER_02")
     (tmp_path / "t.vtt").write_text(captions.vtt(list(captions.captions(Transcript("en", 1.0, 30.0, [segment])))))
-    cues = webvtt.read(tmp_path / "t.vtt")
+    cues = webvtt.read(str(tmp_path / "t.vtt")).captions
     assert " ".join(cue.text for cue in cues).split() == [word.text for word in words]
     for cue in cues:
         lines = cue.text.split("\n")

@@ -7,7 +7,7 @@ people who speak at once can't be told apart, and in less than five seconds of s
 
 from typing import Any
 
-import numpy as np  # type: ignore[import-not-found] # not in the environment that checks types
+import numpy as np
 
 MAX_SPEAKERS = 8
 _SAMPLE = 600  # prints that the groups are found from; eigenvalues cost the cube of it

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import av
-import numpy as np  # type: ignore[import-not-found] # not in the environment that checks types
+import numpy as np
 
 from analyze_video import container as containers
 from analyze_video.loudness import demand_audible

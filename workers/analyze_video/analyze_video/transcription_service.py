@@ -7,7 +7,7 @@ import time
 import wave
 from typing import Any, Final, TypeGuard
 
-import numpy as np  # type: ignore[import-not-found] # not in the environment that checks types
+import numpy as np
 import urllib3
 
 from analyze_video.recognition import Heard, Sentence

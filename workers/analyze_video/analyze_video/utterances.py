@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np  # type: ignore[import-not-found] # not in the environment that checks types
+import numpy as np
 from faster_whisper.vad import VadOptions, get_speech_timestamps
 
 from analyze_video.sound import RATE, Block

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-import numpy as np  # type: ignore[import-not-found] # not in the environment that checks types
+import numpy as np
 from faster_whisper.feature_extractor import FeatureExtractor
 
 from analyze_video.sound import RATE

@@ -45,7 +45,7 @@ def run(video: Video, progress: Progress) -> Found:
 
 def _prints(video: Video, encoder: Any, progress: Progress) -> tuple[list[float], Any]:  # noqa: ANN401 - an Encoder
     """Voice prints of all speech, and the middle of each in seconds, ascending."""
-    import numpy as np  # type: ignore[import-not-found] # noqa: PLC0415 - see run
+    import numpy as np  # noqa: PLC0415 - see run
 
     from analyze_video.voices import FRAME_SAMPLES, WINDOW_FRAMES, spectrogram  # noqa: PLC0415
 
