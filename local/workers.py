@@ -25,6 +25,8 @@ TASK_ROLE: Final = f"arn:aws:iam::{ACCOUNT}:role/switchyard-local-task"
 """The role that a caller of RunTask must be allowed to pass. Workers here use the emulator's root user anyway."""
 NAMES: Final = tuple(sorted(path.parent.name for path in ROOT.glob("workers/*/Dockerfile")))
 """The workers, each with an environment of the same name."""
+INDEX_ARN: Final = f"arn:aws:s3vectors:{REGION}:{ACCOUNT}:bucket/switchyard-local-search/index/minilm-l6-v2-384"
+"""The index of videos, which the stack creates in the stand-in for S3 Vectors."""
 _CONFIG = "config.json"
 
 RETRY_STRATEGY: Final[Mapping[str, Any]] = {
@@ -84,14 +86,20 @@ def _command(worker: str) -> tuple[str, ...]:
 
 
 def _environment(worker: str) -> dict[str, str]:
-    folders = (f"workers/{worker}", "workers/library", "layers/switchyard")
+    folders = (f"workers/{worker}", "workers/library", "layers/switchyard", "layers/embedding")
     return {"PYTHONPATH": os.pathsep.join(str(ROOT / folder) for folder in folders)}
 
 
 DEFINITIONS: Final[Mapping[str, JobDefinition]] = {
     # Without `make models` there is nothing in the folder: the stages that need a model are skipped, and say so.
     "analyze-video": JobDefinition(
-        _command("analyze_video"), {**_environment("analyze_video"), "MODELS": str(VENVS / "models")}
+        _command("analyze_video"),
+        {
+            **_environment("analyze_video"),
+            "MODELS": str(VENVS / "models"),
+            "SEARCH_INDEX": "s3vectors",
+            "SEARCH_INDEX_ARN": INDEX_ARN,
+        },
     )
 }
 TASKS: Final[Mapping[str, TaskDefinition]] = {
@@ -141,7 +149,7 @@ def start_compute(
     """
     state.mkdir(parents=True, exist_ok=True)
     config = state / _CONFIG
-    config.write_text(json.dumps(_config(emulator, definitions, tasks, room), indent=2))
+    config.write_text(json.dumps(_config(emulator, port, definitions, tasks, room), indent=2))
     return start(
         [
             *(sys.executable, "-m", "local.compute", "--port", str(port)),
@@ -165,9 +173,10 @@ def stop_workers(state: Path) -> None:
 
 
 def _config(
-    emulator: str, definitions: Mapping[str, JobDefinition], tasks: Mapping[str, TaskDefinition], room: int
+    emulator: str, port: int, definitions: Mapping[str, JobDefinition], tasks: Mapping[str, TaskDefinition], room: int
 ) -> dict[str, Any]:
     place = {"maxRunning": room}
+    aws = bare(emulator) | {"AWS_ENDPOINT_URL_S3VECTORS": f"http://127.0.0.1:{port}"}
     return {
         "region": REGION,
         "account": ACCOUNT,
@@ -175,7 +184,7 @@ def _config(
         "clusters": {CLUSTER: place},
         "definitions": {
             name: {
-                **_program(emulator, definition),
+                **_program(aws, definition),
                 "retryStrategy": definition.retry_strategy,
                 "terminationGraceSeconds": definition.grace,
             }
@@ -183,7 +192,7 @@ def _config(
         },
         "taskDefinitions": {
             family: {
-                **_program(emulator, task),
+                **_program(aws, task),
                 "container": task.container,
                 "stopTimeout": task.grace,
                 "taskRoleArn": TASK_ROLE,
@@ -193,9 +202,9 @@ def _config(
     }
 
 
-def _program(emulator: str, definition: JobDefinition | TaskDefinition) -> dict[str, Any]:
+def _program(aws: Mapping[str, str], definition: JobDefinition | TaskDefinition) -> dict[str, Any]:
     return {
         "command": definition.command,
-        "environment": {**bare(emulator), **definition.environment},
+        "environment": {**aws, **definition.environment},
         "cwd": str(definition.cwd),
     }

@@ -10,10 +10,11 @@ from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from switchyard.errors import InvalidMessage
+from switchyard.function_jobs.work import parse
 from switchyard.messages.envelope import Envelope, decode, out_of_failure
 from switchyard.messages.kinds import STEAM_IMPORT, TASKS, TORRENT, VIDEO
 from switchyard.messages.s3 import Notice, notices, out_of_sns
-from switchyard.steam.messages import parse
+from switchyard.steam.messages import read
 
 type Queue = Literal["video", "ecs-jobs", "torrents", "steam", "track"]
 
@@ -141,7 +142,7 @@ def _torrent(message: Mapping[str, Any]) -> About:
 
 def _import(letter: Letter) -> About:
     # An import's job id derives from its user and account, as a torrent's from its object.
-    wanted = parse(letter.body, Envelope(letter.id, letter.sent_at)).work
+    wanted = parse(read, letter.body, Envelope(letter.id, letter.sent_at)).work
     return About(STEAM_IMPORT.name, *((wanted[0].job_id, str(wanted[0].account)) if wanted else ()))
 
 

@@ -28,7 +28,7 @@ def test_checkov_finds_the_mistakes_put_there(tmp_path: Path) -> None:
     """One run for both, as most of its time is its start."""
     template, image = tmp_path / "broken.yaml", tmp_path / "Dockerfile"
     template.write_text(COMPUTE.read_text().replace("HttpTokens: required", "HttpTokens: optional"))
-    image.write_text((ROOT / "workers" / "analyze_video" / "Dockerfile").read_text().replace("USER 10001:10001\n", ""))
+    image.write_text((ROOT / "workers" / "detect_objects" / "Dockerfile").read_text().replace("USER 10001:10001\n", ""))
     options = ("--skip-download", "--compact", "--output", "json", "--framework", "cloudformation", "dockerfile")
     run = _run(CHECKOV, *options, "--file", template, image)
     found = {failed["check_id"] for report in json.loads(run.stdout) for failed in report["results"]["failed_checks"]}

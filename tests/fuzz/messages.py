@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol, cast
 
 from switchyard import clock
 from switchyard.errors import InvalidMessage, PermanentError
+from switchyard.function_jobs.work import parse
 from switchyard.messages import changes
 from switchyard.messages.envelope import Envelope, Rejected, decode
 from switchyard.messages.kinds import TASKS as TASK_KINDS
@@ -97,15 +98,15 @@ def _demand_fit_input(given: Any) -> None:  # noqa: ANN401 - JSON
 
 def torrent(data: bytes) -> None:
     """`TorrentWork.parse`: never raises; accepted objects are in our bucket, get a torrent, and can be sent again."""
-    parsed = TORRENTS.parse(text(data), FIRST)
+    parsed = parse(TORRENTS.read, text(data), FIRST)
     for work in parsed.work:
         bucket, key = (work.thing.bucket, work.thing.key) if isinstance(work, Segment) else (work.bucket, work.key)
         assert bucket == BUCKET
         assert TORRENTS.why_ignored(key) is None
         if isinstance(work, Segment):
             assert 0 <= work.extent.first < work.extent.end <= work.layout.pieces
-        assert TORRENTS.parse(work.body, AGAIN).work == [_as_sent(work)]
-    _demand_refused_again(parsed.rejected, lambda body: TORRENTS.parse(body, FIRST))
+        assert parse(TORRENTS.read, work.body, AGAIN).work == [_as_sent(work)]
+    _demand_refused_again(parsed.rejected, lambda body: parse(TORRENTS.read, body, FIRST))
 
 
 def _as_sent(work: Wanted | Segment) -> Wanted | Segment:
@@ -117,15 +118,15 @@ def _as_sent(work: Wanted | Segment) -> Wanted | Segment:
 
 def library_import(data: bytes) -> None:
     """`steam.messages.parse`: one import or one refusal; an import's account and message are read again as the same."""
-    parsed = steam.parse(text(data), FIRST)
+    parsed = parse(steam.read, text(data), FIRST)
     assert len(parsed.work) + len(parsed.rejected) == 1
     for wanted in parsed.work:
         assert account(str(wanted.account)) == wanted.account
-        assert steam.parse(wanted.body, AGAIN).work == [wanted]
+        assert parse(steam.read, wanted.body, AGAIN).work == [wanted]
         request = wanted.request(message_id=FIRST.message_id, sent_at=FIRST.sent_at)
         assert _JOB_ID.fullmatch(request.job_id)
         assert WorkRequest.from_json(request.to_json()) == request
-    _demand_refused_again(parsed.rejected, lambda body: steam.parse(body, FIRST))
+    _demand_refused_again(parsed.rejected, lambda body: parse(steam.read, body, FIRST))
 
 
 def state_change(data: bytes) -> None:

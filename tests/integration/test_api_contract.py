@@ -12,6 +12,7 @@ import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
+from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import positive_data_acceptance, unsupported_method
 
 from local import api
@@ -80,6 +81,8 @@ def answers_as_documented(operation: str) -> Callable[..., None]:
         but = [unsupported_method]
         if answer.status_code >= 400 and (case.method, case.path, answer.json().get("error")) in NOT_IN_A_SCHEMA:
             but.append(positive_data_acceptance)
+        if (case.path, answer.status_code) == ("/search", 501):  # to `answer: true`: no model here writes answers
+            but += [not_a_server_error, positive_data_acceptance]
         case.validate_response(answer, excluded_checks=but)
 
     return cast("Callable[..., None]", test)

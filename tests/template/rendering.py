@@ -159,7 +159,10 @@ class _Conditions:
             case {"Ref": str(name)}:
                 return self.parameters[name]
             case {"Fn::Select": [0, listed]}:
-                return self._value(listed).split(",")[0]
+                found = self._value(listed)
+                return found[0] if isinstance(found, list) else found.split(",")[0]
+            case {"Fn::Split": [str(separator), text]}:
+                return self._value(text).split(separator)
             case dict():
                 [(function, arguments)] = node.items()
                 return _FUNCTIONS[function]([self._value(argument) for argument in arguments])

@@ -94,6 +94,15 @@ def test_a_worker_has_its_own_prefixes_and_nobody_deletes_a_recording(role: str,
     assert {key for key in EVERYTHING if may(role, action, key)} == keys
 
 
+def test_a_worker_may_write_chunks_of_videos_and_read_none() -> None:
+    policy = load(COMPUTE).of_type("AWS::IAM::ManagedPolicy")["IndexPolicy"]
+    statements = policy["PolicyDocument"]["Statement"]
+    assert policy["Roles"] == [{"Ref": "JobRole"}]
+    assert {str(each["Resource"]) for each in statements} == {"{'Ref': 'SearchIndexArn'}"}
+    reads = {f"s3vectors:{action}" for action in ("GetVectors", "ListVectors", "QueryVectors", "*")}
+    assert not reads & {action for each in statements for action in _actions(each)}
+
+
 class Writes:
     """A DynamoDB client that notes the attributes that a worker's calls name."""
 

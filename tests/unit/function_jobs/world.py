@@ -5,6 +5,7 @@ The room is the real one. The table is moto's; queue and service are models.
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, cast
@@ -20,7 +21,7 @@ from switchyard.function_jobs.repair import FunctionRepair
 from switchyard.function_jobs.table import FunctionJobs
 from switchyard.function_jobs.work import Parsed, TimeLeft
 from switchyard.messages.dead_letters import DeadLetterQueue
-from switchyard.messages.envelope import Envelope, Rejected, decode
+from switchyard.messages.envelope import Envelope, Rejected
 from switchyard.protocol.cancel import Cancellation, Canceller
 from switchyard.protocol.jobs import Job, Source, Status, TargetSpec, WorkRequest
 from switchyard.tables.records import Records
@@ -102,11 +103,10 @@ class Counting:
     """How often which job was completed for which message."""
     plural: ClassVar[str] = "counts"
 
-    def parse(self, body: str, envelope: Envelope) -> Parsed[Wanted]:
+    def read(self, message: Mapping[str, Any], envelope: Envelope, body: str = "", /) -> Parsed[Wanted]:
         try:
-            told = decode(body)
-            users = told["users"] if "users" in told else [told["userId"]]
-        except (InvalidMessage, KeyError):
+            users = message["users"] if "users" in message else [message["userId"]]
+        except KeyError:
             return Parsed(envelope.message_id, rejected=[Rejected(InvalidMessage("no userId"), body)])
         return Parsed(envelope.message_id, [Wanted(user) for user in users])
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from switchyard.errors import PermanentError
-from switchyard.function_jobs.work import Parsed
+from switchyard.function_jobs.work import Parsed, parse
 from switchyard.messages.envelope import Envelope
 from switchyard.messages.kinds import TASKS as TASK_KINDS
 from switchyard.messages.tasks import TaskWork
@@ -384,7 +384,7 @@ def torrents_of(name: str) -> list[Parsed[Wanted | Segment]]:
     whole = event(f"s3_torrent_creator/{name}")
     messages = [record["body"] for record in whole.get("Records", ()) if record["eventSource"] == "aws:sqs"]
     envelope = Envelope("invocation", datetime.now(UTC))
-    return [TORRENTS.parse(body, envelope) for body in messages or [json.dumps(whole)]]
+    return [parse(TORRENTS.read, body, envelope) for body in messages or [json.dumps(whole)]]
 
 
 def test_every_event_of_torrents_is_tested() -> None:
@@ -448,7 +448,7 @@ def imports_of(name: str) -> list[Parsed[steam.Wanted]]:
     """Returns the requests in each message of an event; the event may itself be a message."""
     whole = event(f"import_steam_library/{name}")
     bodies = [record["body"] for record in whole.get("Records", ())]
-    return [steam.parse(body, Envelope("m", datetime.now(UTC))) for body in bodies or [json.dumps(whole)]]
+    return [parse(steam.read, body, Envelope("m", datetime.now(UTC))) for body in bodies or [json.dumps(whole)]]
 
 
 def test_every_event_of_imports_is_tested() -> None:

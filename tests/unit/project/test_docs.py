@@ -21,6 +21,7 @@ from switchyard.errors import (
     UrlRefused,
 )
 from switchyard.function_jobs.jobs import GIVEN_UP, MAX_BEGINS, SILENCE
+from switchyard.function_jobs.work import parse
 from switchyard.messages.envelope import Envelope
 from switchyard.messages.kinds import TASKS as TASK_KINDS
 from switchyard.messages.tasks import (
@@ -103,7 +104,7 @@ TORRENT_WORK = TorrentWork("switchyard-media", "recordings/", "torrents/", "torr
 
 def described_torrent(body: str) -> str:
     """Returns the text the page should have below a message about torrents."""
-    parsed = TORRENT_WORK.parse(body, Envelope(ID, datetime.now(UTC)))
+    parsed = parse(TORRENT_WORK.read, body, Envelope(ID, datetime.now(UTC)))
     for ignored in parsed.ignored:
         return f"no torrent of `{ignored.key}`: {ignored.reason}"
     for rejected in parsed.rejected:
@@ -125,7 +126,7 @@ def test_a_torrent_message_means_what_the_page_says(body: str, meaning: str) -> 
 
 def described_import(body: str) -> str:
     """Returns the text the page should have below a message about an import."""
-    parsed = steam.parse(body, Envelope(ID, datetime.now(UTC)))
+    parsed = parse(steam.read, body, Envelope(ID, datetime.now(UTC)))
     for rejected in parsed.rejected:
         return f"`{rejected.error.code}`: {rejected.error}"
     (wanted,) = parsed.work

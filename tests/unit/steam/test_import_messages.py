@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchyard.function_jobs.jobs import FunctionJob
+from switchyard.function_jobs.work import parse
 from switchyard.messages.envelope import Envelope
 from switchyard.messages.kinds import STEAM_IMPORT
 from switchyard.protocol.jobs import Status, WorkRequest
 from switchyard.steam.accounts import Account, account
-from switchyard.steam.messages import Wanted, body_of, is_new_request, parse
+from switchyard.steam.messages import Wanted, body_of, is_new_request, read
 from tests.cases import cases
 from tests.strategies import anything
 
@@ -23,7 +24,7 @@ ENVELOPE: Final = Envelope("m", NOW)
 
 
 def asked(message: object) -> Wanted:
-    [wanted] = parse(json.dumps(message), ENVELOPE).work
+    [wanted] = parse(read, json.dumps(message), ENVELOPE).work
     return wanted
 
 
@@ -39,7 +40,7 @@ def test_what_senders_may_add_changes_nothing() -> None:
 
 def test_digits_are_a_vanity_name_only_where_it_is_called_one() -> None:
     assert asked({"userId": "u", "vanityName": "12345"}).account == Account(vanity="12345")
-    [rejected] = parse(json.dumps({"userId": "u", "steamId": "12345"}), ENVELOPE).rejected
+    [rejected] = parse(read, json.dumps({"userId": "u", "steamId": "12345"}), ENVELOPE).rejected
     assert rejected.error.code == "INVALID_STEAM_ID"
 
 
@@ -64,18 +65,18 @@ def test_a_stored_request_is_asked_for_again_by_the_same_message() -> None:
 
 @given(anything)
 def test_no_message_raises(message: Any) -> None:  # noqa: ANN401 - any JSON value
-    parsed = parse(json.dumps(message), ENVELOPE)
+    parsed = parse(read, json.dumps(message), ENVELOPE)
     assert len(parsed.work) + len(parsed.rejected) == 1
 
 
 @given(st.text())
 def test_no_text_raises(body: str) -> None:
-    parse(body, ENVELOPE)
+    parse(read, body, ENVELOPE)
 
 
 @given(st.text(), st.text())
 def test_no_text_in_a_field_raises_or_is_quoted_in_the_reason(user_id: str, name: str) -> None:
-    for rejected in parse(json.dumps({"userId": user_id, "steamId": name}), ENVELOPE).rejected:
+    for rejected in parse(read, json.dumps({"userId": user_id, "steamId": name}), ENVELOPE).rejected:
         assert len(name) < 3 or name not in str(rejected.error) or name in "the Steam account must be text: a 17-digit"
 
 

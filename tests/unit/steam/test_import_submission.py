@@ -12,10 +12,11 @@ from hypothesis import given
 
 from switchyard import clock
 from switchyard.api.http import Api, ApiAuth
+from switchyard.function_jobs.work import parse
 from switchyard.messages.envelope import Envelope
 from switchyard.messages.kinds import STEAM_IMPORT
 from switchyard.protocol.jobs import Status
-from switchyard.steam.messages import parse
+from switchyard.steam.messages import read
 from switchyard.steam.submission import ImportSubmission
 from switchyard.tables.items import PlainItem
 from switchyard.tables.records import Records
@@ -105,7 +106,7 @@ def test_an_import_is_accepted_recorded_and_queued(asking: Asking) -> None:
         (answer.body["jobId"], STEAM_IMPORT.name, "PENDING", "user-42")
     ]
     [message] = asking.messages()
-    [wanted] = parse(json.dumps(message), Envelope("m", clock.now())).work
+    [wanted] = parse(read, json.dumps(message), Envelope("m", clock.now())).work
     assert wanted.job_id == answer.body["jobId"]
 
 

@@ -393,7 +393,7 @@ def test_a_probe_is_one_call_for_all(steam: SteamWorld) -> None:
     with pytest.raises(Paused) as paused:
         steam.run()
     steam.wait(paused.value)
-    probe = Freeze(2)
+    probe = Freeze(4)  # when it has said in the table that it tries
     probe.run(lambda: steam.run(kill=probe))
     assert probe.is_frozen
     with pytest.raises(Paused):

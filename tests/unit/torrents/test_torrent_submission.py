@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from switchyard import clients, clock
 from switchyard.api.http import Api
+from switchyard.function_jobs.work import parse
 from switchyard.messages import kinds
 from switchyard.messages.envelope import Envelope
 from switchyard.tables.items import PlainItem
@@ -139,7 +140,7 @@ def test_the_message_asks_for_the_version_that_is_there(asking: Asking) -> None:
     version = asking.upload()
     asking.ask()
     (message,) = asking.messages()
-    assert WORK.parse(json.dumps(message), Envelope("m", clock.now())).work == [Wanted(BUCKET, KEY, version)]
+    assert parse(WORK.read, json.dumps(message), Envelope("m", clock.now())).work == [Wanted(BUCKET, KEY, version)]
 
 
 def test_without_versions_the_etag_is_the_version(asking: Asking) -> None:

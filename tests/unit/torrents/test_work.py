@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from switchyard.errors import InvalidMessage, SourceNotAllowed
 from switchyard.function_jobs.work import Parsed
+from switchyard.function_jobs.work import parse as parse_body
 from switchyard.messages.envelope import Envelope
 from switchyard.torrents.format.layout import Extent, Format, Layout, ObjectVersion, Way
 from switchyard.torrents.messages import Segment, TorrentWork, Wanted, job_id, message, request
@@ -24,7 +25,7 @@ SEGMENT = Segment("torrent-1", 1, THING, Layout(THING.size, 2**20, Format.V1), W
 
 
 def parse(told: Any) -> Parsed[Wanted | Segment]:  # noqa: ANN401 - JSON
-    return WORK.parse(told if isinstance(told, str) else json.dumps(told), ENVELOPE)
+    return parse_body(WORK.read, told if isinstance(told, str) else json.dumps(told), ENVELOPE)
 
 
 def record(key: str = "recordings/a.bin", **changes: str) -> dict[str, Any]:
@@ -173,7 +174,7 @@ def test_a_version_of_the_object_comes_with_its_segments() -> None:
 @given(st.text(unicode_text, min_size=1, max_size=40), st.text(printable, min_size=1), st.booleans())
 def test_a_message_asks_for_what_it_was_made_of(key: str, version: str, again: bool) -> None:  # noqa: FBT001
     work = TorrentWork("media", "recordings/", "t\0/", "s\0/")
-    parsed = work.parse(message("media", key, version, again=again), ENVELOPE)
+    parsed = parse_body(work.read, message("media", key, version, again=again), ENVELOPE)
     assert parsed.rejected or parsed.ignored or parsed.work == [Wanted("media", key, version, again)]
 
 

@@ -73,7 +73,10 @@ class Account:
         self.command: tuple[str | Path, ...] = (self.python, "-m", worker)
         self._environment = {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": f"{ROOT / 'workers' / worker}:{ROOT / 'workers/library'}:{ROOT / 'layers/switchyard'}",
+            "PYTHONPATH": ":".join(
+                str(ROOT / folder)
+                for folder in (f"workers/{worker}", "workers/library", "layers/switchyard", "layers/embedding")
+            ),
             "AWS_ENDPOINT_URL": endpoint,
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
@@ -133,6 +136,15 @@ class Account:
             item["request"] = json.dumps(request)
         self._dynamodb.put_item(
             TableName="jobs", Item={name: TypeSerializer().serialize(value) for name, value in item.items()}
+        )
+
+    def claim(self, fence: int) -> None:
+        """Has another run claim the job."""
+        self._dynamodb.update_item(
+            TableName="jobs",
+            Key={"jobId": {"S": "job-1"}},
+            UpdateExpression="SET fence = :fence REMOVE runId",
+            ExpressionAttributeValues={":fence": {"N": str(fence)}},
         )
 
     def start(self, **changed: str) -> "subprocess.Popen[str]":

@@ -39,7 +39,7 @@ from switchyard_worker import (
     heartbeat,
     run,
 )
-from switchyard_worker.attempt import _client
+from switchyard_worker.attempt import client
 from switchyard_worker.environment import METADATA_ATTEMPTS
 from switchyard_worker.record import ERROR_LIMIT
 from tests.cases import cases
@@ -808,7 +808,7 @@ def test_the_library_needs_nothing_but_boto3() -> None:
 
 
 def test_clients_of_its_own_give_up_within_the_stop_timeout() -> None:
-    config = _client("dynamodb").meta.config
+    config = client("dynamodb").meta.config
     assert config.retries["mode"] == "standard"
     assert config.connect_timeout + config.read_timeout < 30
 

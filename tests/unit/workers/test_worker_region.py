@@ -9,4 +9,4 @@ def test_a_worker_needs_no_more_than_aws_region(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
     monkeypatch.setenv("AWS_REGION", "eu-central-1")
 
-    assert attempt._client("s3").meta.region_name == "eu-central-1"
+    assert attempt.client("s3").meta.region_name == "eu-central-1"

@@ -10,6 +10,7 @@ from typing import Self
 from switchyard_worker import PermanentFailure
 
 BACKENDS = ("whisper", "openai", "none")
+INDEXES = ("s3vectors", "none")
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 
 
@@ -35,6 +36,22 @@ class SpeechSettings:
 
 
 @dataclass(frozen=True)
+class IndexSettings:
+    """Where the stage `index` writes, and for whom.
+
+    Attributes:
+        arn: the ARN of an index of S3 Vectors; empty for no index.
+        owner: the user whose job it is, as the job's request names them; None for nobody. `WorkerEnvironment.owner`
+            lacks those that no key can name, but the platform erases their chunks by this name.
+        kind: the job's kind.
+    """
+
+    arn: str
+    owner: str | None
+    kind: str
+
+
+@dataclass(frozen=True)
 class Settings:
     """The worker's settings.
 
@@ -52,6 +69,7 @@ class Settings:
     stages: tuple[str, ...]
     models: Path
     speech: SpeechSettings
+    index: IndexSettings
 
     @classmethod
     def from_env(cls, variables: Mapping[str, str] | None = None) -> Self:
@@ -71,6 +89,7 @@ class Settings:
             stages=tuple(name.strip() for name in given.get("ANALYSIS_STAGES", "").split(",") if name.strip()),
             models=Path(given.get("MODELS") or "/opt/models"),
             speech=_speech(given),
+            index=_index(given),
         )
 
 
@@ -103,4 +122,17 @@ def _speech(given: Mapping[str, str]) -> SpeechSettings:
         prompt=given.get("SPEECH_PROMPT", ""),
         url=url,
         key=given.get("SPEECH_KEY", ""),
+    )
+
+
+def _index(given: Mapping[str, str]) -> IndexSettings:
+    index, arn = given.get("SEARCH_INDEX") or "none", given.get("SEARCH_INDEX_ARN", "")
+    if index not in INDEXES:
+        raise bad(f"SEARCH_INDEX is {index[:40]!r}: it must be one of {', '.join(INDEXES)}")
+    if index == "s3vectors" and not arn:
+        raise bad("SEARCH_INDEX_ARN is missing, which SEARCH_INDEX=s3vectors needs")
+    return IndexSettings(
+        arn=arn if index == "s3vectors" else "",
+        owner=given.get("OWNER") or None,
+        kind=given.get("KIND") or "video-analysis",
     )

@@ -55,16 +55,19 @@ class Transcript:
         """The number of words."""
         return sum(len(segment.words) or len(segment.text.split()) for segment in self.segments)
 
-    def as_json(self) -> bytes:
-        """The bytes of transcript.json."""
-        content = {
+    def content(self) -> dict[str, Any]:
+        """The content of transcript.json."""
+        return {
             "version": VERSION,
             "language": self.language,
             "languageProbability": self.language_probability,
             "duration": self.duration,
             "segments": [_segment(segment) for segment in self.segments],
         }
-        return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+
+    def as_json(self) -> bytes:
+        """The bytes of transcript.json."""
+        return json.dumps(self.content(), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
 
 
 def _segment(segment: Segment) -> dict[str, Any]:

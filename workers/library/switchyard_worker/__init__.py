@@ -10,7 +10,7 @@
 Needs boto3 and the standard library, nothing else: images hold neither the layer nor Powertools.
 """
 
-from switchyard_worker.attempt import run
+from switchyard_worker.attempt import client, run
 from switchyard_worker.environment import WorkerEnvironment
 from switchyard_worker.errors import (
     AWS_ERRORS,
@@ -42,6 +42,7 @@ __all__ = [
     "WorkerEnvironment",
     "WorkerError",
     "WorkerJob",
+    "client",
     "content_type",
     "refuse_programs",
     "run",

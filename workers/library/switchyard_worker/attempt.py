@@ -68,9 +68,9 @@ def run(
             log.error("%s", error.message)  # noqa: TRY400 - a sentence, not a bug: no traceback
             return _exit_code(error)
         context |= {"jobId": environment.job_id, "fence": environment.fence, "attempt": environment.attempt}
-        record = Record(dynamodb or _client("dynamodb"), environment)
+        record = Record(dynamodb or client("dynamodb"), environment)
         heartbeat = Heartbeat(record, stop)
-        job = WorkerJob(environment, record, heartbeat, s3 or _client("s3"), stop)
+        job = WorkerJob(environment, record, heartbeat, s3 or client("s3"), stop)
         code = _attempt(main, job, record, heartbeat)
         log.info("exit", extra={"fields": {"exitCode": int(code)}})
         return code
@@ -151,8 +151,9 @@ def _exit_code(error: WorkerError) -> int:
             return CRASHED
 
 
-def _client(service: str) -> Any:  # noqa: ANN401 - boto3's own signature; the callers name the type
-    # Every call here may be repeated, so retries are on. Timeouts are short: SIGKILL follows SIGTERM after 30 s.
+def client(service: str) -> Any:  # noqa: ANN401 - boto3's own signature; the callers name the type
+    """A boto3 client with retries, and timeouts short enough for a stop signal. For calls that may be repeated."""
+    # SIGKILL follows SIGTERM after 30 s.
     config = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 5})
     # AWS_REGION is the name that other SDKs and the job definition use; boto3 only reads AWS_DEFAULT_REGION.
     region = os.environ.get("AWS_REGION")

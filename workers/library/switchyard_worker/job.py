@@ -76,6 +76,11 @@ class WorkerJob:
         """The input in the job's request: JSON-shaped, and not validated for this worker."""
         return self._record.input
 
+    @property
+    def created_at(self) -> str:
+        """When the job was accepted, in UTC as in ISO 8601, such as `2026-11-22T18:36:54.123Z`."""
+        return self._record.created_at
+
     def checkpoint(self) -> None:
         """Raise an error if the run must end. Call it every second or two, wherever it is safe to stop.
 

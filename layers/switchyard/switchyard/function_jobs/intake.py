@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -16,8 +15,8 @@ from switchyard.errors import PermanentError, SwitchyardError, Unavailable
 from switchyard.function_jobs.jobs import GIVEN_UP, Failed, FunctionJob, Unfinished, Waiting
 from switchyard.function_jobs.outbox import Outbox, continued
 from switchyard.function_jobs.table import FunctionJobs
-from switchyard.function_jobs.work import Parsed, TimeLeft, Work
-from switchyard.messages.envelope import Envelope
+from switchyard.function_jobs.work import Parsed, TimeLeft, Work, parse
+from switchyard.messages.envelope import Envelope, json_object
 from switchyard.messages.queues import Message, Queue
 from switchyard.observability import logger
 from switchyard.protocol.jobs import JobError
@@ -41,8 +40,8 @@ class Worker[W: Work](Protocol):
     def jobs(self) -> FunctionJobs:
         """The jobs of its kind."""
 
-    def parse(self, body: str, envelope: Envelope) -> Parsed[W]:
-        """Reads a message body. Invalid content is in `rejected`, never raised."""
+    def read(self, message: Mapping[str, Any], envelope: Envelope, body: str = "", /) -> Parsed[W]:
+        """Reads a decoded message, as a `Reader`."""
 
     def handle(self, work: W, envelope: Envelope, time: TimeLeft) -> str:
         """Does the work within `FunctionJobs.ending`. Returns the id of the job, which has the outcome.
@@ -86,7 +85,8 @@ class Intake[W: Work]:
 
     def _handle_hidden(self, message: Message) -> None:
         message_id, fence = continued(message)
-        parsed, envelope = self._parsed(message.body, Envelope(message_id, message.sent_at, continues=fence))
+        envelope = Envelope(message_id, message.sent_at, continues=fence)
+        parsed, envelope = self._noted(parse(self.worker.read, message.body, envelope), envelope)
         if len(parsed.work) > 1:
             self.outbox.send([each.body for each in parsed.work])
         else:
@@ -160,7 +160,8 @@ class Intake[W: Work]:
             SwitchyardError, ClientError, BotoCoreError: the work could not be done.
         """
         self._time = time
-        parsed, envelope = self._parsed(json.dumps(event), Envelope(request_id, clock.now()))
+        envelope = Envelope(request_id, clock.now())
+        parsed, envelope = self._noted(self.worker.read(json_object(event), envelope), envelope)
         for rejected in parsed.rejected:
             raise rejected.error
         answers = [self._told(self._do(work, envelope)) for work in parsed.work]
@@ -186,8 +187,7 @@ class Intake[W: Work]:
 
     # ---- both -------------------------------------------------------------------------------------------------------
 
-    def _parsed(self, body: str, envelope: Envelope) -> tuple[Parsed[W], Envelope]:
-        parsed = self.worker.parse(body, envelope)
+    def _noted(self, parsed: Parsed[W], envelope: Envelope) -> tuple[Parsed[W], Envelope]:
         for ignored in parsed.ignored:
             logger.info("ignored", message_id=envelope.message_id, key=ignored.key, reason=ignored.reason)
         return parsed, replace(envelope, message_id=parsed.message_id)

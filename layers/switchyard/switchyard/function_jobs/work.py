@@ -1,10 +1,11 @@
 """What a function's messages ask for, and how much time there is to do it. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
-from switchyard.messages.envelope import Rejected
+from switchyard.errors import InvalidMessage
+from switchyard.messages.envelope import Envelope, Rejected, decode
 
 _LEAST_RESERVE = 10.0
 """Seconds of an invocation reserved for the steps that end the work."""
@@ -51,3 +52,19 @@ class Parsed[W: Work]:
     work: list[W] = field(default_factory=list)
     ignored: list[Ignored] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
+
+
+class Reader[W: Work](Protocol):
+    """Reads a decoded message. Invalid content is in `rejected`, with the message's body, never raised."""
+
+    def __call__(self, message: Mapping[str, Any], envelope: Envelope, body: str = "", /) -> Parsed[W]:
+        """Returns what the message asks for."""
+
+
+def parse[W: Work](read: Reader[W], body: str, envelope: Envelope) -> Parsed[W]:
+    """Decodes a message body and reads it. Never raises for what the body holds."""
+    try:
+        message = decode(body)
+    except InvalidMessage as error:
+        return Parsed(envelope.message_id, rejected=[Rejected(error, body)])
+    return read(message, envelope, body)

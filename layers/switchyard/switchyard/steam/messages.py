@@ -13,7 +13,7 @@ from typing import Any
 from switchyard.errors import InvalidMessage, PermanentError
 from switchyard.function_jobs.jobs import FunctionJob
 from switchyard.function_jobs.work import Parsed
-from switchyard.messages.envelope import Envelope, Rejected, decode, identifier, optional_text, out_of_failure
+from switchyard.messages.envelope import Envelope, Rejected, identifier, optional_text, out_of_failure
 from switchyard.messages.kinds import STEAM_IMPORT
 from switchyard.messages.s3 import out_of_sns
 from switchyard.names import stable_hash
@@ -83,16 +83,16 @@ def is_new_request(found: FunctionJob, sent_at: datetime) -> bool:
     return answered_from is None or sent_at > answered_from
 
 
-def parse(body: str, envelope: Envelope) -> Parsed[Wanted]:
-    """Reads a message body in any of the accepted shapes. Never raises for what the body holds."""
+def read(message: Mapping[str, Any], envelope: Envelope, body: str = "", /) -> Parsed[Wanted]:
+    """Reads a decoded message in any of the accepted shapes. Never raises for what it holds."""
     try:
-        message, envelope = out_of_failure(decode(body), envelope)
-        return Parsed(envelope.message_id, work=[read(_unwrapped(message))])
+        told, envelope = out_of_failure(message, envelope)
+        return Parsed(envelope.message_id, work=[wanted(_unwrapped(told))])
     except PermanentError as error:
         return Parsed(envelope.message_id, rejected=[Rejected(error, body)])
 
 
-def read(message: Mapping[str, Any]) -> Wanted:
+def wanted(message: Mapping[str, Any]) -> Wanted:
     """Reads a decoded message without its wrapping.
 
     Raises:

@@ -95,7 +95,7 @@ class ImportSubmission:
         if request.user_id not in (None, user_id):
             return Problem(403, "FORBIDDEN", "Nothing can be imported for another user.")
         try:
-            wanted = messages.read({**body, "userId": user_id})
+            wanted = messages.wanted({**body, "userId": user_id})
         except InvalidSteamId as error:
             return Problem(400, error.code, "The request is invalid.", [str(error)])
         except InvalidMessage as error:

@@ -1,5 +1,6 @@
 """What import_steam_library does for a message: it begins the import's job, imports the library, and ends the job."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -22,9 +23,9 @@ class ImportWorker:
     importer: Importer
     plural: ClassVar[str] = "imports"
 
-    def parse(self, body: str, envelope: Envelope) -> Parsed[Wanted]:
-        """Reads a message body. Invalid content is in `rejected`, never raised."""
-        return messages.parse(body, envelope)
+    def read(self, message: Mapping[str, Any], envelope: Envelope, body: str = "", /) -> Parsed[Wanted]:
+        """Reads a decoded message."""
+        return messages.read(message, envelope, body)
 
     def handle(self, work: Wanted, envelope: Envelope, time: TimeLeft) -> str:
         """Imports a library, unless another invocation does, or did after the message was sent.

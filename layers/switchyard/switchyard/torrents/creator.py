@@ -9,6 +9,7 @@ from the reconciler continues. docs/architecture.md has the details.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from threading import Lock
@@ -97,9 +98,9 @@ class Creator:
 
     # ---- a message --------------------------------------------------------------------------------------------------
 
-    def parse(self, body: str, envelope: Envelope) -> Parsed[Wanted | Segment]:
-        """Reads a message body."""
-        return self.work.parse(body, envelope)
+    def read(self, message: Mapping[str, Any], envelope: Envelope, body: str = "", /) -> Parsed[Wanted | Segment]:
+        """Reads a decoded message."""
+        return self.work.read(message, envelope, body)
 
     def handle(self, work: Wanted | Segment, envelope: Envelope, time: TimeLeft) -> str:
         """Makes a torrent or hashes a segment. Returns the id of the job; raises what `make` raises."""

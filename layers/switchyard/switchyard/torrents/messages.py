@@ -13,7 +13,7 @@ from switchyard import clock
 from switchyard.errors import InvalidMessage, PermanentError, SourceNotAllowed
 from switchyard.function_jobs.work import Ignored, Parsed
 from switchyard.keys import is_part_of_recording, is_upload, owner_of, recording_owner
-from switchyard.messages.envelope import MAX_VERSION_LENGTH, Envelope, Rejected, decode, optional_text, out_of_failure
+from switchyard.messages.envelope import MAX_VERSION_LENGTH, Envelope, Rejected, optional_text, out_of_failure
 from switchyard.messages.kinds import TORRENT
 from switchyard.messages.s3 import Notice, location, notices, out_of_sns, version_id
 from switchyard.names import stable_hash
@@ -127,10 +127,10 @@ class TorrentWork:
     scratch_prefix: str
     upload_prefix: str = "uploads/"
 
-    def parse(self, body: str, envelope: Envelope) -> Parsed[Wanted | Segment]:
-        """Reads a message body in any of the accepted shapes. Never raises for what the body holds."""
+    def read(self, message: Mapping[str, Any], envelope: Envelope, body: str = "", /) -> Parsed[Wanted | Segment]:
+        """Reads a decoded message in any of the accepted shapes. Never raises for what it holds."""
         try:
-            told, envelope = out_of_failure(decode(body), envelope)
+            told, envelope = out_of_failure(message, envelope)
             told = out_of_sns(told)
             by_s3 = notices(told)
         except PermanentError as error:
