@@ -429,7 +429,6 @@ def a_job_cancelled_while_it_starts_is_stopped(system: Hands) -> None:
 @proves(
     ECS,
     s3_torrent_creator=[
-        "dynamodb:GetItem on JobsTable",
         "dynamodb:UpdateItem on JobsTable",
         "s3:GetObject on MediaBucket",
         "s3:GetObjectVersion on MediaBucket",
@@ -446,6 +445,13 @@ def a_shared_object_gets_its_torrent_and_is_seeded(system: Hands) -> None:
     seeding = f"{job['jobId']}-seed"
     system.until(lambda: any(each["jobId"] == seeding for each in system._items()), "the job that seeds it")
     system.logged("S3TorrentCreatorFunction")
+
+
+@proves(s3_torrent_creator=["dynamodb:GetItem on JobsTable"])
+def who_asks_for_a_torrent_directly_is_told_of_it(system: Hands) -> None:
+    asked = {"bucket": system.bucket, "key": system.place()}
+
+    assert system.invoke("S3TorrentCreatorFunction", asked)["status"] == "COMPLETED", "another answer"
 
 
 @proves(s3_torrent_creator=["sqs:SendMessage on TorrentQueue"])
