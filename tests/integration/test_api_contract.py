@@ -35,6 +35,7 @@ NOT_IN_A_SCHEMA = {
     ("POST", "/torrents", "INVALID_REQUEST"): "the deployment's own bucket, and keys of what gets no torrent",
     ("POST", "/imports/steam", "INVALID_STEAM_ID"): "ids of players, and names that aren't mistyped ids",
     ("POST", "/imports/steam", "INVALID_REQUEST"): "a caller without a user must name one",
+    ("POST", "/search", "INVALID_REQUEST"): "times have several forms; ids are printable",
     ("GET", "/users/{userId}/games", "INVALID_REQUEST"): "a token is only good for its own list; ids are printable",
     ("GET", "/jobs", "INVALID_REQUEST"): "at least one of three parameters; a token is only good for its own list",
 }

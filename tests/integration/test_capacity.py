@@ -176,6 +176,10 @@ def test_an_entry_whose_job_has_ended_holds_up_nobody(system: System) -> None:
         ExpressionAttributeNames={"#status": "status"},
         ExpressionAttributeValues={":ended": {"S": "CANCELLED"}},
     )
+    system.stack.client("dynamodb").delete_item(
+        TableName=system.stack.resource("LanesTable"),
+        Key={"pk": {"S": f"OBJECT#{system.bucket}/{second}"}, "sk": {"S": "LOCK"}},
+    )
 
     system.release(first)
 
