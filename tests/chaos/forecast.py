@@ -63,6 +63,9 @@ NOT_CALLED: Final[Mapping[str, str]] = {
     "batch:TagResource": "asked for by SubmitJob; no call of its own",
     "ecs:TagResource": "asked for by RunTask; no call of its own",
     "iam:PassRole": "asked for by RunTask; no call of its own",
+    "s3vectors:QueryVectors": "a storm searches nothing; contract/test_search_index has these faults",
+    "s3vectors:GetVectors": "as s3vectors:QueryVectors",
+    "s3vectors:DeleteVectors": "as s3vectors:QueryVectors",
     "s3:ListBucket": "makes S3 answer 404 for what is not there; no call of its own",
 }
 """Permissions for which the function makes no call, and why."""

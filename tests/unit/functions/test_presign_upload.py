@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from botocore.client import BaseClient
@@ -92,11 +92,14 @@ class Deployed:
         return upload
 
     def failing(self, error: Exception, *operations: str) -> None:
-        """Makes S3 answer these calls, or all calls, with this error."""
+        """Makes S3 answer these calls, or all calls, with this error, in botocore's class for its code."""
         call: Callable[..., Any] = BaseClient._make_api_call  # type: ignore[attr-defined]
 
         def fail(client: BaseClient, operation: str, params: dict[str, Any]) -> Any:  # noqa: ANN401 - any answer
             if not operations or operation in operations:
+                if isinstance(error, ClientError):
+                    kind = cast("type[ClientError]", client.exceptions.from_code(error.response["Error"]["Code"]))
+                    raise kind(error.response, operation)
                 raise error
             return call(client, operation, params)
 

@@ -118,7 +118,7 @@ def _wave(samples: Any) -> bytes:  # noqa: ANN401 - numpy's
 def _parsed(body: bytes) -> dict[str, Any]:
     try:
         answer = json.loads(body) if len(body) <= _MOST_BYTES else None
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
         raise StageFailed("SPEECH_UNINTELLIGIBLE", "the speech service's answer isn't the documented JSON")
