@@ -804,7 +804,6 @@ def a_found_moment_has_a_picture(system: Hands) -> None:
     [hit] = system.ask("POST", "/search", 200, json={"query": "anything", "jobId": job_id}).json()["hits"]
 
     assert httpx.get(hit["links"]["frame"], trust_env=False).status_code == 200, "its picture can't be read"
-    system.logged("SearchMediaFunction")
 
 
 @proves(ECS, submit_job=["dynamodb:UpdateItem on JobsTable"])

@@ -108,6 +108,13 @@ def test_a_thousand_games(steam: SteamWorld, measured: Callable[[str], tuple[Cou
     assert units["GAME"] == 7 * 20, "two of the three sort keys have changed"
 
 
+def test_five_thousand_games_are_stored_and_then_unchanged(steam: SteamWorld) -> None:
+    steam.player(games=5000)
+    assert steam.run("first")["added"] == 5000
+    second = steam.run("second")
+    assert (second["added"], second["updated"], second["unchanged"]) == (0, 0, 5000)
+
+
 def test_five_thousand_games_in_memory() -> None:
     """Everything that an import holds of the longest names: the answer's JSON, its games, rows and plan."""
     answer = Player.of(STEAM_ID, {"games": 5000}).owned(names=True, free=True)
