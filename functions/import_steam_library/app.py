@@ -4,8 +4,7 @@ from functools import cache
 from typing import Any
 
 from switchyard import cold_start, wiring
-from switchyard.function_jobs.intake import Intake
-from switchyard.function_jobs.work import TimeLeft
+from switchyard.function_jobs.intake import Context, Intake
 from switchyard.observability import handler
 from switchyard.settings import ImportSteamLibrarySettings
 from switchyard.steam.messages import Wanted
@@ -18,13 +17,9 @@ def function() -> Intake[Wanted]:
 
 
 @handler
-def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's own
+def lambda_handler(event: dict[str, Any], context: Context) -> dict[str, Any]:
     """Handles SQS messages and returns the partial batch response, or handles the event as a request."""
-    time = TimeLeft(context.get_remaining_time_in_millis)
-    match event:
-        case {"Records": [{"eventSource": "aws:sqs"}, *_]}:
-            return function().consume(event, time)
-    return function().invoked(event, context.aws_request_id, time)
+    return function().handle(event, context)
 
 
 cold_start.prepare(function)

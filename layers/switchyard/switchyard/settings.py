@@ -60,6 +60,15 @@ class StoreSettings(JobsSettings):
     ttl_days = Setting(days, timedelta(days=30))
 
 
+class FunctionJobsSettings(JobsSettings):
+    """For every function that does jobs itself."""
+
+    queue_url = Setting(text)
+    dead_letter_queue_url = Setting(text)
+    max_receive_count = Setting(integer(1, 1000), 5)
+    ttl_days = Setting(days, timedelta(days=30))
+
+
 class LaneSettings(StoreSettings):
     """For every function that can start a job, on any target."""
 
@@ -250,13 +259,9 @@ class CancelJobSettings(ApiSettings, StoreSettings, UploadSettings, SearchSettin
     torrent_prefix = Setting(text, "torrents/")
 
 
-class S3TorrentCreatorSettings(JobsSettings, TorrentSettings):
+class S3TorrentCreatorSettings(FunctionJobsSettings, TorrentSettings):
     """`functions/s3_torrent_creator`. Sizes in bytes."""
 
-    queue_url = Setting(text)
-    dead_letter_queue_url = Setting(text)
-    max_receive_count = Setting(integer(1, 1000), 5)
-    ttl_days = Setting(days, timedelta(days=30))
     torrent_format = Setting[TorrentFormat](one_of("v1", "hybrid"), "v1")
     torrent_private = Setting(flag, default=False)
     torrent_source = Setting(text, "")
@@ -271,13 +276,9 @@ class S3TorrentCreatorSettings(JobsSettings, TorrentSettings):
     transmission_task_def = Setting(text, "")
 
 
-class ImportSteamLibrarySettings(JobsSettings, LibrarySettings):
+class ImportSteamLibrarySettings(FunctionJobsSettings, LibrarySettings):
     """`functions/import_steam_library`. Without a secret for IGDB it tells no more about games than Steam does."""
 
-    queue_url = Setting(text)
-    dead_letter_queue_url = Setting(text)
-    max_receive_count = Setting(integer(1, 1000), 5)
-    ttl_days = Setting(days, timedelta(days=30))
     s3_bucket = Setting(text)
     steam_api_key_secret_arn = Setting(text)
     igdb_secret_arn = Setting(text, "")

@@ -16,7 +16,9 @@ from switchyard.settings import BatchLaneSettings, EcsLaneSettings, ReturnSettin
 
 if TYPE_CHECKING:
     from switchyard.api.search import Embed
-    from switchyard.function_jobs.intake import Intake
+    from switchyard.function_jobs.intake import Intake, Worker
+    from switchyard.function_jobs.outbox import Outbox
+    from switchyard.function_jobs.work import Work
     from switchyard.messages.dead_letters import DeadLetterQueue
     from switchyard.messages.tasks import TaskWork
     from switchyard.protocol.cancel import Canceller
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from switchyard.search.ports import Index
     from switchyard.settings import (
         CancelJobSettings,
+        FunctionJobsSettings,
         ImportSteamLibrarySettings,
         JobsSettings,
         LaneSettings,
@@ -41,8 +44,8 @@ if TYPE_CHECKING:
     from switchyard.tables.store import Store
     from switchyard.targets.batch import BatchTarget
     from switchyard.targets.ecs import EcsTarget, Placement
-    from switchyard.torrents.creator import Creator
-    from switchyard.torrents.messages import TorrentWork
+    from switchyard.torrents.messages import Segment, TorrentWork
+    from switchyard.torrents.messages import Wanted as WantedTorrent
 
 
 def dispatcher(settings: LaneSettings) -> Dispatcher:
@@ -125,8 +128,8 @@ def torrent_work(settings: TorrentSettings) -> TorrentWork:
     )
 
 
-def torrent_creator(settings: S3TorrentCreatorSettings) -> Creator:
-    """Builds the torrent creator. Also adds the environment's name to logs and metrics."""
+def torrents(settings: S3TorrentCreatorSettings) -> Intake[WantedTorrent | Segment]:
+    """Builds the creator of torrents. Also adds the environment's name to logs and metrics."""
     from switchyard.torrents.creator import Creator, Recipe
     from switchyard.torrents.format.layout import Format
     from switchyard.torrents.format.metainfo import Sharing
@@ -134,7 +137,7 @@ def torrent_creator(settings: S3TorrentCreatorSettings) -> Creator:
     from switchyard.torrents.table import TorrentJobs
 
     observability.configure(settings.environment)
-    return Creator(
+    creator = Creator(
         jobs=TorrentJobs(clients.dynamodb(), settings.jobs_table, keep_ended_jobs=settings.ttl_days),
         work=torrent_work(settings),
         s3=clients.s3_bulk(),
@@ -158,6 +161,7 @@ def torrent_creator(settings: S3TorrentCreatorSettings) -> Creator:
             megabytes_per_second=settings.hash_megabytes_per_second,
         ),
     )
+    return _intake(settings, creator, creator.outbox)
 
 
 def steam_imports(settings: ImportSteamLibrarySettings) -> Intake[Wanted]:
@@ -165,7 +169,6 @@ def steam_imports(settings: ImportSteamLibrarySettings) -> Intake[Wanted]:
 
     Steam, IGDB and the issuer of IGDB's tokens are the only hosts that it calls, besides AWS.
     """
-    from switchyard.function_jobs.intake import Intake
     from switchyard.function_jobs.outbox import Outbox
     from switchyard.function_jobs.table import FunctionJobs
     from switchyard.steam.enrichment import Enrichment
@@ -204,12 +207,7 @@ def steam_imports(settings: ImportSteamLibrarySettings) -> Intake[Wanted]:
         enrichment = Enrichment(igdb, library)
     jobs = FunctionJobs(dynamodb, settings.jobs_table, keep_ended_jobs=settings.ttl_days)
     importer = Importer(steam, library, clients.s3(), settings.s3_bucket, enrichment, settings.ttl_days)
-    return Intake(
-        ImportWorker(jobs, importer),
-        Outbox(clients.sqs(), settings.queue_url),
-        settings.max_receive_count,
-        dead_letter_queue(settings.dead_letter_queue_url),
-    )
+    return _intake(settings, ImportWorker(jobs, importer), Outbox(clients.sqs(), settings.queue_url))
 
 
 def repairs(settings: ReconcileJobsSettings) -> dict[str, Repair]:
@@ -256,6 +254,12 @@ def dead_letter_queue(url: str) -> DeadLetterQueue:
     from switchyard.messages.dead_letters import DeadLetterQueue
 
     return DeadLetterQueue(clients.sqs(), url)
+
+
+def _intake[W: Work](settings: FunctionJobsSettings, worker: Worker[W], outbox: Outbox) -> Intake[W]:
+    from switchyard.function_jobs.intake import Intake
+
+    return Intake(worker, outbox, settings.max_receive_count, dead_letter_queue(settings.dead_letter_queue_url))
 
 
 def _lane(settings: LaneSettings, name: str, variable: str) -> Lane:

@@ -55,6 +55,17 @@ class Worker[W: Work](Protocol):
         """What a direct invocation is told besides the job's id, status and error; all of it, if there is no job."""
 
 
+class Context(Protocol):
+    """What is used of the context that Lambda gives a handler."""
+
+    @property
+    def aws_request_id(self) -> str:
+        """The id of the invocation."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """How much time the invocation has left."""
+
+
 @dataclass(slots=True, eq=False)
 class Intake[W: Work]:
     """Handles events: of the queue's event source mapping, and of direct invocations."""
@@ -70,6 +81,14 @@ class Intake[W: Work]:
     def __post_init__(self) -> None:
         client, url = self.outbox.client, self.outbox.queue_url
         self._queue = Queue(client, url, self.max_receive_count, self._handle, self._exhausted)
+
+    def handle(self, event: dict[str, Any], context: Context) -> dict[str, Any]:
+        """Handles the event of a function: an SQS event, or a request of its own."""
+        time = TimeLeft(context.get_remaining_time_in_millis)
+        match event:
+            case {"Records": [{"eventSource": "aws:sqs"}, *_]}:
+                return self.consume(event, time)
+        return self.invoked(event, context.aws_request_id, time)
 
     # ---- by queue ---------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import batched
 from typing import TYPE_CHECKING, Final
 
 from switchyard import clock
@@ -14,10 +16,12 @@ from switchyard.messages.envelope import is_identifier
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
 
     from switchyard.messages.queues import Message
 
-_MAX_BATCH = 10
+MAX_BATCH = 10
+"""Messages that SQS takes at once."""
 _MAX_DELAY = 900
 """Seconds (Amazon SQS API reference, SendMessage)."""
 
@@ -39,14 +43,9 @@ class Outbox:
         Raises:
             Unavailable: SQS accepted only some of them.
         """
-        for at in range(0, len(bodies), _MAX_BATCH):
-            batch = bodies[at : at + _MAX_BATCH]
-            answer = self.client.send_message_batch(
-                QueueUrl=self.queue_url,
-                Entries=[{"Id": str(number), "MessageBody": body} for number, body in enumerate(batch)],
-            )
-            if answer.get("Failed"):
-                raise Unavailable(f"SQS accepted {len(batch) - len(answer['Failed'])} of {len(batch)} messages")
+        for batch in batched(bodies, MAX_BATCH, strict=False):
+            if lost := post(self.client, self.queue_url, batch):
+                raise Unavailable(f"SQS accepted {len(batch) - len(lost)} of {len(batch)} messages")
 
     def send_later(self, body: str, wait: Waiting) -> None:
         """Sends a message that continues a waiting job, as a new message, so that waiting uses up no receives.
@@ -62,6 +61,19 @@ class Outbox:
             DelaySeconds=min(max(seconds, 0), _MAX_DELAY),
             MessageAttributes={name: {"DataType": "String", "StringValue": value} for name, value in named.items()},
         )
+
+
+def post(client: SQSClient, queue_url: str, bodies: Sequence[str]) -> dict[int, str]:
+    """Sends up to ten messages. Returns SQS's error code for each that it refused, by the message's place.
+
+    Raises:
+        ClientError, BotoCoreError: no message is known to be accepted.
+    """
+    entries: list[SendMessageBatchRequestEntryTypeDef] = [
+        {"Id": str(place), "MessageBody": body} for place, body in enumerate(bodies)
+    ]
+    refused = client.send_message_batch(QueueUrl=queue_url, Entries=entries).get("Failed", [])
+    return {int(each["Id"]): each["Code"] for each in refused}
 
 
 def continued(message: Message) -> tuple[str, int | None]:

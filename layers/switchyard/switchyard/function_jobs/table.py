@@ -38,7 +38,6 @@ from switchyard.tables.items import (
     ATTEMPTS,
     BEGUN_BY,
     CANCEL_REQUESTED_AT,
-    CANCELLED_BY,
     CHUNKS,
     CREATED_AT,
     ENDED_AT,
@@ -48,6 +47,7 @@ from switchyard.tables.items import (
     JOB_ID,
     KIND,
     MODIFIED,
+    OF_AN_END,
     PROGRESS,
     REQUEST,
     RESULT,
@@ -155,9 +155,7 @@ class FunctionJobs:
             UPDATED_AT.name: moment(now),
         }
         # Finished chunks stay: they are of the same input.
-        left = f"{RESULT}, {ERROR}, {ENDED_AT}, {TTL}, {CANCEL_REQUESTED_AT}, {CANCELLED_BY}, {WAITS_UNTIL}" + (
-            f", {PROGRESS}" if is_new else ""
-        )
+        left = (*OF_AN_END, PROGRESS) if is_new else OF_AN_END
         started = ":now" if is_new else f"if_not_exists({STARTED_AT}, :now)"
         condition, values = f"attribute_not_exists({JOB_ID})", {":now": moment(now)}
         if seen is not None:
@@ -169,7 +167,7 @@ class FunctionJobs:
             request.job_id,
             f"SET {CREATED_AT} = if_not_exists({CREATED_AT}, :now), {STARTED_AT} = "
             f"{started}, {', '.join(f'#{name} = :new_{name}' for name in attributes)} "
-            f"REMOVE {left}",
+            f"REMOVE {', '.join(map(str, left))}",
             condition,
             {**values, **{f":new_{name}": value for name, value in attributes.items()}},
         )

@@ -23,6 +23,7 @@ from switchyard import clock, observability
 from switchyard.api.http import Problem, Request, Response, invalid
 from switchyard.api.submission import accepted, idempotency_key
 from switchyard.errors import Contended, InvalidMessage, InvalidSteamId, Unavailable
+from switchyard.function_jobs.outbox import MAX_BATCH, post
 from switchyard.messages.kinds import STEAM_IMPORT
 from switchyard.names import stable_hash
 from switchyard.observability import logger
@@ -34,12 +35,9 @@ from switchyard.tables.records import Known, Records
 
 if TYPE_CHECKING:  # the stubs are not in the Lambda runtime
     from mypy_boto3_sqs import SQSClient
-    from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
 
 _AT_ONCE = 16
 """Calls at once, which are the clients' connections."""
-_BATCH = 10
-"""Messages that SQS takes at once."""
 
 
 @dataclass(slots=True, eq=False)
@@ -108,7 +106,7 @@ class ImportSubmission:
         """Records every job, then sends the messages, then withdraws new records whose message could not be sent."""
         self._each(partial(self._announce, fingerprint=fingerprint, by=by), asked)
         due = [each for each in asked if each.is_sent]
-        self._each(self._send, list(batched(due, _BATCH, strict=False)))
+        self._each(self._send, list(batched(due, MAX_BATCH, strict=False)))
         self._each(self._withdraw, [each for each in due if each.is_new and not each.is_sent])
         logger.info("accepted", kind=STEAM_IMPORT.name, by=by, asked=len(asked), sent=len(due))
 
@@ -148,16 +146,12 @@ class ImportSubmission:
         return True
 
     def _send(self, asked: tuple[_Asked, ...]) -> None:
-        entries: list[SendMessageBatchRequestEntryTypeDef] = [
-            {"Id": str(number), "MessageBody": each.wanted.body} for number, each in enumerate(asked)
-        ]
         try:
-            failed = self.sqs.send_message_batch(QueueUrl=self.queue_url, Entries=entries).get("Failed", [])
-            lost = {int(each["Id"]): Unavailable(f"SQS: {each['Code']}") for each in failed}
+            refused = post(self.sqs, self.queue_url, [each.wanted.body for each in asked])
         except (ClientError, BotoCoreError) as error:
-            lost = dict.fromkeys(range(len(asked)), Unavailable(f"SQS: {type(error).__name__}"))
-        for number, why in lost.items():
-            asked[number].is_sent, asked[number].answer = False, why
+            refused = dict.fromkeys(range(len(asked)), type(error).__name__)
+        for place, why in refused.items():
+            asked[place].is_sent, asked[place].answer = False, Unavailable(f"SQS: {why}")
 
     def _withdraw(self, asked: _Asked) -> None:
         try:

@@ -198,6 +198,9 @@ MODIFIED = Attribute("modified", _moment_of)
 WAITS_UNTIL = Attribute("waitsUntil", _moment_of)
 CHUNKS = Attribute("chunks", lambda value: frozenset[str](value.get("SS", ())))
 
+OF_AN_END: tuple[Attribute[Any], ...] = (RESULT, ERROR, ENDED_AT, TTL, CANCEL_REQUESTED_AT, CANCELLED_BY, WAITS_UNTIL)
+"""What must not be on a job that is begun again."""
+
 
 def names_and_values(expression: str, values: Mapping[str, Value]) -> dict[str, Any]:
     """Builds the parameters that define an expression's placeholders: `#name` is an attribute, `:value` in `values`."""

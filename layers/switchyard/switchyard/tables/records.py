@@ -130,19 +130,9 @@ class Records:
         }
         for kept in (items.JOB_ID, items.CREATED_AT):
             del attributes[kept.name]
-        left = (
-            items.RESULT,
-            items.ERROR,
-            items.PROGRESS,
-            items.STARTED_AT,
-            items.ENDED_AT,
-            items.TTL,
-            items.CANCEL_REQUESTED_AT,
-            items.CANCELLED_BY,
-            items.WAITS_UNTIL,
-        )
         #   ended ──▶ PENDING, announced by us; kind and user stay
-        update = f"SET {', '.join(f'#{name} = :new_{name}' for name in attributes)} REMOVE {', '.join(map(str, left))}"
+        update = f"SET {', '.join(f'#{name} = :new_{name}' for name in attributes)} "
+        update += f" REMOVE {', '.join(map(str, (*items.OF_AN_END, items.PROGRESS, items.STARTED_AT)))}"
         condition = (
             f"{items.STATUS} IN (:completed, :failed, :cancelled) AND {items.KIND} = :new_kind "
             f"AND {items.USER_ID} = :new_userId"

@@ -57,6 +57,7 @@ from switchyard.tables.items import (
     JOB_ID,
     METADATA,
     NEVER_STARTED,
+    OF_AN_END,
     PAST_VERSIONS,
     PROGRESS,
     REQUEST,
@@ -699,8 +700,8 @@ def _cancelled_by(by: str) -> tuple[str, dict[str, Value]]:
 
 
 _LEFT_BY_A_RUN: tuple[Attribute[Any], ...] = (
-    *(TARGET_ID, RUN_ID, RESULT, ERROR, PROGRESS, ATTEMPTS, STARTED_AT, ENDED_AT, HEARTBEAT_AT),
-    *(NEVER_STARTED, CANCEL_REQUESTED_AT, CANCELLED_BY, TTL),
+    *OF_AN_END,
+    *(TARGET_ID, RUN_ID, PROGRESS, ATTEMPTS, STARTED_AT, HEARTBEAT_AT, NEVER_STARTED),
 )
 _LEFT_BY_A_REQUEST: tuple[Attribute[Any], ...] = (USER_ID, METADATA, SUBMITTED_BY)
 """Attributes that a request may set; what the last one set must not be taken for the next one's."""
