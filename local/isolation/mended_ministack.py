@@ -1,4 +1,6 @@
-"""MiniStack with four bugs and two delays fixed. `local.emulator` runs this instead of `-m ministack`.
+"""MiniStack with four bugs and two delays fixed, and with Lambda's filter of log lines.
+
+`local.emulator` runs this instead of `-m ministack`.
 
 - GetObject with a range and a versionId: MiniStack returns the whole object.
 - IAM has no actions for SQS's batch calls: sqs:SendMessage allows SendMessageBatch too. MiniStack refuses it.
@@ -23,6 +25,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from log_filter import kept  # type: ignore[import-not-found]  # lies beside this file, on its path
 from ministack.app import main  # type: ignore[import-not-found]  # is in the emulator's environment alone
 from ministack.core import iam_actions, lambda_runtime  # type: ignore[import-not-found]
 from ministack.services import lambda_svc, s3  # type: ignore[import-not-found]
@@ -82,7 +85,8 @@ def _whole_log(worker: Any, **_waits: float) -> str:  # noqa: ANN401 - one of Mi
         lines.append(text)
         if ended:
             break
-    return "\n".join(lines)
+    log: str = kept("\n".join(lines), worker.config.get("LoggingConfig") or {})
+    return log
 
 
 class _UnpackedOnce(zipfile.ZipFile):

@@ -312,7 +312,7 @@ def buckets_tell_who_lets_them(template: Template) -> Iterator[str]:
 
 
 def everything_has_its_alarm(template: Template) -> Iterator[str]:
-    """Every dead-letter queue, function's errors, work queue's oldest message, API, gauge and key has an alarm."""
+    """Every dead-letter queue, function's errors, queue's oldest message, API, gauge, schedule and key has an alarm."""
     alarms = template.of_type("AWS::CloudWatch::Alarm")
     watched = {(alarm["MetricName"], _target(alarm["Dimensions"][0]["Value"])) for alarm in alarms.values()}
     dead_letter_queues = _dead_letter_queues(template)
@@ -324,19 +324,21 @@ def everything_has_its_alarm(template: Template) -> Iterator[str]:
         wanted |= {("5XXError", _target(api["Name"])), ("Latency", _target(api["Name"]))}
     if template.of_type("AWS::Lambda::Function"):
         wanted |= {("OldestWaitSeconds", "reconcile_jobs"), ("StuckRunnable", "reconcile_jobs")}
+        wanted.add(("Invocations", "ReconcileJobsFunction"))
         wanted.add(("KeyRejected", "import_steam_library"))
     for metric, name in sorted(wanted - watched):
         yield f"{metric} of {name} has no alarm"
 
 
 def alarms_reach_somebody(template: Template) -> Iterator[str]:
-    """Each alarm notifies the topic, stays silent without data, and links to its runbook section."""
+    """Each alarm notifies the topic and links to its runbook section. Without data only those on a lack of it ring."""
     topics = template.of_type("AWS::SNS::Topic")
     for name, alarm in template.of_type("AWS::CloudWatch::Alarm").items():
         if [_target(action) for action in alarm.get("AlarmActions", [])] != list(topics):
             yield f"{name} tells nobody"
-        if alarm.get("TreatMissingData") != "notBreaching":
-            yield f"{name} rings when there is nothing to measure"
+        lacks = alarm["ComparisonOperator"] == "LessThanThreshold"
+        if alarm.get("TreatMissingData") != ("breaching" if lacks else "notBreaching"):
+            yield f"{name} {'is silent' if lacks else 'rings'} when there is nothing to measure"
         if not re.fullmatch(r"[^\n]+\. \$\{RunbookUrl\}#[\w-]+", _text(alarm.get("AlarmDescription", ""))):
             yield f"{name} doesn't say what to do"
 

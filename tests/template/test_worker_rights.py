@@ -10,7 +10,7 @@ import pytest
 
 from switchyard_worker import WorkerEnvironment
 from switchyard_worker.record import Record
-from tests.template.rendering import COMPUTE, ROOT, load
+from tests.template.rendering import COMPUTE, ROOT, load, resolved
 
 READS = {"s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"}
 WRITES = {"s3:PutObject", "s3:AbortMultipartUpload", "s3:DeleteObject"}
@@ -250,3 +250,9 @@ def test_an_endpoint_takes_nothing_out_of_the_account() -> None:
         assert _actions(statement) <= READS or statement["Condition"] == account
     [statement] = endpoints["DynamoDbEndpoint"]["PolicyDocument"]["Statement"]
     assert ":${AWS::AccountId}:table/" in statement["Resource"]["Fn::Sub"]
+
+
+def test_only_who_wants_gpus_needs_instances_with_gpus() -> None:
+    without, with_one = (resolved(COMPUTE, WorkerGpus=count) for count in ("0", "1"))
+
+    assert with_one.keys() - without.keys() == {"GpuCompute", "GpuQueue"}

@@ -4,6 +4,8 @@ Logs are JSON and never contain whole events or secrets. Metrics are EMF in the 
 docs/configuration.md lists them.
 """
 
+import logging
+import os
 import warnings
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -19,7 +21,9 @@ from switchyard import clock
 # Most invocations of the tracker emit no metric; a warning each time is noise.
 warnings.filterwarnings("ignore", message="No application metrics to publish")
 
-logger = Logger()
+logger = Logger(use_rfc3339=True)
+# Lambda's own filter lets INFO pass, or it would drop metrics, which have no level. Powertools would obey it.
+logging.getLogger(logger.name).setLevel(os.environ.get("POWERTOOLS_LOG_LEVEL", "INFO"))
 metrics = Metrics()
 tracer = Tracer(patch_modules=["botocore"])
 
