@@ -130,6 +130,7 @@ def test_a_web_acl_stands_before_the_api_s_stage() -> None:
     [(where, association)] = _changes(TEMPLATE, WebAclArn=OPTIONS["WebAclArn"]).items()
     assert where == ("WebAclAssociation",)
     assert association["Type"] == "AWS::WAFv2::WebACLAssociation"
+    assert association["Properties"]["WebACLArn"] == {"Ref": "WebAclArn"}
     assert association["Properties"]["ResourceArn"]["Fn::Sub"].endswith("/restapis/${Api}/stages/${Apiv1Stage}")
 
 
