@@ -62,6 +62,24 @@ def functions_run_alike(template: Template) -> Iterator[str]:
             yield f"{name} has a role that isn't written by hand"
 
 
+def own_messages_are_no_loop(template: Template) -> Iterator[str]:
+    """A function that sends to the queue it reads may: Lambda stops what it takes for a loop after some 16 messages."""
+    functions = template.of_type("AWS::Lambda::Function")
+    statements = list(template.statements())
+    for mapping in template.of_type("AWS::Lambda::EventSourceMapping").values():
+        name, queue = _target(mapping["FunctionName"]), _target(mapping["EventSourceArn"])
+        role = _target(functions[name]["Role"])
+        sends = any(
+            owner == role
+            and "sqs:SendMessage" in _as_list(statement["Action"])
+            and queue in map(_target, _as_list(statement["Resource"]))
+            for owner, statement in statements
+            if "Action" in statement
+        )
+        if sends and functions[name].get("RecursiveLoop") != "Allow":
+            yield f"{name} sends to its own queue, and is stopped as a loop"
+
+
 def event_sources_have_a_failure_destination(template: Template) -> Iterator[str]:
     """Every undeliverable or failed event ends in a dead-letter queue, which has an alarm."""
     queues = template.of_type("AWS::SQS::Queue")
@@ -210,7 +228,9 @@ def apis_are_limited_and_logged(template: Template) -> Iterator[str]:
         log = stage.get("AccessLogSetting", {})
         if _target(log.get("DestinationArn")) not in template.of_type("AWS::Logs::LogGroup"):
             yield f"{name} has no access log"
-        elif not set(json.loads(log["Format"]).values()) <= {f"$context.{each}" for each in LOGGED_OF_A_REQUEST}:
+        elif not set(json.loads(_quoted(log["Format"])).values()) <= {
+            f"$context.{each}" for each in LOGGED_OF_A_REQUEST
+        }:
             yield f"{name} logs what it should not"
 
 
@@ -347,6 +367,7 @@ RULES: Final[tuple[Rule, ...]] = (
     functions_log_in_json_with_retention,
     log_groups_have_retention,
     functions_run_alike,
+    own_messages_are_no_loop,
     event_sources_have_a_failure_destination,
     queues_are_safe,
     queues_outlast_their_functions,
@@ -402,6 +423,11 @@ def _target(node: Any) -> str:  # noqa: ANN401 - a template holds anything
 
 def _text(node: Any) -> str:  # noqa: ANN401 - a template holds anything
     return str(node["Fn::Sub"] if isinstance(node, dict) else node)
+
+
+def _quoted(text: str) -> str:
+    """Quotes the variables of a log's format that stand for numbers."""
+    return re.sub(r"(?<=:)\$[\w.]+", r'"\g<0>"', text)
 
 
 def _as_list(node: Any) -> list[Any]:  # noqa: ANN401 - a template holds anything

@@ -61,6 +61,14 @@ BROKEN: list[tuple[Rule, Break, str]] = [
         _properties("TrackJobLogGroup", "RetentionInDays"),
         "TrackJobLogGroup keeps its logs for ever",
     ),
+    *(
+        (
+            house_rules.own_messages_are_no_loop,
+            _properties(name, "RecursiveLoop"),
+            f"{name} sends to its own queue, and is stopped as a loop",
+        )
+        for name in ("S3TorrentCreatorFunction", "ImportSteamLibraryFunction")
+    ),
     (
         house_rules.functions_run_alike,
         _properties("TrackJobFunction", "Runtime", to="python3.12"),

@@ -5,7 +5,6 @@ docs/configuration.md lists them.
 """
 
 import logging
-import os
 import warnings
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -16,14 +15,14 @@ from aws_lambda_powertools import Logger, Metrics, Tracer
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_xray_sdk.core import xray_recorder
 
-from switchyard import clock
+from switchyard import clock, variables
 
 # Most invocations of the tracker emit no metric; a warning each time is noise.
 warnings.filterwarnings("ignore", message="No application metrics to publish")
 
 logger = Logger(use_rfc3339=True)
 # Lambda's own filter lets INFO pass, or it would drop metrics, which have no level. Powertools would obey it.
-logging.getLogger(logger.name).setLevel(os.environ.get("POWERTOOLS_LOG_LEVEL", "INFO"))
+logging.getLogger(logger.name).setLevel(variables.log_level())
 metrics = Metrics()
 tracer = Tracer(patch_modules=["botocore"])
 

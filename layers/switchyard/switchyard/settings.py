@@ -220,9 +220,9 @@ class ReconcileJobsSettings(BatchLaneSettings, EcsLaneSettings):
 
 
 class PresignUploadSettings(ApiSettings, UploadSettings, VideoIdSettings):
-    """`functions/presign_upload`. A presigned URL expires with the role's credentials, after at most 12 hours."""
+    """`functions/presign_upload`. A presigned URL ends with the credentials that signed it."""
 
-    upload_url_seconds = Setting(seconds(60, 43_200), timedelta(minutes=15))
+    upload_url_seconds = Setting(seconds(60, 3600), timedelta(minutes=15))
     # At most 10,000 parts of 4 GiB, the largest power of two that S3 accepts. CloudFormation can't multiply: hence GiB.
     max_upload_gib = Setting(integer(1, 40_000), 50)
 
@@ -240,17 +240,17 @@ class SubmitJobSettings(ApiSettings, TaskSettings, TorrentSettings):
 
 
 class GetJobSettings(ApiSettings, JobsSettings, LibrarySettings):
-    """`functions/get_job`. A presigned URL expires with the role's credentials, after at most 12 hours."""
+    """`functions/get_job`. A presigned URL ends with the credentials that signed it."""
 
     s3_bucket = Setting(text)
-    result_url_seconds = Setting(seconds(60, 43_200), timedelta(minutes=15))
+    result_url_seconds = Setting(seconds(60, 3600), timedelta(minutes=15))
     torrent_prefix = Setting(text, "torrents/")
 
 
 class SearchMediaSettings(ApiSettings, UploadSettings, SearchSettings):
-    """`functions/search_media`. A presigned URL expires with the role's credentials, after at most 12 hours."""
+    """`functions/search_media`. A presigned URL ends with the credentials that signed it."""
 
-    result_url_seconds = Setting(seconds(60, 43_200), timedelta(minutes=15))
+    result_url_seconds = Setting(seconds(60, 3600), timedelta(minutes=15))
 
 
 class CancelJobSettings(ApiSettings, StoreSettings, UploadSettings, SearchSettings):
@@ -271,7 +271,7 @@ class S3TorrentCreatorSettings(FunctionJobsSettings, TorrentSettings):
     max_piece_size = Setting(piece_length, 2**26)
     hash_by_copy = Setting(flag, default=False)
     hash_connections = Setting(integer(1, 64), 8)
-    hash_megabytes_per_second = Setting(integer(1, 10_000), 75)
+    hash_megabytes_per_second = Setting(integer(1, 1000), 75)
     ecs_queue_url = Setting(text, "")
     transmission_task_def = Setting(text, "")
 

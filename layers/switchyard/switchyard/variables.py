@@ -18,6 +18,11 @@ def is_lambda() -> bool:
     return "AWS_LAMBDA_INITIALIZATION_TYPE" in os.environ
 
 
+def log_level() -> str:
+    """The level of the least severe log line to write, whatever Lambda's own filter lets pass."""
+    return os.environ.get("POWERTOOLS_LOG_LEVEL", "INFO")
+
+
 def is_emulated() -> bool:
     """Whether all of AWS is answered by an emulator on this machine."""
     return "AWS_ENDPOINT_URL" in os.environ
