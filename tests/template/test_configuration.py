@@ -152,7 +152,7 @@ def test_defaults_and_samples_fit_the_parameters_patterns() -> None:
         "BatchJobDefinition": ["analyze-video", "analyze-video:12"],
         "SourceBuckets": ["one.bucket", "one,two-2"],
         "AlarmEmail": ["ops@example.com"],
-        "AnalysisStages": ["scenes", "scenes,speech,speakers,index"],
+        "AnalysisStages": ["scenes", "scenes,speech,speakers,summary,index"],
         "SpeechModel": [
             "whisper-base",
             "/models/large-v3",

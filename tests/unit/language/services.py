@@ -34,14 +34,14 @@ def completion(text: str) -> bytes:
 
 
 @contextmanager
-def serving(*answers: Told) -> Iterator[Service]:
-    """Runs a service while the block runs."""
+def serving(*answers: Told, path: str = "/v1/chat/completions") -> Iterator[Service]:
+    """Runs a service while the block runs, which is asked at this path."""
     service = Service(list(answers))
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            assert self.path == "/v1/chat/completions"
+            assert self.path == path
             service.asked.append(json.loads(body))
             service.keys.append(self.headers.get("Authorization"))
             told = service.next()

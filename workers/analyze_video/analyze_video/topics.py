@@ -19,7 +19,7 @@ _WORD = re.compile(r"\w+")
 
 
 def bag_of_words(texts: Sequence[str]) -> Any:  # noqa: ANN401 - numpy's
-    """Vectors of length 1 by the words of each text, for want of a model: TF-IDF. Words in one text only don't count."""
+    """Vectors of length 1 by the words of each text, without a model: TF-IDF. Words in one text only don't count."""
     counts = [Counter(word.casefold() for word in _WORD.findall(text)) for text in texts]
     in_texts = Counter(word for each in counts for word in each)
     columns = {word: number for number, word in enumerate(sorted(w for w, n in in_texts.items() if n > 1))}
