@@ -134,7 +134,7 @@ def _speech(given: Mapping[str, str]) -> SpeechSettings:
     if language and not _LANGUAGE.fullmatch(language):
         raise bad(f"SPEECH_LANGUAGE is {language[:40]!r}: it must be a code of two or three letters, such as en")
     url = given.get("SPEECH_URL", "").rstrip("/")
-    if backend == "openai" and not re.fullmatch(r"https?://[^\s@?#]+", url):
+    if backend == "openai" and not _SERVICE.fullmatch(url):
         raise bad("SPEECH_URL must be the service's base URL, such as https://host/v1, if SPEECH_BACKEND is openai")
     return SpeechSettings(
         backend=backend,
