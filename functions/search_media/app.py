@@ -22,6 +22,7 @@ def api() -> Api:
         settings.s3_bucket,
         settings.upload_prefix,
         settings.result_url_seconds,
+        wiring.answers(settings),
     )
     return Api({"POST /search": search.search}, settings.cors_origins, settings.api_auth)
 

@@ -66,6 +66,7 @@ NOT_CALLED: Final[Mapping[str, str]] = {
     "s3vectors:QueryVectors": "a storm searches nothing; contract/test_search_index has these faults",
     "s3vectors:GetVectors": "as s3vectors:QueryVectors",
     "s3vectors:DeleteVectors": "as s3vectors:QueryVectors",
+    "bedrock:InvokeModel": "a storm asks for no answers; unit/language has these faults",
     "s3:ListBucket": "makes S3 answer 404 for what is not there; no call of its own",
 }
 """Permissions for which the function makes no call, and why."""

@@ -61,6 +61,14 @@ VECTORS: Final = Excuse(
     "the emulator has no S3 Vectors, and its stand-in asks for no permissions",
     "https://docs.aws.amazon.com/AmazonS3/latest/API/API_S3VectorBuckets_QueryVectors.html",
 )
+ANSWER_KEY: Final = Excuse(
+    "the local system's SummaryBackend is extractive, which writes no answers and needs no key",
+    "https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html",
+)
+BEDROCK: Final = Excuse(
+    "the local system's SummaryBackend is extractive; with bedrock, the emulator asks for no permissions",
+    "https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html",
+)
 
 
 def _of(function: Function) -> Mapping[str, Excuse]:
@@ -82,7 +90,12 @@ _MORE: Final[Mapping[str, Mapping[str, Excuse]]] = {
         f"s3vectors:DeleteVectors on {_INDEX}": VECTORS,
         "s3:DeleteObjectVersion on MediaBucket/results, MediaBucket/recordings, MediaBucket": VERSIONS,
     },
-    "search_media": {f"s3vectors:{action} on {_INDEX}": VECTORS for action in ("QueryVectors", "GetVectors")},
+    "search_media": {
+        **{f"s3vectors:{action} on {_INDEX}": VECTORS for action in ("QueryVectors", "GetVectors")},
+        "secretsmanager:GetSecretValue on SummaryKeySecretArn": ANSWER_KEY,
+        "bedrock:InvokeModel on foundation-model, inference-profile": BEDROCK,
+        "bedrock:InvokeModel on foundation-model": BEDROCK,
+    },
     "reconcile_jobs": {"sqs:SendMessage on ReconcileDeadLetterQueue": FAILED_RUNS},
 }
 """Excuses beyond those of every function."""

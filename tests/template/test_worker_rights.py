@@ -10,7 +10,7 @@ import pytest
 
 from switchyard_worker import WorkerEnvironment
 from switchyard_worker.record import Record
-from tests.template.rendering import COMPUTE, ROOT, load, resolved
+from tests.template.rendering import COMPUTE, ROOT, TEMPLATE, load, resolved
 
 READS = {"s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"}
 WRITES = {"s3:PutObject", "s3:AbortMultipartUpload", "s3:DeleteObject"}
@@ -101,6 +101,28 @@ def test_a_worker_may_write_chunks_of_videos_and_read_none() -> None:
     assert {str(each["Resource"]) for each in statements} == {"{'Ref': 'SearchIndexArn'}"}
     reads = {f"s3vectors:{action}" for action in ("GetVectors", "ListVectors", "QueryVectors", "*")}
     assert not reads & {action for each in statements for action in _actions(each)}
+
+
+def test_bedrock_writes_by_the_chosen_model_alone_and_only_if_it_was_chosen() -> None:
+    """The function's statements and the worker's are the same. Any model is allowed only through the one profile."""
+    policy = load(COMPUTE).of_type("AWS::IAM::ManagedPolicy")["BedrockPolicy"]
+    assert (policy["Roles"], load(COMPUTE).written["Resources"]["BedrockPolicy"]["Condition"]) == (
+        [{"Ref": "JobRole"}],
+        "UsesBedrock",
+    )
+    role = load(TEMPLATE).written["Resources"]["SearchMediaRole"]["Properties"]["Policies"][0]
+    answering = [
+        each["Fn::If"][1]
+        for each in role["PolicyDocument"]["Statement"]
+        if each.get("Fn::If", [""])[0] == "AnswersByBedrock"
+    ]
+    assert answering == policy["PolicyDocument"]["Statement"]
+    profile = "arn:${AWS::Partition}:bedrock:${AWS::Region}:${AWS::AccountId}:inference-profile/${SummaryModel}"
+    for each in answering:
+        resources = each["Resource"] if isinstance(each["Resource"], list) else [each["Resource"]]
+        one = all(str(resource["Fn::Sub"]).endswith("/${SummaryModel}") for resource in resources)
+        through = {"StringEquals": {"bedrock:InferenceProfileArn": {"Fn::Sub": profile}}}
+        assert (one, each.get("Condition")) in ((True, None), (False, through))
 
 
 class Writes:

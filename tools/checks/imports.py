@@ -41,10 +41,13 @@ _MAKES_TORRENTS = {
 _DOES_JOBS = {"switchyard.function_jobs.table": "for functions that do jobs themselves, and their repair"}
 _TORRENTS = {"switchyard.torrents.table": "as hashing", **_DOES_JOBS, **_MAKES_TORRENTS}
 _ASKS_STEAM = {
-    f"switchyard.steam.{name}": "for import_steam_library"
-    for name in ("importer", "web", "igdb", "pace", "sites", "secrets")
-}
+    f"switchyard.steam.{name}": "for import_steam_library" for name in ("importer", "web", "igdb", "pace")
+} | {"switchyard.outside": "as switchyard.steam.importer"}
 _IMPORTS = {"switchyard.steam": "for imports"}
+_ANSWERS = {
+    "switchyard.language": "only for answers, with a SummaryBackend that writes them",
+    "switchyard.outside": "as switchyard.language",
+}
 _LAYOUT = {"switchyard.torrents.format.layout": "for what handles torrents; settings don't need it"}
 _MOVES_JOBS = {
     "switchyard.protocol.dispatch": "for what starts or ends jobs",
@@ -96,6 +99,7 @@ _FORBIDDEN: Mapping[str, tuple[Mapping[str, str], ...]] = for_every_function(
             _LAYOUT,
             _RECONCILES,
             _S3_ALONE,
+            _ANSWERS,
         ),
         "s3_torrent_creator": (_HTTP, _MOVES_JOBS, _BATCH, _ECS, _IMPORTS, _RECONCILES),
         "import_steam_library": (_HTTP, _MOVES_JOBS, _BATCH, _ECS, _MAKES_TORRENTS, _LAYOUT, _RECONCILES),

@@ -59,6 +59,11 @@ _ONCE = Config(
 _LAUNCHES = _REPEATABLE.merge(Config(retries={"mode": "standard", "total_max_attempts": 3}))
 """For RunTask, which its clientToken makes idempotent. Fewer attempts, to stay within a function's 30 seconds."""
 
+_ANSWERS = Config(
+    retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=_CONNECT_TIMEOUT, read_timeout=18
+)
+"""For a model's answer while a caller waits: a second attempt would come too late for API Gateway."""
+
 _SIGNING = Config(
     signature_version="s3v4", s3={"us_east_1_regional_endpoint": "regional", "addressing_style": "virtual"}
 )
@@ -288,6 +293,12 @@ def _secrets() -> Any:  # noqa: ANN401 - one call needs no stubs
 def s3vectors() -> Any:  # noqa: ANN401 - its stubs are not installed
     """S3 Vectors, with the SDK's retries: queries, and writes that may be repeated."""
     return _client("s3vectors", _REPEATABLE)
+
+
+@cache
+def bedrock() -> Any:  # noqa: ANN401 - as s3vectors
+    """Bedrock's models, without retries."""
+    return _client("bedrock-runtime", _ANSWERS)
 
 
 @cache

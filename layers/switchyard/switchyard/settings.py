@@ -25,6 +25,7 @@ from switchyard.variables import (
     overlaps,
     piece_length,
     seconds,
+    service_url,
     several,
     stand_in,
     text,
@@ -39,6 +40,7 @@ type ApiAuth = Literal["api-key", "cognito", "iam"]
 type PublicIp = Literal["ENABLED", "DISABLED"]
 type TorrentFormat = Literal["v1", "hybrid"]
 type SearchIndex = Literal["s3vectors", "none"]
+type SummaryBackend = Literal["extractive", "openai", "bedrock", "none"]
 
 _MAX_JOBS = 10_000
 _OF_WORKERS = {"the results' prefix": "results/", "the recordings' prefix": "recordings/"}
@@ -251,6 +253,18 @@ class SearchMediaSettings(ApiSettings, UploadSettings, SearchSettings):
     """`functions/search_media`. A presigned URL ends with the credentials that signed it."""
 
     result_url_seconds = Setting(seconds(60, 3600), timedelta(minutes=15))
+    summary_backend = Setting[SummaryBackend](one_of("extractive", "openai", "bedrock", "none"), "extractive")
+    summary_url = Setting(service_url, "")
+    summary_model = Setting(text, "")
+    summary_key_secret_arn = Setting(text, "")
+
+    def conflicts(self) -> Iterator[str]:
+        """Yields what the model that writes answers lacks."""
+        yield from super().conflicts()
+        if self.summary_backend in {"openai", "bedrock"} and not self.summary_model:
+            yield f"SUMMARY_MODEL is missing, which SUMMARY_BACKEND={self.summary_backend} needs"
+        if self.summary_backend == "openai" and not self.summary_url:
+            yield "SUMMARY_URL is missing, which SUMMARY_BACKEND=openai needs"
 
 
 class CancelJobSettings(ApiSettings, StoreSettings, UploadSettings, SearchSettings):

@@ -123,6 +123,14 @@ def base_urls(raw: str) -> tuple[str, ...]:
     return tuple(url.rstrip("/") for url in urls)
 
 
+def service_url(raw: str) -> str:
+    """The https URL of a service outside AWS, without a query; with an emulator of AWS also one on this machine."""
+    local = r"http://127\.0\.0\.1:[0-9]{1,5}(?:/[^\s@?#]*)?"
+    if not re.fullmatch(r"https://[^\s@?#]+", raw) and not (is_emulated() and re.fullmatch(local, raw)):
+        raise ValueError("must be an https URL without a query")
+    return raw.rstrip("/")
+
+
 def stand_in(raw: str) -> str:
     """The address of a server on this machine that stands in for others; only where all of AWS is emulated."""
     if not is_emulated() or not re.fullmatch(r"http://127\.0\.0\.1:[0-9]{1,5}", raw):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from switchyard.function_jobs.intake import Intake, Worker
     from switchyard.function_jobs.outbox import Outbox
     from switchyard.function_jobs.work import Work
+    from switchyard.language.answers import Answers
     from switchyard.messages.dead_letters import DeadLetterQueue
     from switchyard.messages.tasks import TaskWork
     from switchyard.protocol.cancel import Canceller
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         LaneSettings,
         ReconcileJobsSettings,
         S3TorrentCreatorSettings,
+        SearchMediaSettings,
         SearchSettings,
         StoreSettings,
         TaskSettings,
@@ -171,13 +173,13 @@ def steam_imports(settings: ImportSteamLibrarySettings) -> Intake[Wanted]:
     """
     from switchyard.function_jobs.outbox import Outbox
     from switchyard.function_jobs.table import FunctionJobs
+    from switchyard.outside.secrets import Secret
+    from switchyard.outside.sites import Site
     from switchyard.steam.enrichment import Enrichment
     from switchyard.steam.igdb import Igdb
     from switchyard.steam.importer import Importer
     from switchyard.steam.pace import Pace
     from switchyard.steam.providers import Provider
-    from switchyard.steam.secrets import Secret
-    from switchyard.steam.sites import Site
     from switchyard.steam.table import Library
     from switchyard.steam.web import Steam
     from switchyard.steam.worker import ImportWorker
@@ -247,6 +249,24 @@ def embedding(settings: SearchSettings) -> Embed:
 
     embedder = Embedder()
     return lambda texts: embedder.embed(texts).tolist()
+
+
+def answers(settings: SearchMediaSettings) -> Answers | None:
+    """Builds what writes answers. None if no model does."""
+    if settings.search_index == "none" or settings.summary_backend not in {"openai", "bedrock"}:
+        return None
+    from switchyard.language.answers import Answers
+    from switchyard.language.models import BedrockModel, OpenAiModel
+    from switchyard.outside.secrets import Secret
+
+    if settings.summary_backend == "bedrock":
+        return Answers(BedrockModel(clients.bedrock(), settings.summary_model))
+    if not (arn := settings.summary_key_secret_arn):
+        return Answers(OpenAiModel(settings.summary_url, settings.summary_model, str))
+    secret = Secret(partial(clients.secret, arn))
+    return Answers(
+        OpenAiModel(settings.summary_url, settings.summary_model, lambda: secret.read("key")[0], reject=secret.forget)
+    )
 
 
 def dead_letter_queue(url: str) -> DeadLetterQueue:

@@ -314,6 +314,36 @@ def test_a_hundred_files_have_links(showing: Showing) -> None:
     assert len(with_files(showing, *(f"{number}.jpg" for number in range(150)))) == 100
 
 
+def test_a_hundred_pictures_leave_the_other_files_their_links(showing: Showing) -> None:
+    names = [*(f"scene-{number:05d}.jpg" for number in range(200)), "summary.json", "summary.md", "chapters.vtt"]
+    links = with_files(showing, *names)
+    assert len(links) == 100
+    assert {"summary.json", "summary.md", "chapters.vtt"} <= links.keys()
+
+
+def test_a_video_shows_its_summary_and_its_chapters(showing: Showing) -> None:
+    chapter = {"start": 0, "end": 12.5, "title": "<b>Bread</b>"}
+    wrong: list[object] = [
+        {**chapter, "start": 20},
+        {**chapter, "start": True},
+        {**chapter, "end": "12"},
+        {**chapter, "title": 7},
+        {**chapter, "title": "x" * 201},
+        {"start": 0, "end": 1},
+        "nonsense",
+    ]
+    showing.put(result={"about": "They bake bread.", "chapters": [*wrong, {**chapter, "more": 1}]})
+    body = showing.get().body
+    assert (body["summary"], body["chapters"]) == ("They bake bread.", [chapter])
+    assert body.get("result", {}).keys().isdisjoint({"about", "chapters"})
+
+
+@pytest.mark.parametrize("result", [{"about": 7, "chapters": {}}, {"about": "", "chapters": [None]}])
+def test_a_summary_of_another_shape_is_left_out(showing: Showing, result: dict[str, object]) -> None:
+    showing.put(result=result)
+    assert not {"summary", "chapters"} & showing.get().body.keys()
+
+
 @pytest.mark.parametrize(
     "name", ["", ".", "..", "../b/secret.json", "a/../../b/secret.json", "/secret.json", "a//b", "a/", "./a", 7, None]
 )

@@ -16,12 +16,11 @@ from hypothesis import strategies as st
 from local.steam.server import StandIn
 from switchyard import clock
 from switchyard.errors import PermanentError, Unavailable
-from switchyard.steam import sites
+from switchyard.outside.secrets import Secret
+from switchyard.outside.sites import Answer, NoAnswer, Site
 from switchyard.steam.igdb import Igdb
 from switchyard.steam.pace import Grant, Paused, Reason
 from switchyard.steam.providers import Provider, ProviderFailed
-from switchyard.steam.secrets import Secret
-from switchyard.steam.sites import Answer, NoAnswer, Site
 from switchyard.steam.web import SteamCalls
 from tests.cases import cases
 from tests.strategies import anything
@@ -153,10 +152,9 @@ def test_redirects_are_not_followed(standin: StandIn) -> None:
     assert len(standin.calls) == 1
 
 
-def test_a_response_has_a_largest_size(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sites, "MAX_BODY", 10)
+def test_a_response_has_a_largest_size(standin: StandIn) -> None:
     with pytest.raises(NoAnswer, match="longer than 10 bytes"):
-        Site(standin.url).get("/steam/x/y/", {})
+        Site(standin.url, most_bytes=10).get("/steam/x/y/", {})
 
 
 def test_nobody_there() -> None:
@@ -196,7 +194,7 @@ TRACED = """
 import json, sys
 from aws_xray_sdk.core import xray_recorder
 from switchyard import observability
-from switchyard.steam.sites import Site
+from switchyard.outside.sites import Site
 
 sent = []
 class Emitter:

@@ -14,14 +14,14 @@ from local.steam.players import Player
 from local.steam.server import StandIn
 from switchyard.function_jobs.jobs import FunctionRun, Postponed, Values
 from switchyard.names import stable_hash
+from switchyard.outside.secrets import Secret
+from switchyard.outside.sites import Site
 from switchyard.steam.accounts import account
 from switchyard.steam.enrichment import Enrichment
 from switchyard.steam.igdb import Igdb
 from switchyard.steam.importer import Importer
 from switchyard.steam.pace import Pace
 from switchyard.steam.providers import Provider
-from switchyard.steam.secrets import Secret
-from switchyard.steam.sites import Site
 from switchyard.steam.table import Library, Order
 from switchyard.steam.web import Steam
 from tests.fakes.crashing import Countdown, Crashing

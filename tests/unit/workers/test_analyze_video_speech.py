@@ -89,11 +89,11 @@ def test_a_telephone_call_is_written_down_with_who_speaks(account: Account, talk
     assert summary["speech"]["language"] == "en"
     assert [speaker["name"] for speaker in summary["speakers"]] == ["SPEAKER_01", "SPEAKER_02"]
     assert {name: stage["state"] for name, stage in stages(account).items()} == {
-        "scenes": "done", "speech": "done", "speakers": "done", "index": "skipped",
+        "scenes": "done", "speech": "done", "speakers": "done", "summary": "done", "index": "skipped",
     }  # fmt: skip
     result = outcome.item["result"]
     assert result["stages"] == {
-        "scenes": "done", "speech": "done", "speakers": "done", "index": "skipped",
+        "scenes": "done", "speech": "done", "speakers": "done", "summary": "done", "index": "skipped",
     }  # fmt: skip
     assert result["transcript"] == "results/job-1/transcript.json"
     assert {f"transcript.{suffix}" for suffix in ("json", "md", "vtt", "srt")} <= set(result["files"])

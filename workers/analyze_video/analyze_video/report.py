@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from analyze_video import VERSION
 from switchyard_worker import WorkerEnvironment
@@ -99,6 +100,10 @@ def markdown(summary: Mapping[str, Any], sections: Mapping[str, str]) -> str:
         f"| Loudness | {_loudness(summary['loudness'])} |",
         f"| Scenes | {len(summary['scenes']):,} |",
     ]
+    if speech := summary.get("speech"):
+        lines.append(f"| Language | {plain(speech['language'] or 'unknown')} |")
+    if speakers := summary.get("speakers"):
+        lines.append(f"| Speakers | {_shares(speakers)} |")
     if summary["decodeErrors"]:
         lines.append(f"| Damage | {summary['decodeErrors']:,} packets could not be decoded |")
     lines += [
@@ -124,6 +129,44 @@ def scenes_section(scenes: list[dict[str, Any]]) -> str:
             title = f"Scene {scene['number']}, {clock(scene['start'])} to {clock(scene['end'])}"
             lines += [f"### {title}", "", f"![{title}]({scene['keyFrame']})", ""]
     return "\n".join(lines)
+
+
+def minutes_section(video: "Video", summary: Mapping[str, Any]) -> str:
+    """The section of `summary` in summary.md: what the video is about, then its chapters with a picture each."""
+    lines = ["## Summary", ""]
+    lines += [f"{plain(each['text'])} ({_moment(video, each['start'])})" for each in summary["summary"]]
+    lines += ["", "## Chapters", ""]
+    for chapter in summary["chapters"]:
+        title = plain(chapter["title"])
+        lines += [f"### {_moment(video, chapter['start'])} {title}", ""]
+        inside = [each for each in summary["highlights"] if chapter["start"] <= each["start"] < chapter["end"]]
+        for each in inside:
+            who = "".join(f"{plain(speaker)}, " for speaker in each["speakers"][:1])
+            lines.append(f"- {who}{_moment(video, each['start'])}: “{plain(each['text'])}”")
+        if picture := _picture(video, chapter["start"], chapter["end"]):
+            lines += ["", f"![{title}]({picture})"]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _moment(video: "Video", seconds: float) -> str:
+    """A time: a link to that second of the video if it is in the results' bucket. Relative, so it never expires."""
+    given = video.job.environment
+    if given.bucket != given.results_bucket:
+        return clock(seconds)
+    up = "../" * given.results_prefix.count("/")
+    return f"[{clock(seconds)}]({up}{quote(given.key, safe='/')}#t={seconds:g})"
+
+
+def _picture(video: "Video", start: float, end: float) -> str | None:
+    """The first key frame of a part of the video."""
+    scenes = video.analysis.scenes if video.analysis else ()
+    return next((each.key_frame for each in scenes if each.key_frame and start <= (each.key_frame_at or 0) < end), None)
+
+
+def _shares(speakers: list[dict[str, Any]]) -> str:
+    total = sum(each["seconds"] for each in speakers) or 1
+    return ", ".join(f"{plain(each['name'])} {each['seconds'] / total:.0%}" for each in speakers)
 
 
 def _unfinished(stage: Mapping[str, Any]) -> str:

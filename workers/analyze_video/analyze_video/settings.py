@@ -10,7 +10,9 @@ from typing import Self
 from switchyard_worker import PermanentFailure
 
 BACKENDS = ("whisper", "openai", "none")
+WRITERS = ("extractive", "openai", "bedrock", "none")
 INDEXES = ("s3vectors", "none")
+_SERVICE = re.compile(r"https://[^\s@?#]+|http://(?:127\.0\.0\.1|localhost)(?::[0-9]{1,5})?(?:/[^\s@?#]*)?")
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 
 
@@ -32,6 +34,23 @@ class SpeechSettings:
     language: str
     prompt: str
     url: str
+    key: str
+
+
+@dataclass(frozen=True)
+class SummarySettings:
+    """What the stage `summary` writes by.
+
+    Attributes:
+        backend: one of `WRITERS`.
+        url: for `openai` the base URL of the service, without `/chat/completions`.
+        model: the name or id of the model; empty for `extractive`.
+        key: the service's API key; empty if it needs none.
+    """
+
+    backend: str
+    url: str
+    model: str
     key: str
 
 
@@ -69,6 +88,7 @@ class Settings:
     stages: tuple[str, ...]
     models: Path
     speech: SpeechSettings
+    summary: SummarySettings
     index: IndexSettings
 
     @classmethod
@@ -89,6 +109,7 @@ class Settings:
             stages=tuple(name.strip() for name in given.get("ANALYSIS_STAGES", "").split(",") if name.strip()),
             models=Path(given.get("MODELS") or "/opt/models"),
             speech=_speech(given),
+            summary=_summary(given),
             index=_index(given),
         )
 
@@ -113,7 +134,7 @@ def _speech(given: Mapping[str, str]) -> SpeechSettings:
     if language and not _LANGUAGE.fullmatch(language):
         raise bad(f"SPEECH_LANGUAGE is {language[:40]!r}: it must be a code of two or three letters, such as en")
     url = given.get("SPEECH_URL", "").rstrip("/")
-    if backend == "openai" and not re.fullmatch(r"https?://[^\s@?#]+", url):
+    if backend == "openai" and not _SERVICE.fullmatch(url):
         raise bad("SPEECH_URL must be the service's base URL, such as https://host/v1, if SPEECH_BACKEND is openai")
     return SpeechSettings(
         backend=backend,
@@ -123,6 +144,18 @@ def _speech(given: Mapping[str, str]) -> SpeechSettings:
         url=url,
         key=given.get("SPEECH_KEY", ""),
     )
+
+
+def _summary(given: Mapping[str, str]) -> SummarySettings:
+    backend, model = given.get("SUMMARY_BACKEND") or WRITERS[0], given.get("SUMMARY_MODEL", "")
+    if backend not in WRITERS:
+        raise bad(f"SUMMARY_BACKEND is {backend[:40]!r}: it must be one of {', '.join(WRITERS)}")
+    if backend in {"openai", "bedrock"} and not model:
+        raise bad(f"SUMMARY_MODEL is missing, which SUMMARY_BACKEND={backend} needs")
+    url = given.get("SUMMARY_URL", "").rstrip("/")
+    if backend == "openai" and not _SERVICE.fullmatch(url):
+        raise bad("SUMMARY_URL must be the service's base URL, such as https://host/v1, if SUMMARY_BACKEND is openai")
+    return SummarySettings(backend, url, model, given.get("SUMMARY_KEY", ""))
 
 
 def _index(given: Mapping[str, str]) -> IndexSettings:

@@ -12,14 +12,16 @@ inside `run`, so that they cost nothing where the stage isn't chosen, and are fr
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from analyze_video.analysis import Analysis
-from analyze_video.container import Headers
 from analyze_video.settings import Settings
 from analyze_video.source import S3File
 from analyze_video.transcript import Transcript
 from switchyard_worker import WorkerJob
+
+if TYPE_CHECKING:  # it loads FFmpeg
+    from analyze_video.analysis import Analysis
+    from analyze_video.container import Headers
 
 
 class Skipped(Exception):
@@ -97,8 +99,8 @@ class Video:
     settings: Settings
     source: S3File
     folder: Path
-    headers: Headers | None = None
-    analysis: Analysis | None = None
+    headers: "Headers | None" = None
+    analysis: "Analysis | None" = None
     spoken: list[Spoken] = field(default_factory=list)
     transcript: Transcript | None = None
     on_screen: list[OnScreen] = field(default_factory=list)

@@ -8,7 +8,7 @@ import wave
 from typing import Any, Final, TypeGuard
 
 import numpy as np
-import urllib3
+from urllib3.filepost import encode_multipart_formdata
 
 from analyze_video.recognition import Heard, Sentence
 from analyze_video.settings import SpeechSettings
@@ -16,11 +16,12 @@ from analyze_video.sound import RATE
 from analyze_video.stage import StageFailed
 from analyze_video.transcript import Word
 from analyze_video.utterances import Utterance
+from switchyard.outside.sites import NoAnswer, Site
 
 log = logging.getLogger(__name__)
 
 _ATTEMPTS = 5
-_TIMEOUT = urllib3.Timeout(connect=5, read=120)
+_SECONDS = 120.0
 _LONGEST_WAIT = 30.0  # seconds, whatever Retry-After says
 _MOST_BYTES = 2**20  # of an answer: half a minute has some hundred words
 _CODES = (
@@ -46,9 +47,8 @@ class TranscriptionService:
 
     def __init__(self, settings: SpeechSettings) -> None:
         self._settings = settings
-        self._address = f"{settings.url}/audio/transcriptions"
+        self._site = Site(settings.url, seconds=_SECONDS, most_bytes=_MOST_BYTES)
         self._headers = {"Authorization": f"Bearer {settings.key}"} if settings.key else {}
-        self._pool = urllib3.PoolManager(maxsize=self.threads, timeout=_TIMEOUT, retries=False)
         self._format = "verbose_json"
 
     def hear(self, utterance: Utterance, likely: str | None) -> Heard:  # noqa: ARG002 - the service knows better
@@ -85,24 +85,14 @@ class TranscriptionService:
             fields += [("timestamp_granularities[]", "word"), ("timestamp_granularities[]", "segment")]
         fields += [("language", self._settings.language)] if self._settings.language else []
         fields += [("prompt", self._settings.prompt)] if self._settings.prompt else []
+        body, kind = encode_multipart_formdata(fields)
         try:
-            answer = self._pool.request(
-                "POST",
-                self._address,
-                fields=fields,
-                headers=self._headers,
-                redirect=False,  # the key is for this address
-                preload_content=False,
-            )
-            try:
-                body = answer.read(_MOST_BYTES + 1, decode_content=True)
-            finally:
-                answer.release_conn()
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            log.warning("can't reach the speech service: %s", type(error).__name__)
+            answer = self._site.post("/audio/transcriptions", body, self._headers | {"Content-Type": kind})
+        except NoAnswer as failed:
+            log.warning("can't reach the speech service: %s", failed)
             return 0, b"", 0.0
-        wait = answer.headers.get("Retry-After", "")
-        return answer.status, body, float(wait) if wait.isdecimal() else 0.0
+        wait = answer.retry_after or ""
+        return answer.status, answer.body, float(wait) if wait.isdecimal() else 0.0
 
 
 def _wave(samples: Any) -> bytes:  # noqa: ANN401 - numpy's
@@ -117,7 +107,7 @@ def _wave(samples: Any) -> bytes:  # noqa: ANN401 - numpy's
 
 def _parsed(body: bytes) -> dict[str, Any]:
     try:
-        answer = json.loads(body) if len(body) <= _MOST_BYTES else None
+        answer = json.loads(body)
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):

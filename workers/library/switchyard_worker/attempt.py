@@ -151,10 +151,10 @@ def _exit_code(error: WorkerError) -> int:
             return CRASHED
 
 
-def client(service: str) -> Any:  # noqa: ANN401 - boto3's own signature; the callers name the type
+def client(service: str, *, read_timeout: float = 10) -> Any:  # noqa: ANN401 - boto3 has it so; the callers name the type
     """A boto3 client with retries, and timeouts short enough for a stop signal. For calls that may be repeated."""
     # SIGKILL follows SIGTERM after 30 s.
-    config = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 5})
+    config = Config(connect_timeout=3, read_timeout=read_timeout, retries={"mode": "standard", "total_max_attempts": 5})
     # AWS_REGION is the name that other SDKs and the job definition use; boto3 only reads AWS_DEFAULT_REGION.
     region = os.environ.get("AWS_REGION")
     return boto3.client(service, region_name=region, config=config)  # type: ignore[call-overload]

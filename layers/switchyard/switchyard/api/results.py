@@ -32,8 +32,11 @@ _MAX_ANSWER = 5 * 1024 * 1024
 """Bytes. Lambda limits a response to 6 MB. The body is a JSON string in it, where escaping a non-ASCII character takes
 up to three times its UTF-8 bytes."""
 _MAX_LINKS = 100
-_INTERNAL = frozenset({"runId", "detections", "changesKey"})
+_INTERNAL = frozenset({"runId", "detections", "changesKey", "about", "chapters"})
 """Fields of a result that `result` leaves out: only workers need `runId`, the others have fields of their own."""
+_MAX_ABOUT = 5000
+_MAX_TITLE = 200
+_MAX_CHAPTERS = 100
 _MAY_BE_GONE = "AccessDenied"
 """S3's code for a missing key, if the caller may not list the bucket."""
 
@@ -57,6 +60,8 @@ class Results:
         return {
             "imageCount": _image_count(record, result),
             "detections": self._detections(result, files),
+            "summary": _about(result),
+            "chapters": _chapters(result),
             "result": {name: value for name, value in result.items() if name not in _INTERNAL} or None,
             "links": {name: self._link(key) for name, key in files.items()} or None,
         }
@@ -110,7 +115,29 @@ def _files(record: PlainItem) -> dict[str, str]:
         return {}
     keys = {name: prefix + name for name in names if isinstance(name, str)}
     inside = {name: key for name, key in keys.items() if _is_plain(key)}
-    return dict(list(inside.items())[:_MAX_LINKS])
+    # Pictures last: a video may have hundreds, which must not leave its summary without a link.
+    return dict(sorted(inside.items(), key=lambda each: each[0].endswith(".jpg"))[:_MAX_LINKS])
+
+
+def _about(result: PlainItem) -> str | None:
+    """What a video is about, in a few sentences."""
+    about = result.get("about")
+    return about[:_MAX_ABOUT] if isinstance(about, str) and about else None
+
+
+def _chapters(result: PlainItem) -> list[dict[str, Any]] | None:
+    """The chapters of a video, with times in seconds."""
+    chapters = result.get("chapters")
+    found = [each for each in chapters if isinstance(each, dict)] if isinstance(chapters, list) else []
+    shown = [{name: each.get(name) for name in ("start", "end", "title")} for each in found[:_MAX_CHAPTERS]]
+    return [each for each in shown if _is_chapter(each)] or None
+
+
+def _is_chapter(found: dict[str, Any]) -> bool:
+    times = [found["start"], found["end"]]
+    if not all(type(time) in (int, float) for time in times) or not isinstance(found["title"], str):
+        return False
+    return 0 <= times[0] < times[1] and len(found["title"]) <= _MAX_TITLE
 
 
 def _torrent(record: PlainItem, prefix: str) -> dict[str, str]:

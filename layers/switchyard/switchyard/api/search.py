@@ -5,6 +5,7 @@ A user's search is limited to that user's chunks by a filter made here, and each
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,13 @@ from switchyard.search.ports import Question
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+    from switchyard.language.answers import Answered, Answers
     from switchyard.search.ports import Index
+
+_ANSWER_SECONDS = 20.0
+"""How long an answer may take. API Gateway waits for 29 seconds."""
+_ENOUGH_SECONDS = 25.0
+"""Seconds after which a response must be there, whatever the search itself took."""
 
 type Embed = Callable[[Sequence[str]], Sequence[Sequence[float]]]
 
@@ -34,6 +41,7 @@ class Search:
         index: None if the deployment has none.
         embed: Turns texts into vectors.
         s3: Returns the client that signs, made only when needed.
+        answers: Writes answers; None without a model that does.
     """
 
     index: Index | None
@@ -42,6 +50,7 @@ class Search:
     bucket: str
     upload_prefix: str
     link_lifetime: timedelta
+    answers: Answers | None = None
 
     def search(self, request: Request) -> Response:
         """`POST /search`. Users find only their own videos; a key or a role finds everybody's.
@@ -49,12 +58,13 @@ class Search:
         Raises:
             Problem: 400 for an invalid body, 403 for another user's videos, 501 without an index, or for an answer.
         """
+        began = time.monotonic()
         asked = request.json("SearchRequest")
         if request.user_id is not None and asked.get("userId") not in (None, request.user_id):
             raise Problem(403, "FORBIDDEN", "You can only search your own videos.")
         if self.index is None:
             raise Problem(501, "NOT_CONFIGURED", "This deployment has no search.")
-        if asked["answer"]:
+        if asked["answer"] and self.answers is None:
             raise Problem(501, "NOT_CONFIGURED", "This deployment has no model that writes answers.")
         query = " ".join(asked["query"].split())
         if not query:
@@ -75,13 +85,16 @@ class Search:
                 speaker=asked.get("speaker"),
             )
         )
-        found = ((read_hit(match, query), match.score) for match in matches)
-        hits = [
-            self._shown(hit, score)
-            for hit, score in found
-            if hit is not None and (owner is None or owner_name(hit.owner) == owner)
+        found = [
+            (hit, match.score)
+            for match in matches
+            if (hit := read_hit(match, query)) is not None and (owner is None or owner_name(hit.owner) == owner)
         ]
-        return Response(200, {"hits": hits})
+        shown: dict[str, Any] = {"hits": [self._shown(hit, score) for hit, score in found]}
+        if asked["answer"] and self.answers is not None:
+            left = min(_ANSWER_SECONDS, _ENOUGH_SECONDS - (time.monotonic() - began))
+            shown |= _answer(self.answers.answer(query, [hit for hit, _ in found], left))
+        return Response(200, shown)
 
     def _shown(self, hit: Hit, score: float) -> dict[str, Any]:
         links = {"frame": self._frame(hit), "video": self._video(hit)}
@@ -111,6 +124,13 @@ class Search:
 
     def _link(self, key: str) -> str:
         return presigned_url(self.s3(), "GET", self.bucket, key, self.link_lifetime)
+
+
+def _answer(answered: Answered) -> dict[str, Any]:
+    if not answered.sentences:
+        return {"noAnswer": answered.reason}
+    sentences = [{"text": each.text, "hits": list(each.cites)} for each in answered.sentences]
+    return {"answer": {"text": " ".join(each.text for each in answered.sentences), "sentences": sentences}}
 
 
 def _jobs(request: Request, name: str | None) -> tuple[str, ...]:

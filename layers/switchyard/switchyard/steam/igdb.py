@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from urllib.parse import urlencode
 
+from switchyard.outside.sites import Answer, Site
 from switchyard.steam.providers import Malformed, Provider, decoded, mapping, number, objects
-from switchyard.steam.sites import Answer, Site
 
 BATCH = 500
 """Rows in one response: IGDB's limit."""

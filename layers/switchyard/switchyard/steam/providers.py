@@ -10,9 +10,9 @@ from typing import Any
 
 from switchyard import clock
 from switchyard.errors import RetryableError, SwitchyardError
+from switchyard.outside.secrets import Secret
+from switchyard.outside.sites import Answer, NoAnswer
 from switchyard.steam.pace import Grant, Pace, Paused, Reason, retry_after
-from switchyard.steam.secrets import Secret
-from switchyard.steam.sites import Answer, NoAnswer
 
 _REJECTED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 

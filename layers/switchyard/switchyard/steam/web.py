@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from switchyard.errors import GameDetailsPrivate, InvalidSteamId, ProfileNotFound
+from switchyard.outside.sites import Site
 from switchyard.steam.accounts import steam_id
 from switchyard.steam.library import MAX_NAME, Game, Owned, Playtime
 from switchyard.steam.pace import Grant
 from switchyard.steam.providers import Malformed, Provider, mapping, number, objects, text
-from switchyard.steam.sites import Site
 
 SETTINGS_PAGE = "https://steamcommunity.com/my/edit/settings"
 """Where players change who sees their games."""

@@ -1,4 +1,4 @@
-"""One HTTP host of a provider: requests with a deadline and a bounded response, no redirects, no secrets in errors.
+"""One HTTP host: requests with a deadline and a bounded response, no redirects, no secrets in errors.
 
 The standard library's `http.client`, on purpose: it follows no redirect, reads no proxy settings, logs nothing, and
 X-Ray is not told to record it. urllib3 logs each URL, and its exceptions hold it; Steam's URLs contain the key.
@@ -17,14 +17,16 @@ from switchyard.errors import SwitchyardError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from socket import socket
 
 _LOCAL = frozenset({"127.0.0.1", "localhost"})
 _CHUNK = 1 << 16
+_SHORTEST = 0.01  # seconds: a socket with a timeout of 0 doesn't wait at all
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 20.0
-"""For the response's first byte, and for the whole of its body."""
+"""From the request to the response's last byte."""
 MAX_BODY = 16 << 20
-"""A library of 5,000 games is about 1.5 MB."""
+"""Bytes. A library of 5,000 games is about 1.5 MB."""
 
 
 class NoAnswer(SwitchyardError):
@@ -43,13 +45,18 @@ class Answer:
 
 
 class Site:
-    """A provider's API under one base URL: https, or http on this machine for the stand-in.
+    """A provider's API under one base URL: https, or http on this machine. Several threads may use it.
+
+    Args:
+        base_url: without a query.
+        seconds: how long a response may take, from the request to its last byte.
+        most_bytes: how long a response may be.
 
     Raises:
         ValueError: the URL is anything else.
     """
 
-    def __init__(self, base_url: str, *, seconds: float = ANSWER_SECONDS) -> None:
+    def __init__(self, base_url: str, *, seconds: float = ANSWER_SECONDS, most_bytes: int = MAX_BODY) -> None:
         parts = urlsplit(base_url)
         local = parts.scheme == "http" and parts.hostname in _LOCAL
         if not (local or parts.scheme == "https") or not parts.hostname or parts.username or parts.query:
@@ -57,6 +64,7 @@ class Site:
         self._host, self._port = parts.hostname, parts.port
         self._path = parts.path.rstrip("/")
         self._seconds = seconds
+        self._most_bytes = most_bytes
         self._context = None if local else ssl.create_default_context()
 
     def get(self, path: str, query: Mapping[str, str]) -> Answer:
@@ -67,23 +75,34 @@ class Site:
         """
         return self._ask("GET", f"{path}?{urlencode(query)}", None, {})
 
-    def post(self, path: str, body: str, headers: Mapping[str, str]) -> Answer:
-        """Sends a POST request with a text as its body.
+    def post(self, path: str, body: str | bytes, headers: Mapping[str, str], *, seconds: float | None = None) -> Answer:
+        """Sends a POST request.
+
+        Args:
+            path: below the base URL.
+            body: a text is sent as UTF-8.
+            headers: of the request.
+            seconds: how long this response may take, instead of the site's.
 
         Raises:
             NoAnswer: as `get`.
         """
-        return self._ask("POST", path, body.encode(), headers)
+        return self._ask("POST", path, body.encode() if isinstance(body, str) else body, headers, seconds)
 
-    def _ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+    def _ask(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], seconds: float | None = None
+    ) -> Answer:
+        seconds = seconds or self._seconds
         connection = self._connection()
         try:
             connection.connect()
-            connection.sock.settimeout(self._seconds)
-            deadline = time.monotonic() + self._seconds
+            sock = connection.sock  # the connection forgets it if the response ends with it
+            sock.settimeout(seconds)
+            deadline = time.monotonic() + seconds
             connection.request(method, self._path + path, body, {"Accept": "application/json", **headers})
             response = connection.getresponse()
-            return Answer(response.status, _read(response, deadline), response.headers.get("Retry-After"))
+            found = _read(response, sock, deadline, self._most_bytes)
+            return Answer(response.status, found, response.headers.get("Retry-After"))
         except (OSError, HTTPException, ValueError) as error:
             failure = NoAnswer(f"no complete response: {type(error).__name__}")
         finally:
@@ -96,20 +115,23 @@ class Site:
         return HTTPSConnection(self._host, self._port, timeout=CONNECT_SECONDS, context=self._context)
 
 
-def _read(response: HTTPResponse, deadline: float) -> bytes:
+def _read(response: HTTPResponse, sock: socket, deadline: float, most_bytes: int) -> bytes:
     """Reads the whole body.
 
     Raises:
-        NoAnswer: it is longer than `MAX_BODY`, or isn't complete at `deadline`.
+        NoAnswer: it is longer than `most_bytes`, or isn't complete at `deadline`.
         OSError, HTTPException: the connection broke.
     """
     body = bytearray()
-    while chunk := response.read1(_CHUNK):
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise NoAnswer(f"the response is longer than {MAX_BODY} bytes")
+    while not response.isclosed():  # its last byte closes it, and with it the socket
+        sock.settimeout(max(_SHORTEST, deadline - time.monotonic()))
+        body += (chunk := response.read1(_CHUNK))
+        if len(body) > most_bytes:
+            raise NoAnswer(f"the response is longer than {most_bytes} bytes")
         if time.monotonic() > deadline:
             raise NoAnswer("the response took too long")
+        if not chunk:
+            break
     if response.length:  # `read1` ends quietly where `read` would raise IncompleteRead
         raise NoAnswer("the connection broke during the response")
     return bytes(body)

@@ -1,0 +1,1 @@
+"""Texts that a language model writes from numbered passages. It must cite them, and citations are checked."""

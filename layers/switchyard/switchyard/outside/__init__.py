@@ -1,0 +1,1 @@
+"""Calls to hosts outside AWS: HTTP with bounds, and the secrets for it."""
