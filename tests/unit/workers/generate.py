@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import av
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont  # type: ignore[import-not-found] # as numpy
 
 _COLOURS = [(40, 90, 200), (200, 60, 40), (60, 190, 60), (220, 200, 60), (120, 40, 160), (230, 230, 230)]
 
@@ -31,6 +32,19 @@ def scenes(
             for index in range(int(20 * seconds)):
                 image = picture(_COLOURS[scene % len(_COLOURS)], *size, index)
                 out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        out.mux(stream.encode())
+
+
+def slides(path: str, *texts: str) -> None:
+    """A second of each text, which may have several lines, on a colour of its own; 640 × 360."""
+    with av.open(path, "w") as out:
+        stream = out.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 640, 360, "yuv420p", 3_000_000
+        for number, text in enumerate(texts):
+            image = Image.new("RGB", (640, 360), _COLOURS[number % len(_COLOURS)])
+            ImageDraw.Draw(image).multiline_text((40, 60), text, "black", ImageFont.load_default(28), spacing=20)
+            for _ in range(10):
+                out.mux(stream.encode(av.VideoFrame.from_image(image)))
         out.mux(stream.encode())
 
 
@@ -173,6 +187,8 @@ match sys.argv[1:]:
         scenes(target, int(number))
     case ["short-scenes", target, number]:
         scenes(target, int(number), seconds=0.75, size=(64, 36))
+    case ["slides", target, *texts]:
+        slides(target, *texts)
     case ["rotated", target]:
         scenes(target, 1, rotate=90)
     case ["huge-pictures", target]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from analyze_video.settings import bad
 from analyze_video.stage import Found, Progress, Skipped, StageFailed, Video
-from analyze_video.stages import index, scenes, speakers, speech
+from analyze_video.stages import index, scenes, speakers, speech, text
 from switchyard_worker import AWS_ERRORS, WorkerError
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ STAGES = (
     Stage("scenes", scenes.run, 40),
     Stage("speech", speech.run, 30),
     Stage("speakers", speakers.run, 10),
+    Stage("text", text.run, 10),
     Stage("index", index.run, 2),
 )
 """In the order in which they run. Names are chosen by `ANALYSIS_STAGES`."""
