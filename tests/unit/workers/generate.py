@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import av
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont  # type: ignore[import-not-found] # as numpy
 
 _COLOURS = [(40, 90, 200), (200, 60, 40), (60, 190, 60), (220, 200, 60), (120, 40, 160), (230, 230, 230)]
 
@@ -31,6 +32,95 @@ def scenes(
             for index in range(int(20 * seconds)):
                 image = picture(_COLOURS[scene % len(_COLOURS)], *size, index)
                 out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        out.mux(stream.encode())
+
+
+def slides(path: str, *texts: str) -> None:
+    """A second of each text, which may have several lines, on a colour of its own; 640 × 360."""
+    with av.open(path, "w") as out:
+        stream = out.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 640, 360, "yuv420p", 3_000_000
+        for number, text in enumerate(texts):
+            image = Image.new("RGB", (640, 360), _COLOURS[number % len(_COLOURS)])
+            ImageDraw.Draw(image).multiline_text((40, 60), text, "black", ImageFont.load_default(28), spacing=20)
+            for _ in range(10):
+                out.mux(stream.encode(av.VideoFrame.from_image(image)))
+        out.mux(stream.encode())
+
+
+def film(
+    path: str,
+    codec: str,
+    pixels: str,
+    size: tuple[int, int],
+    sound: str,
+    *,
+    rate: int = 20,
+    seconds: float = 2.0,
+    late: float = 0.0,
+    gap: bool = False,
+    rotate: int = 0,
+) -> None:
+    """Two colours, a white square in the upper left corner, and a tone from `late` seconds on. HDR if it has 10 bits.
+
+    Args:
+        path: The file.
+        codec: The pictures' codec.
+        pixels: Their format.
+        size: Their width and height.
+        sound: The sound's codec; `none` for no sound.
+        rate: Pictures a second.
+        seconds: The length.
+        late: When the sound begins.
+        gap: Whether a third of the pictures, in the middle, is missing.
+        rotate: Degrees, counterclockwise, by which players turn the pictures.
+    """
+    with av.open(path, "w") as out:
+        stream = out.add_stream(codec, rate=rate)
+        stream.width, stream.height, stream.pix_fmt = *size, pixels
+        stream.bit_rate = 1_000_000
+        if rotate:
+            stream.set_display_rotation(rotate)
+        context = stream.codec_context
+        if "10" in pixels:
+            context.color_primaries, context.color_trc, context.colorspace = 9, 16, 9  # BT.2020, PQ
+        if codec == "mpeg2video":
+            context.options = {"flags": "+ilme+ildct"}
+        hertz = 48000 if sound == "libopus" else 44100
+        audio = None if sound == "none" else out.add_stream(sound, rate=hertz, layout="mono")
+        count = round(rate * seconds)
+        for index in range(count):
+            if gap and count // 3 <= index < 2 * count // 3:
+                continue
+            image = picture(_COLOURS[2 * index // count], *size, index)
+            image[: size[1] // 4, : size[0] // 4] = 255
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format=pixels)
+            frame.pts, frame.time_base = index, Fraction(1, rate)
+            out.mux(stream.encode(frame))
+        if audio is not None:
+            length = round(hertz * (seconds - late))
+            wave = (0.3 * np.sin(2 * np.pi * 440 * np.arange(length) / hertz) * 32767).astype(np.int16)
+            for begin in range(0, length, hertz // 10):
+                part = av.AudioFrame.from_ndarray(wave[None, begin : begin + hertz // 10], format="s16", layout="mono")
+                part.sample_rate, part.pts = hertz, begin + round(late * hertz)
+                part.time_base = Fraction(1, hertz)
+                out.mux(audio.encode(part))
+            out.mux(audio.encode())
+        out.mux(stream.encode())
+
+
+def combed(path: str) -> None:
+    """A white bar that moves between the two fields of each picture: two seconds of interlaced MPEG-2."""
+    with av.open(path, "w") as out:
+        stream = out.add_stream("mpeg2video", rate=25)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 320, 240, "yuv420p", 8_000_000
+        stream.codec_context.options = {"flags": "+ilme+ildct"}
+        for index in range(50):
+            image = np.zeros((240, 320, 3), np.uint8)
+            image[0::2, 4 * index : 4 * index + 40] = 255
+            image[1::2, 4 * index + 20 : 4 * index + 60] = 255
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
+            out.mux(stream.encode(frame))
         out.mux(stream.encode())
 
 
@@ -173,6 +263,24 @@ match sys.argv[1:]:
         scenes(target, int(number))
     case ["short-scenes", target, number]:
         scenes(target, int(number), seconds=0.75, size=(64, 36))
+    case ["slides", target, *texts]:
+        slides(target, *texts)
+    case ["film", target, codec, pixels, width, height, sound, *further]:
+        told = {name: float(value) for name, _, value in (each.partition("=") for each in further)}
+        film(
+            target,
+            codec,
+            pixels,
+            (int(width), int(height)),
+            sound,
+            rate=int(told.get("rate", 20)),
+            seconds=told.get("seconds", 2),
+            late=told.get("late", 0),
+            gap="gap" in told,
+            rotate=int(told.get("rotate", 0)),
+        )
+    case ["combed", target]:
+        combed(target)
     case ["rotated", target]:
         scenes(target, 1, rotate=90)
     case ["huge-pictures", target]:

@@ -43,6 +43,7 @@ def account(models: Path) -> Iterator[Account]:
     with standin.listening() as stand_in:
         account = Account(stand_in)
         account.variables(MODELS=str(models), SPEECH_MODEL="whisper-tiny.en")
+        account.variables(ANALYSIS_STAGES="scenes,speech,speakers,index")
         yield account
 
 

@@ -12,6 +12,7 @@ from analyze_video.container import Streams, ratio, seconds
 from analyze_video.loudness import Loudness
 from analyze_video.scenes import Scene, SceneFinder
 from analyze_video.source import S3File
+from analyze_video.strip import Thumbnail
 from switchyard_worker import PermanentFailure
 
 _ASSUMED_RATE = 25.0  # frames per second, if the file has no frame rate
@@ -44,6 +45,7 @@ class Analysis:
     scenes: list[Scene]
     loudness: dict[str, Any]
     decode_errors: int
+    thumbnails: list[Thumbnail]
 
 
 def analyze(
@@ -68,7 +70,7 @@ def analyze(
         PermanentFailure: the file is damaged or truncated, or costs too much.
         TryAgain: S3 failed.
     """
-    one = _Pass(container, streams, source)
+    one = Pass(container, streams, source)
     budget = Budget(source.size, one.declared, limits.free_gigapixels * 10**9, limits.max_seconds)
     if container.format.name.startswith(_COUNTS_ITS_PICTURES):
         budget.look_ahead(streams.video.width * streams.video.height, streams.video.frames)
@@ -78,7 +80,7 @@ def analyze(
     )
     loudness = Loudness()
     frames, rotation, first, at, end = 0, 0, None, 0.0, 0.0
-    for frame in one.frames(budget):
+    for frame in one.frames(budget.time):
         if isinstance(frame, av.AudioFrame):
             budget.sound(frame.samples, frame.sample_rate, frame.layout.nb_channels)
             loudness.add(frame)
@@ -103,10 +105,11 @@ def analyze(
         scenes=finder.finish(end),
         loudness=loudness.finish() if streams.audio is not None else {"state": "none"},
         decode_errors=one.errors,
+        thumbnails=finder.thumbnails.kept,
     )
 
 
-class _Pass:
+class Pass:
     """Decodes and counts errors: tolerates some, fails if there are too many."""
 
     def __init__(self, container: Any, streams: Streams, source: S3File) -> None:  # noqa: ANN401
@@ -128,10 +131,10 @@ class _Pass:
             return min(1.0, end / self.declared)
         return min(1.0, self._source.tell() / self._source.size)
 
-    def frames(self, budget: Budget) -> Iterator[Any]:
-        """Every frame that can be decoded, of both streams, in file order, for as long as there is time."""
+    def frames(self, tick: Callable[[], None]) -> Iterator[Any]:
+        """Every frame that can be decoded, of both streams, in file order. `tick` is called per packet; may raise."""
         for packet in self._packets_left():
-            budget.time()
+            tick()
             self._packets += packet.size > 0
             try:
                 yield from packet.decode()

@@ -75,7 +75,7 @@ def vtt(captions: list[Caption]) -> str:
     for caption in captions:
         text = _lines(caption.text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
         voice = f"<v {caption.speaker}>" if caption.speaker else ""
-        cues.append(f"{_time(caption.start, '.')} --> {_time(caption.end, '.')}\n{voice}{text}")
+        cues.append(f"{timestamp(caption.start, '.')} --> {timestamp(caption.end, '.')}\n{voice}{text}")
     return "\n\n".join(cues) + "\n"
 
 
@@ -85,7 +85,7 @@ def srt(captions: list[Caption]) -> str:
     for number, caption in enumerate(captions, start=1):
         text = _lines(caption.text.replace("<", "‹").replace(">", "›"))
         speaker = f"{caption.speaker}: " if caption.speaker else ""
-        cues.append(f"{number}\n{_time(caption.start, ',')} --> {_time(caption.end, ',')}\n{speaker}{text}\n")
+        cues.append(f"{number}\n{timestamp(caption.start, ',')} --> {timestamp(caption.end, ',')}\n{speaker}{text}\n")
     return "\n".join(cues)
 
 
@@ -95,7 +95,8 @@ def _lines(text: str) -> str:
     return "\n".join(textwrap.wrap(printable, _LINE)) or "…"
 
 
-def _time(seconds: float, point: str) -> str:
+def timestamp(seconds: float, point: str) -> str:
+    """`01:02:03.456`, with `point` before the milliseconds."""
     minutes, milliseconds = divmod(round(seconds * 1000), 60_000)
     hours, minutes = divmod(minutes, 60)
     return f"{hours:02d}:{minutes:02d}:{milliseconds // 1000:02d}{point}{milliseconds % 1000:03d}"

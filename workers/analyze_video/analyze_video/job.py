@@ -35,6 +35,7 @@ def main(job: WorkerJob) -> Mapping[str, Any]:
         # Last: when a summary exists, so do the files it names.
         job.save("summary.md", report.markdown(summary, sections).encode())
         job.save("summary.json", report.as_json(summary))
+    job.files.sort(key=lambda name: name.startswith("scene-"))  # last: the API links to the first hundred
     headline: dict[str, Any] = {"summary": job.key("summary.json")}
     for outcome in outcomes:
         headline |= outcome.found.headline

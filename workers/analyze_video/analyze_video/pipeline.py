@@ -11,7 +11,7 @@ from typing import Any
 
 from analyze_video.settings import bad
 from analyze_video.stage import Found, Progress, Skipped, StageFailed, Video
-from analyze_video.stages import index, scenes, speakers, speech, summary
+from analyze_video.stages import index, preview, scenes, speakers, speech, summary, text
 from switchyard_worker import AWS_ERRORS, WorkerError
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,9 @@ STAGES = (
     Stage("scenes", scenes.run, 40),
     Stage("speech", speech.run, 30),
     Stage("speakers", speakers.run, 10),
+    Stage("text", text.run, 10),
     Stage("summary", summary.run, 3),
+    Stage("preview", preview.run, 20),
     Stage("index", index.run, 2),
 )
 """In the order in which they run. Names are chosen by `ANALYSIS_STAGES`."""
@@ -125,7 +127,7 @@ def _run(stage: Stage, video: Video, progress: Progress, *, alone: bool) -> Outc
     except Skipped as skipped:
         return outcome("skipped", str(skipped))
     except StageFailed as failed:
-        return outcome("failed", failed.message, failed.code)
+        return outcome("failed", failed.message, failed.code, failed.found)
     except (WorkerError, *AWS_ERRORS):
         raise  # the run must end, the video is bad, or S3 failed
     except Exception as error:

@@ -10,6 +10,8 @@ from typing import Any
 from scenedetect import AdaptiveDetector, FrameTimecode
 from scenedetect.common import Timecode
 
+from analyze_video.strip import Thumbnails
+
 SMALL_EDGE = 256
 """Pixels of the longer edge of the compared copies: PySceneDetect's default."""
 PICTURE_EDGE = 1280
@@ -53,6 +55,7 @@ class SceneFinder:
 
     def __init__(self, folder: Path, frame_rate: float, pixel_aspect: float, limit: int) -> None:
         self.scenes: list[Scene] = []
+        self.thumbnails = Thumbnails(pixel_aspect)
         self._folder = folder
         self._frame_rate = Fraction(frame_rate).limit_denominator(1001)
         self._pixel_aspect = pixel_aspect
@@ -72,6 +75,7 @@ class SceneFinder:
             self._small_size = max(2, round(frame.width * scale)), max(2, round(frame.height * scale))
         width, height = self._small_size
         small = frame.reformat(width=width, height=height, format="bgr24", interpolation="AREA").to_ndarray()
+        self.thumbnails.add(small, at)
         self._pending.append(_Picture(at, _detail(small), frame))
         time = FrameTimecode(Timecode(round(at / _MICROSECOND), _MICROSECOND), self._frame_rate)
         if self._detector.process_frame(time, small):

@@ -34,12 +34,14 @@ class StageFailed(Exception):
     Args:
         code: stable and short, for programs.
         message: a sentence for people. API callers see it, so it holds no secrets and no traceback.
+        found: what the stage has found nevertheless.
     """
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, found: "Found | None" = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.found = found
 
 
 class Progress(Protocol):
