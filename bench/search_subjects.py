@@ -52,7 +52,7 @@ def call() -> Callable[[], object]:
     """Nothing but the call of the index, by boto3."""
     import boto3  # noqa: PLC0415 - only this one's
 
-    client: Any = boto3.client("s3vectors")  # type: ignore[call-overload]  # its stubs are not installed
+    client: Any = boto3.client("s3vectors")
     asked = {"indexArn": os.environ["SEARCH_INDEX_ARN"], "topK": 50, "queryVector": {"float32": [0.05] * 384}}
     return lambda: client.query_vectors(**asked, returnMetadata=True)
 

@@ -126,7 +126,7 @@ def _analysed(http: httpx.Client, video: Path, console: Console) -> _Json:
 
 def _show_stages(job: _Json, console: Console) -> None:
     stages: Mapping[str, str] = job["result"]["stages"]
-    print_rows(console, stages.items())
+    print_rows(console, list(stages.items()))
     if missing := [name for name in ("speech", "speakers", "index") if stages.get(name) != "done"]:
         raise DemoError(f"these stages should be done: {', '.join(missing)}; summary.json in the results says why")
     if failed := [name for name, state in stages.items() if state == "failed"]:

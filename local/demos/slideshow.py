@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import av
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont  # type: ignore[import-not-found]  # in the worker's environment alone
 
 SIZE = (960, 540)
 HERTZ = 16000

@@ -61,6 +61,10 @@ VECTORS: Final = Excuse(
     "the emulator has no S3 Vectors, and its stand-in asks for no permissions",
     "https://docs.aws.amazon.com/AmazonS3/latest/API/API_S3VectorBuckets_QueryVectors.html",
 )
+PINECONE: Final = Excuse(
+    "only with SearchIndex=pinecone; the local system's is s3vectors",
+    "https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html",
+)
 
 
 def _of(function: Function) -> Mapping[str, Excuse]:
@@ -80,9 +84,13 @@ _MORE: Final[Mapping[str, Mapping[str, Excuse]]] = {
     "s3_torrent_creator": {"s3:ListBucket on MediaBucket": GONE, "s3:GetObjectVersionAttributes on MediaBucket": PARTS},
     "cancel_job": {
         f"s3vectors:DeleteVectors on {_INDEX}": VECTORS,
+        "secretsmanager:GetSecretValue on SearchIndexKeySecretArn": PINECONE,
         "s3:DeleteObjectVersion on MediaBucket/results, MediaBucket/recordings, MediaBucket": VERSIONS,
     },
-    "search_media": {f"s3vectors:{action} on {_INDEX}": VECTORS for action in ("QueryVectors", "GetVectors")},
+    "search_media": {
+        **{f"s3vectors:{action} on {_INDEX}": VECTORS for action in ("QueryVectors", "GetVectors")},
+        "secretsmanager:GetSecretValue on SearchIndexKeySecretArn": PINECONE,
+    },
     "reconcile_jobs": {"sqs:SendMessage on ReconcileDeadLetterQueue": FAILED_RUNS},
 }
 """Excuses beyond those of every function."""
