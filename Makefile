@@ -40,7 +40,7 @@ help: ## List these targets
 	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' Makefile
 
 ##@ Start here
-.PHONY: demo demo-api demo-torrent demo-import
+.PHONY: demo demo-api demo-torrent demo-import demo-search
 demo: $(SYSTEM) ## Real videos through the whole system (ARGS=--keep: don't end it)
 	@$(LOCAL) demo $(ARGS)
 
@@ -52,6 +52,9 @@ demo-torrent: $(SYSTEM) ## A recorded stream as a torrent, downloaded by two cli
 
 demo-import: $(SYSTEM) ## A player's Steam library, twice, private and throttled
 	@$(LOCAL) demo-import $(ARGS)
+
+demo-search: $(SYSTEM) models ## Who says what in a video, and questions that find the second
+	@$(LOCAL) demo-search $(ARGS)
 
 ##@ Operate the local system
 .PHONY: up send status env logs down redrive drill

@@ -11,7 +11,24 @@ from types import ModuleType
 import click
 from rich.console import Console
 
-from bench import api, calls, contention, cost, cpu, hop, init, listing, memory, power, reconcile, size, torrent, wall
+from bench import (
+    api,
+    calls,
+    contention,
+    cost,
+    cpu,
+    hop,
+    init,
+    listing,
+    memory,
+    power,
+    reconcile,
+    retrieval,
+    search,
+    size,
+    torrent,
+    wall,
+)
 from bench.environment import ROOT, Layer
 from bench.measure import Effort
 
@@ -30,6 +47,8 @@ _BENCHES: dict[str, ModuleType] = {
     "contention": contention,
     "power": power,
     "cost": cost,
+    "search": search,
+    "retrieval": retrieval,
 }
 _POLITE = 10
 

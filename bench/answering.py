@@ -116,7 +116,8 @@ def _handler(answering: Answering) -> type[BaseHTTPRequestHandler]:
             service, _, operation = self.headers.get("X-Amz-Target", "").partition(".")
             if operation:
                 return _OF_TARGET[service.partition("_")[0]], operation
-            return "batch", _OF_BATCH[self.path.rsplit("/", maxsplit=1)[-1]]
+            path = self.path.rsplit("/", maxsplit=1)[-1]
+            return ("s3vectors", path) if path == "QueryVectors" else ("batch", _OF_BATCH[path])
 
         def log_message(self, *_: object) -> None:
             """Nothing."""

@@ -57,20 +57,30 @@ VARIABLES: Final = {
     "TRACK_DEAD_LETTER_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/track-dead-letters",
 }
 
+_OF: Final = {
+    "search_media": {
+        "SEARCH_INDEX": "s3vectors",
+        "SEARCH_INDEX_ARN": "arn:aws:s3vectors:us-east-1:123456789012:bucket/switchyard-search/index/minilm-l6-v2-384",
+        "OPENBLAS_NUM_THREADS": "1",  # it has one vCPU on Lambda
+    }
+}
+"""More variables of single functions."""
 
-def variables(*, traced: bool | None, path: Sequence[Path]) -> dict[str, str]:
+
+def variables(*, traced: bool | None, path: Sequence[Path], function: str = "") -> dict[str, str]:
     """Returns the environment of one subject.
 
     Args:
         traced: whether X-Ray samples the invocation; None turns X-Ray off.
         path: folders where Python finds modules outside its own library.
+        function: the function that runs in it, if it is one.
     """
     xray = {"POWERTOOLS_TRACE_DISABLED": "true"}
     if traced is not None:
         # Powertools and the X-Ray SDK take a process with LAMBDA_TASK_ROOT for a function.
         trace = f"Root=1-6b03aa06-06c3b1f5d27649dfbc1bcbd7;Parent=55ee03150403a210;Sampled={int(traced)}"
         xray = {"LAMBDA_TASK_ROOT": os.fspath(ROOT), "_X_AMZN_TRACE_ID": trace}
-    return {**VARIABLES, **xray, "PYTHONPATH": os.pathsep.join(map(os.fspath, path))}
+    return {**VARIABLES, **_OF.get(function, {}), **xray, "PYTHONPATH": os.pathsep.join(map(os.fspath, path))}
 
 
 def python(*arguments: str) -> list[str]:
@@ -80,25 +90,16 @@ def python(*arguments: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Layer:
-    """The shared layer, built on first use in a folder from the current sources."""
+    """The layers, built on first use in a folder from the current sources."""
 
     folder: Path
 
     @cached_property
     def deployed(self) -> Path:
-        """The layer as deployed, bytecode included, built by its own Makefile."""
-        pip = ROOT / ".venvs" / "uv" / "bin" / "python"
-        command = ["make", "--silent", "-C", f"{ROOT / 'layers' / 'switchyard'}", "build-SwitchyardLayer"]
-        quiet = {**os.environ, "PIP_QUIET": "1"}  # beyond its own --quiet: no warnings about this machine's settings
-        subprocess.run(
-            [*command, f"ARTIFACTS_DIR={self.folder}", f"PYTHON={pip}"],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            env=quiet,
-        )
+        """The layer of all functions as deployed, bytecode included, built by its own Makefile."""
         # The Lambda runtime's own boto3 has bytecode, so this machine's gets it too.
         subprocess.run([sys.executable, "-m", "compileall", "-q", f"{RUNTIME}"], check=True)
-        return self.folder / "python"
+        return self._built("switchyard", "SwitchyardLayer")
 
     @cached_property
     def sources(self) -> Path:
@@ -106,3 +107,24 @@ class Layer:
         copy = self.folder / "sources"
         shutil.copytree(self.deployed, copy, ignore=shutil.ignore_patterns("__pycache__"))
         return copy
+
+    @cached_property
+    def embedding(self) -> Path:
+        """The layer that embeds questions, with its model."""
+        return self._built("embedding", "EmbeddingLayer")
+
+    def path(self, function: str) -> list[Path]:
+        """Returns the folders where a deployed function finds its modules."""
+        own = [self.embedding] if function == "search_media" else []
+        return [ROOT / "functions" / function, self.deployed, *own, RUNTIME]
+
+    def _built(self, name: str, target: str) -> Path:
+        pip = ROOT / ".venvs" / "uv" / "bin" / "python"
+        command = ["make", "--silent", "-C", f"{ROOT / 'layers' / name}", f"build-{target}"]
+        # PIP_QUIET beyond its own --quiet: no warnings about this machine's settings.
+        quiet = {**os.environ, "PIP_QUIET": "1", "MODELS": f"{ROOT / '.venvs' / 'models'}"}
+        folder = self.folder / name
+        subprocess.run(
+            [*command, f"ARTIFACTS_DIR={folder}", f"PYTHON={pip}"], check=True, stdout=subprocess.DEVNULL, env=quiet
+        )
+        return folder / "python"

@@ -19,8 +19,9 @@ ANSWER: Final[Mapping[str, Any]] = {
     "jobs": [],
     "tasks": [{"taskArn": "t1"}],
     "failures": [],
+    "vectors": [],
 }
-"""The endpoint's answer to every call: it has what DynamoDB, SQS, Batch and ECS each need."""
+"""The endpoint's answer to every call: it has what DynamoDB, SQS, Batch, ECS and S3 Vectors each need."""
 
 _CODE = """
 import json, sys, types
@@ -31,8 +32,7 @@ context = types.SimpleNamespace(
 )
 with open(sys.argv[1]) as event:
     answer = app.lambda_handler(json.load(event), context) or {{}}
-# 501: nothing here is an index of videos.
-if answer.get("batchItemFailures") or answer.get("statusCode", 200) not in (*range(500), 501):
+if answer.get("batchItemFailures") or answer.get("statusCode", 200) >= 500:
     sys.exit(f"the first event went wrong: {{answer}}")
 print()
 {}
@@ -51,7 +51,7 @@ def after_first_event(function: str, tell: str, *, url: str, path: Sequence[Path
     """
     command = [sys.executable, *(["-S"] if bare else []), "-c", _CODE.format(tell)]
     environment = {
-        **variables(traced=True, path=[FUNCTIONS[function].folder, *path]),
+        **variables(traced=True, path=[FUNCTIONS[function].folder, *path], function=function),
         "AWS_ENDPOINT_URL": url,
     }
     done = subprocess.run(

@@ -100,7 +100,7 @@ class Probe(AbstractContextManager["Probe"]):
         self._process = subprocess.Popen(
             python("-m", module, subject, json.dumps(options)),
             cwd=ROOT,
-            env=variables(traced=traced, path=path),
+            env=variables(traced=traced, path=path, function=function),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

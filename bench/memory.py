@@ -14,7 +14,6 @@ from bench.report import table, verdict
 from tests.fakes.endpoint import Reply, serving
 from tools.functions import FUNCTIONS
 
-_BUDGET = 1.2
 # Not the peak: memory needed only briefly is free for the next event.
 _TELL = """print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmRSS:")))"""
 
@@ -35,12 +34,13 @@ def run(layer: Layer, effort: Effort) -> list[Table]:
     for name in FUNCTIONS:
         samples, floor = found[name], found[STARTS[name].clients]
         ratio = samples.over(floor)
-        shown.add_row(name, samples.show(1), floor.show(1), ratio.show(), verdict(round(ratio.median, 2), _BUDGET))
+        budget = verdict(round(ratio.median, 2), STARTS[name].memory)
+        shown.add_row(name, samples.show(1), floor.show(1), ratio.show(), budget)
     return [shown]
 
 
 def _ours(name: str, url: str, layer: Layer) -> float:
-    return _megabytes(after_first_event(name, _TELL, url=url, path=[layer.deployed, RUNTIME]))
+    return _megabytes(after_first_event(name, _TELL, url=url, path=layer.path(name)))
 
 
 def _floor(clients: tuple[str, ...]) -> float:

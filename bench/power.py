@@ -200,13 +200,13 @@ def measure(function: str, memory: int, layer: Layer, aws: Answering, *, limited
     """
     aws.instead.clear()
     aws.instead.update(_answers(function))
-    path = [ROOT / "functions" / function, layer.deployed, RUNTIME]
+    path = layer.path(function)
     with ExitStack() as stack:
         group = stack.enter_context(confined.Group(memory * _MIB)) if limited else None
         process = stack.enter_context(
             subprocess.Popen(
                 python("-P", f"{ROOT / 'bench' / 'invoked.py'}"),
-                env={**variables(traced=True, path=path), **aws.variables()},
+                env={**variables(traced=True, path=path, function=function), **aws.variables()},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -349,6 +349,7 @@ def _answers(function: str) -> dict[str | tuple[str, str], Mapping[str, Any]]:
         ("GetItem", "LanesTable"): {},
         "Query": {"Items": [], "Count": 0, "ScannedCount": 0},
         "ChangeMessageVisibility": {},
+        "QueryVectors": {"vectors": [], "distanceMetric": "cosine"},
     }
     if function not in {"track_job", "cancel_job"}:
         return empty

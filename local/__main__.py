@@ -16,6 +16,7 @@ from local import logs as logs_of
 from local.api import ApiError
 from local.demos import api as demo_api
 from local.demos import imports as demo_import
+from local.demos import search as demo_search
 from local.demos import torrents as demo_torrent
 from local.demos import videos as scenario
 from local.demos.media import MediaError
@@ -148,6 +149,14 @@ def demo_of_torrents(stack: LocalStack, *, keep: bool) -> None:
 def demo_of_imports(stack: LocalStack, *, keep: bool) -> None:
     """Demo of imports: a Steam library twice, a private profile, a throttled hour. Checks the counts."""
     _play(stack, demo_import.play, keep=keep)
+
+
+@main.command("demo-search")
+@click.option("--keep", is_flag=True, help="Leave the system running afterwards.")
+@click.pass_obj
+def demo_of_the_search(stack: LocalStack, *, keep: bool) -> None:
+    """Demo of the search: what is said in a video, by whom. Checks the second that questions find."""
+    _play(stack, demo_search.play, keep=keep)
 
 
 @main.command()

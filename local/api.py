@@ -55,19 +55,28 @@ def ask(http: httpx.Client, method: str, path: str, body: object = None) -> _Jso
     return found
 
 
-def follow(http: httpx.Client, job_id: str, console: Console, *, until: frozenset[str] | set[str]) -> _Json:
-    """Poll a job, with ETags, until it has one of these statuses or has ended.
+def follow(
+    http: httpx.Client,
+    job_id: str,
+    console: Console,
+    *,
+    until: frozenset[str] | set[str],
+    seconds: float = _PATIENCE,
+) -> _Json:
+    """Poll a job, with ETags, until it has one of these statuses or has ended. An upload's job may not exist yet.
 
     Raises:
         ApiError: The response is an error, or the status didn't come in time.
     """
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + seconds
     began, status, tag, polls, unchanged = time.monotonic(), "", "", 0, 0
     while True:
         answer = http.get(f"/jobs/{job_id}", headers={"If-None-Match": tag} if tag else {})
         polls += 1
         if answer.status_code == httpx.codes.NOT_MODIFIED:
             unchanged += 1
+        elif answer.status_code == httpx.codes.NOT_FOUND and not status:
+            pass  # S3 hasn't announced the upload yet
         elif answer.is_error:
             raise ApiError(f"GET /jobs/{job_id}: {answer.status_code} {answer.text}")
         else:
@@ -80,7 +89,7 @@ def follow(http: httpx.Client, job_id: str, console: Console, *, until: frozense
                 console.print(f"[dim]{polls} polls, {unchanged} of them answered 304[/dim]")
                 return job
         if time.monotonic() > deadline:
-            raise ApiError(f"job {job_id} is still {status} after {_PATIENCE:.0f} s")
+            raise ApiError(f"job {job_id} is still {status} after {seconds:.0f} s")
         time.sleep(_EVERY)
 
 

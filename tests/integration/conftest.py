@@ -14,7 +14,7 @@ import pytest
 from local.environment import STATE, VENVS, bare, seal_this_process
 from local.processes import locked
 from local.stack import LocalStack
-from local.workers import TASKS, TaskDefinition
+from local.workers import DEFINITIONS, TASKS, JobDefinition, TaskDefinition
 from tests import nursery
 from tests.drills import DRILLS
 from tests.integration.roads import BATCH, Road
@@ -26,6 +26,7 @@ LEDGER = FOLDER / "ledger"
 NURSERY = FOLDER / "nursery.sock"
 
 PARAMETERS = {
+    "BatchJobDefinition": "analyze-video",
     "MaxConcurrentJobs": "1",
     "MaxConcurrentImages": "1",
     "LaneShards": "1",
@@ -41,6 +42,9 @@ PARAMETERS = {
 """The parameters that `settle` restores after a test changed them: one slot per lane, otherwise the template's."""
 
 JOB = nursery.definition(NURSERY, gates=GATES, ledger=LEDGER, grace=2)
+_ANALYSIS = DEFINITIONS["analyze-video"]
+REAL = JobDefinition(_ANALYSIS.command, {**_ANALYSIS.environment, "SPEECH_MODEL": "whisper-tiny.en"})
+"""The job definition of real analyses, with the tests' model for speech."""
 IMAGES = TaskDefinition(JOB.command, JOB.environment, grace=2)
 """The task definition in place of the image jobs'. Recordings are real."""
 
@@ -80,7 +84,7 @@ def stack() -> Iterator[LocalStack]:
         stack = LocalStack(
             FOLDER,
             parameters=PARAMETERS,
-            definitions={"analyze-video": JOB},
+            definitions={"analyze-video": JOB, "real-analysis": REAL},
             tasks={**TASKS, "detect-objects": IMAGES},
         )
         stack.down()

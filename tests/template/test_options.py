@@ -115,7 +115,9 @@ def test_the_key_may_be_used_through_services_alone(path: Path) -> None:
         ["kms:Decrypt", "kms:GenerateDataKey"],
         {"Ref": "KmsKeyArn"},
     )
-    assert "kms:ViaService" in statement["Condition"]["StringEquals"]
+    services = {each["Fn::Sub"].partition(".")[0] for each in statement["Condition"]["StringEquals"]["kms:ViaService"]}
+    used = {"s3", "dynamodb", "s3vectors"} | ({"sqs", "secretsmanager"} if path == TEMPLATE else set())
+    assert services == used
 
 
 @pytest.mark.parametrize("path", [TEMPLATE, COMPUTE], ids=lambda path: path.name)

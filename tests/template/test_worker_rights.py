@@ -94,6 +94,15 @@ def test_a_worker_has_its_own_prefixes_and_nobody_deletes_a_recording(role: str,
     assert {key for key in EVERYTHING if may(role, action, key)} == keys
 
 
+def test_a_worker_gets_keys_of_services_as_secrets_alone() -> None:
+    """Whoever may describe a job definition reads its variables, but of its secrets only their ARNs."""
+    container = load(COMPUTE).written["Resources"]["JobDefinition"]["Properties"]["ContainerProperties"]
+    secrets = {each["Fn::If"][1]["Name"]: each["Fn::If"][1]["ValueFrom"] for each in container["Secrets"]["Fn::If"][1]}
+    assert secrets["SEARCH_INDEX_KEY"] == {"Ref": "SearchIndexKeySecretArn"}
+    assert secrets["SPEECH_KEY"] == {"Ref": "SpeechKeySecretArn"}
+    assert not [each["Name"] for each in container["Environment"] if "KEY" in each.get("Name", "")]
+
+
 def test_a_worker_may_write_chunks_of_videos_and_read_none() -> None:
     policy = load(COMPUTE).of_type("AWS::IAM::ManagedPolicy")["IndexPolicy"]
     statements = policy["PolicyDocument"]["Statement"]

@@ -474,3 +474,14 @@ def test_an_index_needs_its_arn() -> None:
     with pytest.raises(SettingsError, match="SEARCH_INDEX_ARN is missing"):
         SearchMediaSettings.from_env(required)
     assert SearchMediaSettings.from_env(required | {"SEARCH_INDEX_ARN": "arn"}).search_index == "s3vectors"
+
+
+def test_an_index_on_pinecone_needs_its_host_and_its_key() -> None:
+    required = REQUIRED[SearchMediaSettings] | {"SEARCH_INDEX": "pinecone"}
+    whole = {"SEARCH_INDEX_HOST": "i-1.svc.pinecone.io", "SEARCH_INDEX_KEY_SECRET_ARN": "arn"}
+    for missing in whole:
+        with pytest.raises(SettingsError, match="SEARCH_INDEX_HOST and SEARCH_INDEX_KEY_SECRET_ARN"):
+            SearchMediaSettings.from_env(required | {name: value for name, value in whole.items() if name != missing})
+    assert SearchMediaSettings.from_env(required | whole).search_index_namespace == "switchyard"
+    with pytest.raises(SettingsError, match="SEARCH_INDEX_HOST must be a host name"):
+        SearchMediaSettings.from_env(required | whole | {"SEARCH_INDEX_HOST": "http://169.254.169.254"})

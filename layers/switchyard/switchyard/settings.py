@@ -17,6 +17,7 @@ from switchyard.variables import (
     base_urls,
     days,
     flag,
+    host,
     id_pattern,
     integer,
     names,
@@ -39,8 +40,8 @@ type AtCapacity = Literal["wait", "return"]
 type ApiAuth = Literal["api-key", "cognito", "iam"]
 type PublicIp = Literal["ENABLED", "DISABLED"]
 type TorrentFormat = Literal["v1", "hybrid"]
-type SearchIndex = Literal["s3vectors", "none"]
 type SummaryBackend = Literal["extractive", "openai", "bedrock", "none"]
+type SearchIndex = Literal["s3vectors", "pinecone", "none"]
 
 _MAX_JOBS = 10_000
 _OF_WORKERS = {"the results' prefix": "results/", "the recordings' prefix": "recordings/"}
@@ -169,14 +170,19 @@ class LibrarySettings(Settings):
 class SearchSettings(Settings):
     """For every function that reads or writes the index of what is said and shown in videos."""
 
-    search_index = Setting[SearchIndex](one_of("s3vectors", "none"), "none")
+    search_index = Setting[SearchIndex](one_of("s3vectors", "pinecone", "none"), "none")
     search_index_arn = Setting(text, "")
+    search_index_host = Setting(host, "")
+    search_index_namespace = Setting(text, "switchyard")
+    search_index_key_secret_arn = Setting(text, "")
 
     def conflicts(self) -> Iterator[str]:
         """Yields what the index lacks."""
         yield from super().conflicts()
         if self.search_index == "s3vectors" and not self.search_index_arn:
             yield "SEARCH_INDEX_ARN is missing, which SEARCH_INDEX=s3vectors needs"
+        if self.search_index == "pinecone" and not (self.search_index_host and self.search_index_key_secret_arn):
+            yield "SEARCH_INDEX=pinecone needs SEARCH_INDEX_HOST and SEARCH_INDEX_KEY_SECRET_ARN"
 
 
 class ApiSettings(Settings):

@@ -131,6 +131,13 @@ def service_url(raw: str) -> str:
     return raw.rstrip("/")
 
 
+def host(raw: str) -> str:
+    """A host name with a dot, in lower case, without a port."""
+    if not re.fullmatch(r"[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63}){1,9}", raw):
+        raise ValueError("must be a host name, such as index-abc123.svc.region.pinecone.io")
+    return raw
+
+
 def stand_in(raw: str) -> str:
     """The address of a server on this machine that stands in for others; only where all of AWS is emulated."""
     if not is_emulated() or not re.fullmatch(r"http://127\.0\.0\.1:[0-9]{1,5}", raw):

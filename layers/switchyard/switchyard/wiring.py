@@ -236,9 +236,24 @@ def search_index(settings: SearchSettings) -> Index | None:
     """Builds the index of videos. None if the deployment has none."""
     if settings.search_index == "none":
         return None
+    if settings.search_index == "pinecone":
+        return _pinecone(settings)
     from switchyard.search.s3vectors import S3VectorsIndex
 
     return S3VectorsIndex(clients.s3vectors(), settings.search_index_arn)
+
+
+def _pinecone(settings: SearchSettings) -> Index:
+    from switchyard.search.pinecone import PineconeIndex
+    from switchyard.steam.secrets import Secret
+
+    secret = Secret(partial(clients.secret, settings.search_index_key_secret_arn))
+    return PineconeIndex(
+        f"https://{settings.search_index_host}",
+        settings.search_index_namespace,
+        lambda: secret.read("key")[0],
+        reject=secret.forget,
+    )
 
 
 def embedding(settings: SearchSettings) -> Embed:

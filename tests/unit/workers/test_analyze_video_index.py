@@ -197,6 +197,19 @@ def test_an_index_that_refuses_fails_the_stage_alone(library: Library, talk: Pat
     assert stages(library.account)["index"]["error"]["code"] == "INDEX_UNAVAILABLE"
 
 
+def test_a_pinecone_that_is_not_there_fails_the_stage_alone(library: Library, talk: Path) -> None:  # noqa: F811
+    outcome = library.analyse(
+        talk,
+        BREAD,
+        SEARCH_INDEX="pinecone",
+        SEARCH_INDEX_HOST="index.svc.invalid",
+        SEARCH_INDEX_KEY="pcsk_never_shown",
+    )
+    assert stages(library.account)["index"]["error"]["code"] == "INDEX_UNAVAILABLE"
+    assert outcome.item["status"] == "COMPLETED"
+    assert "never_shown" not in json.dumps([outcome.log, outcome.item, library.account.summary()], default=str)
+
+
 def test_a_run_that_lost_its_job_writes_no_chunk(library: Library, talk: Path) -> None:  # noqa: F811
     """Another run claims the job, and no heartbeat has told this one yet."""
 
@@ -210,7 +223,9 @@ def test_a_run_that_lost_its_job_writes_no_chunk(library: Library, talk: Path) -
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"SEARCH_INDEX": "pinecone"}, "SEARCH_INDEX is 'pinecone'"),
+        ({"SEARCH_INDEX": "opensearch"}, "SEARCH_INDEX is 'opensearch'"),
+        ({"SEARCH_INDEX": "pinecone", "SEARCH_INDEX_KEY": "k"}, "needs SEARCH_INDEX_HOST"),
+        ({"SEARCH_INDEX": "pinecone", "SEARCH_INDEX_HOST": "10.0.0.1:80", "SEARCH_INDEX_KEY": "k"}, "a host name"),
         ({"SEARCH_INDEX_ARN": ""}, "SEARCH_INDEX_ARN is missing"),
     ],
 )

@@ -26,16 +26,21 @@ KEY: Final = "sk-never-shown"  # checked to be nowhere
 SAID: Final = "originally from chicago"
 
 
-@pytest.fixture(scope="session")
-def models() -> Path:
-    """Returns the folder with the tests' models. They are fetched once; without a network the tests are skipped."""
+def installed(*names: str) -> Path:
+    """Returns the folder with these models. They are fetched once; without a network the test is skipped."""
     fetch = ROOT / "workers" / "analyze_video" / "fetch_models.py"
     python = ROOT / ".venvs" / "uv" / "bin" / "python"
-    command: list[str | Path] = [python, fetch, "--into", MODELS, "whisper-tiny.en", "voices"]
+    command: list[str | Path] = [python, fetch, "--into", MODELS, *names]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(done.stderr.strip().splitlines()[-1])
     return MODELS
+
+
+@pytest.fixture(scope="session")
+def models() -> Path:
+    """Returns the folder with the tests' models."""
+    return installed("whisper-tiny.en", "voices")
 
 
 @pytest.fixture(scope="module")

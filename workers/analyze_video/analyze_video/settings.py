@@ -11,9 +11,10 @@ from switchyard_worker import PermanentFailure
 
 BACKENDS = ("whisper", "openai", "none")
 WRITERS = ("extractive", "openai", "bedrock", "none")
-INDEXES = ("s3vectors", "none")
 _SERVICE = re.compile(r"https://[^\s@?#]+|http://(?:127\.0\.0\.1|localhost)(?::[0-9]{1,5})?(?:/[^\s@?#]*)?")
+INDEXES = ("s3vectors", "pinecone", "none")
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
+_HOST = re.compile(r"[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63}){1,9}")
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,21 @@ class IndexSettings:
     """Where the stage `index` writes, and for whom.
 
     Attributes:
-        arn: the ARN of an index of S3 Vectors; empty for no index.
+        kind_of_index: one of `INDEXES`.
+        arn: with `s3vectors`, the ARN of the index.
+        host: with `pinecone`, the index's host.
+        namespace: with `pinecone`, the namespace in it.
+        key: with `pinecone`, the API key.
         owner: the user whose job it is, as the job's request names them; None for nobody. `WorkerEnvironment.owner`
             lacks those that no key can name, but the platform erases their chunks by this name.
         kind: the job's kind.
     """
 
+    kind_of_index: str
     arn: str
+    host: str
+    namespace: str
+    key: str
     owner: str | None
     kind: str
 
@@ -164,8 +173,15 @@ def _index(given: Mapping[str, str]) -> IndexSettings:
         raise bad(f"SEARCH_INDEX is {index[:40]!r}: it must be one of {', '.join(INDEXES)}")
     if index == "s3vectors" and not arn:
         raise bad("SEARCH_INDEX_ARN is missing, which SEARCH_INDEX=s3vectors needs")
+    host, key = given.get("SEARCH_INDEX_HOST", ""), given.get("SEARCH_INDEX_KEY", "")
+    if index == "pinecone" and not (_HOST.fullmatch(host) and key):
+        raise bad("SEARCH_INDEX=pinecone needs SEARCH_INDEX_HOST, a host name, and the secret SEARCH_INDEX_KEY")
     return IndexSettings(
-        arn=arn if index == "s3vectors" else "",
+        kind_of_index=index,
+        arn=arn,
+        host=host,
+        namespace=given.get("SEARCH_INDEX_NAMESPACE") or "switchyard",
+        key=key,
         owner=given.get("OWNER") or None,
         kind=given.get("KIND") or "video-analysis",
     )

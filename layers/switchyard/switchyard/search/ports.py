@@ -1,6 +1,6 @@
 """The port of the index, with what goes in and comes out. Pure.
 
-`s3vectors` and `none` implement it; `tests/contract/test_search_index.py` runs one suite on them.
+`s3vectors`, `pinecone` and `none` implement it; `tests/contract/test_search_index.py` runs one suite on them.
 
 Every method may raise `Unavailable` if the service failed or throttled the call after the client's own retries. A write
 that raises it may have taken effect in part. Every write may be repeated.
@@ -9,7 +9,7 @@ that raises it may have taken effect in part. Every write may be repeated.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,6 +55,27 @@ class Question:
     since: float | None = None
     until: float | None = None
     speaker: str | None = None
+
+    def condition(self) -> dict[str, Any]:
+        """What a match must fulfil, as both S3 Vectors and Pinecone take it; empty for nothing.
+
+        It is built from typed values. Nothing that a caller sends is parsed as a condition, so a question can't widen
+        the search beyond its owner.
+        """
+        conditions: list[dict[str, Any]] = []
+        if self.owner is not None:
+            conditions.append({"owner": {"$eq": self.owner}})
+        if self.jobs:
+            conditions.append({"job": {"$in": list(self.jobs)}})
+        if self.kind is not None:
+            conditions.append({"kind": {"$eq": self.kind}})
+        if self.speaker is not None:
+            conditions.append({"speakers": {"$in": [self.speaker]}})
+        if self.since is not None:
+            conditions.append({"date": {"$gte": self.since}})
+        if self.until is not None:
+            conditions.append({"date": {"$lte": self.until}})
+        return {"$and": conditions} if len(conditions) > 1 else conditions[0] if conditions else {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,4 @@
-"""The index on Amazon S3 Vectors: hybrid queries of vectors and words.
-
-Filters are built here from typed values. Nothing that a caller sends is parsed as a filter, so a question can't widen
-the search beyond its owner.
-"""
+"""The index on Amazon S3 Vectors: hybrid queries of vectors and words."""
 
 from __future__ import annotations
 
@@ -25,6 +21,11 @@ _A_PUT = 100
 """Vectors of one PutVectors. AWS allows 500 and 20 MiB: a hundred with the largest metadata are below both."""
 _A_DELETE = 500
 _SEARCHED = (TEXT, SCREEN)
+_CANDIDATES = 50
+"""How many matches of a hybrid query are ranked anew."""
+_WORDS = 0.1
+"""What the best match of words is worth, as cosine similarity. It decides between close moments, and finds a name that
+the model doesn't know. The service's own fusion ranks words as high as meaning and finds less: bench/retrieval.py."""
 
 
 class S3VectorsIndex:
@@ -85,13 +86,13 @@ class S3VectorsIndex:
         """One query. It has no full-text part as long as the index isn't prepared for it."""
         asked: dict[str, Any] = {
             "indexArn": self._arn,
-            "topK": question.limit,
+            "topK": max(question.limit, _CANDIDATES) if question.words else question.limit,
             "queryVector": {"float32": [float(each) for each in question.vector]},
             "returnMetadata": True,
             "returnDistance": True,
         }
-        if conditions := list(_conditions(question)):
-            asked["filter"] = conditions[0] if len(conditions) == 1 else {"$and": conditions}
+        if condition := question.condition():
+            asked["filter"] = condition
         texts = [{"text": question.words, "metadataKey": key} for key in _SEARCHED]
         hybrid: dict[str, Any] = {"queryTexts": texts, "returnScores": True} if question.words else {}
         with _translated():
@@ -101,7 +102,7 @@ class S3VectorsIndex:
                 if not hybrid or _code(error) != "ValidationException":
                     raise
                 answer = self._client.query_vectors(**asked)
-        return [Match(each.get("metadata", {}), _score(each)) for each in answer["vectors"]]
+        return _ranked(answer["vectors"])[: question.limit]
 
     def _erase(self, owner: str, job_id: str, first: int) -> None:
         keys = (key_of(owner, job_id, number) for number in range(first, MAX_CHUNKS))
@@ -109,24 +110,15 @@ class S3VectorsIndex:
             self._client.delete_vectors(indexArn=self._arn, keys=list(some))
 
 
-def _conditions(question: Question) -> Iterator[dict[str, Any]]:
-    if question.owner is not None:
-        yield {"owner": {"$eq": question.owner}}
-    if question.jobs:
-        yield {"job": {"$in": list(question.jobs)}}
-    if question.kind is not None:
-        yield {"kind": {"$eq": question.kind}}
-    if question.speaker is not None:
-        yield {"speakers": {"$eq": question.speaker}}
-    if question.since is not None:
-        yield {"date": {"$gte": question.since}}
-    if question.until is not None:
-        yield {"date": {"$lte": question.until}}
-
-
-def _score(found: dict[str, Any]) -> float:
-    fused = found.get("scores", {}).get("fused")
-    return float(fused if fused is not None else 1 - found.get("distance", 1))
+def _ranked(found: Sequence[dict[str, Any]]) -> list[Match]:
+    """Ranks by the similarity of vectors, and by words with the weight `_WORDS`."""
+    words = [sum(each["score"] for each in one.get("scores", {}).get("bm25Scores", ())) for one in found]
+    most = max(words, default=0) or 1
+    matches = [
+        Match(one.get("metadata", {}), 1 - one.get("distance", 1) + _WORDS * score / most)
+        for one, score in zip(found, words, strict=True)
+    ]
+    return sorted(matches, key=lambda match: -match.score)
 
 
 def _code(error: ClientError) -> str:

@@ -9,15 +9,18 @@ from contextlib import contextmanager
 from datetime import datetime
 from itertools import batched
 
+from analyze_video.settings import IndexSettings
 from analyze_video.stage import Found, Progress, Skipped, StageFailed, Video
 from switchyard.errors import Unavailable
 from switchyard.search.chunks import Chunk, Origin, chunks_of, metadata_of, owner_name
-from switchyard.search.ports import Entry
+from switchyard.search.pinecone import PineconeIndex
+from switchyard.search.ports import Entry, Index
 from switchyard.search.s3vectors import S3VectorsIndex
 from switchyard_worker import AWS_ERRORS, client
 
 log = logging.getLogger(__name__)
 
+_ATTEMPTS = 6  # half a minute of waiting at most: a job has the time
 _BATCH = 16  # chunks between two reports: about a second
 
 
@@ -29,7 +32,7 @@ def run(video: Video, progress: Progress) -> Found:
         StageFailed: the index failed or refused a call.
     """
     settings = video.settings.index
-    if not settings.arn:
+    if settings.kind_of_index == "none":
         raise Skipped("there is no search index")
     job_id, owner = video.job.environment.job_id, owner_name(settings.owner)
     segments = video.transcript.content()["segments"] if video.transcript else []
@@ -38,13 +41,19 @@ def run(video: Video, progress: Progress) -> Found:
     progress(1.0, "writing to the search index")
     video.job.confirm()  # the index has no fence of its own
     with _reported():
-        index = S3VectorsIndex(client("s3vectors"), settings.arn)
+        index = _index(settings)
         if entries:
             index.prepare()
         index.put(owner, job_id, entries)  # without any, those of an earlier analysis go: the upload may be another
     if not entries:
         raise Skipped("there is no text")
     return Found({"index": {"chunks": len(entries)}})
+
+
+def _index(settings: IndexSettings) -> Index:
+    if settings.kind_of_index == "s3vectors":
+        return S3VectorsIndex(client("s3vectors"), settings.arn)
+    return PineconeIndex(f"https://{settings.host}", settings.namespace, lambda: settings.key, attempts=_ATTEMPTS)
 
 
 def _entries(video: Video, chunks: Sequence[Chunk], progress: Progress) -> list[Entry]:
