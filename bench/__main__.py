@@ -11,7 +11,25 @@ from types import ModuleType
 import click
 from rich.console import Console
 
-from bench import api, calls, contention, cost, cpu, hop, init, listing, memory, power, reconcile, size, torrent, wall
+from bench import (
+    api,
+    calls,
+    contention,
+    cost,
+    cpu,
+    hop,
+    init,
+    listing,
+    memory,
+    power,
+    realtime,
+    reconcile,
+    size,
+    speakers,
+    speech,
+    torrent,
+    wall,
+)
 from bench.environment import ROOT, Layer
 from bench.measure import Effort
 
@@ -30,6 +48,9 @@ _BENCHES: dict[str, ModuleType] = {
     "contention": contention,
     "power": power,
     "cost": cost,
+    "speech": speech,
+    "speakers": speakers,
+    "realtime": realtime,
 }
 _POLITE = 10
 

@@ -1,8 +1,8 @@
 """Real recordings with published references, for the benches of speech and speakers.
 
-Debian's packages of Asterisk's core sounds hold some 22 minutes for each language: prompts of telephone systems, read by
-professional speakers, with a text file that says what each says. pocketsphinx-testdata has five sentences of "Sense and
-Sensibility" (LibriVox). apt downloads the packages, a SHA-256 pins each, and nothing is installed.
+Debian's packages of Asterisk's core sounds hold some 22 minutes a language: prompts of telephone systems, read by
+professional speakers, with a text file that has the words of each. pocketsphinx-testdata has five sentences of "Sense
+and Sensibility" (LibriVox). apt downloads the packages, a SHA-256 pins each, and nothing is installed.
 
 The references are these files, as they are, slips of the pen included. Which prompts count follows from `PROMPTS`, not
 from what was recognised. Words are compared as it is usual for Whisper: both texts go through its English normaliser
@@ -18,6 +18,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import click
 
 from bench.environment import ROOT
 
@@ -38,7 +40,7 @@ PROMPTS: Final = re.compile(r"(?P<name>[\w/-]+): (?P<text>[^\[\]()*#]+)")
 _LEAST_WORDS = 12
 
 
-class RecordingsError(Exception):
+class RecordingsError(click.ClickException):
     """The recordings can't be had here; the message says why."""
 
 
