@@ -9,7 +9,7 @@ from typing import Self
 
 from switchyard_worker import PermanentFailure
 
-BACKENDS = ("whisper", "openai", "none")
+BACKENDS = ("whisper", "transcribe", "openai", "none")
 INDEXES = ("s3vectors", "none")
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 
