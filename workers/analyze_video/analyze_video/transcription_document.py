@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from analyze_video.transcript import Segment, Word
+from analyze_video.transcript import Segment, Word, clean
 
 _ENDS = (".", "?", "!", "。", "？", "！")
 _PAUSE_SECONDS = 1.0
@@ -33,7 +33,24 @@ def read(body: bytes) -> list[Segment]:
     if not isinstance(items, list):
         raise DocumentError("its items are no list")
     names: dict[str, str] = {}
-    return [_segment(words, names) for words in _sentences(sorted(_words(items), key=lambda each: each.word.start))]
+    words = sorted(_words(items, _labels(results)), key=lambda each: each.word.start)
+    return [_segment(some, names) for some in _sentences(words)]
+
+
+def _labels(results: dict[str, Any]) -> dict[str, str]:
+    """Who speaks, by the time at which a word begins. Newer documents also have it in each item."""
+    found: dict[str, str] = {}
+    labels = results.get("speaker_labels")
+    for segment in _dicts(labels.get("segments") if isinstance(labels, dict) else None):
+        for item in _dicts(segment.get("items")):
+            start, label = item.get("start_time"), item.get("speaker_label")
+            if isinstance(start, str) and isinstance(label, str):
+                found[start] = label
+    return found
+
+
+def _dicts(told: object) -> list[dict[str, Any]]:
+    return [each for each in told if isinstance(each, dict)] if isinstance(told, list) else []
 
 
 class _Said:
@@ -43,11 +60,11 @@ class _Said:
         self.word, self.language, self.speaker = word, language, speaker
 
 
-def _words(items: list[Any]) -> Iterator[_Said]:
+def _words(items: list[Any], labels: dict[str, str]) -> Iterator[_Said]:
     """Words with the punctuation that follows them: it has no time of its own."""
     held: _Said | None = None
     for item in items:
-        told = _Item(item)
+        told = _Item(item, labels)
         if told.kind == "punctuation" and held:
             old = held.word
             held.word = Word(old.start, old.end, old.text + told.text, old.probability)
@@ -63,15 +80,15 @@ def _words(items: list[Any]) -> Iterator[_Said]:
 class _Item:
     """An entry of `results.items`. Numbers in it are strings."""
 
-    def __init__(self, item: object) -> None:
+    def __init__(self, item: object, labels: dict[str, str]) -> None:
         told: dict[str, Any] = item if isinstance(item, dict) else {}
         alternatives = told.get("alternatives")
         best = alternatives[0] if isinstance(alternatives, list) and alternatives else {}
         best = best if isinstance(best, dict) else {}
         text, language = best.get("content"), told.get("language_code")
-        speaker = told.get("speaker_label")
+        speaker = told.get("speaker_label") or labels.get(str(told.get("start_time")))
         self.kind = told.get("type")
-        self.text = " ".join(text.split()) if isinstance(text, str) else ""
+        self.text = clean(text) if isinstance(text, str) else ""
         self.start, self.end = _seconds(told.get("start_time")), _seconds(told.get("end_time"))
         confidence = _number(best.get("confidence"))
         self.confidence = min(max(confidence, 0.0), 1.0) if confidence is not None else None
