@@ -22,10 +22,13 @@ from bench import (
     listing,
     memory,
     power,
+    realtime,
     reconcile,
     retrieval,
     search,
     size,
+    speakers,
+    speech,
     torrent,
     wall,
 )
@@ -49,6 +52,9 @@ _BENCHES: dict[str, ModuleType] = {
     "cost": cost,
     "search": search,
     "retrieval": retrieval,
+    "speech": speech,
+    "speakers": speakers,
+    "realtime": realtime,
 }
 _POLITE = 10
 

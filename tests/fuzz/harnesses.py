@@ -67,6 +67,12 @@ _PAGE: Final = (
 _BENCODE: Final = ("d", "l", "e", "i0e", "i-0e", "i01e", "1:a", "0:", "99999999999:", "4:info", "6:pieces", "6:length")
 _MADE: Final = ("10:created by", "10:Switchyard", "12:piece length", "4:name", "5:files", "4:path", "9:file tree")
 
+_SPOKEN: Final = (
+    "results", "items", "pronunciation", "punctuation", "start_time", "end_time", "alternatives", "content",
+    "confidence", "speaker_label", "spk_0", "language_code", "en-US", "segments", "words", "word", "text", "start",
+    "end", "language", "english", "-->", "<v ", "\\n\\n", "\\u2028", "\\ud800", "NaN", "1e999", "&lt;",
+)  # fmt: skip
+
 HARNESSES: Final[Mapping[str, Harness]] = {
     each.name: each
     for each in (
@@ -107,6 +113,8 @@ HARNESSES: Final[Mapping[str, Harness]] = {
         Harness("dash", "streams", _DASH),
         Harness("server", "streams", (*_HTTP, *_HLS, *_DASH), work=200_000),
         Harness("page", "streams", _PAGE, venv="record_stream"),
+        Harness("transcribe_document", "speech", _SPOKEN),
+        Harness("service_answer", "speech", _SPOKEN),
         Harness("image", "media", ("\xff\xd8", "IHDR", "IDAT", "RIFF", "WEBP", "Exif"), venv="detect_objects"),
         Harness("movie", "media", ("ftyp", "moov", "mdat", "trak", "\x1a\x45\xdf\xa3"), venv="analyze_video"),
     )

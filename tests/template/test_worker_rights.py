@@ -134,6 +134,19 @@ def test_bedrock_writes_by_the_chosen_model_alone_and_only_if_it_was_chosen() ->
         assert (one, each.get("Condition")) in ((True, None), (False, through))
 
 
+def test_with_transcribe_a_worker_deletes_the_files_for_it_and_no_others() -> None:
+    policy = load(COMPUTE).of_type("AWS::IAM::ManagedPolicy")["TranscribePolicy"]
+    assert (policy["Roles"], load(COMPUTE).written["Resources"]["TranscribePolicy"]["Condition"]) == (
+        [{"Ref": "JobRole"}],
+        "UsesTranscribe",
+    )
+    start, jobs, files = policy["PolicyDocument"]["Statement"]
+    assert start["Condition"] == {"StringEquals": {"transcribe:OutputBucketName": {"Ref": "MediaBucketName"}}}
+    assert jobs["Resource"]["Fn::Sub"].endswith(":transcription-job/switchyard-*")
+    assert _actions(files) == {"s3:GetObject", "s3:DeleteObject"}
+    assert _arn(files["Resource"]["Fn::Sub"]) == "arn:aws:s3:::media/results/*/transcribe/*"
+
+
 class Writes:
     """A DynamoDB client that notes the attributes that a worker's calls name."""
 

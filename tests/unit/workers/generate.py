@@ -202,6 +202,11 @@ def tone(path: str, *, level: float, video: bool) -> None:
 
 def talk(path: str, *sounds: str) -> None:
     """Sound, one file after the other, each with three seconds of silence before it, under plain colours."""
+    _under_colours(path, _spoken(*sounds))
+
+
+def _spoken(*sounds: str) -> np.ndarray:
+    """16 kHz, one channel: the files one after the other, each with three seconds of silence before it."""
     samples = []
     for sound in sounds:
         samples.append(np.zeros(3 * 16000, np.int16))
@@ -209,11 +214,162 @@ def talk(path: str, *sounds: str) -> None:
             resampler = av.AudioResampler(format="s16", layout="mono", rate=16000)
             for frame in (*given.decode(audio=0), None):
                 samples += [each.to_ndarray()[0] for each in resampler.resample(frame)]
-    _under_colours(path, np.concatenate(samples))
+    return np.concatenate(samples)
+
+
+def long_talk(path: str, seconds: int, sound: str) -> None:
+    """Speech at the beginning of every minute, under one picture each; the sound is encoded once, and written again."""
+    spoken = _spoken(sound)
+    encoder = _mp2(16000, "mono")
+    made = _encoded(encoder, np.pad(spoken, (0, 60 * 16000 - len(spoken))))
+    with av.open(path, "w") as out:
+        audio = out.add_stream("mp2", rate=16000, layout="mono")
+        stream = out.add_stream("mpeg4", rate=Fraction(1, 60))
+        stream.width, stream.height, stream.pix_fmt = 160, 90, "yuv420p"
+        for minute in range(seconds // 60):
+            image = picture(_COLOURS[minute % len(_COLOURS)], 160, 90, minute)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            _write(out, audio, made, 16000, minute * 60 * 16000)
+        out.mux(stream.encode())
+
+
+def hard_talk(path: str, kind: str, *sounds: str) -> None:
+    """The files' speech as sound that is hard to decode, in Matroska. `kind` is one of `_HARD`."""
+    samples = _spoken(*sounds)
+    with av.open(path, "w") as out:
+        _HARD[kind](out, samples)
+
+
+def _damaged(out: av.container.OutputContainer, samples: np.ndarray) -> None:
+    """Four seconds in the middle of the first recording are rubbish."""
+    encoder = _mp2(16000, "mono")
+    made = _encoded(encoder, samples)
+    rubbish = np.random.default_rng(1)
+    for index in range(5 * 16000 // 1152, 9 * 16000 // 1152):
+        made[index] = rubbish.integers(0, 255, len(made[index]), dtype=np.uint8).tobytes()
+    audio = out.add_stream("mp2", rate=16000, layout="mono")
+    _colours(out, len(samples) / 16000)
+    _write(out, audio, made, 16000, 0)
+
+
+def _changing_rate(out: av.container.OutputContainer, samples: np.ndarray) -> None:
+    """The first half has 16,000 samples a second and one channel, the second 48,000 and two."""
+    half = len(samples) // 2 // 1152 * 1152
+    first, second = _mp2(16000, "mono"), _mp2(48000, "stereo")
+    audio = out.add_stream("mp2", rate=16000, layout="mono")
+    _colours(out, len(samples) / 16000)
+    _write(out, audio, _encoded(first, samples[:half]), 16000, 0)
+    _write(out, audio, _encoded(second, np.repeat(np.repeat(samples[half:], 3), 2)), 48000, half * 3)
+
+
+def _eight_channels(out: av.container.OutputContainer, samples: np.ndarray) -> None:
+    """7.1, as of a film: all speech is in the centre."""
+    audio = out.add_stream("pcm_s16le", rate=16000, layout="7.1")
+    _colours(out, len(samples) / 16000)
+    channels = np.zeros((len(samples), 8), np.int16)
+    channels[:, 2] = samples
+    frame = av.AudioFrame.from_ndarray(channels.reshape(1, -1), format="s16", layout="7.1")
+    frame.sample_rate = 16000
+    out.mux(audio.encode(frame))
+    out.mux(audio.encode())
+
+
+def _two_tracks(out: av.container.OutputContainer, samples: np.ndarray) -> None:
+    """Loud music in stereo first, and then speech, which is the default track."""
+    encoders = _mp2(48000, "stereo"), _mp2(16000, "mono")
+    audio = [out.add_stream("mp2", rate=rate, layout=layout) for rate, layout in ((48000, "stereo"), (16000, "mono"))]
+    audio[0].disposition = av.stream.Disposition(0)
+    audio[1].disposition = av.stream.Disposition.default
+    _colours(out, len(samples) / 16000)
+    chords = np.repeat(np.repeat(_chords(len(samples) // 16000), 3), 2)
+    _write(out, audio[0], _encoded(encoders[0], chords), 48000, 0)
+    _write(out, audio[1], _encoded(encoders[1], samples), 16000, 0)
+
+
+def _unknown_first(out: av.container.OutputContainer, samples: np.ndarray) -> None:
+    """The default track is PCM, of which the test makes something unknown; the other one is MP2."""
+    encoder = _mp2(16000, "mono")
+    audio = [out.add_stream(codec, rate=16000, layout="mono") for codec in ("pcm_s16le", "mp2")]
+    audio[0].disposition = av.stream.Disposition.default
+    audio[1].disposition = av.stream.Disposition(0)
+    _colours(out, len(samples) / 16000)
+    frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+    frame.sample_rate = 16000
+    out.mux(audio[0].encode(frame))
+    out.mux(audio[0].encode())
+    _write(out, audio[1], _encoded(encoder, samples), 16000, 0)
+
+
+def _longer_pictures(out: av.container.OutputContainer, samples: np.ndarray) -> None:
+    encoder = _mp2(16000, "mono")
+    audio = out.add_stream("mp2", rate=16000, layout="mono")
+    _colours(out, len(samples) / 16000 + 60)
+    _write(out, audio, _encoded(encoder, samples), 16000, 0)
+
+
+def _longer_sound(out: av.container.OutputContainer, samples: np.ndarray) -> None:
+    encoder = _mp2(16000, "mono")
+    audio = out.add_stream("mp2", rate=16000, layout="mono")
+    _colours(out, len(samples) / 16000 - 4)
+    _write(out, audio, _encoded(encoder, samples), 16000, 0)
+
+
+_HARD = {
+    "damaged": _damaged,
+    "changing-rate": _changing_rate,
+    "eight-channels": _eight_channels,
+    "two-tracks": _two_tracks,
+    "unknown-first": _unknown_first,
+    "longer-pictures": _longer_pictures,
+    "longer-sound": _longer_sound,
+}
+
+
+def _mp2(rate: int, layout: str) -> av.AudioCodecContext:
+    """An encoder whose packets each say their rate and channels."""
+    encoder = av.CodecContext.create("mp2", "w")
+    encoder.sample_rate, encoder.layout, encoder.format, encoder.bit_rate = rate, layout, "s16", 64_000
+    encoder.time_base = Fraction(1, rate)
+    return encoder
+
+
+def _encoded(encoder: av.AudioCodecContext, samples: np.ndarray) -> list[bytes]:
+    """Packets of 1,152 samples a channel. Samples of two channels take turns."""
+    packets, width = [], 1152 * len(encoder.layout.channels)
+    for start in range(0, len(samples) - width + 1, width):
+        frame = av.AudioFrame.from_ndarray(
+            samples[None, start : start + width], format="s16", layout=encoder.layout.name
+        )
+        frame.sample_rate = encoder.sample_rate
+        packets += [bytes(packet) for packet in encoder.encode(frame)]
+    return [*packets, *(bytes(packet) for packet in encoder.encode())]
+
+
+def _write(out: av.container.OutputContainer, stream: av.AudioStream, packets: list[bytes], rate: int, at: int) -> None:
+    """Write packets from the sample `at` on."""
+    for index, data in enumerate(packets):
+        packet = av.Packet(data)
+        packet.pts = packet.dts = at + index * 1152
+        packet.duration, packet.time_base, packet.stream, packet.is_keyframe = 1152, Fraction(1, rate), stream, True
+        out.mux(packet)
+
+
+def _colours(out: av.container.OutputContainer, seconds: float) -> None:
+    """Plain colours, two pictures a second. Call it when all streams are there."""
+    stream = out.add_stream("mpeg4", rate=2)
+    stream.width, stream.height, stream.pix_fmt = 160, 90, "yuv420p"
+    for index in range(int(2 * seconds)):
+        image = picture(_COLOURS[index // 20 % len(_COLOURS)], 160, 90, index)
+        out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+    out.mux(stream.encode())
 
 
 def music(path: str, seconds: int) -> None:
     """Chords of three sawtooth notes, one a second, with a drum: loud, and without any words."""
+    _under_colours(path, _chords(seconds))
+
+
+def _chords(seconds: int) -> np.ndarray:
     time = np.arange(16000) / 16000
     bars = []
     for bar in range(seconds):
@@ -221,7 +377,7 @@ def music(path: str, seconds: int) -> None:
         chord = sum(2 * ((time * note) % 1) - 1 for note in notes) / 6 * np.exp(-time)
         drum = np.sin(2 * np.pi * 60 * time) * np.exp(-20 * time)
         bars.append(chord + drum / 2)
-    _under_colours(path, (np.concatenate(bars) * 20000).astype(np.int16))
+    return (np.concatenate(bars) * 20000).astype(np.int16)
 
 
 def _under_colours(path: str, samples: np.ndarray) -> None:
@@ -297,6 +453,10 @@ match sys.argv[1:]:
         tone(target, level=0.1, video=False)
     case ["talk", target, *sounds]:
         talk(target, *sounds)
+    case ["hard-talk", target, kind, *sounds]:
+        hard_talk(target, kind, *sounds)
+    case ["long-talk", target, seconds, sound]:
+        long_talk(target, int(seconds), sound)
     case ["music", target, seconds]:
         music(target, int(seconds))
     case ["slow-sound", target]:

@@ -45,31 +45,48 @@ def models() -> Path:
 
 @pytest.fixture(scope="module")
 def account(models: Path) -> Iterator[Account]:
-    with standin.listening() as stand_in:
-        account = Account(stand_in)
+    with standin.listening() as stand_in, Account(stand_in).forking() as account:
         account.variables(MODELS=str(models), SPEECH_MODEL="whisper-tiny.en")
-        account.variables(ANALYSIS_STAGES="scenes,speech,speakers,index")
+        account.variables(ANALYSIS_STAGES="scenes,speech,speakers,summary,index")
         yield account
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def talk(made: Make) -> Path:  # noqa: F811 - the fixture above
     """Returns a video of a real telephone call between two women."""
     return made("talk", ".mp4", str(speech("sample.wav")))
 
 
+@dataclass(frozen=True)
+class Analysed:
+    """A job's outcome and its files. Recognising speech takes seconds, so tests of one video share it."""
+
+    outcome: Outcome
+    files: dict[str, bytes]
+
+
+@pytest.fixture(scope="module")
+def call(account: Account, talk: Path) -> Analysed:
+    """Returns what all stages found in the telephone call."""
+    outcome = account.run(talk)
+    assert outcome.exit_code == 0, outcome.log
+    return Analysed(outcome, {name: account.result(name)[1] for name in account.results()})
+
+
 def stages(account: Account) -> dict[str, Any]:
-    return {stage.pop("name"): stage for stage in account.summary()["stages"]}
+    return by_name(account.summary())
+
+
+def by_name(summary: dict[str, Any]) -> dict[str, Any]:
+    return {stage["name"]: {name: stage[name] for name in stage if name != "name"} for stage in summary["stages"]}
 
 
 def plain(text: str) -> str:
     return re.sub(r"[^a-z ]+", "", text.lower())
 
 
-def test_a_telephone_call_is_written_down_with_who_speaks(account: Account, talk: Path) -> None:
-    outcome = account.run(talk)
-    assert outcome.exit_code == 0, outcome.log
-    transcript = json.loads(account.result("transcript.json")[1])
+def test_a_telephone_call_is_written_down_with_who_speaks(call: Analysed) -> None:
+    transcript = json.loads(call.files["transcript.json"])
     assert (transcript["version"], transcript["language"]) == (1, "en")
     assert transcript["duration"] == pytest.approx(33, abs=0.5)
     segments = transcript["segments"]
@@ -91,27 +108,26 @@ def test_a_telephone_call_is_written_down_with_who_speaks(account: Account, talk
     assert times == sorted(times)
     assert times[0] > 3, "words were heard in the silence before the call"
 
-    summary = account.summary()
+    summary = json.loads(call.files["summary.json"])
     assert summary["speech"]["language"] == "en"
     assert [speaker["name"] for speaker in summary["speakers"]] == ["SPEAKER_01", "SPEAKER_02"]
-    assert {name: stage["state"] for name, stage in stages(account).items()} == {
+    assert {name: stage["state"] for name, stage in by_name(summary).items()} == {
         "scenes": "done", "speech": "done", "speakers": "done", "summary": "done", "index": "skipped",
     }  # fmt: skip
-    result = outcome.item["result"]
+    result = call.outcome.item["result"]
     assert result["stages"] == {
         "scenes": "done", "speech": "done", "speakers": "done", "summary": "done", "index": "skipped",
     }  # fmt: skip
     assert result["transcript"] == "results/job-1/transcript.json"
     assert {f"transcript.{suffix}" for suffix in ("json", "md", "vtt", "srt")} <= set(result["files"])
     assert len(result["files"]) == len(set(result["files"])), "a file is listed twice"
-    assert "SPEAKER&#95;02" in account.result("summary.md")[1].decode()
+    assert "SPEAKER&#95;02" in call.files["summary.md"].decode()
 
 
-def test_captions_are_read_by_other_programs(account: Account, talk: Path, tmp_path: Path) -> None:
-    assert account.run(talk).exit_code == 0
-    (tmp_path / "t.vtt").write_bytes(account.result("transcript.vtt")[1])
+def test_captions_are_read_by_other_programs(call: Analysed, tmp_path: Path) -> None:
+    (tmp_path / "t.vtt").write_bytes(call.files["transcript.vtt"])
     cues = webvtt.read(str(tmp_path / "t.vtt")).captions
-    subtitles = list(srt.parse(account.result("transcript.srt")[1].decode(), ignore_errors=False))
+    subtitles = list(srt.parse(call.files["transcript.srt"].decode(), ignore_errors=False))
     assert len(cues) == len(subtitles) > 5
     for cue, subtitle in zip(cues, subtitles, strict=True):
         assert cue.start_in_seconds == int(subtitle.start.total_seconds())
@@ -134,7 +150,7 @@ def test_nothing_is_invented_for_silence(account: Account, made: Make) -> None: 
 
 
 def test_a_video_without_sound_loads_no_model(account: Account) -> None:
-    outcome = account.run(clip("bikes.mp4"))
+    outcome = account.fresh().run(clip("bikes.mp4"))
     assert outcome.exit_code == 0
     assert stages(account)["speech"]["reason"] == "the video has no sound"
     assert stages(account)["speakers"]["reason"] == "there is no transcript"
@@ -311,7 +327,7 @@ def test_a_service_that_fails_is_reported(
 @pytest.mark.heavy
 def test_memory_does_not_grow_with_the_sound(account: Account, made: Make) -> None:  # noqa: F811
     """Half an hour of music, and two hours: 16 kHz of three hours would be 690 MB."""
-    outcomes = [account.run(made("music", ".mkv", seconds)) for seconds in ("1800", "7200")]
+    outcomes = [account.fresh().run(made("music", ".mkv", seconds)) for seconds in ("1800", "7200")]
     assert [outcome.exit_code for outcome in outcomes] == [0, 0]
     short, long = (outcome.peak_megabytes for outcome in outcomes)
     assert long - short < 60, f"half an hour took {short:.0f} MB, two hours {long:.0f} MB"

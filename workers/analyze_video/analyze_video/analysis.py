@@ -79,11 +79,12 @@ def analyze(
         folder, rate or _ASSUMED_RATE, ratio(streams.video.sample_aspect_ratio) or 1.0, limits.key_frames
     )
     loudness = Loudness()
-    frames, rotation, first, at, end = 0, 0, None, 0.0, 0.0
+    frames, rotation, first, at, end, heard = 0, 0, None, 0.0, 0.0, 0.0
     for frame in one.frames(budget.time):
         if isinstance(frame, av.AudioFrame):
             budget.sound(frame.samples, frame.sample_rate, frame.layout.nb_channels)
             loudness.add(frame)
+            heard = max(heard, (frame.time or 0.0) + frame.samples / frame.sample_rate)
         else:
             budget.pictures(frame.width * frame.height)
             shown = frame.time
@@ -95,7 +96,7 @@ def analyze(
             finder.add(frame, at)
             frames += 1
         progress(one.share(end), end, len(finder.scenes))
-    one.check(frames, end)
+    one.check(frames, max(end, heard - (first or 0.0)))  # sound may go on after the pictures
     return Analysis(
         start=first or 0.0,
         duration=round(end, 3),
@@ -103,7 +104,7 @@ def analyze(
         frame_rate=rate or (round(frames / end, 3) if end else None),
         rotation=rotation,
         scenes=finder.finish(end),
-        loudness=loudness.finish() if streams.audio is not None else {"state": "none"},
+        loudness=loudness.finish() if container.streams.audio else {"state": "none"},
         decode_errors=one.errors,
         thumbnails=finder.thumbnails.kept,
     )
@@ -161,7 +162,7 @@ class Pass:
                 return
 
     def check(self, frames: int, end: float) -> None:
-        """Check that enough of the video could be decoded.
+        """Check that enough of the video could be decoded: `frames` pictures, and pictures or sound until `end`.
 
         Raises:
             PermanentFailure: the file is damaged or truncated.

@@ -68,7 +68,7 @@ def _not_a_video(source: S3File) -> PermanentFailure:
 
 
 def chosen(container: Any) -> Streams:  # noqa: ANN401 - PyAV has types, but isn't installed where types are checked
-    """Choose the video stream to analyse, and its audio stream.
+    """Choose the video stream to analyse, and its audio stream: None if there is none that can be decoded.
 
     Raises:
         PermanentFailure: there is no video stream, or it exceeds a limit.
@@ -90,8 +90,10 @@ def chosen(container: Any) -> Streams:  # noqa: ANN401 - PyAV has types, but isn
     video.codec_context.options = _DECODING  # again: a stream may change its size midway
     video.thread_type = "AUTO"
     video.codec_context.thread_count = 4  # each thread holds pictures in memory, so not one per core
-    audio = container.streams.best("audio", related=video)
-    return Streams(video, audio if audio is not None and audio.codec_context is not None else None)
+    audio = container.streams.best("audio", related=video)  # the default one, as in players
+    if audio is not None and audio.codec_context is None:
+        audio = next((other for other in container.streams.audio if other.codec_context is not None), None)
+    return Streams(video, audio)
 
 
 def _is_cover(stream: Any) -> bool:  # noqa: ANN401

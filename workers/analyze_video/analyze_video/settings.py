@@ -9,10 +9,10 @@ from typing import Self
 
 from switchyard_worker import PermanentFailure
 
-BACKENDS = ("whisper", "openai", "none")
+BACKENDS = ("whisper", "transcribe", "openai", "none")
 WRITERS = ("extractive", "openai", "bedrock", "none")
-_SERVICE = re.compile(r"https://[^\s@?#]+|http://(?:127\.0\.0\.1|localhost)(?::[0-9]{1,5})?(?:/[^\s@?#]*)?")
 INDEXES = ("s3vectors", "pinecone", "none")
+_SERVICE = re.compile(r"https://[^\s@?#]+|http://(?:127\.0\.0\.1|localhost)(?::[0-9]{1,5})?(?:/[^\s@?#]*)?")
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 _HOST = re.compile(r"[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63}){1,9}")
 

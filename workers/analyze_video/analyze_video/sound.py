@@ -47,6 +47,8 @@ def blocks(video: Video, seconds: float, progress: Progress) -> Iterator[Block]:
     """
     with containers.opened(video.source) as container:
         stream = containers.chosen(container).audio
+        if stream is None and container.streams.audio:
+            raise StageFailed("BROKEN_SOUND", "the video's sound has a codec that can't be decoded")
         if stream is None:
             raise Skipped("the video has no sound")
         for other in container.streams:

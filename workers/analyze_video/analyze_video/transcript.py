@@ -7,6 +7,11 @@ from typing import Any
 VERSION = 1
 
 
+def clean(text: str) -> str:
+    """A service's text on one line, without what UTF-8 can't hold: half a surrogate pair, which JSON can."""
+    return " ".join(text.encode("utf-8", "replace").decode().split())
+
+
 @dataclass(frozen=True)
 class Word:
     """A spoken word. Times in seconds from the beginning of the video; `probability` 0 to 1, or None if unknown."""

@@ -1,20 +1,19 @@
 """The recogniser `openai`: a service with OpenAI's `POST /audio/transcriptions`, OpenAI's own or a compatible one."""
 
 import io
-import json
 import logging
 import time
 import wave
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
 import numpy as np
 from urllib3.filepost import encode_multipart_formdata
 
-from analyze_video.recognition import Heard, Sentence
+from analyze_video.recognition import Heard
 from analyze_video.settings import SpeechSettings
 from analyze_video.sound import RATE
 from analyze_video.stage import StageFailed
-from analyze_video.transcript import Word
+from analyze_video.transcription_answer import MOST_BYTES, AnswerError, read
 from analyze_video.utterances import Utterance
 from switchyard.outside.sites import NoAnswer, Site
 
@@ -23,17 +22,6 @@ log = logging.getLogger(__name__)
 _ATTEMPTS = 5
 _SECONDS = 120.0
 _LONGEST_WAIT = 30.0  # seconds, whatever Retry-After says
-_MOST_BYTES = 2**20  # of an answer: half a minute has some hundred words
-_CODES = (
-    "afrikaans:af arabic:ar armenian:hy azerbaijani:az belarusian:be bosnian:bs bulgarian:bg catalan:ca "
-    "chinese:zh croatian:hr czech:cs danish:da dutch:nl english:en estonian:et finnish:fi french:fr galician:gl "
-    "german:de greek:el hebrew:he hindi:hi hungarian:hu icelandic:is indonesian:id italian:it japanese:ja "
-    "kannada:kn kazakh:kk korean:ko latvian:lv lithuanian:lt macedonian:mk malay:ms maori:mi marathi:mr nepali:ne "
-    "norwegian:no persian:fa polish:pl portuguese:pt romanian:ro russian:ru serbian:sr slovak:sk slovenian:sl "
-    "spanish:es swahili:sw swedish:sv tagalog:tl tamil:ta thai:th turkish:tr ukrainian:uk urdu:ur vietnamese:vi "
-    "welsh:cy "
-)
-_CODE_OF: Final = dict(pair.split(":") for pair in _CODES.split())  # verbose_json names languages in English
 
 
 class TranscriptionService:
@@ -47,23 +35,26 @@ class TranscriptionService:
 
     def __init__(self, settings: SpeechSettings) -> None:
         self._settings = settings
-        self._site = Site(settings.url, seconds=_SECONDS, most_bytes=_MOST_BYTES)
+        self._site = Site(settings.url, seconds=_SECONDS, most_bytes=MOST_BYTES)
         self._headers = {"Authorization": f"Bearer {settings.key}"} if settings.key else {}
         self._format = "verbose_json"
 
     def hear(self, utterance: Utterance, likely: str | None) -> Heard:  # noqa: ARG002 - the service knows better
         """See `Recogniser`."""
-        answer = self._answer(utterance)
-        language = answer.get("language")
-        code = _CODE_OF.get(language.lower(), language.lower()) if isinstance(language, str) and language else None
-        return Heard(code or self._settings.language or None, None, tuple(_sentences(answer, utterance)))
+        try:
+            language, sentences = read(self._answer(utterance), utterance.start, utterance.end)
+        except AnswerError as error:
+            raise StageFailed(
+                "SPEECH_UNINTELLIGIBLE", "the speech service's answer isn't the documented JSON"
+            ) from error
+        return Heard(language or self._settings.language or None, None, sentences)
 
-    def _answer(self, utterance: Utterance) -> dict[str, Any]:
+    def _answer(self, utterance: Utterance) -> bytes:
         for attempt in range(_ATTEMPTS):
             told = self._format
             status, body, retry_after = self._post(utterance, told)
             if status == 200:
-                return _parsed(body)
+                return body
             if status == 400 and told == "verbose_json":
                 self._format = "json"  # newer models of OpenAI's give nothing but the text
                 continue
@@ -103,50 +94,3 @@ def _wave(samples: Any) -> bytes:  # noqa: ANN401 - numpy's
         out.setframerate(RATE)
         out.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
     return whole.getvalue()
-
-
-def _parsed(body: bytes) -> dict[str, Any]:
-    try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
-        answer = None
-    if not isinstance(answer, dict):
-        raise StageFailed("SPEECH_UNINTELLIGIBLE", "the speech service's answer isn't the documented JSON")
-    return answer
-
-
-def _sentences(answer: dict[str, Any], utterance: Utterance) -> list[Sentence]:
-    """The answer's segments with their words; where it has none, its text as one sentence."""
-    words = [word for each in _dicts(answer.get("words")) if (word := _word(each, utterance))]
-    found = []
-    for segment in _dicts(answer.get("segments")):
-        start, end, text = (segment.get(name) for name in ("start", "end", "text"))
-        if not (_number(start) and _number(end) and isinstance(text, str) and text.strip()):
-            continue
-        begin, finish = _within(start, utterance), _within(end, utterance)
-        inside = tuple(word for word in words if begin <= (word.start + word.end) / 2 < finish)
-        found.append(Sentence(begin, finish, text.strip(), inside))
-    text = answer.get("text")
-    if not found and isinstance(text, str) and text.strip():
-        start, end = round(utterance.start, 2), round(utterance.end, 2)
-        found = [Sentence(start, end, text.strip(), tuple(words))]
-    return found
-
-
-def _word(told: dict[str, Any], utterance: Utterance) -> Word | None:
-    start, end, text = (told.get(name) for name in ("start", "end", "word"))
-    if not (_number(start) and _number(end) and isinstance(text, str) and text.strip()):
-        return None
-    return Word(_within(start, utterance), _within(end, utterance), text.strip())
-
-
-def _dicts(told: object) -> list[dict[str, Any]]:
-    return [each for each in told if isinstance(each, dict)] if isinstance(told, list) else []
-
-
-def _number(told: object) -> TypeGuard[float]:
-    return isinstance(told, int | float) and not isinstance(told, bool) and 0 <= told < 1e6
-
-
-def _within(seconds: float, utterance: Utterance) -> float:
-    return round(min(utterance.start + seconds, utterance.end), 2)

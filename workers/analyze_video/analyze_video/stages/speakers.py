@@ -25,6 +25,17 @@ def run(video: Video, progress: Progress) -> Found:
     """
     if video.transcript is None:
         raise Skipped("there is no transcript")
+    if not video.transcript.speakers:  # otherwise the recogniser has told them apart already
+        video.transcript = with_speakers(video.transcript, _told_apart(video, progress))
+    again = saved(video, video.transcript)
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for segment in video.transcript.segments:
+        seconds[segment.speaker or ""] += segment.end - segment.start
+    facts = [{"name": name, "seconds": round(seconds[name], 1)} for name in video.transcript.speakers]
+    return Found({**again.summary, "speakers": facts}, {"speakers": len(facts)}, again.section)
+
+
+def _told_apart(video: Video, progress: Progress) -> Speakers:
     # They load numpy and a model's library: only here.
     from analyze_video import diarization  # noqa: PLC0415
     from analyze_video.voices import Encoder  # noqa: PLC0415
@@ -33,14 +44,7 @@ def run(video: Video, progress: Progress) -> Found:
     times, prints = _prints(video, encoder, progress)
     if not times:
         raise Skipped("nobody speaks long enough")
-    speakers = Speakers(times, diarization.labels(prints).tolist())
-    video.transcript = with_speakers(video.transcript, speakers)
-    again = saved(video, video.transcript)
-    seconds: defaultdict[str, float] = defaultdict(float)
-    for segment in video.transcript.segments:
-        seconds[str(segment.speaker)] += segment.end - segment.start
-    facts = [{"name": name, "seconds": round(seconds[name], 1)} for name in video.transcript.speakers]
-    return Found({**again.summary, "speakers": facts}, {"speakers": len(facts)}, again.section)
+    return Speakers(times, diarization.labels(prints).tolist())
 
 
 def _prints(video: Video, encoder: Any, progress: Progress) -> tuple[list[float], Any]:  # noqa: ANN401 - an Encoder

@@ -31,6 +31,8 @@ def run(video: Video, progress: Progress) -> Found:
     first = next(sound, None)  # before a model is loaded: a video without sound needs none
     if first is None:
         raise Skipped("the video has no sound")
+    if video.settings.speech.backend == "transcribe":
+        return _by_transcribe(video, _from(first, sound), progress)
     recogniser = _recogniser(video)
     from analyze_video.utterances import utterances  # noqa: PLC0415 - its libraries take a second and 100 MB
 
@@ -53,6 +55,20 @@ def run(video: Video, progress: Progress) -> Found:
         languages.usual, languages.probability, video.duration, sorted(segments, key=lambda each: each.start)
     )
     return saved(video, video.transcript)
+
+
+def _by_transcribe(video: Video, sound: Iterator[Block], progress: Progress) -> Found:
+    from analyze_video.amazon_transcribe import AmazonTranscribe  # noqa: PLC0415 - as in run
+
+    heard = AmazonTranscribe(video, progress)
+    transcript = heard.transcript(sound)
+    if not transcript.segments:
+        heard.forget()
+        raise Skipped("nobody speaks")
+    video.transcript = transcript
+    found = saved(video, transcript)
+    heard.forget()  # only now: an attempt that is killed before finds the answer again
+    return found
 
 
 def saved(video: Video, transcript: Transcript) -> Found:
