@@ -245,7 +245,7 @@ def search_index(settings: SearchSettings) -> Index | None:
 
 def _pinecone(settings: SearchSettings) -> Index:
     from switchyard.search.pinecone import PineconeIndex
-    from switchyard.steam.secrets import Secret
+    from switchyard.outside.secrets import Secret
 
     secret = Secret(partial(clients.secret, settings.search_index_key_secret_arn))
     return PineconeIndex(
