@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +35,26 @@ def own(tmp_path: Path) -> Iterator[StandIn]:
 @pytest.fixture(scope="module")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Starts MiniStack with IAM enforced."""
+    with ministack(tmp_path_factory.mktemp("emulator")) as url:
+        yield url
+
+
+@contextmanager
+def ministack(home: Path, **extra: str) -> Iterator[str]:
+    """Runs MiniStack with IAM enforced, and with more environment variables, while the block runs."""
     port = free_port()
-    home = tmp_path_factory.mktemp("emulator")
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(home), "GATEWAY_PORT": str(port)}
-    environment |= {"AUTH": "true", "BIND_HOST": "127.0.0.1", "IOT_MTLS_ENABLED": "0"}
+    environment |= {"AUTH": "true", "BIND_HOST": "127.0.0.1", "IOT_MTLS_ENABLED": "0"} | extra
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(
             [REPOSITORY / ".venvs/emulator/bin/ministack"], env=environment, cwd=home, stdout=log, stderr=log
         )
-    until(lambda: _listens(port))
-    yield f"http://127.0.0.1:{port}"
-    process.terminate()
-    process.wait(10)
+    try:
+        until(lambda: _listens(port))
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 def _listens(port: int) -> bool:

@@ -66,7 +66,7 @@ ANSWER_KEY: Final = Excuse(
     "https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html",
 )
 BEDROCK: Final = Excuse(
-    "the local system's SummaryBackend is extractive; with bedrock, the emulator asks for no permissions",
+    "the local system's SummaryBackend is extractive, which calls no model",
     "https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html",
 )
 PINECONE: Final = Excuse(
