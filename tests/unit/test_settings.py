@@ -485,3 +485,33 @@ def test_an_index_on_pinecone_needs_its_host_and_its_key() -> None:
     assert SearchMediaSettings.from_env(required | whole).search_index_namespace == "switchyard"
     with pytest.raises(SettingsError, match="SEARCH_INDEX_HOST must be a host name"):
         SearchMediaSettings.from_env(required | whole | {"SEARCH_INDEX_HOST": "http://169.254.169.254"})
+
+
+def test_a_model_that_answers_needs_a_name_and_a_service_an_address() -> None:
+    required = REQUIRED[SearchMediaSettings]
+    for backend, missing in (("bedrock", ["MODEL"]), ("openai", ["MODEL", "URL"])):
+        with pytest.raises(SettingsError) as failed:
+            SearchMediaSettings.from_env(required | {"SUMMARY_BACKEND": backend})
+        assert re.findall(r"SUMMARY_(\w+) is missing", str(failed.value)) == missing
+    given = {"SUMMARY_BACKEND": "openai", "SUMMARY_MODEL": "m", "SUMMARY_URL": "https://host/v1/"}
+    assert SearchMediaSettings.from_env(required | given).summary_url == "https://host/v1"
+    assert SearchMediaSettings.from_env(required).summary_backend == "extractive"
+
+
+@cases("url", ["http://example.com/v1", "https://user@host", "https://host?key=1", "http://127.0.0.1:1", "x"])
+def test_a_service_is_asked_by_https(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where AWS is emulated, it may be on this machine, and nowhere else."""
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with pytest.raises(SettingsError, match="SUMMARY_URL must be an https URL"):
+        SearchMediaSettings.from_env(REQUIRED[SearchMediaSettings] | {"SUMMARY_URL": url})
+
+
+def test_where_aws_is_emulated_a_service_may_be_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:4566")
+    for url, allowed in (("http://127.0.0.1:80/v1", True), ("http://127.0.0.1:80@evil/v1", False)):
+        given = REQUIRED[SearchMediaSettings] | {"SUMMARY_URL": url}
+        if allowed:
+            assert SearchMediaSettings.from_env(given).summary_url == url
+        else:
+            with pytest.raises(SettingsError):
+                SearchMediaSettings.from_env(given)

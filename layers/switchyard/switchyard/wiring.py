@@ -244,8 +244,8 @@ def search_index(settings: SearchSettings) -> Index | None:
 
 
 def _pinecone(settings: SearchSettings) -> Index:
-    from switchyard.search.pinecone import PineconeIndex
     from switchyard.outside.secrets import Secret
+    from switchyard.search.pinecone import PineconeIndex
 
     secret = Secret(partial(clients.secret, settings.search_index_key_secret_arn))
     return PineconeIndex(

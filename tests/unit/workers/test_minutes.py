@@ -247,7 +247,12 @@ def echo(data: str) -> str:
 def test_a_long_talk_is_asked_about_in_parts_and_then_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
     of = long_talk()
     model = Model("")
-    monkeypatch.setattr(model, "ask", lambda _prompt, data, **_: model.data.append(data) or echo(data))
+
+    def ask(_prompt: Prompt, data: str, **_: object) -> str:
+        model.data.append(data)
+        return echo(data)
+
+    monkeypatch.setattr(model, "ask", ask)
     taker = MinuteTaker(model, None, lambda _share: None)
     minutes, is_written = taker.take(of)
     covers(minutes, of)

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from analyze_video.report import clock, plain
+from analyze_video.markup import clock, plain, timestamp
 from analyze_video.transcript import Segment, Transcript
 
 _LINE = 42  # characters a line and lines a caption, as broadcasters' guidelines have it
@@ -93,13 +93,6 @@ def _lines(text: str) -> str:
     """The text in lines; none is empty, which would end the cue, and none holds an arrow, which would begin one."""
     printable = "".join(each if each.isprintable() else " " for each in text).replace("-->", "→")
     return "\n".join(textwrap.wrap(printable, _LINE)) or "…"
-
-
-def timestamp(seconds: float, point: str) -> str:
-    """`01:02:03.456`, with `point` before the milliseconds."""
-    minutes, milliseconds = divmod(round(seconds * 1000), 60_000)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:02d}:{minutes:02d}:{milliseconds // 1000:02d}{point}{milliseconds % 1000:03d}"
 
 
 def markdown(transcript: Transcript) -> str:

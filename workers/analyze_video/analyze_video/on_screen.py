@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
-from analyze_video.report import clock, plain
+from analyze_video.markup import clock, plain
 
 SURE = 0.75
 """The reader's confidence from which a line counts. Patterns that it takes for letters are mostly below."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from analyze_video import VERSION
+from analyze_video.markup import clock, plain
 from switchyard_worker import WorkerEnvironment
 
 if TYPE_CHECKING:
@@ -183,21 +184,6 @@ def _streams(streams: list[dict[str, Any]]) -> str:
     lines = ["## Streams", "", "| # | Type | Codec | Details |", "|---|---|---|---|"]
     lines += [f"| {s['index']} | {s['type']} | {s['codec'] or 'unknown'} | {_details(s)} |" for s in streams]
     return "\n".join(lines)
-
-
-def clock(seconds: float) -> str:
-    """`1:02:03.4`; the hours only if there are any."""
-    tenths = round(seconds * 10)
-    minutes, tenths = divmod(tenths, 600)
-    hours, minutes = divmod(minutes, 60)
-    rest = f"{tenths // 10:02d}.{tenths % 10}"
-    return f"{hours}:{minutes:02d}:{rest}" if hours else f"{minutes}:{rest}"
-
-
-def plain(text: str) -> str:
-    """Escape an untrusted name, so that Markdown and HTML in it stay text."""
-    text = "".join(character if character.isprintable() else "�" for character in text)
-    return "".join(f"&#{ord(character)};" if character in "\\`*_[]<>#|&~$" else character for character in text)
 
 
 def _size(summary: Mapping[str, Any]) -> str:

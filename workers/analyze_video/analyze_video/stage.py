@@ -133,7 +133,7 @@ class Found:
     Attributes:
         summary: top-level fields of summary.json, JSON-shaped.
         headline: fields of `result` in the job's record: small, for a quick look.
-        section: the stage's section of summary.md, from `## …` on; empty for none. `report.plain` escapes untrusted
+        section: the stage's section of summary.md, from `## …` on; empty for none. `markup.plain` escapes untrusted
             text.
     """
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analyze_video.captions import timestamp
+from analyze_video.markup import timestamp
 
 MOST = 200
 """Pictures. With more, the time between two is doubled, so a long video has 100 to 200 at even times."""

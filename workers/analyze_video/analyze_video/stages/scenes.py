@@ -1,7 +1,7 @@
 """The stage `scenes`: one pass over the whole file, for scenes, key frames and loudness. It also judges the file."""
 
 from analyze_video import container as containers
-from analyze_video import report
+from analyze_video import markup, report
 from analyze_video.analysis import Limits, analyze
 from analyze_video.stage import Found, Progress, Video
 
@@ -16,7 +16,7 @@ def run(video: Video, progress: Progress) -> Found:
     limits = Limits(settings.key_frames, settings.free_gigapixels, settings.max_seconds)
 
     def decoded(share: float, seconds: float, scenes: int) -> None:
-        progress(share, f"decoded {report.clock(seconds)}, {scenes + 1} scenes so far")
+        progress(share, f"decoded {markup.clock(seconds)}, {scenes + 1} scenes so far")
 
     with containers.opened(video.source) as container:
         streams = containers.chosen(container)
