@@ -61,6 +61,7 @@ def subject(**asked: object) -> Any:  # noqa: ANN401 - JSON
         "PATH": os.environ["PATH"],
         "PYTHONPATH": os.pathsep.join(str(ROOT / folder) for folder in _PATH),
         "AWS_EC2_METADATA_DISABLED": "true",
+        **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),  # as in analyze_video/__main__.py
     }
     command = [str(_PYTHON), "-m", "bench.understanding_subject", json.dumps(asked)]
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)

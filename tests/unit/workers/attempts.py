@@ -108,10 +108,13 @@ class Account:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             path = f"{ROOT}:{self._environment['PYTHONPATH']}"
+            # As analyze_video/__main__.py does, which is too late once numpy has been imported.
+            threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
             with nursery.serving(
                 folder / "socket",
                 "tests.unit.workers.forked:perform",
-                env=bare(self._environment["AWS_ENDPOINT_URL"]) | {"PYTHONPATH": path, "WORKER": self.worker},
+                env=bare(self._environment["AWS_ENDPOINT_URL"])
+                | {"PYTHONPATH": path, "WORKER": self.worker, **threads},
                 log=folder / "log",
                 python=self.python,
             ):
