@@ -32,7 +32,7 @@ context = types.SimpleNamespace(
 )
 with open(sys.argv[1]) as event:
     answer = app.lambda_handler(json.load(event), context) or {{}}
-if answer.get("batchItemFailures") or answer.get("statusCode", 200) >= 500:
+if answer.get("batchItemFailures") or answer.get("statusCode", 200) not in (*range(500), {}):
     sys.exit(f"the first event went wrong: {{answer}}")
 print()
 {}
@@ -47,11 +47,12 @@ def after_first_event(function: str, tell: str, *, url: str, path: Sequence[Path
         tell: a Python statement that prints one line.
         url: address of the endpoint that answers with `ANSWER`.
         path: folders where its imports are found.
-        bare: whether to leave out the packages of this process's environment.
+        bare: whether to leave out the packages of this process's environment. Otherwise search_media has no index,
+            because the model may not be here, and answers 501.
     """
-    command = [sys.executable, *(["-S"] if bare else []), "-c", _CODE.format(tell)]
+    command = [sys.executable, *(["-S"] if bare else []), "-c", _CODE.format(200 if bare else 501, tell)]
     environment = {
-        **variables(traced=True, path=[FUNCTIONS[function].folder, *path], function=function),
+        **variables(traced=True, path=[FUNCTIONS[function].folder, *path], function=function if bare else ""),
         "AWS_ENDPOINT_URL": url,
     }
     done = subprocess.run(
