@@ -13,17 +13,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import batched
 from typing import Any, Final
-from urllib.parse import urlsplit
-
-import urllib3
 
 from switchyard.errors import Unavailable
+from switchyard.outside.sites import NoAnswer, Site
 from switchyard.search.ports import MAX_CHUNKS, Entry, Match, Question
 
 _VERSION: Final = "2025-10"
 _A_PUT = 40
 """Vectors of one upsert. Pinecone allows 2 MB: forty with the largest metadata are below."""
-_CONNECT_SECONDS, _SECONDS = 3.0, 8.0
+_SECONDS = 8.0
 _MOST_BYTES = 8 << 20
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 3.0
 _OK, _UNAUTHORIZED, _FORBIDDEN, _MISSING, _THROTTLED, _FAILED = 200, 401, 403, 404, 429, 500
@@ -53,17 +51,11 @@ class PineconeIndex:
         reject: Callable[[], None] = lambda: None,
         attempts: int = 2,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme != "https" and (parts.scheme, parts.hostname) != ("http", "127.0.0.1"):
-            raise ValueError("the index's address must be https")
-        self._url = url.rstrip("/")
+        self._site = Site(url, seconds=_SECONDS, most_bytes=_MOST_BYTES)
         self._namespace = namespace
         self._key = key
         self._reject = reject
         self._attempts = attempts
-        self._pool = urllib3.PoolManager(
-            retries=False, timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=_SECONDS)
-        )
 
     def prepare(self) -> None:
         """Nothing to do."""
@@ -133,24 +125,12 @@ class PineconeIndex:
     def _send(self, path: str, text: bytes) -> tuple[int, Mapping[str, Any] | None, float]:
         """One attempt: status, content (None if it is no JSON object), and the seconds that Pinecone asks to wait."""
         headers = {"Api-Key": self._key(), "Content-Type": "application/json", "X-Pinecone-API-Version": _VERSION}
-        deadline = time.monotonic() + _SECONDS
         try:
-            response = self._pool.request(
-                "POST", self._url + path, body=text, headers=headers, redirect=False, preload_content=False
-            )
-            try:
-                content = bytearray()
-                for piece in response.stream(1 << 16):
-                    content += piece
-                    if len(content) > _MOST_BYTES or time.monotonic() > deadline:
-                        response.close()  # not to be used again
-                        return _NO_ANSWER, None, 0
-            finally:
-                response.release_conn()
-        except (urllib3.exceptions.HTTPError, OSError):
+            answer = self._site.post(path, text, headers)
+        except NoAnswer:
             return _NO_ANSWER, None, 0
-        told = response.headers.get("Retry-After", "")
-        return response.status, _object(bytes(content)), float(told) if told.isdecimal() else 0
+        told = answer.retry_after or ""
+        return answer.status, _object(answer.body), float(told) if told.isdecimal() else 0
 
 
 def _names(owner: str, job_id: str) -> Iterator[str]:
