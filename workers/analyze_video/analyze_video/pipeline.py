@@ -12,7 +12,7 @@ from typing import Any
 from analyze_video.settings import bad
 from analyze_video.stage import Found, Progress, Skipped, StageFailed, Video
 from analyze_video.stages import index, preview, scenes, speakers, speech, summary, text
-from switchyard_worker import AWS_ERRORS, WorkerError
+from switchyard_worker import AWS_ERRORS, PermanentFailure, WorkerError
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def run(video: Video, stages: Iterable[Stage], report: Callable[[float, str], No
         report: called with the share done of all stages (0 to 1) and a line for people; may raise to end the run.
 
     Raises:
-        WorkerError: the run must end, the file is no video or was replaced, or S3 failed.
+        WorkerError: the run must end, the file is no video or was replaced, its time is up, or S3 failed.
     """
     stages = tuple(stages)
     end = time.monotonic() + _SHARE_OF_TIME * video.settings.max_seconds
@@ -127,6 +127,8 @@ def _run(stage: Stage, video: Video, progress: Progress, *, alone: bool) -> Outc
     except Skipped as skipped:
         return outcome("skipped", str(skipped))
     except StageFailed as failed:
+        if alone:
+            raise PermanentFailure(failed.code, failed.message) from failed
         return outcome("failed", failed.message, failed.code, failed.found)
     except (WorkerError, *AWS_ERRORS):
         raise  # the run must end, the video is bad, or S3 failed
