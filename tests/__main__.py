@@ -24,6 +24,7 @@ TIERS = {
     # Each process gets half of the files, then steals from the other: few modules are set up in both.
     "fast": (
         *("-n", "auto", "--dist", "worksteal", "-m", "not heavy", "tests"),
+        *("-p", "no:schemathesis"),  # its plugin takes seconds to load, and no test of this tier needs it
         *(f"--ignore={folder}" for folder in DEPLOYED),
     ),
 }

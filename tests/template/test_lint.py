@@ -15,14 +15,14 @@ from tests.template.rendering import COMPUTE, ROOT, TEMPLATE, WATCH
 def test_cfn_lint_finds_nothing_but_the_mistake_put_there(tmp_path: Path) -> None:
     """A fourth template has a mistake, to show that cfn-lint looks. One run, since its start takes most of the time."""
     broken = tmp_path / "broken.yaml"
-    broken.write_text(COMPUTE.read_text().replace("MinvCpus", "MinCpus"))
+    broken.write_text("Resources: { Queue: { Type: AWS::SQS::Queue, Properties: { QueueNam: x } } }")
     cfn_lint = Path(sys.executable).with_name("cfn-lint")
     run = subprocess.run(
         [cfn_lint, "--format", "json", TEMPLATE, COMPUTE, WATCH, broken], cwd=ROOT, capture_output=True, check=False
     )
     complaints = [(Path(found["Filename"]), found["Message"]) for found in json.loads(run.stdout)]
     assert [found for found in complaints if found[0] != broken] == []
-    assert any("MinCpus" in message for _, message in complaints)
+    assert any("QueueNam" in message for _, message in complaints)
 
 
 @pytest.mark.parametrize("path", [TEMPLATE, COMPUTE, WATCH], ids=lambda path: path.name)

@@ -2,6 +2,7 @@
 
 import fcntl
 import importlib.util
+import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -39,9 +40,10 @@ def folder() -> Path:
     with (_MODELS / ".minilm-16.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (made / ".ready").exists():
-            fetch = _script(ROOT / "workers" / "analyze_video" / "fetch_models.py")["fetch"]
-            assert callable(fetch)
-            shrink(fetch("minilm", _MODELS), made)
+            # By the only environment that has pip.
+            fetch = [VENVS / "uv" / "bin" / "python", ROOT / "workers" / "analyze_video" / "fetch_models.py"]
+            subprocess.run([*fetch, "--into", _MODELS, "minilm"], check=True)
+            shrink(_MODELS / "minilm", made)
             (made / ".ready").touch()
     return made
 

@@ -108,6 +108,7 @@ def test_a_thousand_games(steam: SteamWorld, measured: Callable[[str], tuple[Cou
     assert units["GAME"] == 7 * 20, "two of the three sort keys have changed"
 
 
+@pytest.mark.heavy
 def test_five_thousand_games_are_stored_and_then_unchanged(steam: SteamWorld) -> None:
     steam.player(games=5000)
     assert steam.run("first")["added"] == 5000
