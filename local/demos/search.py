@@ -90,7 +90,7 @@ def play(stack: LocalStack, console: Console) -> None:
         _show_cues("Captions", files["transcript.vtt"].read_text(), console)
         if "chapters.vtt" in files:
             _show_cues("Chapters", files["chapters.vtt"].read_text(), console)
-        _show_summary(files["summary.md"].read_text(), console)
+        _show_summary(json.loads(files["summary.json"].read_text()), console)
         console.print(f"\nall of it is in {shown(kept)}", markup=False)
         for asked in _QUESTIONS:
             begin = starts[asked.recording]
@@ -158,15 +158,14 @@ def _show_cues(title: str, text: str, console: Console) -> None:
             console.print(line[:WIDTH], markup=False, highlight=False)
 
 
-def _show_summary(text: str, console: Console) -> None:
-    """Print the section of the stage `summary` in summary.md, if this build has the stage."""
-    _, found, section = text.partition("\n## Summary\n")
-    if found:
-        section, _, _ = section.partition("\n## ")
+def _show_summary(summary: _Json, console: Console) -> None:
+    """Print what the stage `summary` found, if this build has the stage."""
+    if sentences := summary.get("summary"):
         console.print()
         console.rule("Summary", align="left")
-        for line in section.strip().splitlines():
-            console.print(fill(line, WIDTH), markup=False, highlight=False)
+        for each in sentences:
+            line = f"{_clock(each['start'])}  {each['text']}"
+            console.print(fill(line, WIDTH, subsequent_indent=" " * 6), markup=False, highlight=False)
 
 
 def _ask(http: httpx.Client, job_id: str, question: str, begin: float, end: float, console: Console) -> None:
