@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-# Powertools reads these on import, so they are set before we import anything. None is a real credential.
+# Powertools and numpy read these on import, so they are set before we import anything. None is a real credential.
 os.environ.update(
     AWS_ACCESS_KEY_ID="test",
     AWS_SECRET_ACCESS_KEY="test",
     AWS_DEFAULT_REGION="us-east-1",
     AWS_EC2_METADATA_DISABLED="true",
+    OPENBLAS_NUM_THREADS="1",  # as many threads as processors, in several processes, wait for each other
     POWERTOOLS_SERVICE_NAME="test",
     POWERTOOLS_METRICS_NAMESPACE="Switchyard",
     POWERTOOLS_TRACE_DISABLED="true",

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from switchyard import clients, wiring
+from switchyard.outside.sites import Site
 from switchyard.search.pinecone import PineconeIndex
 from switchyard.search.s3vectors import S3VectorsIndex
 from switchyard.settings import SearchSettings
@@ -45,8 +46,8 @@ def test_pinecone_reads_its_key_when_it_is_asked_and_again_when_it_is_rejected(
     monkeypatch.setattr(clients, "secret", secret)
     index = wiring.search_index(SearchSettings.from_env(PINECONE))
     assert isinstance(index, PineconeIndex)
-    assert index._url == "https://index.svc.pinecone.io"
+    assert index._site._host == "index.svc.pinecone.io"
     assert read == []
-    monkeypatch.setattr(index, "_url", pinecone.url)
+    monkeypatch.setattr(index, "_site", Site(pinecone.url))
     index.erase("user:me", "job")
     assert read == [PINECONE["SEARCH_INDEX_KEY_SECRET_ARN"]] * 2
