@@ -51,16 +51,9 @@ def _speed_table(
 ) -> Table:
     shown = table(
         f"Speed on {os.cpu_count()} cores: {runs['floor'][0]['seconds'] / 60:.1f} minutes of 720p, all of it speech",
-        *(
-            "",
-            "x realtime, by the clock",
-            "CPU s a second of video",
-            "x realtime, if both cores were free",
-            "÷ floor, CPU",
-        ),
-        *("peak, GB", "must"),
-        caption=f"All: {', '.join(stages)}. Lean: {', '.join(lean)}. Floor: decode pictures and sound. By the "
-        "clock, other programs count too; the third column is computed from CPU time.",
+        *("", "x realtime", "CPU s a second", "x if free", "÷ floor, CPU", "peak, GB", "must"),
+        caption=f"All: {', '.join(stages)}. Lean: {', '.join(lean)}. Floor: decode pictures and sound. x realtime is "
+        "by the clock, where other programs count too; x if free is computed from CPU time.",
     )
     cpu = {
         name: Samples(tuple(each["cpu"] / each["seconds"] for each in answers[-len(found[name].values) :]))

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Self, cast
 
 import av
@@ -162,6 +163,10 @@ class _File:
 
 class _Job:
     """A job whose results are thrown away."""
+
+    environment = SimpleNamespace(
+        bucket="media", key="talk.mp4", results_bucket="media", results_prefix="results/job-1/", job_id="job-1"
+    )
 
     def save(self, name: str, _body: object) -> str:
         return name
