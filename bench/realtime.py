@@ -13,7 +13,7 @@ from bench.environment import Layer
 from bench.measure import Effort, Samples, interleaved
 from bench.recordings import prompts
 from bench.report import at_least, table, verdict
-from bench.understanding import analysed, join, stage_names, subject
+from bench.understanding import analysed, fetch, join, stage_names, subject
 
 _LEAST_SPEED, _LEAST_LEAN = 5.0, 9.0  # times realtime, with and without the stages in _RICH
 _RICH: Final = frozenset({"text", "preview"})
@@ -22,6 +22,7 @@ _MOST_MEMORY: Final = 2.0  # GB
 
 def run(_layer: Layer, effort: Effort) -> list[Table]:
     """The whole pipeline on 720p with speech all the time, beside decoding the file and doing nothing with it."""
+    fetch("whisper-base", "voices", "minilm")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "talk.mp4"
         pairs = zip(prompts("en"), prompts("it"), strict=False)

@@ -14,7 +14,7 @@ from bench.environment import Layer
 from bench.measure import Effort
 from bench.recordings import Recording, prompts
 from bench.report import table, verdict
-from bench.understanding import analysed, join
+from bench.understanding import analysed, fetch, join
 from local.demos.media import speech
 
 _MOST_ERROR: Final = 10.0  # percent: diarization error rate with collar, as is usual
@@ -27,6 +27,7 @@ type Turn = tuple[str, float, float]
 
 def run(_layer: Layer, effort: Effort) -> list[Table]:
     """Diarization error on dialogues joined from real recordings of two people, and on a telephone call."""
+    fetch("whisper-base", "voices")
     with tempfile.TemporaryDirectory() as folder:
         turns = effort.of(_TURNS, 1)
         shown = table(

@@ -14,13 +14,14 @@ from bench.environment import Layer
 from bench.measure import Effort
 from bench.recordings import Recording, prompts, readings
 from bench.report import table, verdict
-from bench.understanding import MODELS, Joined, analysed, join, subject
+from bench.understanding import MODELS, Joined, analysed, fetch, join, subject
 
 _MOST_WRONG: Final = 9.0  # percent of the words
 
 
 def run(_layer: Layer, effort: Effort) -> list[Table]:
     """Words wrong on recordings with published texts, beside a smaller model and beside faster-whisper's usual way."""
+    fetch("whisper-base", "whisper-tiny.en")
     with tempfile.TemporaryDirectory() as folder:
         parts = {"prompts": prompts("en")[:: effort.of(2, 100)], "novel": readings()[: effort.of(None, 1)]}
         every = join([*chain(*parts.values())], Path(folder) / "speech.mp4", gap=1.0)

@@ -27,6 +27,12 @@ class Joined:
     spans: Sequence[tuple[float, float]]
 
 
+def fetch(*models: str) -> None:
+    """Fetch models of models.toml that aren't there yet, by the only environment that has pip."""
+    script = ROOT / "workers" / "analyze_video" / "fetch_models.py"
+    subprocess.run([ROOT / ".venvs" / "uv" / "bin" / "python", script, "--into", MODELS, *models], check=True)
+
+
 def join(recordings: Sequence[Recording], path: Path, *, gap: float, pictures: str = "carphone_pristine.mp4") -> Joined:
     """Join recordings, with silence of `gap` seconds before each, under a clip's pictures."""
     sounds = [str(each.path) for each in recordings]
