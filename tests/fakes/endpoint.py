@@ -8,8 +8,10 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, Literal
+
+from tests.fakes.serving import served
 
 
 @dataclass(frozen=True)
@@ -42,17 +44,11 @@ class Endpoint:
 def serving(*answers: Answer) -> Iterator[Endpoint]:
     """Runs an endpoint on a free port while the block runs."""
     endpoint = Endpoint(deque(answers))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(endpoint))
-    endpoint.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield endpoint
-    finally:
-        endpoint.over.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with served(_handler(endpoint)) as endpoint.url:
+        try:
+            yield endpoint
+        finally:
+            endpoint.over.set()
 
 
 def _handler(endpoint: Endpoint) -> type[BaseHTTPRequestHandler]:

@@ -18,6 +18,7 @@ import numpy as np
 
 from local.vectors.filters import FilterError
 from local.vectors.table import Table
+from tests.fakes.serving import served
 
 KEY = "pcsk_of_tests"
 DIMENSION = 4
@@ -114,21 +115,11 @@ _FAULTS: dict[Fault, tuple[int, bytes]] = {
 def serving() -> Iterator[Pinecone]:
     """Runs an empty index on a free port while the block runs."""
     index = Pinecone()
-    server = _Server(("127.0.0.1", 0), _handler(index))
-    index.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with served(_handler(index), _Server) as index.url:
         yield index
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as the base class
         """Ignores connections that a test has cut."""
 

@@ -1,13 +1,14 @@
 """A service with OpenAI's API on this machine that answers what it is told to, and notes what it was asked."""
 
 import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.fakes.serving import served
 
 type Told = tuple[int, dict[str, str], bytes] | str | float | None
 """Status, headers and body; a text that the model writes; seconds to wait before that; None: close the connection."""
@@ -65,13 +66,6 @@ def serving(*answers: Told, path: str = "/v1/chat/completions") -> Iterator[Serv
         def log_message(self, *_arguments: object) -> None:
             """Logs nothing: `asked` tells."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    service.url = f"http://127.0.0.1:{server.server_port}/v1"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
+    with served(Handler) as url:
+        service.url = f"{url}/v1"
         yield service
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

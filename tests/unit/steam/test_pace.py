@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from switchyard.outside.sites import retry_after
 from switchyard.steam.pace import (
     Grant,
     Limits,
@@ -20,7 +21,6 @@ from switchyard.steam.pace import (
     Wait,
     failed,
     granted,
-    retry_after,
     succeeded,
 )
 from tests.cases import cases

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ import srt
 import webvtt
 
 from local.demos.media import clip, speech
+from tests.fakes.serving import served
 from tests.unit.workers import standin
 from tests.unit.workers.attempts import Outcome
 from tests.unit.workers.test_analyze_video import PYTHON, Account, Make, made  # noqa: F401 - a fixture
@@ -240,16 +241,9 @@ def serving(*answers: tuple[int, dict[str, str], bytes]) -> Iterator[Service]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    service.url = f"http://127.0.0.1:{server.server_port}/v1"
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with served(Handler) as url:
+        service.url = f"{url}/v1"
         yield service
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def ask(account: Account, video: Path, service: Service) -> Outcome:

@@ -1,18 +1,18 @@
 """The backend `transcribe`, against an endpoint that answers as Amazon Transcribe's documents say, or fails."""
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from local.demos.media import speech
+from tests.fakes.serving import served
 from tests.unit.workers import standin
 from tests.unit.workers.attempts import Outcome
 from tests.unit.workers.test_analyze_video import Account, Make, made  # noqa: F401 - a fixture
@@ -130,17 +130,8 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def transcribing() -> Iterator[Service]:
     service = Service()
-    handler = type("Handler", (_Handler,), {"service": service})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    service.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with served(type("Handler", (_Handler,), {"service": service})) as service.url:
         yield service
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture(scope="module")

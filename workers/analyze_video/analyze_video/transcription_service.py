@@ -4,6 +4,7 @@ import io
 import logging
 import time
 import wave
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +16,7 @@ from analyze_video.sound import RATE
 from analyze_video.stage import StageFailed
 from analyze_video.transcription_answer import MOST_BYTES, AnswerError, read
 from analyze_video.utterances import Utterance
-from switchyard.outside.sites import NoAnswer, Site
+from switchyard.outside.sites import NoAnswer, Site, retry_after
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +83,7 @@ class TranscriptionService:
         except NoAnswer as failed:
             log.warning("can't reach the speech service: %s", failed)
             return 0, b"", 0.0
-        wait = answer.retry_after or ""
-        return answer.status, answer.body, float(wait) if wait.isdecimal() else 0.0
+        return answer.status, answer.body, retry_after(answer.retry_after, datetime.now(UTC)) or 0.0
 
 
 def _wave(samples: Any) -> bytes:  # noqa: ANN401 - numpy's

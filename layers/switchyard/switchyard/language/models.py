@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http import HTTPStatus
 from importlib.resources import files
 from typing import Any, Final, Protocol
@@ -14,7 +15,7 @@ from typing import Any, Final, Protocol
 from botocore.exceptions import BotoCoreError, ClientError
 
 from switchyard.errors import SwitchyardError
-from switchyard.outside.sites import Answer, NoAnswer, Site
+from switchyard.outside.sites import Answer, NoAnswer, Site, retry_after
 
 BACKENDS: Final = ("openai", "bedrock")
 """The values of `SummaryBackend` with a model behind them."""
@@ -219,9 +220,8 @@ def _is_passing(status: int) -> bool:
 
 def _wait(answer: Answer | None, number: int) -> float:
     """Seconds before the next attempt, of which there were `number` before this one."""
-    asked = answer.retry_after if answer else None
-    seconds = float(asked) if asked and asked.isascii() and asked.isdigit() else _FIRST_WAIT * 2**number
-    return min(_LONGEST_WAIT, seconds)
+    asked = retry_after(answer.retry_after, datetime.now(UTC)) if answer else None
+    return min(_LONGEST_WAIT, _FIRST_WAIT * 2**number if asked is None else asked)
 
 
 def _content(body: bytes) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import ssl
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
@@ -37,11 +39,23 @@ class NoAnswer(SwitchyardError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A complete response, whatever its status. `retry_after` is the header as sent."""
+    """A complete response, whatever its status. `retry_after` is the header as sent; see the function."""
 
     status: int
     body: bytes
     retry_after: str | None = None
+
+
+def retry_after(header: str | None, now: datetime) -> float | None:
+    """Reads a Retry-After header: seconds, or a date (RFC 9110, section 10.2.3). None for anything else."""
+    given = (header or "").strip()
+    if given.isascii() and given.isdigit() and len(given) < 10:
+        return float(given)
+    try:
+        then = parsedate_to_datetime(given)
+        return max(0.0, (then.replace(tzinfo=then.tzinfo or UTC) - now).total_seconds())
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
 
 
 class Site:

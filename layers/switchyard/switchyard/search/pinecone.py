@@ -11,11 +11,12 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import batched
 from typing import Any, Final
 
 from switchyard.errors import Unavailable
-from switchyard.outside.sites import NoAnswer, Site
+from switchyard.outside.sites import NoAnswer, Site, retry_after
 from switchyard.search.ports import MAX_CHUNKS, Entry, Match, Question
 
 _VERSION: Final = "2025-10"
@@ -129,8 +130,7 @@ class PineconeIndex:
             answer = self._site.post(path, text, headers)
         except NoAnswer:
             return _NO_ANSWER, None, 0
-        told = answer.retry_after or ""
-        return answer.status, _object(answer.body), float(told) if told.isdecimal() else 0
+        return answer.status, _object(answer.body), retry_after(answer.retry_after, datetime.now(UTC)) or 0
 
 
 def _names(owner: str, job_id: str) -> Iterator[str]:

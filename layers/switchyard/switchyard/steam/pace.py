@@ -14,7 +14,6 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from time import sleep
 from typing import TYPE_CHECKING, Any, cast
@@ -170,18 +169,6 @@ def failed(state: State, grant: Grant, reason: Reason, asked: float | None, now:
         reason=reason.value,
         failures=max(state.failures, grant.failures + 1),
     )
-
-
-def retry_after(header: str | None, now: datetime) -> float | None:
-    """Reads a Retry-After header: seconds, or a date (RFC 9110, section 10.2.3). None for anything else."""
-    given = (header or "").strip()
-    if given.isascii() and given.isdigit() and len(given) < 10:
-        return float(given)
-    try:
-        then = parsedate_to_datetime(given)
-        return max(0.0, (then.replace(tzinfo=then.tzinfo or UTC) - now).total_seconds())
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
 
 
 def _reason(value: str) -> Reason:

@@ -11,8 +11,8 @@ from typing import Any
 from switchyard import clock
 from switchyard.errors import RetryableError, SwitchyardError
 from switchyard.outside.secrets import Secret
-from switchyard.outside.sites import Answer, NoAnswer
-from switchyard.steam.pace import Grant, Pace, Paused, Reason, retry_after
+from switchyard.outside.sites import Answer, NoAnswer, retry_after
+from switchyard.steam.pace import Grant, Pace, Paused, Reason
 
 _REJECTED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
