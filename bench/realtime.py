@@ -13,7 +13,8 @@ from bench.environment import Layer
 from bench.measure import Effort, Samples, interleaved
 from bench.recordings import prompts
 from bench.report import at_least, table, verdict
-from bench.understanding import analysed, fetch, join, stage_names, subject
+from bench.understanding import analysed, join, stage_names, subject
+from local.models import fetch
 
 _LEAST_SPEED, _LEAST_LEAN = 5.0, 9.0  # times realtime, with and without the stages in _RICH
 _RICH: Final = frozenset({"text", "preview"})

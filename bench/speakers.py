@@ -14,8 +14,9 @@ from bench.environment import Layer
 from bench.measure import Effort
 from bench.recordings import Recording, prompts
 from bench.report import table, verdict
-from bench.understanding import analysed, fetch, join
+from bench.understanding import analysed, join
 from local.demos.media import speech
+from local.models import fetch
 
 _MOST_ERROR: Final = 10.0  # percent: diarization error rate with collar, as is usual
 _COLLAR: Final = 0.25  # seconds around each change of speaker that don't count, as is usual

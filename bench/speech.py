@@ -14,7 +14,8 @@ from bench.environment import Layer
 from bench.measure import Effort
 from bench.recordings import Recording, prompts, readings
 from bench.report import table, verdict
-from bench.understanding import MODELS, Joined, analysed, fetch, join, subject
+from bench.understanding import Joined, analysed, join, subject
+from local.models import MODELS, fetch
 
 _MOST_WRONG: Final = 9.0  # percent of the words
 

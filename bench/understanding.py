@@ -12,8 +12,8 @@ from typing import Any, Final
 from bench.environment import ROOT
 from bench.recordings import Recording
 from local.demos.media import clip
+from local.models import MODELS
 
-MODELS: Final = ROOT / ".venvs" / "models"
 _PYTHON: Final = ROOT / ".venvs" / "analyze_video" / "bin" / "python"
 _PATH: Final = ("workers/analyze_video", "workers/library", "layers/switchyard", "layers/embedding", ".")
 
@@ -25,12 +25,6 @@ class Joined:
     path: Path
     recordings: Sequence[Recording]
     spans: Sequence[tuple[float, float]]
-
-
-def fetch(*models: str) -> None:
-    """Fetch models of models.toml that aren't there yet, by the only environment that has pip."""
-    script = ROOT / "workers" / "analyze_video" / "fetch_models.py"
-    subprocess.run([ROOT / ".venvs" / "uv" / "bin" / "python", script, "--into", MODELS, *models], check=True)
 
 
 def join(recordings: Sequence[Recording], path: Path, *, gap: float, pictures: str = "carphone_pristine.mp4") -> Joined:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import click
 import httpx
@@ -119,44 +120,34 @@ def down(stack: LocalStack) -> None:
         out.print("nothing was running")
 
 
-@main.command()
-@click.option("--keep", is_flag=True, help="Leave the system running afterwards.")
-@click.pass_obj
-def demo(stack: LocalStack, *, keep: bool) -> None:
-    """Demo: real videos, one and then three at once. Checks their jobs and results."""
-    _play(stack, scenario.play, keep=keep)
+def _add_demo(name: str, demo: ModuleType, told: str) -> None:
+    @main.command(name, help=told)
+    @click.option("--keep", is_flag=True, help="Leave the system running afterwards.")
+    @click.pass_obj
+    def run(stack: LocalStack, *, keep: bool) -> None:
+        _play(stack, demo.play, keep=keep)
 
 
-@main.command("demo-api")
-@click.option("--keep", is_flag=True, help="Leave the system running afterwards.")
-@click.pass_obj
-def demo_of_the_api(stack: LocalStack, *, keep: bool) -> None:
-    """Demo of the HTTP API: photographs and a live stream. Checks the results."""
-    _play(stack, demo_api.play, keep=keep)
-
-
-@main.command("demo-torrent")
-@click.option("--keep", is_flag=True, help="Leave the system running afterwards.")
-@click.pass_obj
-def demo_of_torrents(stack: LocalStack, *, keep: bool) -> None:
-    """Demo of torrents: download a recording. Checks what aria2 and libtorrent get."""
-    _play(stack, demo_torrent.play, keep=keep)
-
-
-@main.command("demo-import")
-@click.option("--keep", is_flag=True, help="Leave the system running afterwards.")
-@click.pass_obj
-def demo_of_imports(stack: LocalStack, *, keep: bool) -> None:
-    """Demo of imports: a Steam library twice, a private profile, a throttled hour. Checks the counts."""
-    _play(stack, demo_import.play, keep=keep)
-
-
-@main.command("demo-search")
-@click.option("--keep", is_flag=True, help="Leave the system running afterwards.")
-@click.pass_obj
-def demo_of_the_search(stack: LocalStack, *, keep: bool) -> None:
-    """Demo of the search: what is said in a video, by whom. Checks the second that questions find."""
-    _play(stack, demo_search.play, keep=keep)
+for _demo in (
+    ("demo", scenario, "Demo: real videos, one and then three at once. Checks their jobs and results."),
+    ("demo-api", demo_api, "Demo of the HTTP API: photographs and a live stream. Checks the results."),
+    (
+        "demo-torrent",
+        demo_torrent,
+        "Demo of torrents: download a recording. Checks what aria2 and libtorrent get.",
+    ),
+    (
+        "demo-import",
+        demo_import,
+        "Demo of imports: a Steam library twice, a private profile, a throttled hour. Checks the counts.",
+    ),
+    (
+        "demo-search",
+        demo_search,
+        "Demo of the search: what is said in a video, by whom. Checks the second that questions find.",
+    ),
+):
+    _add_demo(*_demo)
 
 
 @main.command()

@@ -21,6 +21,7 @@ from botocore.config import Config
 
 from local import emulator, players, workers
 from local.environment import ROOT, STATE, VENVS, sealed
+from local.models import MODELS
 from local.processes import (
     Process,
     answers,
@@ -516,5 +517,5 @@ def _sam_environment(endpoint: str | None) -> dict[str, str]:
     """The user's environment without their AWS settings, with a `python3.13` that has pip first on PATH."""
     env = sealed(os.environ, endpoint)
     # The layer that embeds questions takes its model from here, and fetches it only once.
-    models = {"MODELS": str(VENVS / "models")}
+    models = {"MODELS": str(MODELS)}
     return env | models | {"PATH": f"{VENVS / 'uv' / 'bin'}{os.pathsep}{env['PATH']}", "SAM_CLI_TELEMETRY": "0"}

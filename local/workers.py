@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from local.compute.attempts import reap
 from local.environment import ACCOUNT, REGION, ROOT, VENVS, bare
+from local.models import MODELS
 from local.processes import Process, start
 
 HEALTH: Final = "/_compute/health"
@@ -96,7 +97,7 @@ DEFINITIONS: Final[Mapping[str, JobDefinition]] = {
         _command("analyze_video"),
         {
             **_environment("analyze_video"),
-            "MODELS": str(VENVS / "models"),
+            "MODELS": str(MODELS),
             "SEARCH_INDEX": "s3vectors",
             "SEARCH_INDEX_ARN": INDEX_ARN,
         },

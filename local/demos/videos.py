@@ -11,8 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from local.demos.media import CLIPS, clip
-from local.environment import VENVS, shown
+from local.environment import shown
 from local.follow import Followed, follow
+from local.models import MODELS
 from local.stack import LocalStack
 from local.view import Job, Lane, View, cluster_of
 
@@ -54,7 +55,7 @@ def one_video(view: View, console: Console, folder: str, results: Path) -> None:
     console.print(timeline(view, job, uploaded))
     show_results(view, job, results / job.id, console)
     skipped = [name for name, state in job.result.get("stages", {}).items() if state == "skipped"]
-    if skipped and not (VENVS / "models").is_dir():
+    if skipped and not MODELS.is_dir():
         console.print(f"skipped: {', '.join(skipped)}. [dim]`make models` fetches what understands speech[/dim]")
 
 

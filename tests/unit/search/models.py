@@ -2,18 +2,15 @@
 
 import fcntl
 import importlib.util
-import subprocess
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Final
 
-from local.environment import ROOT, VENVS
+from local.environment import ROOT
+from local.models import MODELS, fetch
 from switchyard_embedding.embedder import Embedder
 
 __all__ = ["Embedder", "embedder_of_tests", "shrink"]
-
-_MODELS: Final = VENVS / "models"
 
 
 def _script(path: Path) -> dict[str, object]:
@@ -35,15 +32,13 @@ def shrink(source: Path, target: Path) -> None:
 
 def folder() -> Path:
     """The folder of the model. The first use fetches and shrinks it."""
-    made = _MODELS / "minilm-16"
-    _MODELS.mkdir(parents=True, exist_ok=True)
-    with (_MODELS / ".minilm-16.lock").open("w") as lock:
+    made = MODELS / "minilm-16"
+    MODELS.mkdir(parents=True, exist_ok=True)
+    with (MODELS / ".minilm-16.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (made / ".ready").exists():
-            # By the only environment that has pip.
-            fetch = [VENVS / "uv" / "bin" / "python", ROOT / "workers" / "analyze_video" / "fetch_models.py"]
-            subprocess.run([*fetch, "--into", _MODELS, "minilm"], check=True)
-            shrink(_MODELS / "minilm", made)
+            fetch("minilm")
+            shrink(MODELS / "minilm", made)
             (made / ".ready").touch()
     return made
 

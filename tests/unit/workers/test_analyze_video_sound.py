@@ -17,6 +17,7 @@ from tests.unit.workers.test_analyze_video import PYTHON, Account, Make, made  #
 from tests.unit.workers.test_analyze_video_speech import (
     ROOT,
     ask,
+    installed,
     models,  # noqa: F401 - a fixture
     plain,
     serving,
@@ -188,9 +189,7 @@ def test_three_hours_take_no_more_memory_than_a_quarter_of_one(account: Account,
 @pytest.mark.timeout(900)
 def test_two_languages_are_told_apart_in_one_video(account: Account, made: Make) -> None:  # noqa: F811
     """An English and a French prompt of a telephone system, and the model that knows both."""
-    fetch = [ROOT / ".venvs" / "uv" / "bin" / "python", ROOT / "workers" / "analyze_video" / "fetch_models.py"]
-    if subprocess.run([*fetch, "--into", ROOT / ".venvs" / "models", "whisper-base"], check=False).returncode:
-        pytest.skip("the model can't be fetched")
+    installed("whisper-base")
     try:
         english, french = (
             next(each for each in prompts(code) if each.path.stem == "demo-congrats") for code in ("en", "fr")

@@ -16,25 +16,23 @@ import srt
 import webvtt
 
 from local.demos.media import clip, speech
+from local.models import MODELS, ModelError, fetch
 from tests.fakes.serving import served
 from tests.unit.workers import standin
 from tests.unit.workers.attempts import Outcome
 from tests.unit.workers.test_analyze_video import PYTHON, Account, Make, made  # noqa: F401 - a fixture
 
 ROOT = Path(__file__).resolve().parents[3]
-MODELS = ROOT / ".venvs" / "models"
 KEY: Final = "sk-never-shown"  # checked to be nowhere
 SAID: Final = "originally from chicago"
 
 
 def installed(*names: str) -> Path:
     """Returns the folder with these models. They are fetched once; without a network the test is skipped."""
-    fetch = ROOT / "workers" / "analyze_video" / "fetch_models.py"
-    python = ROOT / ".venvs" / "uv" / "bin" / "python"
-    command: list[str | Path] = [python, fetch, "--into", MODELS, *names]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(done.stderr.strip().splitlines()[-1])
+    try:
+        fetch(*names)
+    except ModelError as error:
+        pytest.skip(str(error))
     return MODELS
 
 
