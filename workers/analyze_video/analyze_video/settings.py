@@ -89,6 +89,7 @@ class Settings:
         max_seconds: the attempt's time limit in the job definition.
         stages: names of the stages to run; empty for all.
         models: the folder of the models (models.toml).
+        known_voices: whether speakers whose voices are known get their names.
     """
 
     key_frames: int
@@ -96,6 +97,7 @@ class Settings:
     max_seconds: int
     stages: tuple[str, ...]
     models: Path
+    known_voices: bool
     speech: SpeechSettings
     summary: SummarySettings
     index: IndexSettings
@@ -117,6 +119,7 @@ class Settings:
             max_seconds=_number(given, "MAX_SECONDS", 14_400, 2_592_000),
             stages=tuple(name.strip() for name in given.get("ANALYSIS_STAGES", "").split(",") if name.strip()),
             models=Path(given.get("MODELS") or "/opt/models"),
+            known_voices=_switch(given, "KNOWN_VOICES"),
             speech=_speech(given),
             summary=_summary(given),
             index=_index(given),
@@ -133,6 +136,13 @@ def _number(given: Mapping[str, str], name: str, default: int, most: int) -> int
     if not text.isdecimal() or not 1 <= int(text) <= most:
         raise bad(f"{name} is {text[:40]!r}: it must be 1 to {most}")
     return int(text)
+
+
+def _switch(given: Mapping[str, str], name: str) -> bool:
+    text = given.get(name) or "false"
+    if text not in {"true", "false"}:
+        raise bad(f"{name} is {text[:40]!r}: it must be true or false")
+    return text == "true"
 
 
 def _speech(given: Mapping[str, str]) -> SpeechSettings:

@@ -9,14 +9,15 @@ import math
 import pickle
 import struct
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from faster_whisper.feature_extractor import FeatureExtractor
 
-from analyze_video.sound import RATE
+from analyze_video.sound import RATE, Block
+from analyze_video.stage import Spoken
 
 WINDOW_FRAMES = 160
 """Frames of the spectrogram, 10 ms each, that the encoder hears at a time: 1.6 s."""
@@ -26,6 +27,8 @@ _MELS = 40
 _LOUDNESS = 10 ** (-30 / 20)  # as in training: quieter sound is raised to -30 dBFS
 _LAYERS = 3
 _BATCH = 64  # windows at a time: 64 MB
+_HOP_SECONDS = 0.4
+_WINDOW_SECONDS = WINDOW_FRAMES / 100
 _MAGIC = 0x1950A86A20F9469CFC6C
 
 
@@ -52,6 +55,19 @@ class Encoder:
             self._layers.append((inputs.T.copy(), hidden.T.copy(), biases[0] + biases[1]))
         self._projection = state["linear.weight"].T.copy(), state["linear.bias"]
 
+    def heard(self, block: Block, spoken: Sequence[Spoken]) -> Iterator[tuple[list[float], Any]]:
+        """For each stretch of speech in a block, the middles of its windows in seconds, and their voice prints."""
+        for middles in _passages(block, spoken):
+            begin = round((middles[0] - block.start - _WINDOW_SECONDS / 2) * RATE)
+            end = round((middles[-1] - block.start + _WINDOW_SECONDS / 2) * RATE)
+            samples = block.samples[max(begin, 0) : end]
+            around = np.pad(samples, (max(-begin, 0), max(end - len(block.samples), 0)))
+            frames = spectrogram(around)
+            hop = round(_HOP_SECONDS * RATE / FRAME_SAMPLES)
+            firsts = range(0, len(frames) - WINDOW_FRAMES + 1, hop)
+            windows = np.stack([frames[first : first + WINDOW_FRAMES] for first in firsts][: len(middles)])
+            yield middles[: len(windows)], self.prints(windows)
+
     def prints(self, windows: Any) -> Any:  # noqa: ANN401 - numpy's
         """Voice prints of length 1, one a row.
 
@@ -76,6 +92,18 @@ class Encoder:
         weight, bias = self._projection
         raw = np.maximum(hidden @ weight + bias, 0)
         return raw / np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), 1e-6)
+
+
+def _passages(block: Block, spoken: Sequence[Spoken]) -> Iterator[list[float]]:
+    """The middles of the windows, `_HOP_SECONDS` apart, of each stretch of speech in the block; at least one each."""
+    for begin, end in spoken:
+        start, stop = max(begin, block.start), min(end, block.end)
+        if start >= stop:
+            continue
+        inner = stop - start - _WINDOW_SECONDS
+        count = max(1, int(inner / _HOP_SECONDS) + 1)
+        first = (start + stop - (count - 1) * _HOP_SECONDS) / 2
+        yield [first + number * _HOP_SECONDS for number in range(count)]
 
 
 def _sigmoid(values: Any) -> Any:  # noqa: ANN401

@@ -1,7 +1,7 @@
 """Gives each word of a transcript its speaker."""
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from analyze_video.transcript import Segment, Transcript, Word
@@ -15,18 +15,21 @@ class Speakers:
     Args:
         times: seconds, ascending; at least one.
         numbers: the speaker at each time, from 0.
+        names: of speakers who are known, by number.
     """
 
-    def __init__(self, times: Sequence[float], numbers: Sequence[int]) -> None:
+    def __init__(self, times: Sequence[float], numbers: Sequence[int], names: Mapping[int, str] | None = None) -> None:
         self._times = times
+        self._names = names or {}
         self._numbers = _smoothed(numbers)
 
     def at(self, seconds: float) -> str:
-        """The name of who speaks then: `SPEAKER_01` and so on."""
+        """Who speaks then: a name that is known, or `SPEAKER_01` and so on."""
         after = min(bisect_left(self._times, seconds), len(self._times) - 1)
         before = max(after - 1, 0)
         nearest = before if seconds - self._times[before] < self._times[after] - seconds else after
-        return f"SPEAKER_{self._numbers[nearest] + 1:02d}"
+        number = self._numbers[nearest]
+        return self._names.get(number) or f"SPEAKER_{number + 1:02d}"
 
 
 def _smoothed(numbers: Sequence[int]) -> list[int]:

@@ -1,20 +1,18 @@
 """The stage `speakers`: tells the voices of the transcript apart, as SPEAKER_01, SPEAKER_02 and so on.
 
-Nobody is recognised, and nothing of the voices is kept: the numbers that describe them are forgotten with the stage.
+Nobody is recognised unless `KNOWN_VOICES` is true, and nothing of the voices is kept: the numbers that describe them
+are forgotten with the stage.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
 from typing import Any
 
-from analyze_video.sound import RATE, Block, blocks
-from analyze_video.stage import Found, Progress, Skipped, Spoken, Video
+from analyze_video.sound import blocks
+from analyze_video.stage import Found, Progress, Skipped, Video
 from analyze_video.stages.speech import saved
 from analyze_video.who_speaks import Speakers, with_speakers
 
 _BLOCK_SECONDS = 120.0
-_HOP_SECONDS = 0.4
-_WINDOW_SECONDS = 1.6
 
 
 def run(video: Video, progress: Progress) -> Found:
@@ -37,47 +35,27 @@ def run(video: Video, progress: Progress) -> Found:
 
 def _told_apart(video: Video, progress: Progress) -> Speakers:
     # They load numpy and a model's library: only here.
-    from analyze_video import diarization  # noqa: PLC0415
+    from analyze_video import diarization, known_voices  # noqa: PLC0415
     from analyze_video.voices import Encoder  # noqa: PLC0415
 
     encoder = Encoder(video.model("voices") / "pretrained.pt")
     times, prints = _prints(video, encoder, progress)
     if not times:
         raise Skipped("nobody speaks long enough")
-    return Speakers(times, diarization.labels(prints).tolist())
+    numbers = diarization.labels(prints)
+    names = known_voices.names(video, encoder, prints, numbers) if video.settings.known_voices else {}
+    return Speakers(times, numbers.tolist(), names)
 
 
 def _prints(video: Video, encoder: Any, progress: Progress) -> tuple[list[float], Any]:  # noqa: ANN401 - an Encoder
     """Voice prints of all speech, and the middle of each in seconds, ascending."""
-    import numpy as np  # noqa: PLC0415 - see run
-
-    from analyze_video.voices import FRAME_SAMPLES, WINDOW_FRAMES, spectrogram  # noqa: PLC0415
+    import numpy as np  # noqa: PLC0415 - see _told_apart
 
     times: list[float] = []
     prints = [np.zeros((0, 256), np.float32)]
     for block in blocks(video, _BLOCK_SECONDS, progress):
-        for middles in _passages(block, video.spoken):
-            begin = round((middles[0] - block.start - _WINDOW_SECONDS / 2) * RATE)
-            end = round((middles[-1] - block.start + _WINDOW_SECONDS / 2) * RATE)
-            samples = block.samples[max(begin, 0) : end]
-            around = np.pad(samples, (max(-begin, 0), max(end - len(block.samples), 0)))
-            frames = spectrogram(around)
-            hop = round(_HOP_SECONDS * RATE / FRAME_SAMPLES)
-            firsts = range(0, len(frames) - WINDOW_FRAMES + 1, hop)
-            windows = np.stack([frames[first : first + WINDOW_FRAMES] for first in firsts][: len(middles)])
-            prints.append(encoder.prints(windows))
-            times += middles[: len(windows)]
+        for middles, found in encoder.heard(block, video.spoken):
+            prints.append(found)
+            times += middles
             progress(min(1.0, middles[-1] / (video.duration or 1)), f"{len(times)} voice prints")
     return times, np.concatenate(prints)
-
-
-def _passages(block: Block, spoken: Sequence[Spoken]) -> Iterator[list[float]]:
-    """The middles of the windows, `_HOP_SECONDS` apart, of each stretch of speech in the block; at least one each."""
-    for begin, end in spoken:
-        start, stop = max(begin, block.start), min(end, block.end)
-        if start >= stop:
-            continue
-        inner = stop - start - _WINDOW_SECONDS
-        count = max(1, int(inner / _HOP_SECONDS) + 1)
-        first = (start + stop - (count - 1) * _HOP_SECONDS) / 2
-        yield [first + number * _HOP_SECONDS for number in range(count)]
