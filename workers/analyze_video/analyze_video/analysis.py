@@ -103,7 +103,7 @@ def analyze(
         progress(one.share(end), end, len(finder.scenes))
     one.check(frames, max(end, one.reached - (first or 0.0)))
     measured = loudness.finish() if container.streams.audio else {"state": "none"}
-    if measured["state"] in {"measured", "silent"}:
+    if streams.audio is not None and measured["state"] in {"measured", "silent"}:
         others.silent[streams.audio.index] = measured["state"] == "silent"
     return Analysis(
         start=first or 0.0,

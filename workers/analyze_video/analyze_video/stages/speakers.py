@@ -3,8 +3,10 @@
 Nobody is recognised, and nothing of the voices is kept: the numbers that describe them are forgotten with the stage.
 """
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from analyze_video.sound import RATE, Block, blocks
@@ -51,24 +53,31 @@ def _prints(video: Video, encoder: Any, progress: Progress) -> tuple[list[float]
     """Voice prints of all speech, and the middle of each in seconds, ascending."""
     import numpy as np  # noqa: PLC0415 - see run
 
-    from analyze_video.voices import FRAME_SAMPLES, WINDOW_FRAMES, spectrogram  # noqa: PLC0415
-
     times: list[float] = []
     prints = [np.zeros((0, 256), np.float32)]
-    for block in blocks(video, _BLOCK_SECONDS, progress):
-        for middles in _passages(block, video.spoken):
-            begin = round((middles[0] - block.start - _WINDOW_SECONDS / 2) * RATE)
-            end = round((middles[-1] - block.start + _WINDOW_SECONDS / 2) * RATE)
-            samples = block.samples[max(begin, 0) : end]
-            around = np.pad(samples, (max(-begin, 0), max(end - len(block.samples), 0)))
-            frames = spectrogram(around)
-            hop = round(_HOP_SECONDS * RATE / FRAME_SAMPLES)
-            firsts = range(0, len(frames) - WINDOW_FRAMES + 1, hop)
-            windows = np.stack([frames[first : first + WINDOW_FRAMES] for first in firsts][: len(middles)])
-            prints.append(encoder.prints(windows))
-            times += middles[: len(windows)]
-            progress(min(1.0, middles[-1] / (video.duration or 1)), f"{len(times)} voice prints")
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        for block in blocks(video, _BLOCK_SECONDS, progress):
+            passages = [*_passages(block, video.spoken)]
+            found = threads.map(lambda each, block=block: encoder.prints(_windows(block, each)), passages)
+            for middles, made in zip(passages, found, strict=True):
+                prints.append(made)
+                times += middles[: len(made)]
+                progress(min(1.0, middles[-1] / (video.duration or 1)), f"{len(times)} voice prints")
     return times, np.concatenate(prints)
+
+
+def _windows(block: Block, middles: Sequence[float]) -> Any:  # noqa: ANN401 - numpy's
+    """The spectrograms of the windows with these middles."""
+    import numpy as np  # noqa: PLC0415 - see run
+
+    from analyze_video.voices import FRAME_SAMPLES, WINDOW_FRAMES, spectrogram  # noqa: PLC0415
+
+    begin = round((middles[0] - block.start - _WINDOW_SECONDS / 2) * RATE)
+    end = round((middles[-1] - block.start + _WINDOW_SECONDS / 2) * RATE)
+    samples = block.samples[max(begin, 0) : end]
+    frames = spectrogram(np.pad(samples, (max(-begin, 0), max(end - len(block.samples), 0))))
+    firsts = range(0, len(frames) - WINDOW_FRAMES + 1, round(_HOP_SECONDS * RATE / FRAME_SAMPLES))
+    return np.stack([frames[first : first + WINDOW_FRAMES] for first in firsts][: len(middles)])
 
 
 def _passages(block: Block, spoken: Sequence[Spoken]) -> Iterator[list[float]]:
