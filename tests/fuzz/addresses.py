@@ -74,7 +74,7 @@ def bucket_url(data: bytes) -> None:
         return
     assert url.startswith(f"s3://{BUCKET}/") or _HTTPS.match(url)
     if not url.startswith("s3://"):
-        assert unquote_to_bytes(url.split("/", 3)[3]) == key.encode()
+        assert unquote_to_bytes(url.split("/", 3)[3].replace("+", " ")) == key.encode()
     assert 1 <= len(key.encode()) <= 1024
     assert s3_location(f"s3://{BUCKET}/{key}", BUCKET) == key
     written = f"https://{BUCKET}.s3.eu-central-1.amazonaws.com/{quote(key, safe='/')}"

@@ -314,7 +314,9 @@ KEYS = {
     "https://media.s3-accelerate.dualstack.amazonaws.com/a": "a",
     "https://media.s3-fips.us-gov-west-1.amazonaws.com/a": "a",
     "https://media.s3.cn-north-1.amazonaws.com.cn/a": "a",
-    "https://MEDIA.S3.amazonaws.com:443/A+b": "A+b",
+    "https://MEDIA.S3.amazonaws.com:443/A%2Bb": "A+b",
+    "https://media.s3.amazonaws.com/a+b%2Bc%20d.jpg": "a b+c d.jpg",
+    "s3://media/a+b.jpg": "a+b.jpg",
     "https://media.s3.amazonaws.com/%E5%BD%B1.jpg": "影.jpg",
 }
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from queue import Empty, SimpleQueue
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, unquote_plus, urlsplit
 
 type Network = IPv4Network | IPv6Network
 type SocketAddress = tuple[socket.AddressFamily, tuple[Any, ...]]
@@ -158,8 +158,8 @@ def open_public_socket(
 def s3_location(url: str, bucket: str) -> str:
     """Extracts the object key from an `s3://bucket/key` or virtual-hosted https URL of `bucket`.
 
-    An s3 URL is taken literally. An https URL (`https://bucket.s3.region.amazonaws.com/key`) is percent-decoded and
-    must have no query, since nothing here evaluates a signature.
+    An s3 URL is taken literally. An https URL (`https://bucket.s3.region.amazonaws.com/key`) is decoded as S3 does it:
+    `%2B` is a plus, `+` a space. It must have no query, since nothing here evaluates a signature.
 
     Raises:
         UrlNotAllowed: the URL has another form or names another bucket.
@@ -179,7 +179,7 @@ def s3_location(url: str, bucket: str) -> str:
     if "?" in url or "#" in url:
         raise UrlNotAllowed("the URL must have no query and no fragment")
     try:
-        return _key(unquote(parts.path.removeprefix("/"), errors="strict"))
+        return _key(unquote_plus(parts.path.removeprefix("/"), errors="strict"))
     except UnicodeDecodeError:
         raise UrlNotAllowed("the URL's path is not UTF-8") from None
 

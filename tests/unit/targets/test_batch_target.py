@@ -24,7 +24,7 @@ from botocore.exceptions import (
 
 from switchyard import clients, clock
 from switchyard.errors import OutcomeUnknown, StartFailed, StartRefused, StartThrottled, SwitchyardError, Unavailable
-from switchyard.protocol.jobs import Job, Status
+from switchyard.protocol.jobs import Job, JobError, Status
 from switchyard.targets.batch import BatchTarget, job_name, run_of
 from tests.cases import cases
 from tests.fakes.endpoint import Answer, Endpoint, Reply, serving
@@ -40,6 +40,7 @@ def run_id(number: int) -> str:
 
 B1, B2, B3 = map(run_id, (1, 2, 3))
 EVENTS = Path(__file__).parents[3] / "events" / "track_job"
+PULL = "CannotPullContainerError: pull image manifest has been retried 7 time(s)"
 
 
 def job(job_id: str = "a", fence: int = 3, **changes: Any) -> Job:  # noqa: ANN401 - a request's fields
@@ -554,10 +555,31 @@ def test_a_run_that_has_not_failed_has_no_error(name: str) -> None:
         (ended(None, "CannotPullContainerError: pull access denied"), "NOT_STARTED"),
         (ended(None, statusReason="user said so"), "NOT_STARTED"),
         (ended(None, statusReason=None), "NOT_STARTED"),
+        (ended(None, statusReason=f"{PULL}: dial tcp: i/o timeout"), "NOT_STARTED"),
     ],
 )
 def test_every_way_to_fail_has_its_code(description: Mapping[str, Any], expected: str) -> None:
     assert code(description) == expected
+
+
+@cases(
+    ("description", "message"),
+    [
+        (ended(None, PULL, statusReason="Task failed to start"), f"Task failed to start: {PULL}"),
+        (ended(None, PULL, statusReason=PULL), PULL),
+        (ended(None, PULL, statusReason="CannotPullContainerError"), PULL),
+        (ended(None, PULL, statusReason=None), PULL),
+        (
+            ended(None, attempts=[{"container": {"reason": PULL}}], statusReason="Task failed to start"),
+            f"Task failed to start: {PULL}",
+        ),
+        (ended(None, statusReason=None, attempts=[]), "Batch ended the job before its container ran"),
+    ],
+)
+def test_a_run_that_never_started_tells_why(description: Mapping[str, Any], message: str) -> None:
+    run = run_of(description)
+    assert run is not None
+    assert run.error == JobError("NOT_STARTED", message)
 
 
 def test_a_crash_is_told_with_exit_code_and_reason() -> None:

@@ -20,7 +20,7 @@ from switchyard import clients
 from switchyard.errors import OutcomeUnknown, StartRefused, StartThrottled, SwitchyardError, Unavailable
 from switchyard.names import NAME_LIMIT
 from switchyard.observability import Metric
-from switchyard.protocol.jobs import Job, Source, Status, TargetSpec, WorkRequest
+from switchyard.protocol.jobs import Job, JobError, Source, Status, TargetSpec, WorkRequest
 from switchyard.targets import ecs, runs
 from switchyard.targets.ecs import EcsTarget, Placement, run_of, token_of
 from tests.cases import cases
@@ -28,6 +28,7 @@ from tests.fakes.endpoint import Answer, Endpoint, Reply, serving
 from tests.requests import SENT_AT
 
 EVENTS = Path(__file__).parents[3] / "events" / "track_job"
+PULL = "CannotPullContainerError: pull image manifest has been retried 7 time(s)"
 TASK = "arn:aws:ecs:us-east-1:123456789012:task/cluster/0cd0b1d23ac94e06b5a2e5f7c4d81a96"
 STARTED = Reply(body={"tasks": [{"taskArn": TASK}], "failures": []})
 PLACEMENT = Placement("worker", subnets=("subnet-1", "subnet-2"), security_groups=("sg-1",))
@@ -698,6 +699,36 @@ def test_a_failure_says_what_ecs_said_but_no_novel() -> None:
     assert run.error is not None
     assert run.error.message.startswith("CannotPullContainerError: xxx")
     assert len(run.error.message) == 500
+
+
+@cases(
+    ("description", "message"),
+    [
+        (
+            ended(None, "TaskFailedToStart", PULL, stoppedReason="Task failed to start"),
+            f"Task failed to start: {PULL}",
+        ),
+        (ended(None, "TaskFailedToStart", PULL, stoppedReason=PULL), PULL),
+        (ended(None, "TaskFailedToStart", stoppedReason=PULL), PULL),
+        (ended(None, "TaskFailedToStart", PULL, stoppedReason=None), PULL),
+        (
+            ended(None, "TaskFailedToStart", stoppedReason=None) | {"containers": []},
+            "ECS ended the task before its container ran",
+        ),
+    ],
+)
+def test_a_run_that_never_started_tells_why(description: Mapping[str, Any], message: str) -> None:
+    run = run_of(description)
+    assert run is not None
+    assert run.error == JobError("NOT_STARTED", message)
+
+
+def test_a_run_that_never_started_because_of_a_sidecar_tells_why() -> None:
+    stopped = ended(None, "TaskFailedToStart", stoppedReason="Task failed to start")
+    stopped["containers"].append({"name": "logs", "lastStatus": "STOPPED", "reason": PULL})
+    run = run_of(stopped)
+    assert run is not None
+    assert run.error == JobError("NOT_STARTED", f"Task failed to start: {PULL}")
 
 
 def test_the_exit_code_is_that_of_the_container_with_the_claim() -> None:

@@ -60,6 +60,7 @@ def film(
     late: float = 0.0,
     gap: bool = False,
     rotate: int = 0,
+    matrix: tuple[int, ...] = (),
 ) -> None:
     """Two colours, a white square in the upper left corner, and a tone from `late` seconds on. HDR if it has 10 bits.
 
@@ -74,6 +75,7 @@ def film(
         late: When the sound begins.
         gap: Whether a third of the pictures, in the middle, is missing.
         rotate: Degrees, counterclockwise, by which players turn the pictures.
+        matrix: The first four numbers of the display matrix, each -1, 0 or 1.
     """
     with av.open(path, "w") as out:
         stream = out.add_stream(codec, rate=rate)
@@ -81,6 +83,9 @@ def film(
         stream.bit_rate = 1_000_000
         if rotate:
             stream.set_display_rotation(rotate)
+        if matrix:
+            a, b, c, d = (65536 * number for number in matrix)
+            stream.set_display_matrix([a, b, 0, c, d, 0, 0, 0, 1 << 30])
         context = stream.codec_context
         if "10" in pixels:
             context.color_primaries, context.color_trc, context.colorspace = 9, 16, 9  # BT.2020, PQ
@@ -198,6 +203,41 @@ def tone(path: str, *, level: float, video: bool) -> None:
         frame.sample_rate = 48000
         out.mux(audio.encode(frame))
         out.mux(audio.encode())
+
+
+def tracks(path: str) -> None:
+    """A Matroska of three seconds of pictures, the last third of one in a new colour, and what lasts longer.
+
+    Its tracks of sound: silence of one channel, a tone of six seconds, and silence with a click at its end. A subtitle
+    ends after a minute; 70 fonts are attached.
+    """
+    with av.open(path, "w") as out:
+        stream = out.add_stream("mpeg4", rate=20)
+        stream.width, stream.height, stream.pix_fmt = 160, 90, "yuv420p"
+        sounds = [out.add_stream("pcm_s16le", rate=16000, layout="mono") for _ in range(3)]
+        texts = out.add_mux_stream("subrip")
+        for number in range(70):
+            out.add_attachment(f"font-{number}.ttf", "font/ttf", b"\0\1\0\0")
+        for index in range(60):
+            image = picture(_COLOURS[index // 53], 160, 90, index)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        click = np.zeros(32000, np.int16)
+        click[-1] = 9000
+        tone = (9000 * np.sin(np.arange(6 * 16000) / 10)).astype(np.int16)
+        for sound, samples in zip(sounds, (np.zeros(32000, np.int16), tone, click), strict=True):
+            frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+            frame.sample_rate = 16000
+            out.mux([*sound.encode(frame), *sound.encode()])
+        text = av.Packet(b"The end")
+        text.stream, text.pts, text.dts, text.duration, text.time_base = (
+            texts,
+            50_000,
+            50_000,
+            10_000,
+            Fraction(1, 1000),
+        )
+        out.mux(text)
+        out.mux(stream.encode())
 
 
 def talk(path: str, *sounds: str) -> None:
@@ -434,7 +474,10 @@ match sys.argv[1:]:
             late=told.get("late", 0),
             gap="gap" in told,
             rotate=int(told.get("rotate", 0)),
+            matrix=tuple(int(told[name]) for name in "abcd" if name in told),
         )
+    case ["tracks", target]:
+        tracks(target)
     case ["combed", target]:
         combed(target)
     case ["rotated", target]:

@@ -89,6 +89,7 @@ def test_a_real_clip_is_analysed_to_the_end(account: Account) -> None:
     assert summary["duration"] == pytest.approx(5.28)
     assert summary["video"] | {"stream": 0} == {
         "stream": 0, "codec": "h264", "resolution": "1280x720", "frameRate": 25, "frames": 132, "rotation": 0,
+        "mirrored": False,
     }  # fmt: skip
     video, audio = summary["streams"]
     assert (video["type"], video["pixelFormat"], video["width"], video["height"]) == ("video", "yuv420p", 1280, 720)
@@ -148,6 +149,55 @@ def test_a_rotated_video_gets_upright_pictures(account: Account, made: Make) -> 
     assert account.run(made("rotated", ".mp4")).exit_code == 0
     assert abs(account.summary()["video"]["rotation"]) == 90
     assert jpeg_size(account.result("scene-00001.jpg")[1]) == (180, 320)
+
+
+def test_a_whole_file_is_not_truncated_because_sound_and_subtitles_last_longer_than_its_pictures(
+    account: Account, made: Make
+) -> None:
+    """Fonts and subtitles aren't decoded, so they don't count as streams. Each track is told by name, and if silent."""
+    outcome = account.run(made("tracks", ".mkv"))
+    assert outcome.exit_code == 0, outcome.log
+    summary = account.summary()
+    assert (summary["duration"], summary["container"]["duration"]) == (3.0, 60.0)
+    sounds = [stream for stream in summary["streams"] if stream["type"] == "audio"]
+    assert [stream["silent"] for stream in sounds] == [True, False, False]
+    assert [stream["codec"] for stream in summary["streams"] if stream["type"] == "subtitle"] == ["subrip"]
+    assert [(scene["start"], scene["end"]) for scene in summary["scenes"]] == [(0.0, 3.0)], "a scene shorter than 0.6 s"
+    report = account.result("summary.md")[1].decode()
+    assert "| mono, 16,000 Hz, silent |" in report
+    assert "| mono, 16,000 Hz |" in report
+    assert " kB |" in report
+
+
+def test_a_codec_has_its_own_name_not_its_decoders(account: Account, made: Make) -> None:
+    assert account.run(made("film", ".webm", "libvpx-vp9", "yuv420p", "160", "90", "libopus")).exit_code == 0
+    assert [stream["codec"] for stream in account.summary()["streams"]] == ["vp9", "opus"]
+
+
+MATRICES = {
+    # a, b, c, d of (x, y) → (ax + cy, bx + dy): where the upper left corner goes, and what the report says
+    (1, 0, 0, 1): ("upper left", "mpeg4, 320x180, "),
+    (-1, 0, 0, 1): ("upper right", "320x180 mirrored, "),
+    (1, 0, 0, -1): ("lower left", "320x180 mirrored and turned by 180° counterclockwise, "),
+    (-1, 0, 0, -1): ("lower right", "320x180 turned by 180° counterclockwise, "),
+    (0, 1, 1, 0): ("upper left", "320x180 mirrored and turned by 90° counterclockwise, "),
+    (0, -1, 1, 0): ("lower left", "320x180 turned by 90° counterclockwise, "),
+    (0, 1, -1, 0): ("upper right", "320x180 turned by -90° counterclockwise, "),
+    (0, -1, -1, 0): ("lower right", "320x180 mirrored and turned by -90° counterclockwise, "),
+}
+
+
+@pytest.mark.parametrize("matrix", MATRICES)
+def test_pictures_are_turned_and_mirrored_as_players_show_them(
+    account: Account, made: Make, tmp_path: Path, matrix: tuple[int, int, int, int]
+) -> None:
+    told = [f"{name}={number}" for name, number in zip("abcd", matrix, strict=True)]
+    assert account.run(made("film", ".mp4", "mpeg4", "yuv420p", "320", "180", "none", *told)).exit_code == 0
+    where, words = MATRICES[matrix]
+    picture = tmp_path / "picture.jpg"
+    picture.write_bytes(account.result("scene-00001.jpg")[1])
+    assert white_corner(picture) == where
+    assert words in account.result("summary.md")[1].decode()
 
 
 def test_pixels_that_are_not_square_are_straightened(account: Account) -> None:
@@ -386,6 +436,20 @@ def test_a_superseded_run_does_nothing(account: Account) -> None:
     assert outcome.item.keys() == {"jobId", "status", "fence", "createdAt"}
     assert (outcome.item["status"], outcome.item["fence"]) == ("SUBMITTED", 1)
     assert account.stand_in.ranges == []
+
+
+def white_corner(picture: Path) -> str:
+    """Returns the corner of a picture that is brightest."""
+    script = """
+import sys, numpy, PIL.Image
+grey = numpy.asarray(PIL.Image.open(sys.argv[1]).convert("L"))
+corners = {f"{y} {x}": grey[rows, columns].mean()
+           for y, rows in (("upper", slice(20)), ("lower", slice(-20, None)))
+           for x, columns in (("left", slice(20)), ("right", slice(-20, None)))}
+print(max(corners, key=corners.get))
+"""
+    told = subprocess.run([PYTHON, "-c", script, picture], capture_output=True, text=True, check=True)
+    return told.stdout.strip()
 
 
 def jpeg_size(data: bytes) -> tuple[int, int]:

@@ -354,3 +354,35 @@ for content in (pickle.dumps(Evil()), pickle.dumps(magic) * 3 + pickle.dumps({"m
     assert len(done.stdout.splitlines()) == 5
     assert "posix.mkdir" in done.stdout
     assert not (tmp_path / "ran").exists()
+
+
+def test_an_utterance_is_encoded_once_for_its_language_and_its_words() -> None:
+    """Encoding is most of the work: no silence is added beyond a second, but none has less than ten.
+
+    What `transcribe` does, in its order: find the language, then hear the words.
+    """
+    script = """
+import threading
+from types import SimpleNamespace
+import numpy as np
+from faster_whisper import WhisperModel
+from faster_whisper.audio import pad_or_trim
+from analyze_video.whisper import Model
+
+encoded = []
+WhisperModel.encode = lambda self, features: encoded.append(features) or len(encoded)
+model = Model.__new__(Model)
+model._known = threading.local()
+model.feature_extractor = SimpleNamespace(nb_max_frames=3000)
+model.model = SimpleNamespace(detect_language=lambda _encoded: [[("<|it|>", 0.9), ("<|en|>", 0.1)]])
+for frames in (1200, 300, 3000):
+    features = np.full((80, frames + 1), 0.5, np.float32)
+    language, *_ = model.detect_language(features=features)
+    print(language, model.encode(pad_or_trim(features[:, :frames])), encoded[-1].shape[1])
+other = threading.Thread(target=lambda: print(model.encode(encoded[-1])))
+other.start()
+other.join()
+"""
+    environment = {"PYTHONPATH": f"{ROOT / 'workers/analyze_video'}:{ROOT / 'workers/library'}"}
+    done = subprocess.run([PYTHON, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["it 1 1300", "it 2 1000", "it 3 3000", "4"]

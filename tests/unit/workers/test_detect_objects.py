@@ -153,7 +153,12 @@ def test_the_same_picture_gives_the_same_answer(account: Account, pictures: Path
 
 def test_a_face_is_found_however_the_picture_is_stored(account: Account, pictures: Path, tmp_path: Path) -> None:
     names = ("baseline.jpg", "progressive.jpg", "cmyk.jpg", "sideways.jpg", "broken-exif.jpg", "colour.png",
-             "grey16.png", "see-through.png", "palette.png", "lossy.webp", "motion.jpg")  # fmt: skip
+             "grey16.png", "see-through.png", "palette.png", "lossy.webp", "motion.jpg",
+             # and whatever its metadata is
+             "huge-icc.png", "unknown-icc.png", "empty-icc.png", "huge-xmp.png", "bad-text.png", "bad-text-length.png",
+             "bad-gamma.png", "bad-exif.png", "corrupt-icc.png", "no-end.png", "half-end.png", "no-end.jpg",
+             "half-end.jpg", "no-end-progressive.jpg", "short-icc.jpg", "short-jfif.jpg", "short-adobe.jpg",
+             "bad-mpf.jpg", "junk.jpg", "huge-xmp.webp", "half-xmp.webp", "no-exif.webp")  # fmt: skip
     assert look(account, {name: pictures / name for name in names}, tmp_path).exit_code == 0
     expected = (FACE[0] - CROP[0], FACE[1] - CROP[1], FACE[2] - CROP[0], FACE[3] - CROP[1])
     for name, image in zip(names, saved(account), strict=True):
@@ -179,8 +184,9 @@ def test_boxes_of_a_picture_that_was_shrunk_are_in_its_own_pixels(
 def test_a_bad_picture_is_an_error_of_its_own(account: Account, pictures: Path, tmp_path: Path) -> None:
     with (tmp_path / "huge").open("wb") as huge:
         huge.truncate(BEYOND_THE_LIMIT)
-    damaged = {name: pictures / name for name in ("truncated.jpg", "truncated.png", "truncated.webp", "corrupt.png")}
-    costly = {name: pictures / name for name in ("scans.jpg", "passes.jpg", "comments.jpg", "junk.jpg", "chunks.png")}
+    cut = ("truncated.jpg", "truncated.png", "truncated.webp", "almost.jpg", "almost-progressive.jpg", "almost.png")
+    damaged = {name: pictures / name for name in (*cut, "corrupt.png")}
+    costly = {name: pictures / name for name in ("scans.jpg", "passes.jpg", "comments.jpg", "chunks.png")}
     expected = {
         **dict.fromkeys(damaged, "BROKEN_IMAGE"),
         "empty.jpg": "EMPTY_FILE",

@@ -9,7 +9,8 @@ import av
 
 from analyze_video.budget import Budget
 from analyze_video.container import Streams, ratio, seconds
-from analyze_video.loudness import Loudness
+from analyze_video.loudness import Loudness, is_silent
+from analyze_video.orientation import UPRIGHT, Orientation, orientation
 from analyze_video.scenes import Scene, SceneFinder
 from analyze_video.source import S3File
 from analyze_video.strip import Thumbnail
@@ -35,17 +36,21 @@ class Limits:
 
 @dataclass(frozen=True)
 class Analysis:
-    """The results of one pass. Times in seconds; `start` is the container's time of the first picture."""
+    """The results of one pass. Times in seconds; `start` is the container's time of the first picture.
+
+    `silent` says of each stream of sound, by its index, whether it is silent; not of those without anything decoded.
+    """
 
     start: float
     duration: float
     frames: int
     frame_rate: float | None
-    rotation: int
+    orientation: Orientation
     scenes: list[Scene]
     loudness: dict[str, Any]
     decode_errors: int
     thumbnails: list[Thumbnail]
+    silent: dict[int, bool]
 
 
 def analyze(
@@ -79,35 +84,63 @@ def analyze(
         folder, rate or _ASSUMED_RATE, ratio(streams.video.sample_aspect_ratio) or 1.0, limits.key_frames
     )
     loudness = Loudness()
-    frames, rotation, first, at, end, heard = 0, 0, None, 0.0, 0.0, 0.0
-    for frame in one.frames(budget.time):
+    frames, turned, first, at, end = 0, UPRIGHT, None, 0.0, 0.0
+    others = _OtherSound(streams, budget)
+    for frame in one.frames(budget.time, others.add):
         if isinstance(frame, av.AudioFrame):
             budget.sound(frame.samples, frame.sample_rate, frame.layout.nb_channels)
             loudness.add(frame)
-            heard = max(heard, (frame.time or 0.0) + frame.samples / frame.sample_rate)
         else:
             budget.pictures(frame.width * frame.height)
             shown = frame.time
             if first is None:
-                first, rotation = shown or 0.0, frame.rotation
+                first, turned = shown or 0.0, orientation(frame)
             # Time never runs backwards, whatever the file says. Frames without a time follow the frame rate.
             at = max(at, shown - first) if shown is not None else end
             end = at + (seconds(frame.duration, frame.time_base) or 1 / (rate or _ASSUMED_RATE))
             finder.add(frame, at)
             frames += 1
         progress(one.share(end), end, len(finder.scenes))
-    one.check(frames, max(end, heard - (first or 0.0)))  # sound may go on after the pictures
+    one.check(frames, max(end, one.reached - (first or 0.0)))
+    measured = loudness.finish() if container.streams.audio else {"state": "none"}
+    if streams.audio is not None and measured["state"] in {"measured", "silent"}:
+        others.silent[streams.audio.index] = measured["state"] == "silent"
     return Analysis(
         start=first or 0.0,
         duration=round(end, 3),
         frames=frames,
         frame_rate=rate or (round(frames / end, 3) if end else None),
-        rotation=rotation,
+        orientation=turned,
         scenes=finder.finish(end),
-        loudness=loudness.finish() if container.streams.audio else {"state": "none"},
+        loudness=measured,
         decode_errors=one.errors,
         thumbnails=finder.thumbnails.kept,
+        silent=others.silent,
     )
+
+
+class _OtherSound:
+    """Finds out which of the other streams of sound are silent. One that isn't is decoded no further."""
+
+    def __init__(self, streams: Streams, budget: Budget) -> None:
+        self.silent: dict[int, bool] = {}
+        self._left = {stream.index for stream in streams.others}
+        self._budget = budget
+
+    def add(self, packet: Any) -> None:  # noqa: ANN401 - PyAV's
+        """Listen to a packet of any stream."""
+        index = packet.stream.index
+        if index not in self._left:
+            return
+        try:
+            frames = packet.decode()
+        except (av.FFmpegError, ValueError):
+            return
+        for frame in frames:
+            self._budget.sound(frame.samples, frame.sample_rate, frame.layout.nb_channels)
+            self.silent[index] = self.silent.get(index, True) and is_silent(frame)
+        if not self.silent.get(index, True):
+            self._left.discard(index)
 
 
 class Pass:
@@ -115,6 +148,7 @@ class Pass:
 
     def __init__(self, container: Any, streams: Streams, source: S3File) -> None:  # noqa: ANN401
         self.errors = 0
+        self.reached = 0.0  # seconds: the end of the last packet of any stream, pictures or not
         self._packets = 0
         self._container = container
         self._streams = streams
@@ -132,10 +166,21 @@ class Pass:
             return min(1.0, end / self.declared)
         return min(1.0, self._source.tell() / self._source.size)
 
-    def frames(self, tick: Callable[[], None]) -> Iterator[Any]:
-        """Every frame that can be decoded, of both streams, in file order. `tick` is called per packet; may raise."""
+    def frames(self, tick: Callable[[], None], aside: Callable[[Any], None] = lambda _packet: None) -> Iterator[Any]:
+        """Every frame that can be decoded, of both streams, in file order.
+
+        Args:
+            tick: called per packet; may raise.
+            aside: called with the packets of all other streams.
+        """
+        wanted = {stream.index for stream in (self._streams.video, self._streams.audio) if stream is not None}
         for packet in self._packets_left():
             tick()
+            if packet.pts is not None:
+                self.reached = max(self.reached, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            if packet.stream.index not in wanted:
+                aside(packet)
+                continue
             self._packets += packet.size > 0
             try:
                 yield from packet.decode()
@@ -145,11 +190,10 @@ class Pass:
         self._source.raise_failure()
 
     def _packets_left(self) -> Iterator[Any]:
-        wanted = [stream for stream in (self._streams.video, self._streams.audio) if stream is not None]
         in_a_row = 0
         while in_a_row < _ERRORS_IN_A_ROW:
             try:
-                for packet in self._container.demux(wanted):
+                for packet in self._container.demux():
                     # Counted only now: errors that no packet follows are the end of a truncated file, not damage.
                     self.errors += in_a_row
                     in_a_row = 0

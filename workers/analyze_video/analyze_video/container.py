@@ -23,15 +23,16 @@ MAX_PIXELS = 8192 * 4320
 
 _DECODING = {"max_pixels": str(MAX_PIXELS)}
 _OPENING = {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
-_MAX_STREAMS = 64
+_MAX_STREAMS = 64  # to decode: a film has many subtitles, and a font for each
 
 
 @dataclass(frozen=True)
 class Streams:
-    """The streams to analyse."""
+    """The streams to analyse. `others` are those with sound besides `audio` that can be decoded."""
 
     video: Any
     audio: Any | None
+    others: tuple[Any, ...]
 
 
 @contextmanager
@@ -73,11 +74,12 @@ def chosen(container: Any) -> Streams:  # noqa: ANN401 - PyAV has types, but isn
     Raises:
         PermanentFailure: there is no video stream, or it exceeds a limit.
     """
-    if len(container.streams) > _MAX_STREAMS:
-        raise PermanentFailure(
-            "TOO_MANY_STREAMS", f"the file has {len(container.streams)} streams; the limit is {_MAX_STREAMS}"
-        )
     pictures = [stream for stream in container.streams.video if not _is_cover(stream)]
+    decoded = len(pictures) + len(container.streams.audio)
+    if decoded > _MAX_STREAMS:
+        raise PermanentFailure(
+            "TOO_MANY_STREAMS", f"the file has {decoded} streams of pictures and sound; the limit is {_MAX_STREAMS}"
+        )
     if not pictures:
         found = ", ".join(sorted({stream.type for stream in container.streams})) or "none"
         raise PermanentFailure("NO_VIDEO_STREAM", f"the file has no video stream (its streams: {found})")
@@ -93,7 +95,14 @@ def chosen(container: Any) -> Streams:  # noqa: ANN401 - PyAV has types, but isn
     audio = container.streams.best("audio", related=video)  # the default one, as in players
     if audio is not None and audio.codec_context is None:
         audio = next((other for other in container.streams.audio if other.codec_context is not None), None)
-    return Streams(video, audio)
+    known = (other for other in container.streams.audio if other.codec_context is not None)
+    return Streams(video, audio, tuple(other for other in known if other is not audio))
+
+
+def codec_name(stream: Any) -> str:  # noqa: ANN401
+    """The codec as everybody calls it, whichever decoder FFmpeg has for it."""
+    name: str = stream.codec_context.codec.canonical_name
+    return name
 
 
 def _is_cover(stream: Any) -> bool:  # noqa: ANN401
@@ -130,7 +139,7 @@ def _described(stream: Any) -> dict[str, Any]:  # noqa: ANN401
     if codec is None:
         return facts
     facts |= {
-        "codec": codec.name,
+        "codec": codec_name(stream),
         "profile": stream.profile,
         "bitRate": codec.bit_rate or None,
         "language": stream.language if stream.language != "und" else None,

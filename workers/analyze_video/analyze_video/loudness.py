@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 import av
+import numpy as np
 
 log = logging.getLogger(__name__)
 
@@ -13,6 +14,7 @@ _RATES = range(4_000, 768_001)
 """Accepted samples a second. Lower rates become gigabytes when resampled to `_RATE`: a few kilobytes can claim 1."""
 _PREFIX = "lavfi.r128."
 _SILENCE_DBTP = -70.0
+_SILENCE = 10 ** (_SILENCE_DBTP / 20)
 _GATE_LUFS = -70.0  # R 128's absolute gate: the filter's value if nothing has passed it
 
 
@@ -72,6 +74,15 @@ class Loudness:
                 except (av.BlockingIOError, av.EOFError):  # it needs more input
                     break
                 self._newest = measured.metadata or self._newest
+
+
+def is_silent(frame: Any) -> bool:  # noqa: ANN401 - an av.AudioFrame
+    """Whether no sample of a frame is louder than silence."""
+    samples = frame.to_ndarray()
+    kind = samples.dtype.kind
+    half = 1.0 if kind == "f" else 2.0 ** (8 * samples.dtype.itemsize - 1)
+    loudest = np.abs(samples.astype(np.float64) - (half if kind == "u" else 0.0)).max(initial=0.0)
+    return bool(loudest < _SILENCE * half)
 
 
 def demand_audible(rate: int) -> None:

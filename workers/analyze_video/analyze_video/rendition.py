@@ -12,6 +12,7 @@ import numpy as np
 from analyze_video.analysis import Analysis, Pass
 from analyze_video.container import Streams, ratio
 from analyze_video.loudness import demand_audible
+from analyze_video.orientation import Orientation
 from analyze_video.source import S3File
 from analyze_video.upload import Upload
 
@@ -36,10 +37,10 @@ class Size:
     height: int
 
 
-def fitted(width: int, height: int, pixel_aspect: float, rotation: int) -> Size:
+def fitted(width: int, height: int, pixel_aspect: float, orientation: Orientation) -> Size:
     """The rendition's size: upright, with square pixels, never larger than the source."""
     shown = width * pixel_aspect
-    if rotation % 180:
+    if orientation.quarters % 2:
         shown, height = height, round(shown)
     scale = min(1.0, _LONG_EDGE / max(shown, height), _SHORT_EDGE / min(shown, height))
     return Size(*(max(2, 2 * round(edge * scale / 2)) for edge in (shown, height)))
@@ -74,7 +75,7 @@ def write(
         FFmpegError: the rendition can't be written.
     """
     video = streams.video
-    size = fitted(video.width, video.height, ratio(video.sample_aspect_ratio) or 1.0, analysis.rotation)
+    size = fitted(video.width, video.height, ratio(video.sample_aspect_ratio) or 1.0, analysis.orientation)
     room = index_bytes(analysis.duration, analysis.frames)
     with av.open(target, "w", format="mp4", options={"moov_size": str(room)}) as out:
         pictures = _Pictures(out, size, analysis)
@@ -135,14 +136,16 @@ class _Pictures:
         context.color_trc, context.color_range = frame.color_trc, 1  # 1: limited, as the filter below makes it
 
     def _filters(self, frame: Any) -> Any:  # noqa: ANN401
-        turn = {90: [("transpose", "cclock")], 180: [("hflip", ""), ("vflip", "")], 270: [("transpose", "clock")]}
+        turns = [[], [("transpose", "cclock")], [("hflip", ""), ("vflip", "")], [("transpose", "clock")]]
+        orientation = self._analysis.orientation
         graph = av.filter.Graph()
         source = graph.add_buffer(
             width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, _CLOCK)
         )
         steps = [
             *([("yadif", "deint=interlaced")] if min(frame.width, frame.height) > 2 else []),
-            *turn.get(round(self._analysis.rotation / 90) * 90 % 360, []),
+            *([("hflip", "")] if orientation.mirrored else []),
+            *turns[orientation.quarters],
             ("scale", f"{self._size.width}:{self._size.height}:flags=bilinear:out_range=limited"),
             ("setsar", "1"),
             ("format", "yuv420p"),

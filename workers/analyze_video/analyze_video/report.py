@@ -32,7 +32,8 @@ def scenes(headers: "Headers", analysis: "Analysis") -> dict[str, Any]:
             "resolution": f"{video['width']}x{video['height']}",
             "frameRate": analysis.frame_rate,
             "frames": analysis.frames,
-            "rotation": analysis.rotation,
+            "rotation": analysis.orientation.degrees,
+            "mirrored": analysis.orientation.mirrored,
         },
         "loudness": analysis.loudness,
         "scenes": [
@@ -45,7 +46,10 @@ def scenes(headers: "Headers", analysis: "Analysis") -> dict[str, Any]:
             }
             for number, scene in enumerate(analysis.scenes, start=1)
         ],
-        "streams": headers.streams,
+        "streams": [
+            stream | ({"silent": analysis.silent.get(stream["index"])} if stream["type"] == "audio" else {})
+            for stream in headers.streams
+        ],
         "decodeErrors": analysis.decode_errors,
     }
 
@@ -97,7 +101,7 @@ def markdown(summary: Mapping[str, Any], sections: Mapping[str, str]) -> str:
         f"| Video | {plain(summary['videoId'])} |",
         f"| Source | {plain(summary['source']['bucket'] + '/' + summary['source']['key'])}, {_size(summary)} |",
         f"| Duration | {clock(summary['duration'])} |",
-        f"| Picture | {video['codec']}, {video['resolution']}, {rate}, {video['frames']:,} frames |",
+        f"| Picture | {video['codec']}, {video['resolution']}{_turned(video)}, {rate}, {video['frames']:,} frames |",
         f"| Loudness | {_loudness(summary['loudness'])} |",
         f"| Scenes | {len(summary['scenes']):,} |",
     ]
@@ -187,7 +191,16 @@ def _streams(streams: list[dict[str, Any]]) -> str:
 
 
 def _size(summary: Mapping[str, Any]) -> str:
-    return f"{summary['source']['size'] / 1e6:,.1f} MB"
+    size = summary["source"]["size"]
+    if size < 1000:
+        return f"{size} bytes"
+    return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
+
+
+def _turned(video: Mapping[str, Any]) -> str:
+    """How players show the pictures, if they aren't stored upright."""
+    turn = f" turned by {video['rotation']}° counterclockwise" if video["rotation"] else ""
+    return f"{' mirrored' if video['mirrored'] else ''}{' and' if video['mirrored'] and turn else ''}{turn}"
 
 
 def _loudness(loudness: dict[str, Any]) -> str:
@@ -209,6 +222,7 @@ def _details(stream: dict[str, Any]) -> str:
             cover = ", cover picture" if stream.get("cover") else ""
             return f"{stream.get('width')} × {stream.get('height')}, {stream.get('pixelFormat')}{rate}{cover}"
         case "audio" if "channels" in stream:
-            return f"{stream['layout']} ({stream['channels']} channels), {stream['sampleRate']:,} Hz"
+            layout = "mono" if stream["channels"] == 1 else f"{stream['layout']} ({stream['channels']} channels)"
+            return f"{layout}, {stream['sampleRate']:,} Hz{', silent' if stream['silent'] else ''}"
         case _:
             return ""

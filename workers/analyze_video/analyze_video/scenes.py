@@ -7,9 +7,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from PIL import Image  # type: ignore[import-not-found] # as numpy
 from scenedetect import AdaptiveDetector, FrameTimecode
 from scenedetect.common import Timecode
 
+from analyze_video.orientation import orientation
 from analyze_video.strip import Thumbnails
 
 SMALL_EDGE = 256
@@ -87,7 +89,10 @@ class SceneFinder:
         """Close the last scene at `end` seconds, and return all scenes."""
         while self._pending:
             self._consider(self._pending.popleft())
-        self._close(end)
+        if self.scenes and end - self._start < MIN_SCENE_SECONDS:  # the detector doesn't know when the video ends
+            self.scenes[-1] = replace(self.scenes[-1], end=round(end, 3))
+        else:
+            self._close(end)
         return self.scenes
 
     def _consider(self, picture: _Picture) -> None:
@@ -119,7 +124,10 @@ class SceneFinder:
         shown = frame.width * self._pixel_aspect
         scale = min(1.0, PICTURE_EDGE / max(shown, frame.height))
         image = frame.to_image(width=max(1, round(shown * scale)), height=max(1, round(frame.height * scale)))
-        return image.rotate(frame.rotation, expand=True) if frame.rotation else image
+        degrees, mirrored = orientation(frame)
+        if mirrored:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return image.rotate(degrees, expand=True) if degrees else image
 
 
 def _detail(small: Any) -> float:  # noqa: ANN401 - a numpy array

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analyze_video.markup import timestamp
+from analyze_video.orientation import Orientation
 
 MOST = 200
 """Pictures. With more, the time between two is doubled, so a long video has 100 to 200 at even times."""
@@ -59,17 +60,18 @@ def small(picture: Any, pixel_aspect: float) -> Any:  # noqa: ANN401 - numpy arr
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
 
 
-def sheet(thumbnails: Sequence[Thumbnail], rotation: int) -> tuple[bytes, tuple[int, int]]:
+def sheet(thumbnails: Sequence[Thumbnail], orientation: Orientation) -> tuple[bytes, tuple[int, int]]:
     """The pictures upright in rows, as JPEG, and the size of each. There is at least one.
 
     Args:
         thumbnails: the pictures.
-        rotation: degrees, counterclockwise, that make them upright.
+        orientation: what makes them upright.
     """
     import cv2  # noqa: PLC0415 - as above
     import numpy as np  # noqa: PLC0415
 
-    upright = [np.rot90(each.pixels, round(rotation / 90)) for each in thumbnails]
+    shown = [np.fliplr(each.pixels) if orientation.mirrored else each.pixels for each in thumbnails]
+    upright = [np.rot90(pixels, orientation.quarters) for pixels in shown]
     height, width = upright[0].shape[:2]
     columns = min(_COLUMNS, len(upright))
     whole = np.zeros((math.ceil(len(upright) / columns) * height, columns * width, 3), np.uint8)

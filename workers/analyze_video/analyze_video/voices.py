@@ -6,10 +6,12 @@ that knows tensors of numbers and nothing else.
 """
 
 import math
+import os
 import pickle
 import struct
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -57,16 +59,11 @@ class Encoder:
 
     def heard(self, block: Block, spoken: Sequence[Spoken]) -> Iterator[tuple[list[float], Any]]:
         """For each stretch of speech in a block, the middles of its windows in seconds, and their voice prints."""
-        for middles in _passages(block, spoken):
-            begin = round((middles[0] - block.start - _WINDOW_SECONDS / 2) * RATE)
-            end = round((middles[-1] - block.start + _WINDOW_SECONDS / 2) * RATE)
-            samples = block.samples[max(begin, 0) : end]
-            around = np.pad(samples, (max(-begin, 0), max(end - len(block.samples), 0)))
-            frames = spectrogram(around)
-            hop = round(_HOP_SECONDS * RATE / FRAME_SAMPLES)
-            firsts = range(0, len(frames) - WINDOW_FRAMES + 1, hop)
-            windows = np.stack([frames[first : first + WINDOW_FRAMES] for first in firsts][: len(middles)])
-            yield middles[: len(windows)], self.prints(windows)
+        passages = [*_passages(block, spoken)]
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+            found = threads.map(lambda middles: self.prints(_windows(block, middles)), passages)
+            for middles, prints in zip(passages, found, strict=True):
+                yield middles[: len(prints)], prints
 
     def prints(self, windows: Any) -> Any:  # noqa: ANN401 - numpy's
         """Voice prints of length 1, one a row.
@@ -92,6 +89,16 @@ class Encoder:
         weight, bias = self._projection
         raw = np.maximum(hidden @ weight + bias, 0)
         return raw / np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), 1e-6)
+
+
+def _windows(block: Block, middles: Sequence[float]) -> Any:  # noqa: ANN401
+    """The spectrograms of the windows with these middles."""
+    begin = round((middles[0] - block.start - _WINDOW_SECONDS / 2) * RATE)
+    end = round((middles[-1] - block.start + _WINDOW_SECONDS / 2) * RATE)
+    samples = block.samples[max(begin, 0) : end]
+    frames = spectrogram(np.pad(samples, (max(-begin, 0), max(end - len(block.samples), 0))))
+    firsts = range(0, len(frames) - WINDOW_FRAMES + 1, round(_HOP_SECONDS * RATE / FRAME_SAMPLES))
+    return np.stack([frames[first : first + WINDOW_FRAMES] for first in firsts][: len(middles)])
 
 
 def _passages(block: Block, spoken: Sequence[Spoken]) -> Iterator[list[float]]:

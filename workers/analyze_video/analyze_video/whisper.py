@@ -2,10 +2,12 @@
 
 import logging
 import os
+import threading
 from pathlib import Path
 from typing import Any, Final
 
 import ctranslate2
+import numpy as np
 from faster_whisper import WhisperModel
 
 from analyze_video.recognition import Heard, Sentence
@@ -16,7 +18,32 @@ logging.getLogger("faster_whisper").setLevel(logging.WARNING)  # a line for each
 
 _SURE = 0.8  # probability from which a language that isn't the video's usual one is believed
 _REPETITIVE = 2.4  # text that compresses better is a loop, in which Whisper got caught
+_LEAST_FRAMES, _SPARE_FRAMES = 1000, 100  # 10 ms each: a window shorter than ten seconds is unlike any in training
 _UNSURE = -1.0  # mean log probability of words that nobody said
+
+
+class Model(WhisperModel):  # type: ignore[misc] # it isn't installed where types are checked
+    """Encodes an utterance once, and no more than there is of it.
+
+    faster-whisper does it once for its language and again for its words, each time with silence up to 30 s.
+    """
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:  # noqa: ANN401 - faster-whisper's, as all below
+        super().__init__(*arguments, **settings)
+        self._known = threading.local()
+
+    def detect_language(self, *, features: Any, **settings: Any) -> Any:  # noqa: ANN401
+        """See faster-whisper; without the last frame, since `transcribe` doesn't hear it either."""
+        return super().detect_language(features=features[..., :-1], **settings)
+
+    def encode(self, features: Any) -> Any:  # noqa: ANN401
+        """See faster-whisper. What this thread encoded last is still known."""
+        known = getattr(self._known, "last", None)
+        if known is None or not np.array_equal(known[0], features):
+            told = int(features.any(axis=0).nonzero()[0].max(initial=-1)) + 1  # what follows was added
+            frames = max(_LEAST_FRAMES, told + _SPARE_FRAMES) // 2 * 2
+            known = self._known.last = features, super().encode(np.ascontiguousarray(features[:, :frames]))
+        return known[1]
 
 
 class Whisper:
@@ -34,7 +61,7 @@ class Whisper:
         self.threads: Final = 2 if gpu else len(os.sched_getaffinity(0))
         self._language = language or None
         self._prompt = prompt or None
-        self._model: Any = WhisperModel(
+        self._model: Any = Model(
             str(folder),
             device="cuda" if gpu else "cpu",
             compute_type="int8_float16" if gpu else "int8",

@@ -2,17 +2,17 @@
 
 import io
 import logging
-import re
 import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, override
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from botocore.exceptions import BotoCoreError, ClientError
 from PIL import Image, UnidentifiedImageError  # type: ignore[import-not-found] # as numpy
 
+from detect_objects.metadata import TooManyParts, without_metadata
 from switchyard.urls import UrlNotAllowed, s3_location
 
 if TYPE_CHECKING:
@@ -31,19 +31,11 @@ MAX_SCANS = 200
 """Per JPEG. Each scan is a pass over the whole picture; cameras and encoders write at most a dozen."""
 MAX_PASSED = 1_000_000_000
 """Pixels of all scans together, several seconds of work. A few kilobytes could demand minutes."""
-MAX_SEGMENTS = 100_000
-"""Per JPEG."""
-MAX_READS = 500_000
-"""Reads per file. Pillow reads metadata piece by piece in Python: millions of pieces take minutes."""
 READ_ATTEMPTS = 3
 """Attempts per file. boto3 retries failures before the body starts; we retry a body that breaks off."""
 
 UNREACHABLE = "UNREACHABLE"
 """The only error that may be temporary."""
-
-# Starts a segment of a JPEG; excludes restarts, and 0xFF as pixel data or padding (ITU-T T.81, B.1.1.2).
-_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")
-_SCAN, _END = 0xDA, 0xD9
 
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit only warns at first; `decoded` enforces ours
 
@@ -134,19 +126,6 @@ def _explained(error: ClientError) -> ImageError:
     return ImageError(UNREACHABLE, f"S3 did not send the picture (HTTP {status}, {code or 'no code'})")
 
 
-class _File(io.BytesIO):
-    """A file in memory that allows at most `MAX_READS` reads."""
-
-    reads = 0
-
-    @override
-    def read(self, size: int | None = -1, /) -> bytes:
-        self.reads += 1
-        if self.reads > MAX_READS:
-            raise ImageError("IMAGE_TOO_LARGE", f"the file has more than {MAX_READS:,} pieces: it would take too long")
-        return super().read(size)
-
-
 def decoded(data: bytes, side: int) -> Picture:
     """Decode a picture.
 
@@ -160,9 +139,22 @@ def decoded(data: bytes, side: int) -> Picture:
     if not data:
         raise ImageError("EMPTY_FILE", "the file is empty (0 bytes)")
     try:
-        with Image.open(_File(data), formats=FORMATS) as image:
-            _check_limits(image, data)
+        found = without_metadata(data)
+    except TooManyParts as error:
+        raise ImageError("IMAGE_TOO_LARGE", "the file has too many pieces: it would take too long") from error
+    picture, *again = (_decoded(file, found.scans, side) for file in found.files)
+    if not all(np.array_equal(picture.pixels, other.pixels) for other in again):
+        raise _broken()
+    return picture
+
+
+def _decoded(data: bytes, scans: int, side: int) -> Picture:
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_limits(image, scans)
             width, height = image.size
+            if image.format == "PNG":  # Pillow would do it to find EXIF data, and tell of damaged pixels only once
+                image.load()
             orientation = _orientation(image)
             if image.mode.startswith("I;16"):  # 16-bit grey: Pillow neither shrinks nor converts it well
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))  # noqa: PLW2901
@@ -189,25 +181,12 @@ def _broken() -> ImageError:
     return ImageError("BROKEN_IMAGE", "the picture is damaged or truncated")
 
 
-def _check_limits(image: Any, data: bytes) -> None:  # noqa: ANN401
+def _check_limits(image: Any, scans: int) -> None:  # noqa: ANN401
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ImageError("IMAGE_TOO_LARGE", f"it has {width:,} × {height:,} pixels; the limit is {MAX_PIXELS:,}")
-    scans = _scans(data) if image.format in {"JPEG", "MPO"} else 1
     if scans > MAX_SCANS or scans * width * height > MAX_PASSED:
         raise ImageError("IMAGE_TOO_LARGE", f"{scans:,} scans of {width:,} × {height:,} pixels would take too long")
-
-
-def _scans(data: bytes) -> int:
-    """The number of scans in a JPEG. Data after its end is ignored: phones append videos."""
-    scans, at = 0, 2
-    for _ in range(MAX_SEGMENTS):
-        marker = _MARKER.search(data, at)
-        if marker is None or marker[1][0] == _END:
-            return scans
-        scans += marker[1][0] == _SCAN
-        at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
-    raise ImageError("IMAGE_TOO_LARGE", f"the JPEG has more than {MAX_SEGMENTS:,} segments: it would take too long")
 
 
 def _orientation(image: Any) -> int:  # noqa: ANN401

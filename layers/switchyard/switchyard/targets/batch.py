@@ -31,6 +31,7 @@ from switchyard.targets.runs import (
     environment_of,
     excerpt,
     is_run_of,
+    not_started,
     start_error,
 )
 
@@ -172,10 +173,12 @@ def _error_of(detail: Mapping[str, Any], container: Mapping[str, Any]) -> JobErr
         return WORKER_ERRORS[exit_code]
     if "OutOfMemory" in reason:
         return OUT_OF_MEMORY
-    if "timeout" in status_reason.lower():
+    if "exceeded timeout" in status_reason:  # not any timeout: a registry that doesn't answer is none of the job's
         return JobError("TIMED_OUT", "the job ran longer than its job definition allows")
     if status_reason.startswith("Host EC2"):
         return JobError("HOST_LOST", "the machine that ran the job was taken away, and no attempts were left")
     if exit_code is None:
-        return JobError("NOT_STARTED", status_reason or reason or "Batch ended the job before its container ran")
+        tried = [attempt.get("container") or {} for attempt in (detail.get("attempts") or ())[-1:]]
+        reasons = [status_reason, *(each.get("reason") for each in (container, *tried))]
+        return not_started(reasons, "Batch ended the job before its container ran")
     return crashed(exit_code, reason)

@@ -36,6 +36,7 @@ from switchyard.targets.runs import (
     environment_of,
     excerpt,
     is_run_of,
+    not_started,
     start_error,
 )
 
@@ -304,7 +305,8 @@ def _error_of(detail: Mapping[str, Any], container: Mapping[str, Any]) -> JobErr
     if stop_code in _STOPPED:
         return JobError("STOPPED", stopped_reason or "the task was stopped from outside")
     if exit_code is None:
-        return JobError("NOT_STARTED", stopped_reason or reason or "ECS ended the task before its container ran")
+        others = [each.get("reason") for each in detail.get("containers") or ()]  # a sidecar's may be the cause
+        return not_started([stopped_reason, reason, *others], "ECS ended the task before its container ran")
     return WORKER_ERRORS.get(exit_code) or crashed(exit_code, reason)
 
 

@@ -89,6 +89,18 @@ def excerpt(reason: object) -> str:
     return reason[:MAX_REASON] if isinstance(reason, str) else ""
 
 
+def not_started(reasons: Iterable[object], otherwise: str) -> JobError:
+    """The error of a run whose container never ran. A service tells why in several places, in one of them vaguely.
+
+    Args:
+        reasons: the explanations of the run and of its containers; those that another one holds are left out.
+        otherwise: the message if there are none.
+    """
+    told = dict.fromkeys(text for reason in reasons if (text := excerpt(reason).strip()))
+    apart = [text for text in told if not any(text in other for other in told if other != text)]
+    return JobError("NOT_STARTED", excerpt(": ".join(apart)) or otherwise)
+
+
 def crashed(exit_code: int, reason: str) -> JobError:
     """The error of a worker that ended with an exit code outside the contract."""
     return JobError("WORKER_CRASHED", f"the worker ended with exit code {exit_code}{f': {reason}' if reason else ''}")

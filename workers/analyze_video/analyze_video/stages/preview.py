@@ -37,7 +37,7 @@ def run(video: Video, progress: Progress) -> Found:
         facts["poster"] = POSTER
         headline["poster"] = video.job.key(POSTER)
     if analysis.thumbnails:
-        picture, (width, height) = strip.sheet(analysis.thumbnails, analysis.rotation)
+        picture, (width, height) = strip.sheet(analysis.thumbnails, analysis.orientation)
         times = [each.at for each in analysis.thumbnails]
         video.job.save(STRIP, picture)
         video.job.save(INDEX, strip.index(STRIP, times, (width, height), analysis.duration).encode())
@@ -87,14 +87,14 @@ def plays(container: Any, streams: containers.Streams, beginning: bytes) -> bool
     if pictures.pix_fmt not in {"yuv420p", "yuvj420p"}:
         return False
     if container.format.name.startswith("mov"):
-        brand, codecs, sounds = container.metadata.get("major_brand", "qt"), {"h264"}, {"aac", "mp3", "mp3float"}
+        brand, codecs, sounds = container.metadata.get("major_brand", "qt"), {"h264"}, {"aac", "mp3"}
         known = brand.strip() not in {"qt", ""}
     else:
-        codecs, sounds = {"vp8", "vp9", "libvpx-vp9"}, {"opus", "vorbis", "libopus"}
+        codecs, sounds = {"vp8", "vp9"}, {"opus", "vorbis"}
         known = container.format.name.startswith("matroska") and b"webm" in beginning
-    heard = sound is None or sound.codec_context.name in sounds
+    heard = sound is None or containers.codec_name(sound) in sounds
     unheard = sound is None and bool(container.streams.audio)  # of an unknown codec
-    return known and heard and not unheard and pictures.name in codecs
+    return known and heard and not unheard and containers.codec_name(streams.video) in codecs
 
 
 def _poster(folder: Path, analysis: Analysis) -> bytes | None:
