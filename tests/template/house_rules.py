@@ -273,7 +273,7 @@ def tables_are_safe(template: Template) -> Iterator[str]:
     """Tables are retained, encrypted, restorable and on demand. Only those in EXPIRING expire items."""
     for name, table in template.of_type("AWS::DynamoDB::Table").items():
         resource = template.rendered["Resources"][name]
-        if resource.get("DeletionPolicy") not in {"Retain", "RetainExceptOnCreate"}:
+        if resource.get("DeletionPolicy") != "RetainExceptOnCreate":
             yield f"{name} goes with the stack"
         if resource.get("UpdateReplacePolicy") != "Retain":
             yield f"{name} goes when it is replaced"
@@ -305,13 +305,20 @@ def buckets_are_private(template: Template) -> Iterator[str]:
             yield f"{name} may become public"
         if "BucketEncryption" not in bucket:
             yield f"{name} isn't encrypted"
-        if template.rendered["Resources"][name].get("DeletionPolicy") not in {"Retain", "RetainExceptOnCreate"}:
+        if template.rendered["Resources"][name].get("DeletionPolicy") != "RetainExceptOnCreate":
             yield f"{name} goes with the stack"
         if name not in tls_only:
             yield f"{name} answers plain HTTP"
         rules = bucket.get("LifecycleConfiguration", {}).get("Rules", [])
         if not any("AbortIncompleteMultipartUpload" in rule for rule in rules):
             yield f"{name} keeps the parts of forgotten uploads"
+
+
+def failed_creations_leave_nothing(template: Template) -> Iterator[str]:
+    """What outlives the stack doesn't outlive a creation that failed: it would be in the way of the next one."""
+    for name, resource in template.rendered["Resources"].items():
+        if resource.get("DeletionPolicy") == "Retain":
+            yield f"{name} remains of a stack that was never created"
 
 
 def buckets_tell_who_lets_them(template: Template) -> Iterator[str]:
@@ -383,6 +390,7 @@ RULES: Final[tuple[Rule, ...]] = (
     grants_have_a_comment,
     tables_are_safe,
     buckets_are_private,
+    failed_creations_leave_nothing,
     buckets_tell_who_lets_them,
     everything_has_its_alarm,
     alarms_reach_somebody,

@@ -256,6 +256,11 @@ BROKEN: list[tuple[Rule, Break, str]] = [
         "MediaBucket keeps the parts of forgotten uploads",
     ),
     (
+        house_rules.failed_creations_leave_nothing,
+        _edit("ApiLogRole", "DeletionPolicy", to="Retain"),
+        "ApiLogRole remains of a stack that was never created",
+    ),
+    (
         house_rules.buckets_tell_who_lets_them,
         _edit("MediaBucket", "DependsOn", to="VideoQueuePolicy"),
         "MediaBucket tells TorrentQueue before that lets it",
