@@ -168,6 +168,21 @@ def principals_are_named(template: Template) -> Iterator[str]:
             yield f"{name} lets a service in for anybody"
 
 
+def partitions_are_open(template: Template) -> Iterator[str]:
+    """Nothing names a partition or its domain, so that the stack also works in China and in GovCloud.
+
+    Services' principals are the same everywhere, except EC2's.
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html
+    """
+    for name, resource in template.rendered["Resources"].items():
+        for text in _texts(resource.get("Properties", {})):
+            if "arn:aws:" in text:
+                yield f"{name} names the partition aws"
+            service = re.fullmatch(r"([a-z0-9.-]+)\.amazonaws\.com", text)
+            if service and (service[1] == "ec2" or "." in service[1]):
+                yield f"{name} names the domain of the partition aws"
+
+
 def grants_have_a_comment(template: Template) -> Iterator[str]:
     """Each grant has a comment above it that says why, except a service's permission to assume a role."""
     lines = template.source.splitlines()
@@ -381,6 +396,7 @@ RULES: Final[tuple[Rule, ...]] = (
     actions_are_named,
     wide_resources_have_a_reason,
     principals_are_named,
+    partitions_are_open,
     routes_are_guarded,
     routes_reach_a_function,
     apis_are_limited_and_logged,
@@ -427,6 +443,18 @@ def _target(node: Any) -> str:  # noqa: ANN401 - a template holds anything
         case str(text):
             return text
     return ""
+
+
+def _texts(node: Any) -> Iterator[str]:  # noqa: ANN401 - a template holds anything
+    match node:
+        case dict():
+            for child in node.values():
+                yield from _texts(child)
+        case list():
+            for child in node:
+                yield from _texts(child)
+        case str():
+            yield node
 
 
 def _text(node: Any) -> str:  # noqa: ANN401 - a template holds anything

@@ -336,6 +336,18 @@ BROKEN_COMPUTE: list[tuple[Rule, Break, str]] = [
         "WorkerSecurityGroup lets somebody in",
     ),
     (house_rules.nobody_calls_in, _edit("PeersByTcp", "Condition"), "PeersByTcp lets somebody in"),
+    (
+        house_rules.partitions_are_open,
+        _properties(
+            "InstanceRole", "AssumeRolePolicyDocument", "Statement", 0, "Principal", to={"Service": "ec2.amazonaws.com"}
+        ),
+        "InstanceRole names the domain of the partition aws",
+    ),
+    (
+        house_rules.partitions_are_open,
+        _properties("InstanceRole", "ManagedPolicyArns", to=["arn:aws:iam::aws:policy/service-role/Any"]),
+        "InstanceRole names the partition aws",
+    ),
 ]
 EVERY_BREAK = [(load_watched(), *case) for case in BROKEN] + [(load(COMPUTE), *case) for case in BROKEN_COMPUTE]
 
