@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from switchyard.keys import PIECES
 from tests.template.rendering import Template
 
 type Rule = Callable[[Template], Iterator[str]]
@@ -329,6 +330,26 @@ def buckets_are_private(template: Template) -> Iterator[str]:
             yield f"{name} keeps the parts of forgotten uploads"
 
 
+def buckets_forget_what_is_overwritten(template: Template) -> Iterator[str]:
+    """Delete markers go, and so do the states of a growing recording, of which no function is told.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/lifecycle-configuration-examples.html
+    """
+    for name, bucket in template.of_type("AWS::S3::Bucket").items():
+        rules = bucket.get("LifecycleConfiguration", {}).get("Rules", [])
+        everywhere = [rule for rule in rules if "Prefix" not in rule]
+        if not any(rule.get("ExpiredObjectDeleteMarker") for rule in everywhere):
+            yield f"{name} keeps delete markers for ever"
+        forgotten = {str(rule["Prefix"]): rule.get("NoncurrentVersionExpiration") for rule in rules if "Prefix" in rule}
+        if forgotten.get(PIECES) != {"NoncurrentDays": 1}:
+            yield f"{name} keeps every state of a growing recording"
+        for written in bucket.get("NotificationConfiguration", {}).get("QueueConfigurations", []):
+            told = {rule["Name"]: rule["Value"] for rule in written["Filter"]["S3Key"]["Rules"]}
+            default = template.rendered["Parameters"][_target(told["prefix"])]["Default"]
+            if PIECES.startswith(default):
+                yield f"{name} announces every state of a growing recording"
+
+
 def failed_creations_leave_nothing(template: Template) -> Iterator[str]:
     """What outlives the stack doesn't outlive a creation that failed: it would be in the way of the next one."""
     for name, resource in template.rendered["Resources"].items():
@@ -406,6 +427,7 @@ RULES: Final[tuple[Rule, ...]] = (
     grants_have_a_comment,
     tables_are_safe,
     buckets_are_private,
+    buckets_forget_what_is_overwritten,
     failed_creations_leave_nothing,
     buckets_tell_who_lets_them,
     everything_has_its_alarm,

@@ -256,6 +256,23 @@ BROKEN: list[tuple[Rule, Break, str]] = [
         "MediaBucket keeps the parts of forgotten uploads",
     ),
     (
+        house_rules.buckets_forget_what_is_overwritten,
+        _properties("MediaBucket", "LifecycleConfiguration", "Rules", 1, "ExpiredObjectDeleteMarker"),
+        "MediaBucket keeps delete markers for ever",
+    ),
+    (
+        house_rules.buckets_forget_what_is_overwritten,
+        _properties("MediaBucket", "LifecycleConfiguration", "Rules", 2, "NoncurrentVersionExpiration"),
+        "MediaBucket keeps every state of a growing recording",
+    ),
+    (
+        house_rules.buckets_forget_what_is_overwritten,
+        lambda resources: resources["MediaBucket"]["Properties"]["NotificationConfiguration"]["QueueConfigurations"][
+            -1
+        ]["Filter"]["S3Key"].update(Rules=[{"Name": "prefix", "Value": {"Ref": "SearchIndexHost"}}]),  # an empty one
+        "MediaBucket announces every state of a growing recording",
+    ),
+    (
         house_rules.failed_creations_leave_nothing,
         _edit("ApiLogRole", "DeletionPolicy", to="Retain"),
         "ApiLogRole remains of a stack that was never created",

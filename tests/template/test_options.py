@@ -182,7 +182,6 @@ def test_executions_are_reserved_for_each_function_of_the_api() -> None:
     [
         ("UploadRetentionDays", {"Ref": "UploadPrefix"}),
         ("ResultRetentionDays", "results/"),
-        ("RecordingRetentionDays", "recordings/"),
         ("TorrentRetentionDays", {"Ref": "TorrentPrefix"}),
     ],
 )
@@ -190,6 +189,14 @@ def test_what_was_kept_long_enough_is_deleted(parameter: str, prefix: object) ->
     [(where, rule)] = _changes(TEMPLATE, **{parameter: "30"}).items()
     assert where[:4] == ("MediaBucket", "Properties", "LifecycleConfiguration", "Rules")
     assert (rule["Status"], rule["Prefix"], rule["ExpirationInDays"]) == ("Enabled", prefix, {"Ref": parameter})
+
+
+def test_the_pieces_of_recordings_that_were_killed_are_kept_as_long_as_recordings() -> None:
+    rules = _changes(TEMPLATE, RecordingRetentionDays="30").values()
+    assert {(rule["Prefix"], rule["ExpirationInDays"]["Ref"]) for rule in rules} == {
+        ("recordings/", "RecordingRetentionDays"),
+        ("pieces/", "RecordingRetentionDays"),
+    }
 
 
 def test_each_stack_is_told_of_the_options_it_has() -> None:
