@@ -12,6 +12,8 @@ type Rule = Callable[[Template], Iterator[str]]
 
 EXPIRING: Final = {"JobsTable", "LibraryTable"}
 """Tables with expiring items: only ended jobs and the history of imports have a `ttl`. Items of lanes never expire."""
+NOT_WATCHED: Final = "ReconcileDeadLetterQueue"
+"""A dead-letter queue whose messages ask nothing of anybody: the next run does what the failed one could not."""
 FOURTEEN_DAYS: Final = 1_209_600
 LONGEST_STOP_SECONDS: Final = 120
 LOGGED_OF_A_REQUEST: Final = {
@@ -377,17 +379,22 @@ def buckets_tell_who_lets_them(template: Template) -> Iterator[str]:
 def everything_has_its_alarm(template: Template) -> Iterator[str]:
     """Every dead-letter queue, function's errors, queue's oldest message, API, gauge, schedule and key has an alarm."""
     alarms = template.of_type("AWS::CloudWatch::Alarm")
-    watched = {(alarm["MetricName"], _target(alarm["Dimensions"][0]["Value"])) for alarm in alarms.values()}
+    watched = {
+        (alarm["MetricName"], _target(alarm["Dimensions"][0]["Value"]) if "Dimensions" in alarm else "the account")
+        for alarm in alarms.values()
+    }
     dead_letter_queues = _dead_letter_queues(template)
     wanted = {("Errors", name) for name in template.of_type("AWS::Lambda::Function")}
     for name in template.of_type("AWS::SQS::Queue"):
         dead = name in dead_letter_queues
+        if name == NOT_WATCHED:
+            continue
         wanted.add(("ApproximateNumberOfMessagesVisible" if dead else "ApproximateAgeOfOldestMessage", name))
     for api in template.of_type("AWS::ApiGateway::RestApi").values():
         wanted |= {("5XXError", _target(api["Name"])), ("Latency", _target(api["Name"]))}
     if template.of_type("AWS::Lambda::Function"):
         wanted |= {("OldestWaitSeconds", "reconcile_jobs"), ("StuckRunnable", "reconcile_jobs")}
-        wanted.add(("Invocations", "ReconcileJobsFunction"))
+        wanted |= {("Invocations", "ReconcileJobsFunction"), ("Throttles", "the account")}
         wanted.add(("KeyRejected", "import_steam_library"))
     for metric, name in sorted(wanted - watched):
         yield f"{metric} of {name} has no alarm"

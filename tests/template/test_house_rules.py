@@ -303,6 +303,7 @@ BROKEN: list[tuple[Rule, Break, str]] = [
         _without("StuckRunnableAlarm"),
         "StuckRunnable of reconcile_jobs has no alarm",
     ),
+    (house_rules.everything_has_its_alarm, _without("ThrottlesAlarm"), "Throttles of the account has no alarm"),
     (
         house_rules.everything_has_its_alarm,
         _without("ReconcileJobsSilentAlarm"),

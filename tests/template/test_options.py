@@ -199,6 +199,39 @@ def test_the_pieces_of_recordings_that_were_killed_are_kept_as_long_as_recording
     }
 
 
+@cases(
+    ("given", "silent"),
+    [
+        ({"ProcessingEnabled": "false"}, {"VideoQueueAgeAlarm", "SteamQueueAgeAlarm"}),
+        ({"EcsProcessingEnabled": "false"}, {"EcsQueueAgeAlarm", "SteamQueueAgeAlarm"}),
+        ({"TorrentProcessingEnabled": "false"}, {"TorrentQueueAgeAlarm", "SteamQueueAgeAlarm"}),
+        ({"SteamApiKeySecretArn": "arn"}, set()),
+        ({"SteamApiKeySecretArn": "arn", "SteamProcessingEnabled": "false"}, {"SteamQueueAgeAlarm"}),
+    ],
+)
+def test_nobody_is_paged_for_a_queue_that_is_not_read_on_purpose(given: dict[str, str], silent: set[str]) -> None:
+    """Without a key of Steam nothing reads its queue."""
+    reads = {name: "true" for name in load(WATCH).written["Parameters"] if name.endswith("ProcessingEnabled")}
+    alarms = resolved(WATCH, **reads | given)
+    assert {name for name, each in alarms.items() if each["Properties"].get("ActionsEnabled") is False} == silent
+
+
+def test_a_full_lane_is_no_alarm_where_messages_return_to_their_queue() -> None:
+    for name in ("VideoQueueAgeAlarm", "EcsQueueAgeAlarm"):
+        assert resolved(WATCH)[name]["Properties"]["Threshold"] == 900
+        assert resolved(WATCH, AtCapacity="return")[name]["Properties"]["Threshold"] == {"Ref": "MaxWaitSeconds"}
+
+
+def test_one_slow_request_at_night_is_no_alarm() -> None:
+    assert resolved(WATCH)["ApiLatencyAlarm"]["Properties"]["EvaluateLowSampleCountPercentile"] == "ignore"
+
+
+def test_the_reconciler_may_run_once_an_hour_without_an_alarm() -> None:
+    alarm = resolved(WATCH)["ReconcileJobsSilentAlarm"]["Properties"]
+    longest = load(TEMPLATE).written["Parameters"]["ReconcileMinutes"]["MaxValue"] * 60
+    assert alarm["Period"] * alarm["EvaluationPeriods"] >= 2 * longest
+
+
 def test_each_stack_is_told_of_the_options_it_has() -> None:
     for stack, path in (("Watch", WATCH), ("Compute", COMPUTE)):
         given = load(TEMPLATE).rendered["Resources"][stack]["Properties"]["Parameters"]

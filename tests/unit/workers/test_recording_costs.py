@@ -18,7 +18,7 @@ PREFIX: Final = "recordings/job-1/"
 
 
 class VersionedS3:
-    """Counts, by prefix, the bytes of old versions that a versioned bucket keeps, and the writes that it could announce."""
+    """Counts, by prefix, the bytes of old versions that a versioned bucket keeps, and the writes it could announce."""
 
     def __init__(self) -> None:
         self.sizes: dict[str, int] = {}
