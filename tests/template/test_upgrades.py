@@ -144,6 +144,9 @@ def test_compute_environments_are_updated_in_place() -> None:
     for name, properties in load(COMPUTE).of_type("AWS::Batch::ComputeEnvironment").items():
         assert properties["ReplaceComputeEnvironment"] is False, name
         assert properties["UpdatePolicy"]["TerminateJobsOnUpdate"] is False, name
+        # After that, jobs that still run are ended and tried again.
+        longest = load(TEMPLATE).written["Parameters"]["WorkerTimeoutSeconds"]["Default"]
+        assert properties["UpdatePolicy"]["JobExecutionTimeoutMinutes"] * 60 >= longest, name
 
 
 def test_a_changed_stack_tag_ends_no_job() -> None:
