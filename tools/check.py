@@ -30,7 +30,6 @@ from local import api
 from local.environment import ROOT, STATE, seal_this_process
 from local.stack import STACK_NAME, LocalStack, NotRunningError
 from switchyard.errors import InvalidMessage
-from switchyard.messages.changes import read
 from switchyard.protocol.jobs import TERMINAL
 from tools.functions import FUNCTIONS
 from tools.prepare import Clients, Finding
@@ -220,6 +219,8 @@ def missing(sample: object, event: object, at: str = "") -> Iterator[str]:
 
 def events_are_understood(bodies: list[str], job_ids: set[str], evidence: Evidence) -> Iterator[Finding]:
     """The functions' own reader understands each event, all jobs are told of, and the samples have the right shape."""
+    from switchyard.messages.changes import read  # noqa: PLC0415 - X-Ray's SDK fails on import if the profile is unknown
+
     seen: set[str] = set()
     shapes: dict[str, set[str]] = {}
     for number, body in enumerate(bodies):
