@@ -15,10 +15,11 @@ export SAM_CLI_TELEMETRY := 0
 export __SAM_CLI_APP_DIR := $(CURDIR)/$(VENVS)/cache/sam
 # Always write bytecode: thousands of processes import the same modules.
 unexport PYTHONDONTWRITEBYTECODE
-# No target sees the user's AWS configuration, except `make redrive STACK=…` as the only goal. A STACK from the
-# environment doesn't count, so that nobody works on AWS by accident.
+# No target sees the user's AWS configuration, except `make aws-prepare`, and `make redrive STACK=…` and `make aws-check
+# STACK=…`, as the only goal. A STACK from the environment doesn't count, so that nobody works on AWS by accident.
 STACK_ON_AWS := $(if $(filter command,$(origin STACK)),$(STACK))
-ifneq ($(MAKECMDGOALS)$(if $(STACK_ON_AWS),+aws),redrive+aws)
+AWS_OPTIONS = $(if $(STACK_ON_AWS),--stack "$(STACK_ON_AWS)") $(if $(PROFILE),--profile "$(PROFILE)")
+ifeq ($(filter aws-prepare aws-prepare+aws aws-check+aws redrive+aws,$(MAKECMDGOALS)$(if $(STACK_ON_AWS),+aws)),)
 unexport $(filter AWS_%,$(.VARIABLES))
 export AWS_DEFAULT_REGION := us-east-1
 endif
@@ -57,7 +58,7 @@ demo-search: $(SYSTEM) models ## Who says what in a video, and questions that fi
 	@$(LOCAL) demo-search $(ARGS)
 
 ##@ Operate the local system
-.PHONY: up send status env logs down redrive drill
+.PHONY: up send status env logs down redrive drill aws-prepare aws-check
 up: $(SYSTEM) ## Start the system; again: deploy changes (WORKER=my_worker.py)
 	@$(LOCAL) up $(if $(WORKER),--worker "$(WORKER)") $(ARGS)
 
@@ -79,10 +80,16 @@ down: $(call ready,dev) ## End the system
 
 redrive: $(call ready,dev) ## Move dead letters back: QUEUE=video [APPLY=1] [STACK=NAME]
 	@$(PACKAGES) $(DEV)/python -m tools.redrive "$(QUEUE)" $(if $(filter 1 yes true,$(APPLY)),--apply) \
-	    $(if $(STACK_ON_AWS),--stack "$(STACK_ON_AWS)" $(if $(PROFILE),--profile "$(PROFILE)")) $(ARGS)
+	    $(if $(STACK_ON_AWS),$(AWS_OPTIONS)) $(ARGS)
 
 drill: $(SYSTEM) ## Rehearse failures (DRILL=NAME: that one; ARGS=--list)
 	@$(DEV)/python -m pytest -q -s "tests/integration/drills.py$(if $(DRILL),::test_a_drill[$(DRILL)])" $(ARGS)
+
+aws-prepare: $(call ready,dev) ## Make an AWS account ready [STACK=NAME] [ARGS=--dry-run]
+	@$(DEV)/python -m tools.prepare $(AWS_OPTIONS) $(ARGS)
+
+aws-check: $(call ready,dev) ## Check a stack, collect evidence [STACK=NAME] [ARGS=--left]
+	@$(PACKAGES) $(DEV)/python -m tools.check $(if $(STACK_ON_AWS),$(AWS_OPTIONS)) $(ARGS)
 
 ##@ Develop
 .PHONY: check test format

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 type Event = dict[str, Any]
 type Road = Literal["batch", "ecs", "usual", "thorough"]
 
-OF_BATCH: Final = ("SUBMITTED", "RUNNING", "SUCCEEDED")
+OF_BATCH: Final = ("RUNNING", "SUCCEEDED")
 """A job's states ("Job states", Batch user guide) that the template's rule lets through."""
 OF_ECS: Final = ("PENDING", "RUNNING", "STOPPED")
 """A task's states ("Task lifecycle", ECS developer guide) that the template's rule lets through."""

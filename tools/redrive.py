@@ -1,6 +1,7 @@
 """Move messages from a dead-letter queue back to its queue, once the cause has been fixed.
 
 QUEUE is video, ecs-jobs, torrents, steam or track. Without --apply, nothing is moved: the messages are only shown.
+With --discard and an --error-type they are deleted instead: those that would fail again, so that the alarm ends.
 
 It works on the local system, or with --stack on a stack in AWS with your own credentials. They must allow
 cloudformation:DescribeStacks, sqs:ReceiveMessage, DeleteMessage, ChangeMessageVisibility and GetQueueAttributes on the
@@ -143,6 +144,17 @@ class Redrive:
         self.sqs.delete_message(QueueUrl=self.source, ReceiptHandle=letter.receipt)
         return True
 
+    def discard(self, letter: Letter) -> bool:
+        """Delete a message; False if another receiver has it now.
+
+        Raises:
+            ClientError, BotoCoreError: as `move`.
+        """
+        if not self._hold(letter):
+            return False
+        self.sqs.delete_message(QueueUrl=self.source, ReceiptHandle=letter.receipt)
+        return True
+
     def _hold(self, letter: Letter) -> bool:
         """Keep a message invisible while it is moved; False if another receiver, such as a second redrive, has it."""
         try:
@@ -155,12 +167,15 @@ class Redrive:
             return False
         return True
 
-    def move_all(self, letters: Sequence[Letter], rate: float, moved: Callable[[Letter, bool], None]) -> None:
-        """Move messages at `rate` per second. On the first error, or if interrupted, release the rest."""
+    def move_all(
+        self, letters: Sequence[Letter], rate: float, moved: Callable[[Letter, bool], None], *, discard: bool = False
+    ) -> None:
+        """Move or discard messages at `rate` per second. On the first error, or if interrupted, release the rest."""
         left = list(letters)
+        one = self.discard if discard else self.move
         try:
             while left:
-                moved(left[0], self.move(left[0]))
+                moved(left[0], one(left[0]))
                 del left[0]
                 if left:
                     self.sleep(1 / rate)
@@ -178,6 +193,7 @@ class Redrive:
 @click.option(
     "--error-type", "types", multiple=True, metavar="TYPE", help=f"Only this ErrorType; {NO_TYPE}: without one."
 )
+@click.option("--discard", is_flag=True, help="Delete the messages instead. Needs --error-type.")
 @click.option(
     "--limit", default=1000, show_default=True, type=click.IntRange(1, MOST_IN_HAND), help="At most so many messages."
 )
@@ -193,6 +209,7 @@ def main(  # noqa: D103, PLR0913 - the module's docstring is its help; each argu
     queue: str,
     apply: bool,
     types: tuple[str, ...],
+    discard: bool,
     limit: int,
     rate: float,
     stack: str | None,
@@ -202,13 +219,15 @@ def main(  # noqa: D103, PLR0913 - the module's docstring is its help; each argu
 ) -> None:
     end_like_ctrl_c()
     name = _known(queue)
+    if discard and not types:
+        raise click.UsageError("--discard deletes messages for good: say which, by --error-type")
     out = console()
     try:
         client, stack_name = _aws(stack, profile, region) if stack else _local(state)
         redrive = _redrive(client, stack_name, name)
         seconds = SPARE_SECONDS + limit / 10 + (limit / rate if apply else 0)
         letters = redrive.take(limit=limit, seconds=seconds, types=types)
-        _work_off(redrive, name, letters, rate if apply else None, out)
+        _work_off(redrive, name, letters, rate if apply else None, out, discard=discard)
     except (BotoCoreError, ClientError, NotRunningError) as error:
         raise click.ClickException(str(error)) from error
 
@@ -217,7 +236,7 @@ def _known(queue: str) -> Queue:
     if queue == "reconcile":
         raise click.UsageError(
             "its messages are failed runs of the reconciler, and the next run does all their work: "
-            "run it once and purge the queue (docs/runbook.md, Reconcile dead-letter queue)"
+            "they may stay (docs/runbook.md, reconcile_jobs errors)"
         )
     if queue not in QUEUES:
         raise click.UsageError(f"QUEUE must be one of {', '.join(QUEUES)}, not {queue!r}")
@@ -247,10 +266,12 @@ def _redrive(client: _Clients, stack: str, queue: Queue) -> Redrive:
     return Redrive(client("sqs"), source, destination)
 
 
-def _work_off(redrive: Redrive, queue: Queue, letters: list[Letter], rate: float | None, out: Console) -> None:
-    """Show the received messages; with a rate, move those that can be moved. Release the others."""
+def _work_off(
+    redrive: Redrive, queue: Queue, letters: list[Letter], rate: float | None, out: Console, *, discard: bool
+) -> None:
+    """Show the received messages; with a rate, move those that can be moved, or discard all. Release the others."""
     described = [(letter, about(queue, letter)) for letter in letters]
-    movable = {letter.id: letter for letter, what in described if not what.refused}
+    movable = {letter.id: letter for letter, what in described if discard or not what.refused}
     moving: dict[str, Letter] = {}
     try:
         out.print(f"{len(letters)} of about {redrive.depth()} messages in {redrive.source}", markup=False)
@@ -258,19 +279,20 @@ def _work_off(redrive: Redrive, queue: Queue, letters: list[Letter], rate: float
         if rate is not None:
             moving = movable
         elif movable:
-            out.print(f"nothing was moved. With --apply (APPLY=1), {len(movable)} would go to {redrive.destination}")
+            fate = "be deleted" if discard else f"go to {redrive.destination}"
+            out.print(f"nothing was moved. With --apply (APPLY=1), {len(movable)} would {fate}")
     finally:
         redrive.release([letter for letter in letters if letter.id not in moving])
     if rate is not None:
-        _move(redrive, list(moving.values()), rate, out)
+        _move(redrive, list(moving.values()), rate, out, discard=discard)
 
 
-def _move(redrive: Redrive, letters: list[Letter], rate: float, out: Console) -> None:
+def _move(redrive: Redrive, letters: list[Letter], rate: float, out: Console, *, discard: bool) -> None:
     counts: Counter[bool] = Counter()
     try:
-        redrive.move_all(letters, rate, lambda _, moved: counts.update([moved]))
+        redrive.move_all(letters, rate, lambda _, moved: counts.update([moved]), discard=discard)
     finally:
-        out.print(f"{counts[True]} of {len(letters)} moved to {redrive.destination}")
+        out.print(f"{counts[True]} of {len(letters)} {'deleted' if discard else f'moved to {redrive.destination}'}")
         if counts[False]:
             out.print(f"{counts[False]} were deleted, or received by another redrive")
         if left := len(letters) - counts.total():

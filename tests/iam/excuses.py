@@ -87,13 +87,14 @@ def _of(function: Function) -> Mapping[str, Excuse]:
     }
 
 
+_ERASED: Final = "MediaBucket/results, MediaBucket/recordings, MediaBucket/pieces, MediaBucket"
 _INDEX: Final = "bucket/${AWS::StackName}-search/index/minilm-l6-v2-384"
 _MORE: Final[Mapping[str, Mapping[str, Excuse]]] = {
     "s3_torrent_creator": {"s3:ListBucket on MediaBucket": GONE, "s3:GetObjectVersionAttributes on MediaBucket": PARTS},
     "cancel_job": {
         f"s3vectors:DeleteVectors on {_INDEX}": VECTORS,
         "secretsmanager:GetSecretValue on SearchIndexKeySecretArn": PINECONE,
-        "s3:DeleteObjectVersion on MediaBucket/results, MediaBucket/recordings, MediaBucket": VERSIONS,
+        f"s3:DeleteObjectVersion on {_ERASED}": VERSIONS,
     },
     "search_media": {
         **{f"s3vectors:{action} on {_INDEX}": VECTORS for action in ("QueryVectors", "GetVectors")},

@@ -898,7 +898,7 @@ def a_job_that_runs_is_cancelled(system: Hands) -> None:
 @proves(
     cancel_job=[
         "s3:ListBucketVersions on MediaBucket",
-        "s3:DeleteObject on MediaBucket/results, MediaBucket/recordings, MediaBucket",
+        "s3:DeleteObject on MediaBucket/results, MediaBucket/recordings, MediaBucket/pieces, MediaBucket",
     ]
 )
 def the_data_of_an_ended_job_is_erased(system: Hands) -> None:

@@ -2,7 +2,12 @@
 
 import json
 
+from local.functions import BUILD
 from tests.integration.system import System
+from tools.functions import FUNCTIONS
+
+LAMBDA_BYTES = 250 * 2**20
+"""A function's code and its layers, unzipped: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
 
 
 def test_an_upload_becomes_one_completed_job(system: System) -> None:
@@ -43,3 +48,14 @@ def test_a_permanent_failure_is_told_and_not_retried(system: System) -> None:
 
     assert job["error"]["code"] == "NOT_A_VIDEO"
     assert len(system.runs(key)) == 1
+
+
+def test_every_function_fits_with_all_layers(system: System) -> None:
+    """As built for this system, which is what `sam deploy` uploads."""
+
+    def size(logical_id: str) -> int:
+        return sum(path.stat().st_size for path in (BUILD / logical_id).rglob("*") if path.is_file())
+
+    layers = size("SwitchyardLayer") + size("EmbeddingLayer")
+    assert layers > 10 * 2**20
+    assert all(layers + size(each.logical_id) <= LAMBDA_BYTES for each in FUNCTIONS.values())

@@ -5,12 +5,15 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from switchyard.keys import PIECES
 from tests.template.rendering import Template
 
 type Rule = Callable[[Template], Iterator[str]]
 
 EXPIRING: Final = {"JobsTable", "LibraryTable"}
 """Tables with expiring items: only ended jobs and the history of imports have a `ttl`. Items of lanes never expire."""
+NOT_WATCHED: Final = "ReconcileDeadLetterQueue"
+"""A dead-letter queue whose messages ask nothing of anybody: the next run does what the failed one could not."""
 FOURTEEN_DAYS: Final = 1_209_600
 LONGEST_STOP_SECONDS: Final = 120
 LOGGED_OF_A_REQUEST: Final = {
@@ -168,6 +171,21 @@ def principals_are_named(template: Template) -> Iterator[str]:
             yield f"{name} lets a service in for anybody"
 
 
+def partitions_are_open(template: Template) -> Iterator[str]:
+    """Nothing names a partition or its domain, so that the stack also works in China and in GovCloud.
+
+    Services' principals are the same everywhere, except EC2's.
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html
+    """
+    for name, resource in template.rendered["Resources"].items():
+        for text in _texts(resource.get("Properties", {})):
+            if "arn:aws:" in text:
+                yield f"{name} names the partition aws"
+            service = re.fullmatch(r"([a-z0-9.-]+)\.amazonaws\.com", text)
+            if service and (service[1] == "ec2" or "." in service[1]):
+                yield f"{name} names the domain of the partition aws"
+
+
 def grants_have_a_comment(template: Template) -> Iterator[str]:
     """Each grant has a comment above it that says why, except a service's permission to assume a role."""
     lines = template.source.splitlines()
@@ -273,7 +291,7 @@ def tables_are_safe(template: Template) -> Iterator[str]:
     """Tables are retained, encrypted, restorable and on demand. Only those in EXPIRING expire items."""
     for name, table in template.of_type("AWS::DynamoDB::Table").items():
         resource = template.rendered["Resources"][name]
-        if resource.get("DeletionPolicy") not in {"Retain", "RetainExceptOnCreate"}:
+        if resource.get("DeletionPolicy") != "RetainExceptOnCreate":
             yield f"{name} goes with the stack"
         if resource.get("UpdateReplacePolicy") != "Retain":
             yield f"{name} goes when it is replaced"
@@ -305,13 +323,40 @@ def buckets_are_private(template: Template) -> Iterator[str]:
             yield f"{name} may become public"
         if "BucketEncryption" not in bucket:
             yield f"{name} isn't encrypted"
-        if template.rendered["Resources"][name].get("DeletionPolicy") not in {"Retain", "RetainExceptOnCreate"}:
+        if template.rendered["Resources"][name].get("DeletionPolicy") != "RetainExceptOnCreate":
             yield f"{name} goes with the stack"
         if name not in tls_only:
             yield f"{name} answers plain HTTP"
         rules = bucket.get("LifecycleConfiguration", {}).get("Rules", [])
         if not any("AbortIncompleteMultipartUpload" in rule for rule in rules):
             yield f"{name} keeps the parts of forgotten uploads"
+
+
+def buckets_forget_what_is_overwritten(template: Template) -> Iterator[str]:
+    """Delete markers go, and so do the states of a growing recording, of which no function is told.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/lifecycle-configuration-examples.html
+    """
+    for name, bucket in template.of_type("AWS::S3::Bucket").items():
+        rules = bucket.get("LifecycleConfiguration", {}).get("Rules", [])
+        everywhere = [rule for rule in rules if "Prefix" not in rule]
+        if not any(rule.get("ExpiredObjectDeleteMarker") for rule in everywhere):
+            yield f"{name} keeps delete markers for ever"
+        forgotten = {str(rule["Prefix"]): rule.get("NoncurrentVersionExpiration") for rule in rules if "Prefix" in rule}
+        if forgotten.get(PIECES) != {"NoncurrentDays": 1}:
+            yield f"{name} keeps every state of a growing recording"
+        for written in bucket.get("NotificationConfiguration", {}).get("QueueConfigurations", []):
+            told = {rule["Name"]: rule["Value"] for rule in written["Filter"]["S3Key"]["Rules"]}
+            default = template.rendered["Parameters"][_target(told["prefix"])]["Default"]
+            if PIECES.startswith(default):
+                yield f"{name} announces every state of a growing recording"
+
+
+def failed_creations_leave_nothing(template: Template) -> Iterator[str]:
+    """What outlives the stack doesn't outlive a creation that failed: it would be in the way of the next one."""
+    for name, resource in template.rendered["Resources"].items():
+        if resource.get("DeletionPolicy") == "Retain":
+            yield f"{name} remains of a stack that was never created"
 
 
 def buckets_tell_who_lets_them(template: Template) -> Iterator[str]:
@@ -334,17 +379,22 @@ def buckets_tell_who_lets_them(template: Template) -> Iterator[str]:
 def everything_has_its_alarm(template: Template) -> Iterator[str]:
     """Every dead-letter queue, function's errors, queue's oldest message, API, gauge, schedule and key has an alarm."""
     alarms = template.of_type("AWS::CloudWatch::Alarm")
-    watched = {(alarm["MetricName"], _target(alarm["Dimensions"][0]["Value"])) for alarm in alarms.values()}
+    watched = {
+        (alarm["MetricName"], _target(alarm["Dimensions"][0]["Value"]) if "Dimensions" in alarm else "the account")
+        for alarm in alarms.values()
+    }
     dead_letter_queues = _dead_letter_queues(template)
     wanted = {("Errors", name) for name in template.of_type("AWS::Lambda::Function")}
     for name in template.of_type("AWS::SQS::Queue"):
         dead = name in dead_letter_queues
+        if name == NOT_WATCHED:
+            continue
         wanted.add(("ApproximateNumberOfMessagesVisible" if dead else "ApproximateAgeOfOldestMessage", name))
     for api in template.of_type("AWS::ApiGateway::RestApi").values():
         wanted |= {("5XXError", _target(api["Name"])), ("Latency", _target(api["Name"]))}
     if template.of_type("AWS::Lambda::Function"):
         wanted |= {("OldestWaitSeconds", "reconcile_jobs"), ("StuckRunnable", "reconcile_jobs")}
-        wanted.add(("Invocations", "ReconcileJobsFunction"))
+        wanted |= {("Invocations", "ReconcileJobsFunction"), ("Throttles", "the account")}
         wanted.add(("KeyRejected", "import_steam_library"))
     for metric, name in sorted(wanted - watched):
         yield f"{metric} of {name} has no alarm"
@@ -374,6 +424,7 @@ RULES: Final[tuple[Rule, ...]] = (
     actions_are_named,
     wide_resources_have_a_reason,
     principals_are_named,
+    partitions_are_open,
     routes_are_guarded,
     routes_reach_a_function,
     apis_are_limited_and_logged,
@@ -383,6 +434,8 @@ RULES: Final[tuple[Rule, ...]] = (
     grants_have_a_comment,
     tables_are_safe,
     buckets_are_private,
+    buckets_forget_what_is_overwritten,
+    failed_creations_leave_nothing,
     buckets_tell_who_lets_them,
     everything_has_its_alarm,
     alarms_reach_somebody,
@@ -419,6 +472,18 @@ def _target(node: Any) -> str:  # noqa: ANN401 - a template holds anything
         case str(text):
             return text
     return ""
+
+
+def _texts(node: Any) -> Iterator[str]:  # noqa: ANN401 - a template holds anything
+    match node:
+        case dict():
+            for child in node.values():
+                yield from _texts(child)
+        case list():
+            for child in node:
+                yield from _texts(child)
+        case str():
+            yield node
 
 
 def _text(node: Any) -> str:  # noqa: ANN401 - a template holds anything

@@ -256,6 +256,28 @@ BROKEN: list[tuple[Rule, Break, str]] = [
         "MediaBucket keeps the parts of forgotten uploads",
     ),
     (
+        house_rules.buckets_forget_what_is_overwritten,
+        _properties("MediaBucket", "LifecycleConfiguration", "Rules", 1, "ExpiredObjectDeleteMarker"),
+        "MediaBucket keeps delete markers for ever",
+    ),
+    (
+        house_rules.buckets_forget_what_is_overwritten,
+        _properties("MediaBucket", "LifecycleConfiguration", "Rules", 2, "NoncurrentVersionExpiration"),
+        "MediaBucket keeps every state of a growing recording",
+    ),
+    (
+        house_rules.buckets_forget_what_is_overwritten,
+        lambda resources: resources["MediaBucket"]["Properties"]["NotificationConfiguration"]["QueueConfigurations"][
+            -1
+        ]["Filter"]["S3Key"].update(Rules=[{"Name": "prefix", "Value": {"Ref": "SearchIndexHost"}}]),  # an empty one
+        "MediaBucket announces every state of a growing recording",
+    ),
+    (
+        house_rules.failed_creations_leave_nothing,
+        _edit("ApiLogRole", "DeletionPolicy", to="Retain"),
+        "ApiLogRole remains of a stack that was never created",
+    ),
+    (
         house_rules.buckets_tell_who_lets_them,
         _edit("MediaBucket", "DependsOn", to="VideoQueuePolicy"),
         "MediaBucket tells TorrentQueue before that lets it",
@@ -281,6 +303,7 @@ BROKEN: list[tuple[Rule, Break, str]] = [
         _without("StuckRunnableAlarm"),
         "StuckRunnable of reconcile_jobs has no alarm",
     ),
+    (house_rules.everything_has_its_alarm, _without("ThrottlesAlarm"), "Throttles of the account has no alarm"),
     (
         house_rules.everything_has_its_alarm,
         _without("ReconcileJobsSilentAlarm"),
@@ -331,6 +354,18 @@ BROKEN_COMPUTE: list[tuple[Rule, Break, str]] = [
         "WorkerSecurityGroup lets somebody in",
     ),
     (house_rules.nobody_calls_in, _edit("PeersByTcp", "Condition"), "PeersByTcp lets somebody in"),
+    (
+        house_rules.partitions_are_open,
+        _properties(
+            "InstanceRole", "AssumeRolePolicyDocument", "Statement", 0, "Principal", to={"Service": "ec2.amazonaws.com"}
+        ),
+        "InstanceRole names the domain of the partition aws",
+    ),
+    (
+        house_rules.partitions_are_open,
+        _properties("InstanceRole", "ManagedPolicyArns", to=["arn:aws:iam::aws:policy/service-role/Any"]),
+        "InstanceRole names the partition aws",
+    ),
 ]
 EVERY_BREAK = [(load_watched(), *case) for case in BROKEN] + [(load(COMPUTE), *case) for case in BROKEN_COMPUTE]
 

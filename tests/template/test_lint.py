@@ -5,24 +5,46 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 import yaml
 
 from tests.template.rendering import COMPUTE, ROOT, TEMPLATE, WATCH
 
+REGIONS: Final = (
+    "us-east-1",
+    "us-west-1",
+    "eu-central-1",
+    "ap-northeast-1",
+    "sa-east-1",
+    "cn-north-1",
+    "us-gov-west-1",
+)
+"""Five Regions, with few and with many zones, old and far, and one of each other partition."""
+REGIONAL: Final = "AWS::AppRunner::Service"
+"""A type that some of these Regions lack."""
+
 
 def test_cfn_lint_finds_nothing_but_the_mistake_put_there(tmp_path: Path) -> None:
-    """A fourth template has a mistake, to show that cfn-lint looks. One run, since its start takes most of the time."""
+    """In every Region. A fourth template has mistakes, to show that cfn-lint looks. One run: its start takes long."""
     broken = tmp_path / "broken.yaml"
-    broken.write_text("Resources: { Queue: { Type: AWS::SQS::Queue, Properties: { QueueNam: x } } }")
+    broken.write_text(
+        "Resources: { Queue: { Type: AWS::SQS::Queue, Properties: { QueueNam: x } }, "
+        f"App: {{ Type: {REGIONAL}, Properties: {{ SourceConfiguration: {{}} }} }} }}"
+    )
     cfn_lint = Path(sys.executable).with_name("cfn-lint")
     run = subprocess.run(
-        [cfn_lint, "--format", "json", TEMPLATE, COMPUTE, WATCH, broken], cwd=ROOT, capture_output=True, check=False
+        [cfn_lint, "--format", "json", "--regions", *REGIONS, "--", TEMPLATE, COMPUTE, WATCH, broken],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
     )
     complaints = [(Path(found["Filename"]), found["Message"]) for found in json.loads(run.stdout)]
     assert [found for found in complaints if found[0] != broken] == []
     assert any("QueueNam" in message for _, message in complaints)
+    for region in ("cn-north-1", "us-gov-west-1"):
+        assert any(REGIONAL in message and region in message for _, message in complaints), region
 
 
 @pytest.mark.parametrize("path", [TEMPLATE, COMPUTE, WATCH], ids=lambda path: path.name)

@@ -182,7 +182,6 @@ def test_executions_are_reserved_for_each_function_of_the_api() -> None:
     [
         ("UploadRetentionDays", {"Ref": "UploadPrefix"}),
         ("ResultRetentionDays", "results/"),
-        ("RecordingRetentionDays", "recordings/"),
         ("TorrentRetentionDays", {"Ref": "TorrentPrefix"}),
     ],
 )
@@ -190,6 +189,47 @@ def test_what_was_kept_long_enough_is_deleted(parameter: str, prefix: object) ->
     [(where, rule)] = _changes(TEMPLATE, **{parameter: "30"}).items()
     assert where[:4] == ("MediaBucket", "Properties", "LifecycleConfiguration", "Rules")
     assert (rule["Status"], rule["Prefix"], rule["ExpirationInDays"]) == ("Enabled", prefix, {"Ref": parameter})
+
+
+def test_the_pieces_of_recordings_that_were_killed_are_kept_as_long_as_recordings() -> None:
+    rules = _changes(TEMPLATE, RecordingRetentionDays="30").values()
+    assert {(rule["Prefix"], rule["ExpirationInDays"]["Ref"]) for rule in rules} == {
+        ("recordings/", "RecordingRetentionDays"),
+        ("pieces/", "RecordingRetentionDays"),
+    }
+
+
+@cases(
+    ("given", "silent"),
+    [
+        ({"ProcessingEnabled": "false"}, {"VideoQueueAgeAlarm", "SteamQueueAgeAlarm"}),
+        ({"EcsProcessingEnabled": "false"}, {"EcsQueueAgeAlarm", "SteamQueueAgeAlarm"}),
+        ({"TorrentProcessingEnabled": "false"}, {"TorrentQueueAgeAlarm", "SteamQueueAgeAlarm"}),
+        ({"SteamApiKeySecretArn": "arn"}, set()),
+        ({"SteamApiKeySecretArn": "arn", "SteamProcessingEnabled": "false"}, {"SteamQueueAgeAlarm"}),
+    ],
+)
+def test_nobody_is_paged_for_a_queue_that_is_not_read_on_purpose(given: dict[str, str], silent: set[str]) -> None:
+    """Without a key of Steam nothing reads its queue."""
+    reads = {name: "true" for name in load(WATCH).written["Parameters"] if name.endswith("ProcessingEnabled")}
+    alarms = resolved(WATCH, **reads | given)
+    assert {name for name, each in alarms.items() if each["Properties"].get("ActionsEnabled") is False} == silent
+
+
+def test_a_full_lane_is_no_alarm_where_messages_return_to_their_queue() -> None:
+    for name in ("VideoQueueAgeAlarm", "EcsQueueAgeAlarm"):
+        assert resolved(WATCH)[name]["Properties"]["Threshold"] == 900
+        assert resolved(WATCH, AtCapacity="return")[name]["Properties"]["Threshold"] == {"Ref": "MaxWaitSeconds"}
+
+
+def test_one_slow_request_at_night_is_no_alarm() -> None:
+    assert resolved(WATCH)["ApiLatencyAlarm"]["Properties"]["EvaluateLowSampleCountPercentile"] == "ignore"
+
+
+def test_the_reconciler_may_run_once_an_hour_without_an_alarm() -> None:
+    alarm = resolved(WATCH)["ReconcileJobsSilentAlarm"]["Properties"]
+    longest = load(TEMPLATE).written["Parameters"]["ReconcileMinutes"]["MaxValue"] * 60
+    assert alarm["Period"] * alarm["EvaluationPeriods"] >= 2 * longest
 
 
 def test_each_stack_is_told_of_the_options_it_has() -> None:

@@ -24,7 +24,7 @@ def _gateway(origins: str, headers: dict[str, str]) -> dict[str, str]:
     """Returns the headers of the gateway's answer to a preflight, by the template of its integration."""
     response = _integration()["responses"]["default"]
     text, values = response["responseTemplates"]["application/json"]["Fn::Sub"]
-    assert values == {"Origins": {"Fn::Join": ['","', {"Ref": "CorsOrigins"}]}}
+    assert values == {"Origins": {"Fn::Join": ['","', {"Fn::Split": [",", {"Ref": "CorsOrigins"}]}]}}
     return _Velocity(headers).run(text.replace("${Origins}", '","'.join(origins.split(","))))
 
 

@@ -66,11 +66,12 @@ def test_a_worker_reads_objects_writes_results_and_reports(role: str) -> None:
 
 UPLOAD, RESULT = "uploads/user/2026/11/30/uuid-clip.mp4", "results/job/summary.json"
 RECORDING, USERS_RECORDING = "recordings/job/stream.mkv", "recordings/user/job/stream.mkv"
-PIECE, USERS_PIECE = "recordings/job/pieces-3/00001.mkv", "recordings/user/job/pieces-3/00001.mkv"
+OLD_PIECE, USERS_OLD_PIECE = "recordings/job/pieces-3/00001.mkv", "recordings/user/job/pieces-3/00001.mkv"
+PIECES = {OLD_PIECE, USERS_OLD_PIECE, f"pieces/{OLD_PIECE}", f"pieces/{USERS_OLD_PIECE}"}
 CLAIM = "recordings/user/job/.claim"
 TORRENT = f"torrents/{RECORDING}.torrent"
-RECORDINGS = {RECORDING, USERS_RECORDING, PIECE, USERS_PIECE, CLAIM}
-EVERYTHING = {UPLOAD, RESULT, *RECORDINGS, TORRENT, "other/clip.mp4"}
+RECORDINGS = {RECORDING, USERS_RECORDING, OLD_PIECE, USERS_OLD_PIECE, CLAIM}
+EVERYTHING = {UPLOAD, RESULT, *RECORDINGS, *PIECES, TORRENT, "other/clip.mp4"}
 
 
 @pytest.mark.parametrize(
@@ -82,9 +83,9 @@ EVERYTHING = {UPLOAD, RESULT, *RECORDINGS, TORRENT, "other/clip.mp4"}
         ("DetectorRole", "s3:GetObject", {UPLOAD}),
         ("DetectorRole", "s3:PutObject", {RESULT}),
         ("DetectorRole", "s3:DeleteObject", set[str]()),
-        ("RecorderRole", "s3:GetObject", {PIECE, USERS_PIECE, CLAIM}),
-        ("RecorderRole", "s3:PutObject", RECORDINGS),
-        ("RecorderRole", "s3:DeleteObject", {PIECE, USERS_PIECE}),
+        ("RecorderRole", "s3:GetObject", {*PIECES, CLAIM}),
+        ("RecorderRole", "s3:PutObject", RECORDINGS | PIECES),
+        ("RecorderRole", "s3:DeleteObject", PIECES),
         ("SeederRole", "s3:GetObject", {TORRENT, *RECORDINGS}),
         ("SeederRole", "s3:PutObject", set[str]()),
         ("SeederRole", "s3:DeleteObject", set[str]()),

@@ -137,6 +137,8 @@ def test_an_upload_under_the_prefix_of_recordings_has_its_owner_too(owner: str |
 @cases(
     ("key", "is_part"),
     [
+        ("pieces/recordings/job-1/pieces-1/00001.ts", True),
+        (f"pieces/recordings/{SUB}/job-1/pieces-12/00001.ts", True),
         ("recordings/job-1/pieces-1/00001.ts", True),
         (f"recordings/{SUB}/job-1/pieces-12/00001.ts", True),
         (f"recordings/job-1/{CLAIM}", True),

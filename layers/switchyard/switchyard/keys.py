@@ -4,6 +4,7 @@ An owner's objects lie under the owner's segment, so an object's key alone says 
 
     uploads/<owner>/YYYY/MM/DD/<uuid4>-<name>   without an owner: uploads/YYYY/MM/DD/<uuid4>-<name>
     recordings/<owner>/<jobId>/<name>           without an owner: recordings/<jobId>/<name>
+    pieces/recordings/<owner>/<jobId>/…         a recording's pieces while it is recorded
 
 An owner is a user's id. Four digits are never an owner, because an upload without an owner begins with the year.
 """
@@ -14,6 +15,8 @@ from datetime import date
 RESULTS = "results/"
 RECORDINGS = "recordings/"
 """Where workers put what they make, and the only prefixes besides that of torrents for which `get_job` signs links."""
+PIECES = "pieces/"
+"""Comes before a recording's folder in its pieces' keys: they are not announced, and their old versions go in a day."""
 MAX_NAME = 120
 """Characters of an upload's file name, which follows the UUID."""
 CLAIM = ".claim"
@@ -26,7 +29,7 @@ _UPLOAD = re.compile(
     rf"(?:(?P<owner>{_OWNER})/)?[0-9]{{4}}/[0-9]{{2}}/[0-9]{{2}}/{_UUID4}-[A-Za-z0-9._-]{{1,{MAX_NAME}}}"
 )
 _PIECES = r"pieces-[0-9]+/"
-"""The folder of the pieces that record_stream stores while it records."""
+"""The folder of the pieces that record_stream stores while it records. Earlier versions had it beside the recording."""
 _OWNED = re.compile(rf"(?P<owner>{_OWNER})/(?!{_PIECES}){_JOB_ID}/(?s:.+)")
 _PART = re.compile(rf"[^/]+/(?:{_JOB_ID}/)?(?:{_PIECES}|{re.escape(CLAIM)}\Z)")
 
@@ -76,4 +79,4 @@ def recording_owner(prefix: str, key: str) -> str | None:
 
 def is_part_of_recording(prefix: str, key: str) -> bool:
     """Whether this is a piece of a recording, or its claim: an object that is no result."""
-    return key.startswith(prefix) and _PART.match(key, len(prefix)) is not None
+    return key.startswith(PIECES) or (key.startswith(prefix) and _PART.match(key, len(prefix)) is not None)

@@ -44,7 +44,11 @@ type SummaryBackend = Literal["extractive", "openai", "bedrock", "none"]
 type SearchIndex = Literal["s3vectors", "pinecone", "none"]
 
 _MAX_JOBS = 10_000
-_OF_WORKERS = {"the results' prefix": "results/", "the recordings' prefix": "recordings/"}
+_OF_WORKERS = {
+    "the results' prefix": "results/",
+    "the recordings' prefix": "recordings/",
+    "the prefix of recordings' pieces": "pieces/",
+}
 
 
 # ---- settings that functions share -----------------------------------------------------------------------------------

@@ -153,7 +153,8 @@ def test_the_upload_goes_too_if_it_is_wanted(deployed: Deployed) -> None:
 
 def test_a_caller_without_a_user_erases_anybody_s_upload(deployed: Deployed) -> None:
     deployed.add(replace(REQUEST, user_id=None, source=Source(BUCKET, UNOWNED, "v1", "m1")))
-    deployed.put(UNOWNED, f"recordings/{JOB}/a.mp4", f"recordings/{JOB}/pieces-1/0.ts", f"recordings/{JOB}/.claim")
+    deployed.put(UNOWNED, f"recordings/{JOB}/a.mp4", f"recordings/{JOB}/.claim")
+    deployed.put(f"pieces/recordings/{JOB}/pieces-1/0.ts", f"recordings/{JOB}/pieces-1/0.ts")  # of now, and of earlier
     assert deployed.delete(**ALL).body["erased"]
     assert deployed.left == set()
 
@@ -174,6 +175,7 @@ def test_data_of_other_jobs_and_users_stays(deployed: Deployed) -> None:
     others = {
         *(f"results/{JOB}0/a", "results/another/a", f"recordings/{BOB}/{JOB}/a.mp4", f"recordings/{ALICE}/b/a.mp4"),
         *(f"recordings/{JOB}/a.mp4", f"torrents/{UPLOAD}.torrent"),  # an earlier job's; a torrent's own job's
+        *(f"pieces/recordings/{BOB}/{JOB}/pieces-1/0.ts", f"pieces/recordings/{JOB}/pieces-1/0.ts"),
     }
     deployed.put(*others)
     assert deployed.delete(ALICE, data="true").status == 200
@@ -182,9 +184,9 @@ def test_data_of_other_jobs_and_users_stays(deployed: Deployed) -> None:
 
 def test_a_job_named_like_a_user_takes_none_of_the_user_s_recordings_along(deployed: Deployed) -> None:
     deployed.add(replace(REQUEST, job_id=ALICE, user_id=None))
-    deployed.put(RESULTS[2], f"recordings/{ALICE}/a.mp4")
+    deployed.put(RESULTS[2], f"recordings/{ALICE}/a.mp4", f"pieces/{RESULTS[2]}", f"pieces/recordings/{ALICE}/0.ts")
     assert deployed.delete(job=ALICE, data="true").status == 200
-    assert deployed.left == {RESULTS[2]}
+    assert deployed.left == {RESULTS[2], f"pieces/{RESULTS[2]}"}
 
 
 def test_another_user_s_job_is_not_found_and_loses_nothing(deployed: Deployed) -> None:

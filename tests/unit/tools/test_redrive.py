@@ -246,6 +246,29 @@ def test_the_command_moves_what_it_may_and_leaves_what_it_must(aws: Aws, command
     assert (visible(aws, aws.queue_url), visible(aws, aws.dead_letter_queue_url)) == (["a"], [record])
 
 
+def test_what_would_fail_again_is_deleted_by_its_type_alone(aws: Aws, command: Command) -> None:
+    lay(aws, "x", ErrorType="INVALID_MESSAGE")
+    lay(aws, "a", **REFUSED)
+    shown = command("video", "--discard", "--error-type", "INVALID_MESSAGE")
+    assert (shown.exit_code, "1 would be deleted" in shown.output) == (0, True)
+    deleted = command("video", "--discard", "--error-type", "INVALID_MESSAGE", "--apply")
+    assert (deleted.exit_code, "1 of 1 deleted" in deleted.output) == (0, True)
+    assert (visible(aws, aws.dead_letter_queue_url), visible(aws, aws.queue_url)) == (["a"], [])
+
+
+def test_nothing_is_deleted_without_its_type(aws: Aws, command: Command) -> None:
+    lay(aws, "a")
+    result = command("video", "--discard", "--apply")
+    assert (result.exit_code, "--error-type" in result.output) == (2, True)
+    assert visible(aws, aws.dead_letter_queue_url) == ["a"]
+
+
+def test_a_message_that_another_redrive_has_is_not_deleted(aws: Aws) -> None:
+    lay(aws, "a")
+    (letter,) = redrive_of(aws).take(limit=9, seconds=60)
+    assert not redrive_of(aws, Sqs(aws.sqs, "change_message_visibility", refusal("MessageNotInflight"))).discard(letter)
+
+
 def test_an_empty_queue_is_no_trouble(command: Command) -> None:
     result = command("video", "--apply")
     assert (result.exit_code, "0 of about 0 messages" in result.output) == (0, True)
@@ -253,7 +276,7 @@ def test_an_empty_queue_is_no_trouble(command: Command) -> None:
 
 def test_the_reconcilers_queue_is_refused_with_the_reason(command: Command) -> None:
     result = command("reconcile")
-    assert (result.exit_code, "purge" in result.output) == (2, True)
+    assert (result.exit_code, "the next run does all their work" in result.output) == (2, True)
 
 
 def test_an_unknown_queue_is_told_the_known_ones(command: Command) -> None:

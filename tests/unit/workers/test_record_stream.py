@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PYTHON = ROOT / ".venvs" / "record_stream" / "bin" / "python"
 TASK = "arn:aws:ecs:us-east-1:123456789012:task/cluster/0123456789abcdef"
 PREFIX = "recordings/job-1/"
+PIECES = f"pieces/{PREFIX}"
 
 
 class Account(attempts.Account):
@@ -74,9 +75,9 @@ class Account(attempts.Account):
         """Returns the multipart uploads that are neither completed nor aborted."""
         return self.s3.list_multipart_uploads(Bucket="media").get("Uploads", [])
 
-    def body(self, *names: str) -> bytes:
+    def body(self, *names: str, prefix: str = PREFIX) -> bytes:
         """Returns the objects' bytes, concatenated."""
-        return b"".join(self.s3.get_object(Bucket="media", Key=PREFIX + name)["Body"].read() for name in names)
+        return b"".join(self.s3.get_object(Bucket="media", Key=prefix + name)["Body"].read() for name in names)
 
 
 class _Metadata(BaseHTTPRequestHandler):
@@ -291,16 +292,17 @@ def test_a_killed_recording_keeps_what_it_has(account: Account, tmp_path: Path) 
         process.kill()
         outcome = account.finish(process)
     assert outcome.exit_code == -signal.SIGKILL
-    pieces = account.keys()
+    assert account.keys() == []
+    pieces = account.keys(PIECES)
     assert pieces == [f"pieces-1/{number:05}.ts" for number in range(1, len(pieces) + 1)]
     result = outcome.item["result"]
-    assert (result["partial"], result["pieces"], result["files"]) == (True, f"{PREFIX}pieces-1/", [])
+    assert (result["partial"], result["pieces"], result["files"]) == (True, f"{PIECES}pieces-1/", [])
     assert outcome.item["progress"]["bytes"] > 0
     # In order they are the recording; and each of them plays by itself.
-    whole = decoded(account.body(*pieces), tmp_path)
+    whole = decoded(account.body(*pieces, prefix=PIECES), tmp_path)
     assert whole["frames"]["video"] > 100
     assert whole["seconds"] >= float(result["seconds"]) - 1
-    assert decoded(account.body(pieces[1]), tmp_path)["frames"]["video"] > 0
+    assert decoded(account.body(pieces[1], prefix=PIECES), tmp_path)["frames"]["video"] > 0
 
 
 @pytest.mark.heavy

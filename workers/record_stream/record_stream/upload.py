@@ -45,8 +45,11 @@ class Upload:
 
     @property
     def pieces(self) -> str:
-        """The prefix of the pieces. It contains the fence: another run's pieces belong to another recording."""
-        return self._job.key(f"pieces-{self._job.environment.fence}/")
+        """The prefix of the pieces. It contains the fence: another run's pieces belong to another recording.
+
+        It doesn't begin like the recording's: the bucket announces no piece, and forgets their old versions in a day.
+        """
+        return f"pieces/{self._job.key(f'pieces-{self._job.environment.fence}/')}"
 
     def write(self, data: bytes) -> int:
         """Add `data`. A full piece is then uploaded."""

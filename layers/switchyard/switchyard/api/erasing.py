@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from switchyard.api.http import Problem
 from switchyard.errors import Contended, Unavailable
-from switchyard.keys import RECORDINGS, is_upload, owner_of, recording_owner, result_folders
+from switchyard.keys import PIECES, RECORDINGS, is_upload, owner_of, recording_owner, result_folders
 from switchyard.messages.kinds import TORRENT
 from switchyard.observability import logger
 from switchyard.search.chunks import owner_name
@@ -63,7 +63,9 @@ class Eraser:
         source, owner = job.request.source, job.request.user_id
         # A folder without an owner may hold the files of an earlier job of that id, which was somebody else's.
         shared = {f"{RECORDINGS}{job.id}/"} if request.user_id is not None else set()
-        found = [Place(folder) for folder in result_folders(job.id, owner) if folder not in shared]
+        folders = [folder for folder in result_folders(job.id, owner) if folder not in shared]
+        pieces = [f"{PIECES}{folder}" for folder in folders if folder.startswith(RECORDINGS)]
+        found = [Place(folder) for folder in (*folders, *pieces)]
         if job.request.kind == TORRENT.name and source.bucket == self.bucket:
             found.append(Place(f"{self.torrent_prefix}{source.key}.torrent", is_object=True))
         if not with_upload:
@@ -123,4 +125,4 @@ class Eraser:
 
 
 def _owner(key: str) -> str | None:
-    return recording_owner(RECORDINGS, key)
+    return recording_owner(RECORDINGS, key.removeprefix(PIECES))
