@@ -230,7 +230,7 @@ def test_defaults_and_samples_fit_the_parameters_patterns() -> None:
         "SourceBuckets": ["one, two", "One"],
         "AlarmEmail": ["ops"],
         "Environment": ["Prod", ""],
-        "UploadPrefix": ["", "*", "results/", "recordings/in/"],
+        "UploadPrefix": ["", "*", "results/", "recordings/in/", "known-voices/"],
         "EcsCluster": ["arn:aws:ecs:us-east-1:1:cluster/tasks"],
         "RecorderTaskDefinition": ["record-stream:", "record-stream:latest"],
         "ImageTaskDefinition": ["arn:aws:ecs:us-east-1:1:task-definition/detect-objects:1"],

@@ -48,6 +48,7 @@ _OF_WORKERS = {
     "the results' prefix": "results/",
     "the recordings' prefix": "recordings/",
     "the prefix of recordings' pieces": "pieces/",
+    "the prefix of known voices": "known-voices/",
 }
 
 
