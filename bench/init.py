@@ -48,6 +48,7 @@ STARTS: Mapping[str, Start] = for_every_function(
         "sqs_to_batch": Start(("dynamodb", "sqs", "batch"), "app.function()"),
         "dispatch_to_ecs": Start(("dynamodb", "sqs", "ecs"), "app.function()"),
         "track_job": Start(("dynamodb", "sqs", "batch", "ecs"), "app.function()"),
+        "notify": Start(("events", "sqs"), "app.notifier()"),
         "reconcile_jobs": Start(("dynamodb", "sqs", "batch", "ecs"), "app.reconciler()"),
         "presign_upload": Start(("s3",), f"app.api(); from switchyard.api import http; {_PRESIGN}"),
         "submit_job": Start(("dynamodb", "sqs"), f"app.api(); from switchyard.api import http; {_PROCESS}"),

@@ -22,6 +22,7 @@ from local.environment import ROOT
 from local.players import Players
 from local.stack import STACK_NAME, VECTOR_INDEX, LocalStack
 from tests.iam.permissions import Permission
+from tests.integration.listening import listening, told
 from tests.integration.roads import BATCH, ECS, Road
 from tests.integration.system import PATIENCE, Item, System
 
@@ -644,6 +645,23 @@ def an_invalid_import_is_dead_lettered(system: Hands) -> None:
     system.send("rubbish", "SteamQueue")
 
     _is_dead_lettered(system, "SteamDeadLetterQueue", "INVALID_MESSAGE")
+
+
+# ---- others are told how jobs go ------------------------------------------------------------------------------------
+
+
+@proves(notify=["events:PutEvents on event-bus"])
+def an_end_is_put_on_the_event_bus(system: Hands) -> None:
+    with listening(system.stack) as events:
+        [job] = system.completed(system.upload())
+        system.until(lambda: (job["jobId"], "COMPLETED") in told(events()), "the event")
+
+
+@proves(notify=["sqs:SendMessage on NotifyDeadLetterQueue"])
+def a_record_that_cannot_be_read_is_dead_lettered(system: Hands) -> None:
+    system.invoke("NotifyFunction", {"Records": [{}]})
+
+    _is_dead_lettered(system, "NotifyDeadLetterQueue", "NOT_READABLE")
 
 
 # ---- what events missed is repaired ---------------------------------------------------------------------------------

@@ -84,7 +84,11 @@ def event_sources_have_a_failure_destination(template: Template) -> Iterator[str
     """Every undeliverable or failed event ends in a dead-letter queue, which has an alarm."""
     queues = template.of_type("AWS::SQS::Queue")
     for name, mapping in template.of_type("AWS::Lambda::EventSourceMapping").items():
-        if "RedrivePolicy" not in queues[_target(mapping["EventSourceArn"])]:
+        given_up = mapping.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
+        if (
+            "RedrivePolicy" not in queues.get(_target(mapping["EventSourceArn"]), {})
+            and _target(given_up) not in queues
+        ):
             yield f"{name} reads a queue without a dead-letter queue"
         if mapping.get("FunctionResponseTypes") != ["ReportBatchItemFailures"]:
             yield f"{name} fails whole batches"
@@ -125,6 +129,8 @@ def queues_outlast_their_functions(template: Template) -> Iterator[str]:
     parameters = template.rendered["Parameters"]
     for mapping in template.of_type("AWS::Lambda::EventSourceMapping").values():
         name = _target(mapping["EventSourceArn"])
+        if name not in queues:
+            continue
         window = mapping.get("MaximumBatchingWindowInSeconds", 0)
         longest = parameters[window["Ref"]]["MaxValue"] if isinstance(window, dict) else window
         needed = 6 * functions[_target(mapping["FunctionName"])]["Timeout"] + longest
@@ -346,6 +352,7 @@ def everything_has_its_alarm(template: Template) -> Iterator[str]:
         wanted |= {("OldestWaitSeconds", "reconcile_jobs"), ("StuckRunnable", "reconcile_jobs")}
         wanted.add(("Invocations", "ReconcileJobsFunction"))
         wanted.add(("KeyRejected", "import_steam_library"))
+        wanted.add(("IteratorAge", "NotifyFunction"))
     for metric, name in sorted(wanted - watched):
         yield f"{metric} of {name} has no alarm"
 
@@ -403,6 +410,10 @@ def _dead_letter_queues(template: Template) -> set[str]:
         _target(queue["RedrivePolicy"]["deadLetterTargetArn"])
         for queue in template.of_type("AWS::SQS::Queue").values()
         if "RedrivePolicy" in queue
+    } | {
+        _target(mapping["DestinationConfig"]["OnFailure"]["Destination"])
+        for mapping in template.of_type("AWS::Lambda::EventSourceMapping").values()
+        if "DestinationConfig" in mapping
     }
     for rule in template.of_type("AWS::Events::Rule").values():
         found |= {

@@ -30,6 +30,7 @@ DEPLOYED: Final[dict[str, dict[str, Any]]] = {
     "TorrentDeadLetterQueue": {},
     "TrackDeadLetterQueue": {},
     "ReconcileDeadLetterQueue": {},
+    "NotifyDeadLetterQueue": {},
 }
 """Stateful resources of released versions, with their properties that CloudFormation can't change in place.
 

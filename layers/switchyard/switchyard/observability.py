@@ -50,6 +50,7 @@ class Metric(StrEnum):
     BYTES_HASHED = "BytesHashed"
     IMPORTS = "Imports"
     KEY_REJECTED = "KeyRejected"
+    ANNOUNCED = "Announced"
 
 
 def configure(environment: str) -> None:

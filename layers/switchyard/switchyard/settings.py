@@ -227,6 +227,13 @@ class ReconcileJobsSettings(BatchLaneSettings, EcsLaneSettings):
     steam_queue_url = Setting(text, "")
 
 
+class NotifySettings(Settings):
+    """`functions/notify`."""
+
+    notify_dead_letter_queue_url = Setting(text)
+    event_bus_name = Setting(text, "default")
+
+
 class PresignUploadSettings(ApiSettings, UploadSettings, VideoIdSettings):
     """`functions/presign_upload`. A presigned URL ends with the credentials that signed it."""
 

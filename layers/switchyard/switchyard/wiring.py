@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from switchyard.language.answers import Answers
     from switchyard.messages.dead_letters import DeadLetterQueue
     from switchyard.messages.tasks import TaskWork
+    from switchyard.notifications.stream import Notifier
     from switchyard.protocol.cancel import Canceller
     from switchyard.protocol.dispatch import Dispatcher
     from switchyard.protocol.lanes import Lane
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         ImportSteamLibrarySettings,
         JobsSettings,
         LaneSettings,
+        NotifySettings,
         ReconcileJobsSettings,
         S3TorrentCreatorSettings,
         SearchMediaSettings,
@@ -210,6 +212,16 @@ def steam_imports(settings: ImportSteamLibrarySettings) -> Intake[Wanted]:
     jobs = FunctionJobs(dynamodb, settings.jobs_table, keep_ended_jobs=settings.ttl_days)
     importer = Importer(steam, library, clients.s3(), settings.s3_bucket, enrichment, settings.ttl_days)
     return _intake(settings, ImportWorker(jobs, importer), Outbox(clients.sqs(), settings.queue_url))
+
+
+def notifier(settings: NotifySettings) -> Notifier:
+    """Builds what announces jobs. Also adds the environment's name to logs and metrics."""
+    from switchyard.notifications.bus import Bus
+    from switchyard.notifications.stream import Notifier
+
+    observability.configure(settings.environment)
+    bus = Bus(clients.events(), settings.event_bus_name)
+    return Notifier((bus,), dead_letter_queue(settings.notify_dead_letter_queue_url))
 
 
 def repairs(settings: ReconcileJobsSettings) -> dict[str, Repair]:
