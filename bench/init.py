@@ -49,6 +49,8 @@ STARTS: Mapping[str, Start] = for_every_function(
         "dispatch_to_ecs": Start(("dynamodb", "sqs", "ecs"), "app.function()"),
         "track_job": Start(("dynamodb", "sqs", "batch", "ecs"), "app.function()"),
         "notify": Start(("events", "sqs"), "app.notifier()"),
+        "deliver_webhook": Start(("dynamodb", "sqs"), "app.function()"),
+        "manage_webhooks": Start(("dynamodb", "sqs"), "app.api()"),
         "reconcile_jobs": Start(("dynamodb", "sqs", "batch", "ecs"), "app.reconciler()"),
         "presign_upload": Start(("s3",), f"app.api(); from switchyard.api import http; {_PRESIGN}"),
         "submit_job": Start(("dynamodb", "sqs"), f"app.api(); from switchyard.api import http; {_PROCESS}"),

@@ -73,6 +73,8 @@ _LISTED: Final = (
     Function("dispatch_to_ecs", Trigger.QUEUE, "images", "EcsQueue"),
     Function("track_job", Trigger.QUEUE, "succeeded", "TrackQueue"),
     Function("notify", Trigger.STREAM, "ended"),
+    Function("deliver_webhook", Trigger.QUEUE, "not_due", "WebhookQueue"),
+    Function("manage_webhooks", Trigger.API, "list"),
     Function("reconcile_jobs", Trigger.SCHEDULE, "schedule"),
     Function("presign_upload", Trigger.API, "presign_put"),
     Function("submit_job", Trigger.API, "process"),

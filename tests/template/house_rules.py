@@ -9,8 +9,8 @@ from tests.template.rendering import Template
 
 type Rule = Callable[[Template], Iterator[str]]
 
-EXPIRING: Final = {"JobsTable", "LibraryTable"}
-"""Tables with expiring items: only ended jobs and the history of imports have a `ttl`. Items of lanes never expire."""
+EXPIRING: Final = {"JobsTable", "LibraryTable", "WebhooksTable"}
+"""Tables with expiring items: only ended jobs, the history of imports, and deliveries have a `ttl`."""
 FOURTEEN_DAYS: Final = 1_209_600
 LONGEST_STOP_SECONDS: Final = 120
 LOGGED_OF_A_REQUEST: Final = {

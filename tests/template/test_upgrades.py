@@ -31,6 +31,11 @@ DEPLOYED: Final[dict[str, dict[str, Any]]] = {
     "TrackDeadLetterQueue": {},
     "ReconcileDeadLetterQueue": {},
     "NotifyDeadLetterQueue": {},
+    "WebhooksTable": {
+        "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}]
+    },
+    "WebhookQueue": {"QueueName": {"Fn::Sub": "${AWS::StackName}-webhooks"}},
+    "WebhookDeadLetterQueue": {},
 }
 """Stateful resources of released versions, with their properties that CloudFormation can't change in place.
 

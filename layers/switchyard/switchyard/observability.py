@@ -51,6 +51,9 @@ class Metric(StrEnum):
     IMPORTS = "Imports"
     KEY_REJECTED = "KeyRejected"
     ANNOUNCED = "Announced"
+    WEBHOOKS_DELIVERED = "WebhooksDelivered"
+    WEBHOOKS_DEAD = "WebhooksDead"
+    WEBHOOKS_DISABLED = "WebhooksDisabled"
 
 
 def configure(environment: str) -> None:
