@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 from standardwebhooks import Webhook, WebhookVerificationError
+
+from tests.fakes.serving import served
 
 DRIP: Final = 0.05
 """Seconds between two bytes of a receiver that drips."""
@@ -42,34 +43,26 @@ class Receiver:
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, receiver: Receiver) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.receiver = receiver
-
     def handle_error(self, *_: object) -> None:
         """Says nothing: connections are broken on purpose."""
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers as its server's receiver says."""
+    """Answers as its receiver says."""
 
-    server: _Server
+    receiver: Receiver
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.receiver.requests.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
-        if self.server.receiver.secret is not None:
+        self.receiver.requests.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
+        if self.receiver.secret is not None:
             try:
-                self.server.receiver.verified.append(
-                    Webhook(self.server.receiver.secret).verify(body, dict(self.headers))
-                )
+                self.receiver.verified.append(Webhook(self.receiver.secret).verify(body, dict(self.headers)))
             except WebhookVerificationError:
-                self.server.receiver.refused += 1
+                self.receiver.refused += 1
                 self._answer(401)
                 return
-        match self.server.receiver.moods.pop(0) if self.server.receiver.moods else 204:
+        match self.receiver.moods.pop(0) if self.receiver.moods else 204:
             case int(status):
                 self._answer(status)
             case "killed":
@@ -90,8 +83,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, status: int) -> None:
         self.send_response(status)
-        if self.server.receiver.retry_after:
-            self.send_header("Retry-After", self.server.receiver.retry_after)
+        if self.receiver.retry_after:
+            self.send_header("Retry-After", self.receiver.retry_after)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -110,14 +103,6 @@ class _Handler(BaseHTTPRequestHandler):
 def receiving() -> Iterator[Receiver]:
     """Runs a receiver on this machine while the block runs."""
     receiver = Receiver()
-
-    server = _Server(receiver)
-    receiver.url = f"http://127.0.0.1:{server.server_port}/hook?token=1"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
+    with served(type("Handler", (_Handler,), {"receiver": receiver}), _Server) as address:
+        receiver.url = f"{address}/hook?token=1"
         yield receiver
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

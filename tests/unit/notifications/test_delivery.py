@@ -188,13 +188,12 @@ def test_a_dead_delivery_can_be_sent_again(hooks: Hooks) -> None:
     assert hooks.webhooks.delivery(webhook, delivery_id[:-1] + "x") is None
 
 
-def test_the_receiver_s_retry_after_lengthens_a_wait_within_bounds() -> None:
-    assert wait_after(1, "60") == timedelta(minutes=1)
-    assert wait_after(2, "60") == RETRIES[1]
-    assert wait_after(1, "999999999") == RETRIES[-1]
-    for odd in ("Wed, 21 Oct 2026 07:28:00 GMT", "-1", "1e3", "٣", "", "9" * 50):
-        assert wait_after(1, odd) == RETRIES[0]
-    assert wait_after(len(RETRIES) + 1, "1") is None
+def test_the_wait_that_a_receiver_asks_for_lengthens_ours_within_bounds() -> None:
+    assert wait_after(1, 60) == timedelta(minutes=1)
+    assert wait_after(2, 60) == RETRIES[1]
+    assert wait_after(1, 1e12) == RETRIES[-1]
+    assert wait_after(1, None) == wait_after(1, 0) == RETRIES[0]
+    assert wait_after(len(RETRIES) + 1, 1) is None
 
 
 def test_a_long_wait_is_many_messages_and_no_attempt(hooks: Hooks) -> None:

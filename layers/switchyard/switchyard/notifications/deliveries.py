@@ -34,7 +34,7 @@ from switchyard.notifications.webhooks import (
 )
 from switchyard.observability import Metric, logger
 from switchyard.outside import receivers
-from switchyard.outside.sites import Answer, NoAnswer
+from switchyard.outside.sites import Answer, NoAnswer, retry_after
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -179,7 +179,7 @@ class Deliverer:
             self.webhooks.succeeded(slot, slow=now - began > SLOW)
             observability.count(Metric.WEBHOOKS_DELIVERED)
             return
-        wait = wait_after(due.attempt, answer.retry_after if answer else None)
+        wait = wait_after(due.attempt, retry_after(answer.retry_after, now) if answer else None)
         gone = answer is not None and answer.status == HTTPStatus.GONE
         if gone or wait is None:
             self.webhooks.note(due, State.DEAD, told, now)

@@ -200,14 +200,11 @@ class State(StrEnum):
     DEAD = auto()
 
 
-def wait_after(attempt: int, retry_after: str | None) -> timedelta | None:
+def wait_after(attempt: int, asked: float | None) -> timedelta | None:
     """How long to wait after the failure of an attempt, from 1. None: there is no further attempt.
 
-    `retry_after` is the receiver's header. A number of seconds lengthens the wait, up to the longest of all.
+    `asked` is the seconds that the receiver asked for. They lengthen the wait, up to the longest of all.
     """
     if attempt > len(RETRIES):
         return None
-    wait = RETRIES[attempt - 1]
-    if retry_after and re.fullmatch("[0-9]{1,9}", retry_after):
-        wait = max(wait, min(timedelta(seconds=int(retry_after)), RETRIES[-1]))
-    return wait
+    return max(RETRIES[attempt - 1], timedelta(seconds=min(asked or 0, RETRIES[-1].total_seconds())))
