@@ -1,4 +1,4 @@
-"""The demo of the HTTP API: detects objects in photographs, told by a webhook, and records a live stream that it cancels.
+"""The demo of the HTTP API: detects objects in photographs, told by a webhook, and records and cancels a live stream.
 
 It does what a client would: presigned URLs, curl, polling with ETags. It checks every result.
 """

@@ -25,6 +25,7 @@ class Receiver:
         moods: What it does with each request in turn: a status, or a word; then it answers 204.
         secret: Verifies every request. None: accepts all.
         verified: The events that it verified.
+        answered: What it did with each request that it didn't refuse.
         refused: How many requests it could not verify.
         requests: All requests: path and headers.
     """
@@ -34,6 +35,7 @@ class Receiver:
     secret: str | None = None
     retry_after: str | None = None
     verified: list[Any] = field(default_factory=list)
+    answered: list[int | str] = field(default_factory=list)
     refused: int = 0
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
@@ -62,7 +64,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self.receiver.refused += 1
                 self._answer(401)
                 return
-        match self.receiver.moods.pop(0) if self.receiver.moods else 204:
+        mood = self.receiver.moods.pop(0) if self.receiver.moods else 204
+        self.receiver.answered.append(mood)
+        match mood:
             case int(status):
                 self._answer(status)
             case "killed":

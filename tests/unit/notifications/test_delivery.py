@@ -3,11 +3,12 @@
 import contextlib
 import itertools
 import json
+import random
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, cast
 
 import pytest
@@ -448,3 +449,48 @@ def test_a_message_that_is_no_delivery_is_dead_lettered(hooks: Hooks) -> None:
     hooks.deliverer().handle(message("rubbish"))
     ((body, error),) = hooks.letters.sent
     assert (body, error.code) == ("rubbish", "INVALID_MESSAGE")
+
+
+# ---- many ---------------------------------------------------------------------------------------------------------
+
+
+ENDS: Final = 200
+
+
+@pytest.mark.heavy
+def test_hundreds_of_ends_are_each_told_at_least_once(
+    hooks: Hooks, receiver: Receiver, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A real receiver that fails or is killed one time in ten, and an invocation in fifty that dies at some call."""
+    chance = random.Random(20)  # noqa: S311 - reproducible, not a secret
+    hooks.hook(receiver.url)  # it verifies nothing: our clock runs ahead of the package's
+    receiver.moods = [chance.choice([500, 503, "killed"]) if chance.random() < 0.1 else 204 for _ in range(2_000)]
+    told: dict[str, datetime] = {}
+    for _ in range(ENDS // 100):
+        told |= {each.id: each.at for each in hooks.tell(*(f"job-{len(told) + n}" for n in range(100)))}
+        hooks.time += timedelta(seconds=1)
+
+    delays: dict[str, float] = {}
+    real = hooks.post
+
+    def post(*arguments: Any) -> Answer:  # noqa: ANN401 - as `receivers.post`
+        answer = real(*arguments)
+        event_id = arguments[2]["webhook-id"]
+        if receivers.is_success(answer):
+            delays.setdefault(event_id, (hooks.time - told[event_id]).total_seconds())
+        return answer
+
+    hooks.post = post
+    while hooks.queue.waiting:
+        dies = Countdown(chance.randrange(5), after_effect=chance.random() < 0.5) if chance.random() < 0.02 else None
+        hooks.run(most=1, deliverer=hooks.deliverer(dies))
+
+    assert set(delays) == set(told)
+    answers = zip(receiver.ids(), receiver.answered, strict=True)
+    accepted = [event_id for event_id, answer in answers if answer == 204]
+    repeats = len(accepted) - len(set(accepted))
+    late = sorted(delays.values())
+    figures = {"repeats": repeats, "median_s": late[ENDS // 2], "p99_s": late[-ENDS // 100], "max_s": late[-1]}
+    with capsys.disabled():
+        print(f"\n{ENDS} ends: {figures}")  # noqa: T201 - for people
+    assert repeats <= ENDS // 10, figures

@@ -127,7 +127,8 @@ class Hooks:
             except Killed:  # its message comes back
                 self.queue.send_message(MessageBody=body, MessageGroupId="", DelaySeconds=180)
                 deliverer = self.deliverer()
-        raise AssertionError("deliveries never end")
+        if most > 1:
+            raise AssertionError("deliveries never end")
 
     def states(self, webhook: Webhook) -> list[str]:
         """The states of a webhook's deliveries, newest first."""
