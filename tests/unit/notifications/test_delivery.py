@@ -455,6 +455,7 @@ def test_a_message_that_is_no_delivery_is_dead_lettered(hooks: Hooks) -> None:
 
 
 ENDS: Final = 200
+FAILURES: Final[list[int | str]] = [500, 503, "killed"]
 
 
 @pytest.mark.heavy
@@ -464,7 +465,7 @@ def test_hundreds_of_ends_are_each_told_at_least_once(
     """A real receiver that fails or is killed one time in ten, and an invocation in fifty that dies at some call."""
     chance = random.Random(20)  # noqa: S311 - reproducible, not a secret
     hooks.hook(receiver.url)  # it verifies nothing: our clock runs ahead of the package's
-    receiver.moods = [chance.choice([500, 503, "killed"]) if chance.random() < 0.1 else 204 for _ in range(2_000)]
+    receiver.moods = [chance.choice(FAILURES) if chance.random() < 0.1 else 204 for _ in range(2_000)]
     told: dict[str, datetime] = {}
     for _ in range(ENDS // 100):
         told |= {each.id: each.at for each in hooks.tell(*(f"job-{len(told) + n}" for n in range(100)))}
