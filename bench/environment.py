@@ -54,6 +54,10 @@ VARIABLES: Final = {
     "QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/video",
     "DEAD_LETTER_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/video-dead-letters",
     "ECS_DEAD_LETTER_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/ecs-dead-letters",
+    "NOTIFY_DEAD_LETTER_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/notify-dead-letters",
+    "WEBHOOKS_TABLE": "WebhooksTable",
+    "WEBHOOK_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/webhooks",
+    "WEBHOOK_SECRET_ARN": "arn:aws:secretsmanager:us-east-1:123456789012:secret:webhooks-Ab12Cd",
     "TRACK_DEAD_LETTER_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/track-dead-letters",
 }
 

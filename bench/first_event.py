@@ -20,8 +20,9 @@ ANSWER: Final[Mapping[str, Any]] = {
     "tasks": [{"taskArn": "t1"}],
     "failures": [],
     "vectors": [],
+    "Entries": [{"EventId": "e1"}],
 }
-"""The endpoint's answer to every call: it has what DynamoDB, SQS, Batch, ECS and S3 Vectors each need."""
+"""The endpoint's answer to every call: it has what each service needs."""
 
 _CODE = """
 import json, sys, types

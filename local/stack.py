@@ -359,6 +359,7 @@ class LocalStack:
             "SubnetIds": "subnet-00000000",
             "SecurityGroupIds": "sg-00000000",
             "SteamStandIn": self.steam.url,
+            "Notifications": "all",
             **self._state.secrets,
             # Tests send requests as fast as they can.
             "ApiRateLimit": "10000",

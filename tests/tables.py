@@ -39,7 +39,11 @@ def _resources() -> dict[str, Any]:
 
 def create_tables(client: "DynamoDBClient") -> tuple[str, str]:
     """Creates JobsTable and LanesTable and returns their names."""
-    for name in ("JobsTable", "LanesTable"):
-        properties = _resources()[name]["Properties"]
-        client.create_table(TableName=name, **{key: properties[key] for key in _CREATE if key in properties})
-    return "JobsTable", "LanesTable"
+    return create_table(client, "JobsTable"), create_table(client, "LanesTable")
+
+
+def create_table(client: "DynamoDBClient", name: str) -> str:
+    """Creates a table of the template and returns its name."""
+    properties = _resources()[name]["Properties"]
+    client.create_table(TableName=name, **{key: properties[key] for key in _CREATE if key in properties})
+    return name

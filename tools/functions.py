@@ -18,6 +18,7 @@ class Trigger(Enum):
     QUEUE = "SQS"
     API = "Api"
     SCHEDULE = "Schedule"
+    STREAM = "DynamoDB"
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,9 @@ _LISTED: Final = (
     Function("sqs_to_batch", Trigger.QUEUE, "s3_put", "VideoQueue"),
     Function("dispatch_to_ecs", Trigger.QUEUE, "images", "EcsQueue"),
     Function("track_job", Trigger.QUEUE, "succeeded", "TrackQueue"),
+    Function("notify", Trigger.STREAM, "ended"),
+    Function("deliver_webhook", Trigger.QUEUE, "not_due", "WebhookQueue"),
+    Function("manage_webhooks", Trigger.API, "list"),
     Function("reconcile_jobs", Trigger.SCHEDULE, "schedule"),
     Function("presign_upload", Trigger.API, "presign_put"),
     Function("submit_job", Trigger.API, "process"),

@@ -1,18 +1,24 @@
-"""The demo of the HTTP API: detects objects in photographs, and records a live stream until it is cancelled.
+"""The demo of the HTTP API: detects objects in photographs, told by a webhook, and records and cancels a live stream.
 
 It does what a client would: presigned URLs, curl, polling with ETags. It checks every result.
 """
 
+import contextlib
 import json
 import shutil
 import subprocess
+import threading
 import time
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
 from rich.console import Console
 from rich.table import Table
+from standardwebhooks import Webhook, WebhookVerificationError
 
 from local import api
 from local.demos.live import live_stream
@@ -26,6 +32,8 @@ type _Json = dict[str, Any]
 
 _RECORD_SECONDS: Final = 6.0
 """Seconds of the stream to record before the job is cancelled."""
+_PATIENCE: Final = 60.0
+"""Seconds until the webhook must have been told."""
 _TYPES: Final = {".jpg": "image/jpeg", ".png": "image/png"}
 
 
@@ -38,12 +46,44 @@ def play(stack: LocalStack, console: Console) -> None:
     if shutil.which("curl") is None:
         raise DemoError("the demo uploads with curl: install it first")
     with api.client(stack) as http:
-        photographs(http, stack, console)
+        with webhook(http, console) as heard:
+            photographs(http, stack, console, heard)
         live_recording(http, stack, console)
 
 
-def photographs(http: httpx.Client, stack: LocalStack, console: Console) -> None:
-    """Upload photographs by presigned URLs, submit them as one job, and show the detections."""
+@contextlib.contextmanager
+def webhook(http: httpx.Client, console: Console) -> Iterator[Callable[[], list[_Json]]]:
+    """Register a receiver on this machine, and yield what returns the events that it has verified."""
+    secret, heard = "", list[_Json]()
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            try:
+                heard.append(Webhook(secret).verify(body, dict(self.headers)))
+            except WebhookVerificationError:
+                self.send_response(HTTPStatus.UNAUTHORIZED)
+            else:
+                self.send_response(HTTPStatus.NO_CONTENT)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        made = api.ask(http, "POST", "/webhooks", {"url": f"http://127.0.0.1:{server.server_port}/hook"})
+        secret = made["secret"]
+        console.print(f"POST /webhooks: {made['webhookId']}, to be told at {made['url']}", markup=False)
+        try:
+            yield lambda: list(heard)
+        finally:
+            http.delete(f"/webhooks/{made['webhookId']}").raise_for_status()
+            server.shutdown()
+
+
+def photographs(http: httpx.Client, stack: LocalStack, console: Console, heard: Callable[[], list[_Json]]) -> None:
+    """Upload photographs by presigned URLs, submit them as one job, and show the detections and the webhook."""
     console.rule("Photographs", align="left")
     urls = []
     for name in PHOTOS:
@@ -68,6 +108,7 @@ def photographs(http: httpx.Client, stack: LocalStack, console: Console) -> None
     if job["status"] != "COMPLETED":
         raise DemoError(f"the images ended as {job['status']}: {job.get('error')}")
     _show_detections(job, console)
+    _show_webhook(job, heard, console)
     for file in api.fetch(job, stack.folder / "results" / job["jobId"]):
         console.print(f"  {shown(file)}  [dim]{file.stat().st_size / 1000:.1f} kB[/dim]")
 
@@ -106,6 +147,18 @@ def _curl(file: Path, upload: _Json) -> None:
     done = subprocess.run([*command, "--upload-file", file, upload["url"]], capture_output=True, text=True, check=False)
     if done.returncode:
         raise DemoError(f"curl could not upload {file.name}: {done.stderr.strip()}")
+
+
+def _show_webhook(job: _Json, heard: Callable[[], list[_Json]], console: Console) -> None:
+    """Wait until the receiver has heard of the job's end, and show what it was told."""
+    give_up = time.monotonic() + _PATIENCE
+    while time.monotonic() < give_up:
+        for event in heard():
+            if event["type"] == "job.completed" and event["data"]["jobId"] == job["jobId"]:
+                console.print(f"webhook, verified: {json.dumps(event)}", markup=False)
+                return
+        time.sleep(0.1)
+    raise DemoError("the webhook was not told of the job's end")
 
 
 def _show_detections(job: _Json, console: Console) -> None:

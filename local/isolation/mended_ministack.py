@@ -1,4 +1,4 @@
-"""MiniStack with four bugs and two delays fixed, and with Lambda's filter of log lines.
+"""MiniStack with five bugs and three delays fixed, and with Lambda's filter of log lines.
 
 `local.emulator` runs this instead of `-m ministack`.
 
@@ -6,15 +6,21 @@
 - IAM has no actions for SQS's batch calls: sqs:SendMessage allows SendMessageBatch too. MiniStack refuses it.
 - A message delivered again while a function still handles it: MiniStack deletes the message when the first delivery is
   done, so that its queue looks empty while the other is being handled. Here only the last delivery deletes it.
+- Partial failures of a stream's batch: MiniStack takes them for a success, and the records are lost. Here the first
+  that failed comes again, with all after it.
 - The end of a function's log: MiniStack takes 5 ms of silence for the end, and on a busy machine shows the rest with
   the process's next invocation, or never. Here the function's process marks the end of each invocation's log.
 - Cold starts: MiniStack unpacks the layer's thousand files for every process of a function. Here once, and processes
   get links to them.
+- Streams: MiniStack's only poller waits for the function that a stream invokes, and so do all queues. Here streams have
+  a poller of their own.
 - Redeliveries: MiniStack looks once a second for messages that are visible again. Here ten times.
 """
 # ruff: noqa: SLF001 - MiniStack has no public hooks for this
 
+import contextlib
 import hashlib
+import json
 import queue
 import tempfile
 import threading
@@ -37,6 +43,9 @@ PATIENCE = 5.0
 _unpacking = threading.Lock()
 _get_object = s3._get_object
 _run_sqs_batch = lambda_svc._run_sqs_batch
+_polling = threading.Event()
+_execute_function = lambda_svc._execute_function
+_poll_dynamodb_streams = lambda_svc._poll_dynamodb_streams
 _extract_iam_action = iam_actions.extract_iam_action
 
 
@@ -60,6 +69,44 @@ def _with_own_receipts(
     esm: dict[str, Any], function: dict[str, Any], event: dict[str, Any], batch: list[dict[str, Any]], *queue: str
 ) -> None:
     _run_sqs_batch(esm, function, event, [dict(message) for message in batch], *queue)
+
+
+def _stopping_at_failures(function: dict[str, Any], event: dict[str, Any], *more: Any, **options: Any) -> Any:  # noqa: ANN401
+    """Invokes a function with a stream's records, again with those left until none failed."""
+    result = _execute_function(function, event, *more, **options)
+    records = event.get("Records") or []
+    failed = _first_failure(result, records)
+    if failed is None:
+        return result
+    time.sleep(0.2)
+    return _stopping_at_failures(function, {**event, "Records": records[failed:]}, *more, **options)
+
+
+def _first_failure(result: dict[str, Any], records: list[dict[str, Any]]) -> int | None:
+    body = result.get("body")
+    answer = json.loads(body) if isinstance(body, str | bytes) and body else body
+    names = (
+        {each["itemIdentifier"] for each in answer.get("batchItemFailures", [])} if isinstance(answer, dict) else set()
+    )
+    numbers = [each.get("dynamodb", {}).get("SequenceNumber") for each in records]
+    return min((numbers.index(name) for name in names if name in numbers), default=None)
+
+
+def _beside_the_queues() -> bool:
+    """Polls streams on a thread of their own, which the first call starts. Returns that the caller found nothing."""
+    if not _polling.is_set():
+        _polling.set()
+        threading.Thread(target=_poll_streams_for_ever, name="streams", daemon=True).start()
+    return False
+
+
+def _poll_streams_for_ever() -> None:
+    while True:
+        found = False
+        with contextlib.suppress(Exception):  # as MiniStack's own loop
+            found = _poll_dynamodb_streams()
+        if not found:
+            time.sleep(0.1)
 
 
 def _saying_where_logs_end(script: str) -> str:
@@ -113,6 +160,8 @@ _wait = lambda_svc._esm_wake.wait
 lambda_svc._esm_wake.wait = lambda timeout: _wait(min(timeout, 0.1))
 s3._get_object = _ranged
 iam_actions.extract_iam_action = _as_iam_names_it
+lambda_svc._execute_function = _stopping_at_failures
+lambda_svc._poll_dynamodb_streams = _beside_the_queues
 lambda_svc._run_sqs_batch = _with_own_receipts
 lambda_runtime._PYTHON_WORKER_SCRIPT = _saying_where_logs_end(lambda_runtime._PYTHON_WORKER_SCRIPT)
 lambda_runtime.Worker._drain_stderr_bounded = _whole_log

@@ -33,6 +33,7 @@ _CALLS: Final[Mapping[str, tuple[str, ...]]] = {
     "sqs:SendMessage": ("SendMessage", "SendMessageBatch"),
     "sqs:ChangeMessageVisibility": ("ChangeMessageVisibility",),
     "secretsmanager:GetSecretValue": ("GetSecretValue",),
+    "events:PutEvents": ("PutEvents",),
     "s3:GetObject": ("GetObject", "HeadObject"),
     "s3:GetObjectVersion": ("GetObject",),
     "s3:GetObjectAttributes": ("GetObjectAttributes",),
@@ -56,6 +57,10 @@ NOT_CALLED: Final[Mapping[str, str]] = {
     "sqs:ReceiveMessage": "Lambda's poller makes it, not the function",
     "sqs:DeleteMessage": "as sqs:ReceiveMessage",
     "sqs:GetQueueAttributes": "as sqs:ReceiveMessage",
+    "dynamodb:DescribeStream": "as sqs:ReceiveMessage",
+    "dynamodb:GetRecords": "as sqs:ReceiveMessage",
+    "dynamodb:GetShardIterator": "as sqs:ReceiveMessage",
+    "dynamodb:ListStreams": "as sqs:ReceiveMessage",
     "logs:CreateLogStream": "Lambda itself makes it",
     "logs:PutLogEvents": "as logs:CreateLogStream",
     "xray:PutTraceSegments": "Lambda's X-Ray daemon makes it",
@@ -127,6 +132,7 @@ _WITHOUT_BODY: Final = frozenset({"s3 HeadObject", "s3 PutObject", "s3 AbortMult
 _THROTTLES: Final[Mapping[str, Rule]] = {
     "dynamodb": {"code": "ThrottlingException", "status": 400, "message": "Rate of requests exceeds the limit."},
     "sqs": {"code": "RequestThrottled", "status": 403, "message": "Rate exceeded."},
+    "events": {"code": "ThrottlingException", "status": 400, "message": "Rate exceeded."},
     "secretsmanager": {"code": "ThrottlingException", "status": 400, "message": "Rate exceeded."},
     "s3": {"code": "SlowDown", "status": 503, "message": "Please reduce your request rate."},
 }

@@ -38,6 +38,11 @@ TRACES: Final = Excuse(
     "https://docs.aws.amazon.com/lambda/latest/dg/services-xray.html",
     "AWSXRayDaemonWriteAccess",
 )
+STREAM_POLLER: Final = Excuse(
+    "Lambda's poller reads the stream with the function's role; the emulator's doesn't check it",
+    "https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-params.html",
+    "AWSLambdaDynamoDBExecutionRole",
+)
 FAILED_RUNS: Final = Excuse(
     "Lambda sends failed events to the destination with the function's role; the emulator's doesn't check it",
     "https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html",
@@ -102,6 +107,10 @@ _MORE: Final[Mapping[str, Mapping[str, Excuse]]] = {
         "bedrock:InvokeModel on foundation-model, inference-profile": BEDROCK,
         "bedrock:InvokeModel on foundation-model": BEDROCK,
         "secretsmanager:GetSecretValue on SearchIndexKeySecretArn": PINECONE,
+    },
+    "notify": {
+        f"dynamodb:{action} on JobsTable": STREAM_POLLER
+        for action in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
     },
     "reconcile_jobs": {"sqs:SendMessage on ReconcileDeadLetterQueue": FAILED_RUNS},
 }

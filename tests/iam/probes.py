@@ -21,7 +21,9 @@ from local import api
 from local.environment import ROOT
 from local.players import Players
 from local.stack import STACK_NAME, VECTOR_INDEX, LocalStack
+from tests.fakes.receiver import receiving
 from tests.iam.permissions import Permission
+from tests.integration.listening import listening, told
 from tests.integration.roads import BATCH, ECS, Road
 from tests.integration.system import PATIENCE, Item, System
 
@@ -644,6 +646,91 @@ def an_invalid_import_is_dead_lettered(system: Hands) -> None:
     system.send("rubbish", "SteamQueue")
 
     _is_dead_lettered(system, "SteamDeadLetterQueue", "INVALID_MESSAGE")
+
+
+# ---- others are told how jobs go ------------------------------------------------------------------------------------
+
+
+@proves(notify=["events:PutEvents on event-bus"])
+def an_end_is_put_on_the_event_bus(system: Hands) -> None:
+    with listening(system.stack) as events:
+        [job] = system.completed(system.upload())
+        system.until(lambda: (job["jobId"], "COMPLETED") in told(events()), "the event")
+
+
+@proves(
+    notify=["dynamodb:Query on WebhooksTable", "sqs:SendMessage on WebhookQueue"],
+    deliver_webhook=[
+        "dynamodb:UpdateItem on WebhooksTable",
+        "dynamodb:PutItem on WebhooksTable",
+        "secretsmanager:GetSecretValue on WebhookSecret",
+    ],
+    manage_webhooks=[
+        "dynamodb:PutItem on WebhooksTable",
+        "dynamodb:Query on WebhooksTable",
+        "dynamodb:GetItem on WebhooksTable",
+        "dynamodb:DeleteItem on WebhooksTable",
+        "secretsmanager:GetSecretValue on WebhookSecret",
+    ],
+)
+def an_end_is_delivered_to_a_webhook(system: Hands) -> None:
+    with receiving() as receiver:
+        made = system.ask("POST", "/webhooks", 201, json={"url": receiver.url}).json()
+        hook = f"/webhooks/{made['webhookId']}"
+        try:
+            receiver.secret = made["secret"]
+            [job] = system.completed(system.upload())
+            system.until(
+                lambda: job["jobId"] in [event["data"]["jobId"] for event in receiver.verified], "the delivery"
+            )
+            system.until(lambda: system.ask("GET", f"{hook}/deliveries", 200).json()["deliveries"], "its outcome")
+        finally:
+            system.ask("DELETE", hook, 204)
+
+
+@proves(
+    deliver_webhook=["sqs:SendMessage on WebhookQueue"],
+    manage_webhooks=["sqs:SendMessage on WebhookQueue", "dynamodb:UpdateItem on WebhooksTable"],
+)
+def a_failed_test_of_a_webhook_is_tried_again(system: Hands) -> None:
+    with receiving() as receiver:
+        made = system.ask("POST", "/webhooks", 201, json={"url": receiver.url}).json()
+        hook = f"/webhooks/{made['webhookId']}"
+        try:
+            receiver.secret = system.ask("POST", f"{hook}/rotate", 200).json()["secret"]
+            receiver.moods = [500]
+            system.ask("POST", f"{hook}/test", 202)
+            system.until(lambda: len(receiver.verified) == 2, "another attempt")
+        finally:
+            system.ask("DELETE", hook, 204)
+
+
+@proves(deliver_webhook=["sqs:ChangeMessageVisibility on WebhookQueue"])
+def a_delivery_that_failed_on_our_side_is_tried_again_long_before_the_visibility_timeout(system: Hands) -> None:
+    with receiving() as receiver:
+        made = system.ask("POST", "/webhooks", 201, json={"url": receiver.url}).json()
+        hook = f"/webhooks/{made['webhookId']}"
+        try:
+            with system.variables("DeliverWebhookFunction", WEBHOOKS_TABLE="gone"):
+                system.ask("POST", f"{hook}/test", 202)
+                system.until(lambda: system.retried("DeliverWebhookFunction"), "the failure")
+            system.until(lambda: receiver.requests, "the delivery")
+        finally:
+            system.ask("DELETE", hook, 204)
+
+
+@proves(deliver_webhook=["sqs:SendMessage on WebhookDeadLetterQueue"])
+def an_invalid_delivery_is_dead_lettered(system: Hands) -> None:
+    system.send("rubbish", "WebhookQueue")
+
+    _is_dead_lettered(system, "WebhookDeadLetterQueue", "INVALID_MESSAGE")
+
+
+@proves(notify=["sqs:SendMessage on NotifyDeadLetterQueue"])
+def a_record_that_cannot_be_read_is_dead_lettered(system: Hands) -> None:
+    system.invoke("NotifyFunction", {"Records": [{}]})
+
+    _is_dead_lettered(system, "NotifyDeadLetterQueue", "NOT_READABLE")
 
 
 # ---- what events missed is repaired ---------------------------------------------------------------------------------

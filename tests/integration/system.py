@@ -33,7 +33,7 @@ type Item = dict[str, Any]
 
 FUNCTIONS = tuple(function.logical_id for function in invoked_by(Trigger.QUEUE, Trigger.SCHEDULE))
 """Functions that are invoked by a queue or a schedule."""
-INPUTS = (*(road.queue for road in ROADS), "TorrentQueue", "SteamQueue", "TrackQueue")
+INPUTS = (*(road.queue for road in ROADS), "TorrentQueue", "SteamQueue", "TrackQueue", "WebhookQueue")
 """The queues that functions read."""
 PATIENCE = 150.0
 """Seconds a step may take on a busy machine; a second is usual."""

@@ -10,8 +10,8 @@ from tests.template.rendering import Template
 
 type Rule = Callable[[Template], Iterator[str]]
 
-EXPIRING: Final = {"JobsTable", "LibraryTable"}
-"""Tables with expiring items: only ended jobs and the history of imports have a `ttl`. Items of lanes never expire."""
+EXPIRING: Final = {"JobsTable", "LibraryTable", "WebhooksTable"}
+"""Tables with expiring items: only ended jobs, the history of imports, and deliveries have a `ttl`."""
 NOT_WATCHED: Final = "ReconcileDeadLetterQueue"
 """A dead-letter queue whose messages ask nothing of anybody: the next run does what the failed one could not."""
 FOURTEEN_DAYS: Final = 1_209_600
@@ -87,7 +87,11 @@ def event_sources_have_a_failure_destination(template: Template) -> Iterator[str
     """Every undeliverable or failed event ends in a dead-letter queue, which has an alarm."""
     queues = template.of_type("AWS::SQS::Queue")
     for name, mapping in template.of_type("AWS::Lambda::EventSourceMapping").items():
-        if "RedrivePolicy" not in queues[_target(mapping["EventSourceArn"])]:
+        given_up = mapping.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
+        if (
+            "RedrivePolicy" not in queues.get(_target(mapping["EventSourceArn"]), {})
+            and _target(given_up) not in queues
+        ):
             yield f"{name} reads a queue without a dead-letter queue"
         if mapping.get("FunctionResponseTypes") != ["ReportBatchItemFailures"]:
             yield f"{name} fails whole batches"
@@ -128,6 +132,8 @@ def queues_outlast_their_functions(template: Template) -> Iterator[str]:
     parameters = template.rendered["Parameters"]
     for mapping in template.of_type("AWS::Lambda::EventSourceMapping").values():
         name = _target(mapping["EventSourceArn"])
+        if name not in queues:
+            continue
         window = mapping.get("MaximumBatchingWindowInSeconds", 0)
         longest = parameters[window["Ref"]]["MaxValue"] if isinstance(window, dict) else window
         needed = 6 * functions[_target(mapping["FunctionName"])]["Timeout"] + longest
@@ -396,6 +402,7 @@ def everything_has_its_alarm(template: Template) -> Iterator[str]:
         wanted |= {("OldestWaitSeconds", "reconcile_jobs"), ("StuckRunnable", "reconcile_jobs")}
         wanted |= {("Invocations", "ReconcileJobsFunction"), ("Throttles", "the account")}
         wanted.add(("KeyRejected", "import_steam_library"))
+        wanted.add(("IteratorAge", "NotifyFunction"))
     for metric, name in sorted(wanted - watched):
         yield f"{metric} of {name} has no alarm"
 
@@ -456,6 +463,10 @@ def _dead_letter_queues(template: Template) -> set[str]:
         _target(queue["RedrivePolicy"]["deadLetterTargetArn"])
         for queue in template.of_type("AWS::SQS::Queue").values()
         if "RedrivePolicy" in queue
+    } | {
+        _target(mapping["DestinationConfig"]["OnFailure"]["Destination"])
+        for mapping in template.of_type("AWS::Lambda::EventSourceMapping").values()
+        if "DestinationConfig" in mapping
     }
     for rule in template.of_type("AWS::Events::Rule").values():
         found |= {

@@ -204,11 +204,13 @@ def test_defaults_and_samples_fit_the_parameters_patterns() -> None:
             "arn:aws:iam::123456789012:policy/dev/boundary",
             "arn:aws:iam::aws:policy/PowerUserAccess",
         ],
+        "EventBusName": ["default", "media.prod-1"],
         "WebAclArn": [
             "arn:aws:wafv2:eu-central-1:123456789012:regional/webacl/ours/1234abcd-12ab-34cd-56ef-1234567890ab"
         ],
     }
     wrong = {
+        "EventBusName": ["arn:aws:events:eu-central-1:123456789012:event-bus/media", ""],
         "AnalysisStages": ["speech", "scenes, speech", "scenes,"],
         "SpeechModel": ["a model", "s3://bucket/$(x)"],
         "SpeechLanguage": ["English", "e"],

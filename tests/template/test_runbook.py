@@ -67,7 +67,9 @@ def test_the_pages_name_parameters_that_exist() -> None:
 def test_every_function_log_is_where_the_runbook_looks() -> None:
     groups = {group["LogGroupName"]["Fn::Sub"] for group in load(TEMPLATE).of_type("AWS::Logs::LogGroup").values()}
     text = RUNBOOK.read_text()
-    looked_at = {f"/aws/lambda/${{AWS::StackName}}-{name}" for name in re.findall(r"troubles (\w+_\w+)", text)}
+    looked_at = {
+        f"/aws/lambda/${{AWS::StackName}}-{name}" for name in re.findall(r"troubles (\w+)$", text, re.MULTILINE)
+    }
     looked_at |= {
         name.replace("$STACK", "${AWS::StackName}") for name in re.findall(r'name "(/aws/apigateway/[^"]+)"', text)
     }

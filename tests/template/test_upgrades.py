@@ -64,6 +64,12 @@ DEPLOYED: Final[dict[str, dict[str, Any]]] = {
     "SteamDeadLetterQueue": {},
     "TrackDeadLetterQueue": {},
     "ReconcileDeadLetterQueue": {},
+    "NotifyDeadLetterQueue": {},
+    "WebhooksTable": {
+        "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}]
+    },
+    "WebhookQueue": {"QueueName": {"Fn::Sub": "${AWS::StackName}-webhooks"}},
+    "WebhookDeadLetterQueue": {},
     "VectorBucket": {
         "VectorBucketName": {"Fn::Sub": "${AWS::StackName}-search"},
         "EncryptionConfiguration": {
@@ -96,6 +102,9 @@ DEPLOYED: Final[dict[str, dict[str, Any]]] = {
             "get_job",
             "cancel_job",
             "search_media",
+            "notify",
+            "deliver_webhook",
+            "manage_webhooks",
         )
     },
     "ApiLogGroup": {"LogGroupName": {"Fn::Sub": "/aws/apigateway/${AWS::StackName}"}},

@@ -9,9 +9,12 @@ import pytest
 from switchyard.errors import SettingsError
 from switchyard.settings import (
     CancelJobSettings,
+    DeliverWebhookSettings,
     DispatchToEcsSettings,
     GetJobSettings,
     ImportSteamLibrarySettings,
+    ManageWebhooksSettings,
+    NotifySettings,
     PresignUploadSettings,
     ReconcileJobsSettings,
     S3TorrentCreatorSettings,
@@ -47,6 +50,13 @@ REQUIRED: dict[type[Settings], dict[str, str]] = {
         "TRACK_DEAD_LETTER_QUEUE_URL": "https://sqs/track-dead-letters",
     },
     ReconcileJobsSettings: {**BATCH, **ECS},
+    NotifySettings: {"NOTIFY_DEAD_LETTER_QUEUE_URL": "https://sqs/notify-dead-letters", "WEBHOOKS_TABLE": "webhooks"},
+    DeliverWebhookSettings: {
+        "WEBHOOKS_TABLE": "webhooks",
+        "QUEUE_URL": "https://sqs/webhooks",
+        "DEAD_LETTER_QUEUE_URL": "https://sqs/webhook-dead-letters",
+    },
+    ManageWebhooksSettings: {"WEBHOOKS_TABLE": "webhooks"},
     PresignUploadSettings: {"S3_BUCKET": "media"},
     SubmitJobSettings: TASKS,
     GetJobSettings: {**JOBS, "S3_BUCKET": "media", "LIBRARY_TABLE": "library"},

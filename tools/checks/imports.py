@@ -65,6 +65,18 @@ _FORBIDDEN: Mapping[str, tuple[Mapping[str, str], ...]] = for_every_function(
         "sqs_to_batch": (_HTTP, _ECS, _TORRENTS, _LAYOUT, _IMPORTS, _RECONCILES),
         "dispatch_to_ecs": (_HTTP, _BATCH, _TORRENTS, _LAYOUT, _IMPORTS, _RECONCILES),
         "track_job": (_HTTP, _TORRENTS, _LAYOUT, _IMPORTS, _RECONCILES),
+        "notify": (_HTTP, _READS_NO_QUEUE, _MOVES_JOBS, _STARTS, _ECS, _TORRENTS, _LAYOUT, _IMPORTS, _RECONCILES),
+        "deliver_webhook": (_HTTP, _MOVES_JOBS, _STARTS, _ECS, _TORRENTS, _LAYOUT, _IMPORTS, _RECONCILES),
+        "manage_webhooks": (
+            _READS_NO_QUEUE,
+            _MOVES_JOBS,
+            _STARTS,
+            _TORRENTS,
+            _LAYOUT,
+            _IMPORTS,
+            _RECONCILES,
+            {"fastjsonschema": "a GET has no body"},
+        ),
         "reconcile_jobs": (_HTTP, _READS_NO_QUEUE, _MAKES_TORRENTS, _ASKS_STEAM),
         "presign_upload": (
             _READS_NO_QUEUE,

@@ -290,6 +290,12 @@ def _secrets() -> Any:  # noqa: ANN401 - one call needs no stubs
 
 
 @cache
+def events() -> Any:  # noqa: ANN401 - one call needs no stubs
+    """EventBridge, with the SDK's retries. A repeated event is one more copy, which its receivers know by its id."""
+    return _client("events", _REPEATABLE)
+
+
+@cache
 def s3vectors() -> Any:  # noqa: ANN401 - its stubs are not installed
     """S3 Vectors, with the SDK's retries: queries, and writes that may be repeated."""
     return _client("s3vectors", _REPEATABLE)

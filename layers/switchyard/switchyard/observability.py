@@ -50,6 +50,10 @@ class Metric(StrEnum):
     BYTES_HASHED = "BytesHashed"
     IMPORTS = "Imports"
     KEY_REJECTED = "KeyRejected"
+    ANNOUNCED = "Announced"
+    WEBHOOKS_DELIVERED = "WebhooksDelivered"
+    WEBHOOKS_DEAD = "WebhooksDead"
+    WEBHOOKS_DISABLED = "WebhooksDisabled"
 
 
 def configure(environment: str) -> None:

@@ -232,6 +232,38 @@ class ReconcileJobsSettings(BatchLaneSettings, EcsLaneSettings):
     steam_queue_url = Setting(text, "")
 
 
+class WebhooksSettings(Settings):
+    """For every function that reads or writes webhooks."""
+
+    webhooks_table = Setting(text)
+
+
+class NotifySettings(WebhooksSettings):
+    """`functions/notify`. Without a queue for deliveries it tells no webhook."""
+
+    webhook_queue_url = Setting(text, "")
+    notify_dead_letter_queue_url = Setting(text)
+    event_bus_name = Setting(text, "default")
+
+
+class DeliverWebhookSettings(WebhooksSettings):
+    """`functions/deliver_webhook`."""
+
+    queue_url = Setting(text)
+    dead_letter_queue_url = Setting(text)
+    max_receive_count = Setting(integer(1, 1000), 5)
+    webhook_secret_arn = Setting(text, "")
+    webhook_networks: Setting[tuple[Network, ...]] = Setting(networks, ())
+
+
+class ManageWebhooksSettings(ApiSettings, WebhooksSettings):
+    """`functions/manage_webhooks`. Without a queue for deliveries this deployment has no webhooks."""
+
+    webhook_queue_url = Setting(text, "")
+    webhook_secret_arn = Setting(text, "")
+    webhook_networks: Setting[tuple[Network, ...]] = Setting(networks, ())
+
+
 class PresignUploadSettings(ApiSettings, UploadSettings, VideoIdSettings):
     """`functions/presign_upload`. A presigned URL ends with the credentials that signed it."""
 

@@ -13,15 +13,19 @@ from switchyard import clients, observability
 from switchyard.errors import SettingsError
 from switchyard.messages.kinds import TASKS, VIDEO
 from switchyard.settings import BatchLaneSettings, EcsLaneSettings, ReturnSettings
+from switchyard.variables import is_emulated
 
 if TYPE_CHECKING:
     from switchyard.api.search import Embed
+    from switchyard.api.webhooks import WebhookRoutes
     from switchyard.function_jobs.intake import Intake, Worker
     from switchyard.function_jobs.outbox import Outbox
     from switchyard.function_jobs.work import Work
     from switchyard.language.answers import Answers
     from switchyard.messages.dead_letters import DeadLetterQueue
+    from switchyard.messages.queues import Queue
     from switchyard.messages.tasks import TaskWork
+    from switchyard.notifications.stream import Channel, Notifier
     from switchyard.protocol.cancel import Canceller
     from switchyard.protocol.dispatch import Dispatcher
     from switchyard.protocol.lanes import Lane
@@ -30,10 +34,13 @@ if TYPE_CHECKING:
     from switchyard.search.ports import Index
     from switchyard.settings import (
         CancelJobSettings,
+        DeliverWebhookSettings,
         FunctionJobsSettings,
         ImportSteamLibrarySettings,
         JobsSettings,
         LaneSettings,
+        ManageWebhooksSettings,
+        NotifySettings,
         ReconcileJobsSettings,
         S3TorrentCreatorSettings,
         SearchMediaSettings,
@@ -210,6 +217,56 @@ def steam_imports(settings: ImportSteamLibrarySettings) -> Intake[Wanted]:
     jobs = FunctionJobs(dynamodb, settings.jobs_table, keep_ended_jobs=settings.ttl_days)
     importer = Importer(steam, library, clients.s3(), settings.s3_bucket, enrichment, settings.ttl_days)
     return _intake(settings, ImportWorker(jobs, importer), Outbox(clients.sqs(), settings.queue_url))
+
+
+def notifier(settings: NotifySettings) -> Notifier:
+    """Builds what announces jobs. Also adds the environment's name to logs and metrics."""
+    from switchyard.notifications.bus import Bus
+    from switchyard.notifications.stream import Notifier
+
+    observability.configure(settings.environment)
+    channels: list[Channel] = [Bus(clients.events(), settings.event_bus_name)]
+    if settings.webhook_queue_url:
+        from switchyard.notifications.deliveries import Outgoing, Subscribers
+        from switchyard.notifications.table import Webhooks
+
+        webhooks = Webhooks(clients.dynamodb(), settings.webhooks_table)
+        channels.append(Subscribers(webhooks, Outgoing(clients.sqs(), settings.webhook_queue_url)))
+    return Notifier(channels, dead_letter_queue(settings.notify_dead_letter_queue_url))
+
+
+def deliveries(settings: DeliverWebhookSettings) -> Queue:
+    """Builds what posts to webhooks. Also adds the environment's name to logs and metrics."""
+    from switchyard.messages.queues import Queue
+    from switchyard.notifications.deliveries import Deliverer, Outgoing
+    from switchyard.notifications.table import Webhooks
+    from switchyard.outside.secrets import Secret
+
+    observability.configure(settings.environment)
+    deliverer = Deliverer(
+        Webhooks(clients.dynamodb(), settings.webhooks_table),
+        Outgoing(clients.sqs(), settings.queue_url),
+        Secret(partial(clients.secret, settings.webhook_secret_arn)),
+        dead_letter_queue(settings.dead_letter_queue_url),
+        settings.webhook_networks,
+    )
+    return Queue(clients.sqs(), settings.queue_url, settings.max_receive_count, deliverer.handle, deliverer.exhausted)
+
+
+def webhook_routes(settings: ManageWebhooksSettings) -> WebhookRoutes:
+    """Builds the API's handlers for webhooks."""
+    from switchyard.api.webhooks import WebhookRoutes
+    from switchyard.notifications.deliveries import Outgoing
+    from switchyard.notifications.table import Webhooks
+    from switchyard.outside.secrets import Secret
+
+    return WebhookRoutes(
+        Webhooks(clients.dynamodb(), settings.webhooks_table),
+        Outgoing(clients.sqs(), settings.webhook_queue_url) if settings.webhook_queue_url else None,
+        Secret(partial(clients.secret, settings.webhook_secret_arn)),
+        settings.webhook_networks,
+        plain=is_emulated(),
+    )
 
 
 def repairs(settings: ReconcileJobsSettings) -> dict[str, Repair]:

@@ -6,8 +6,10 @@ X-Ray is not told to record it. urllib3 logs each URL, and its exceptions hold i
 
 from __future__ import annotations
 
+import socket
 import ssl
-import time
+import threading
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -18,12 +20,9 @@ from urllib.parse import urlencode, urlsplit
 from switchyard.errors import SwitchyardError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from socket import socket
+    from collections.abc import Callable, Iterator, Mapping
 
 _LOCAL = frozenset({"127.0.0.1", "localhost"})
-_CHUNK = 1 << 16
-_SHORTEST = 0.01  # seconds: a socket with a timeout of 0 doesn't wait at all
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 20.0
 """From the request to the response's last byte."""
@@ -106,46 +105,109 @@ class Site:
     def _ask(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], seconds: float | None = None
     ) -> Answer:
-        seconds = seconds or self._seconds
-        connection = self._connection()
-        try:
-            connection.connect()
-            sock = connection.sock  # the connection forgets it if the response ends with it
-            sock.settimeout(seconds)
-            deadline = time.monotonic() + seconds
-            connection.request(method, self._path + path, body, {"Accept": "application/json", **headers})
+        asked = Asked(
+            method, self._host, self._port, self._path + path, body, {"Accept": "application/json", **headers}
+        )
+        return exchange(
+            asked,
+            dial=socket.create_connection,
+            context=self._context,
+            seconds=seconds or self._seconds,
+            most_bytes=self._most_bytes,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request. `port` is None for the usual one; `target` is path and query."""
+
+    method: str
+    host: str
+    port: int | None
+    target: str
+    body: bytes | None
+    headers: Mapping[str, str]
+
+
+def exchange(
+    asked: Asked,
+    *,
+    dial: Callable[[tuple[str, int], float], socket.socket],
+    context: ssl.SSLContext | None,
+    seconds: float,
+    most_bytes: int | None,
+) -> Answer:
+    """Sends a request and reads the response, over a connection of its own.
+
+    Args:
+        asked: the request.
+        dial: connects, within the seconds that it is given.
+        context: for TLS; None for plain HTTP.
+        seconds: how long it may take from the connection to the response's last byte, whatever the other side does.
+        most_bytes: how long a body may be. None: no body is read.
+
+    Raises:
+        NoAnswer: there was no complete response in time, or it was too long.
+    """
+    if context:
+        connection: HTTPConnection = HTTPSConnection(asked.host, asked.port, context=context)
+    else:
+        connection = HTTPConnection(asked.host, asked.port)
+    try:
+        with _ending(dial((asked.host, connection.port), CONNECT_SECONDS), seconds) as raw:
+            connection.sock = context.wrap_socket(raw, server_hostname=asked.host) if context else raw
+            connection.request(asked.method, asked.target, asked.body, dict(asked.headers))
             response = connection.getresponse()
-            found = _read(response, sock, deadline, self._most_bytes)
-            return Answer(response.status, found, response.headers.get("Retry-After"))
-        except (OSError, HTTPException, ValueError) as error:
-            failure = NoAnswer(f"no complete response: {type(error).__name__}")
-        finally:
-            connection.close()
-        raise failure  # here, so that it has no context: some of the library's texts quote the request line
-
-    def _connection(self) -> HTTPConnection:
-        if self._context is None:
-            return HTTPConnection(self._host, self._port, timeout=CONNECT_SECONDS)
-        return HTTPSConnection(self._host, self._port, timeout=CONNECT_SECONDS, context=self._context)
+            body = b"" if most_bytes is None else _read(response, most_bytes)
+            return Answer(response.status, body, response.headers.get("Retry-After"))
+    except (OSError, HTTPException, ValueError) as error:
+        failure = NoAnswer(f"no complete response: {type(error).__name__}")
+    finally:
+        connection.close()
+    raise failure  # here, so that it has no context: some of the library's texts quote the request line
 
 
-def _read(response: HTTPResponse, sock: socket, deadline: float, most_bytes: int) -> bytes:
+@contextmanager
+def _ending(connected: socket.socket, seconds: float) -> Iterator[socket.socket]:
+    """Ends a connection `seconds` from now, although a timeout of a socket begins anew with each byte that comes.
+
+    Raises:
+        NoAnswer: it was ended.
+    """
+    ended = threading.Event()
+    twin = connected.dup()  # TLS takes the connection's own descriptor away
+
+    def end() -> None:
+        ended.set()
+        with suppress(OSError):  # it is closed
+            twin.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        connected.settimeout(seconds)
+        yield connected
+    except (OSError, HTTPException, ValueError, NoAnswer):
+        if ended.is_set():
+            raise NoAnswer("the response took too long") from None
+        raise
+    finally:
+        timer.cancel()
+        twin.close()
+        connected.close()
+
+
+def _read(response: HTTPResponse, most_bytes: int) -> bytes:
     """Reads the whole body.
 
     Raises:
-        NoAnswer: it is longer than `most_bytes`, or isn't complete at `deadline`.
+        NoAnswer: it is longer than `most_bytes`, or not complete.
         OSError, HTTPException: the connection broke.
     """
-    body = bytearray()
-    while not response.isclosed():  # its last byte closes it, and with it the socket
-        sock.settimeout(max(_SHORTEST, deadline - time.monotonic()))
-        body += (chunk := response.read1(_CHUNK))
-        if len(body) > most_bytes:
-            raise NoAnswer(f"the response is longer than {most_bytes} bytes")
-        if time.monotonic() > deadline:
-            raise NoAnswer("the response took too long")
-        if not chunk:
-            break
-    if response.length:  # `read1` ends quietly where `read` would raise IncompleteRead
+    body = response.read(most_bytes + 1)
+    if len(body) > most_bytes:
+        raise NoAnswer(f"the response is longer than {most_bytes} bytes")
+    if response.length:  # `read` with a size ends quietly where it would raise IncompleteRead without one
         raise NoAnswer("the connection broke during the response")
-    return bytes(body)
+    return body
