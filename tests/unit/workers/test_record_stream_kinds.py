@@ -358,6 +358,7 @@ def test_the_programme_is_recorded_and_not_the_advertisement(account: Account, m
         outcome = account.run(f"{url}/index.mpd")
     assert played(account, outcome, tmp_path)["frames"]["video"] == FRAMES
     assert not [name for name in site.asked if name.startswith("ad-")]
+    assert int(outcome.item["result"]["omittedPeriods"]) == 2
     assert "gaps" not in outcome.item["result"]
 
 

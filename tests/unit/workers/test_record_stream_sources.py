@@ -1,19 +1,28 @@
 """How `record_stream` reads from a URL: playlists, manifests, failing servers, forbidden addresses."""
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from ipaddress import ip_network
+from pathlib import Path
 from typing import override
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
+from requests.exceptions import SSLError
+from streamlink.exceptions import PluginError
 from streamlink.stream.dash.manifest import MPD, Representation
 
 from local.demos.live import playlist, serving
@@ -266,6 +275,38 @@ def test_rtmp_goes_to_the_address_and_asks_by_the_name(monkeypatch: pytest.Monke
         "rtmp://93.184.215.14:1935/app",
         {"rtmp_app": "app", "rtmp_playpath": "name/of/it?key=1", "rtmp_tcurl": "rtmp://live.example.com/app"},
     )
+
+
+def test_a_secure_server_is_connected_to_where_it_was_checked_and_must_prove_its_name(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "live.example")])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(days=1), now + timedelta(days=1))
+    made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName("live.example")]), critical=False)
+    made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    certificate = tmp_path / "certificate.pem"
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    certificate.write_bytes(made.sign(key, SHA256()).public_bytes(Encoding.PEM) + secret)
+    server = HTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"state": Server(answers={"/": b"hello"})}))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        port = server.server_port
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        trusting = str(certificate)
+        assert session.get(f"https://live.example:{port}/", verify=trusting).content == b"hello"
+        for host, verify in (("live.example", True), ("other.example", trusting)):
+            with pytest.raises(PluginError) as caught:
+                session.get(f"https://{host}:{port}/", verify=verify)
+            assert isinstance(cause(caught.value), SSLError)
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_redirects_end(server: Server, session: Session) -> None:

@@ -275,6 +275,7 @@ class Manifest:
         representation = next(found for each in self.periods if (found := best(each, kind)))
         reader = _Reader(stop, DASHStream(self.client, self.mpd), representation, EPOCH_START)
         reader.kind, reader.manifest = kind, self
+        reader.takes.missing.periods = 0 if self.live else len(self.mpd.periods) - len(self.periods)
         return reader.begin()
 
     def reload(self, timelines: Mapping[Any, int]) -> MPD:

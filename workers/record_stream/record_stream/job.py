@@ -157,13 +157,14 @@ class _Recording:
         self._uploads[-1].finish()
 
     def _headline(self, ended: str) -> dict[str, Any]:
-        gaps = self._gaps(ended)
+        gaps, omitted = self._gaps(ended), max(each.missing.periods for each in self._readers)
         return {
             "bytes": self._size,
             "seconds": round(self._output.seconds, 3),
             "streams": self._described,
             "discontinuities": self._output.discontinuities,
             **({"gaps": gaps} if gaps else {}),
+            **({"omittedPeriods": omitted} if omitted else {}),
             **({"ended": ended} if ended else {}),
         }
 

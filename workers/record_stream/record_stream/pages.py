@@ -28,6 +28,7 @@ from switchyard_worker import PermanentFailure, TryAgain
 log = logging.getLogger(__name__)
 _SMUGGLED = "#__youtubedl_smuggle"
 """The fragment by which yt-dlp's extractors pass each other orders, such as headers. Nobody else may give any."""
+_OURS = frozenset({"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "te", "upgrade"})
 _DRM = re.compile(r"\bDRM\b")
 plugin_dirs.value = []
 
@@ -85,7 +86,7 @@ class _Handler(RequestHandler):  # type: ignore[misc] # yt-dlp ships no types
 
     def _send(self, request: Any) -> Any:  # noqa: ANN401
         body = request.data if isinstance(request.data, bytes | None) else b"".join(request.data)
-        headers = dict(self._get_headers(request))
+        headers = _allowed(self._get_headers(request))
         try:
             answer = self.session.request(
                 request.method, request.url, data=body, headers=headers, stream=True, raise_for_status=False
@@ -148,7 +149,11 @@ def _found(told: Mapping[str, Any]) -> Found:
     url = told.get("manifest_url" if told.get("protocol") == "http_dash_segments" else "url")
     if not isinstance(url, str):  # a list's entry may be just a title
         raise PermanentFailure("NOT_A_STREAM", "there is no stream on that page")
-    return Found(url, told.get("http_headers") or {})
+    return Found(url, _allowed(told.get("http_headers") or {}))
+
+
+def _allowed(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name.lower() not in _OURS}
 
 
 def _explained(error: Exception, refused: UrlNotAllowed | None) -> PermanentFailure | TryAgain:

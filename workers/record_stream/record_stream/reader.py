@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import av
 from av.stream import Disposition
 
-from record_stream.egress import SECONDS
+from record_stream.egress import SECONDS, WebFile
 from record_stream.rtmp import RtmpStream
 from record_stream.sources import Source, Take
 from record_stream.takes import Missing
@@ -99,7 +99,7 @@ class Reader(threading.Thread):
         streams = _chosen(container, self._wanted)
         if not streams:
             raise av.FFmpegError(0, "no streams")
-        if container.duration and not container.format.name.startswith(("mpegts", "flv")):
+        if container.duration and isinstance(take, WebFile) and container.format.name.startswith(("mov", "matroska")):
             self.duration = max(self.duration, container.duration / av.time_base)
         packets = container.demux(streams)
         head = list[Any]()

@@ -21,12 +21,14 @@ class Missing:
         seconds: how long they are.
         listed: seconds of all other segments.
         reason: why the last one is missing.
+        periods: periods of a DASH manifest that are left out, because they are advertisements.
     """
 
     segments: int = 0
     seconds: float = 0.0
     listed: float = 0.0
     reason: Exception | None = None
+    periods: int = 0
 
     def add(self, segments: int, seconds: float, reason: Exception | None = None) -> None:
         """Count missing segments."""
