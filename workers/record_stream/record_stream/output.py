@@ -92,6 +92,8 @@ class Output:
         for (each, _), track in self._tracks.items():
             track.fresh = track.fresh or each == source
         self._stale = self._stale or before is None or _key(before) != _key(begun)
+        if before is not None:
+            before.container.close()
 
     def write(self, source: int, packet: Any) -> None:  # noqa: ANN401
         """Add a packet of the source's newest take.

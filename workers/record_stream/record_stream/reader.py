@@ -33,10 +33,12 @@ class Begun:
     Attributes:
         streams: its best video and its best audio, as far as present.
         shaped: whether its container says how to show the pictures: turned, or with pixels that aren't square.
+        container: to close once neither packets nor streams are in use: it holds megabytes.
     """
 
     streams: list[Any] = field(repr=False)  # PyAV has types, but isn't installed where types are checked
     shaped: bool
+    container: Any = field(repr=False)
 
 
 class Reader(threading.Thread):
@@ -110,7 +112,7 @@ class Reader(threading.Thread):
                 if packet.stream is streams[0] and packet.size:
                     shaped = _is_shaped(packet)
                     break
-        self._put(Begun(streams, shaped))
+        self._put(Begun(streams, shaped, container))
         self.opened.set()
         shift = getattr(take, "start", 0.0)
         for packet in itertools.chain(head, packets):
