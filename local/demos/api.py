@@ -30,10 +30,8 @@ from switchyard.protocol.jobs import TERMINAL
 
 type _Json = dict[str, Any]
 
-_RECORD_SECONDS: Final = 6.0
-"""Seconds of the stream to record before the job is cancelled."""
 _PATIENCE: Final = 60.0
-"""Seconds until the webhook must have been told."""
+"""Seconds until some of the stream must have been stored, or the webhook told."""
 _TYPES: Final = {".jpg": "image/jpeg", ".png": "image/png"}
 
 
@@ -122,7 +120,7 @@ def live_recording(http: httpx.Client, stack: LocalStack, console: Console) -> N
         accepted = api.ask(http, "POST", "/jobs", {"url": url, "filename": "live.ts", "userId": "demo"})
         console.print(f"POST /jobs: {accepted['status']}, job {accepted['jobId']}", markup=False)
         api.follow(http, accepted["jobId"], console, until={"RUNNING"})
-        time.sleep(_RECORD_SECONDS)
+        _recorded_some(http, accepted["jobId"])
         answer = api.ask(http, "DELETE", f"/jobs/{accepted['jobId']}")
         console.print(f"DELETE /jobs/{accepted['jobId']}: {json.dumps(answer)}", markup=False)
         job = api.follow(http, accepted["jobId"], console, until=TERMINAL)
@@ -136,6 +134,15 @@ def live_recording(http: httpx.Client, stack: LocalStack, console: Console) -> N
         console.print(f"  {shown(file)}  {file.stat().st_size / 1000:.0f} kB: {frames} frames, {seconds:.1f} s")
         if not frames:
             raise DemoError(f"{file.name} can't be played")
+
+
+def _recorded_some(http: httpx.Client, job_id: str) -> None:
+    """Wait until the worker has stored some of the stream: how long it takes to start depends on the machine."""
+    end = time.monotonic() + _PATIENCE
+    while not (api.ask(http, "GET", f"/jobs/{job_id}").get("progress") or {}).get("bytes"):
+        if time.monotonic() > end:
+            raise DemoError(f"nothing was recorded within {_PATIENCE:g} s")
+        time.sleep(0.5)
 
 
 # ---- helpers -------------------------------------------------------------------------------------------------

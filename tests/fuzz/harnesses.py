@@ -46,7 +46,8 @@ _GATEWAY: Final = (
 _HLS: Final = (
     "#EXTM3U", "#EXT-X-STREAM-INF:", "BANDWIDTH=", "AUDIO=", "#EXT-X-MEDIA:TYPE=AUDIO", "GROUP-ID=", "URI=",
     "#EXT-X-MEDIA-SEQUENCE:", "#EXT-X-TARGETDURATION:", "#EXT-X-ENDLIST", "#EXT-X-MAP:", "#EXT-X-KEY:METHOD=AES-128",
-    "#EXT-X-BYTERANGE:", "BYTERANGE=", "IV=0x", "@", "-1", "\n", "http://127.0.0.1/", "//[", "..",
+    "#EXT-X-BYTERANGE:", "#EXTINF:1,",
+    "#EXT-X-DISCONTINUITY", "BYTERANGE=", "IV=0x", "@", "-1", "\n", "http://127.0.0.1/", "//[", "..",
 )  # fmt: skip
 _DASH: Final = (
     "<MPD", "type='dynamic'", "<Period", "duration='PT5S'", "<AdaptationSet", "mimeType='video/mp4'", "<Representation",

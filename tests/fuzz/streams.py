@@ -1,4 +1,4 @@
-"""Checks of record_stream's parsers for answers of untrusted servers: HTTP, playlists, manifests, pages."""
+"""Checks of what record_stream makes of untrusted servers' answers: HTTP, playlists, manifests, pages."""
 
 import itertools
 import socket
@@ -7,20 +7,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from email.message import Message
 from io import BytesIO
 from types import ModuleType
-from typing import Any, Final, cast
+from typing import Any, Final, Self, cast
 from unittest import mock
 
+from streamlink.stream.dash.manifest import MPD
+
 from record_stream import dash as manifests
+from record_stream import egress, segments
 from record_stream import hls as playlists
-from record_stream import web
-from record_stream.rtmp import RtmpStream
-from record_stream.segments import BadPlaylist, Part, Playlist
+from record_stream.egress import Session, Unusable, WebFile
 from record_stream.sources import explained, sources
-from record_stream.web import PAGE_BYTES, Web
-from switchyard.urls import MAX_URL_LENGTH, resolve_public
+from switchyard.urls import resolve_public
 from switchyard_worker import PermanentFailure, TryAgain, WorkerError
 from tests.corpus.urls import RESOLVES
 from tests.fakes.resolver import resolving
@@ -37,49 +36,41 @@ _MOST_ANSWERS: Final = 12
 
 
 def hls(data: bytes) -> None:
-    """`hls.parse`: playlists within the bounds, or BadPlaylist."""
+    """`hls.parse`: playlists within the bounds, or Unusable."""
     try:
         with mock.patch.object(playlists, "MOST", MOST):
-            found = playlists.parse(data.decode(errors="replace"), URL)
-    except BadPlaylist:
+            found = playlists.parse(data, URL)
+            if found.is_master:
+                assert all(isinstance(url, str) for url in playlists.best(found)[:1])
+    except Unusable:
         return
-    if isinstance(found, Playlist):
-        _demand_bounds(found)
-        numbers = [segment.number for segment in found.segments]
-        assert numbers == list(range(numbers[0], numbers[0] + len(numbers))) if numbers else True
-    else:
-        assert all(len(url) <= MAX_URL_LENGTH for url in (found.best, found.audio or ""))
+    assert len(found.segments) <= MOST
+    numbers = [segment.num for segment in found.segments]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers))) if numbers else True
 
 
 def dash(data: bytes) -> None:
-    """`dash.parse`: as for HLS."""
+    """`dash.explicit`, and Streamlink with what it returns: as for HLS."""
     try:
         with mock.patch.object(manifests, "MOST", MOST):
-            found = manifests.parse(data, URL, NOW)
-    except BadPlaylist:
+            root = manifests.explicit(data, NOW)
+            mpd = manifests.parsed(root, URL)
+            for period in mpd.periods:
+                for kind in manifests.KINDS:
+                    _demand_bounds(mpd, manifests.best(period, kind))
+    except Unusable:
         return
-    assert found
-    for playlist in found.values():
-        _demand_bounds(playlist)
 
 
-def _demand_bounds(playlist: Playlist) -> None:
-    assert len(playlist.segments) <= MOST
-    assert 0.2 <= playlist.refresh <= 5
-    for segment in playlist.segments:
-        _demand_part(segment.part)
-        if segment.init is not None:
-            _demand_part(segment.init)
-        if segment.key is not None:
-            assert len(segment.key.iv) == 16
-            assert len(segment.key.url) <= MAX_URL_LENGTH
-
-
-def _demand_part(part: Part) -> None:
-    assert len(part.url) <= MAX_URL_LENGTH
-    if part.first is not None:
-        assert part.first >= 0
-        assert part.last is None or part.last >= part.first
+def _demand_bounds(mpd: MPD, representation: Any) -> None:  # noqa: ANN401
+    if representation is None:
+        return
+    try:
+        listed = list(itertools.islice(representation.segments(), MOST + 2))
+    except Exception as error:  # noqa: BLE001 - a worker's thread reports it
+        assert isinstance(explained(error), WorkerError)
+        return
+    assert len(listed) <= MOST + 1, mpd
 
 
 # ---- servers ---------------------------------------------------------------------------------------------------------
@@ -97,18 +88,14 @@ class _Socket:
     def sendall(self, _data: object) -> None:
         """Nothing."""
 
+    def setsockopt(self, *_what: object) -> None:
+        """Nothing."""
+
     def settimeout(self, _seconds: object) -> None:
         """Nothing."""
 
     def close(self) -> None:
         """Nothing."""
-
-
-class _Tls:
-    """TLS, without."""
-
-    def wrap_socket(self, connection: _Socket, **_wishes: object) -> _Socket:
-        return connection
 
 
 @contextmanager
@@ -127,8 +114,8 @@ def _answering(answers: list[bytes]) -> Iterator[None]:
     pages.find = lambda *_: []  # type: ignore[attr-defined] # as above
     with (
         resolving(RESOLVES, otherwise=socket.EAI_NONAME),
-        mock.patch.object(web, "open_public_socket", connected),
-        mock.patch.object(web, "_TLS", _Tls()),
+        mock.patch.object(egress, "open_public_socket", connected),
+        mock.patch.object(segments, "ATTEMPTS", 0),
         mock.patch.object(playlists, "MOST", MOST),
         mock.patch.object(manifests, "MOST", MOST),
         mock.patch.dict(sys.modules, {"record_stream.pages": pages}),
@@ -142,38 +129,49 @@ def server(data: bytes) -> None:
     stop.set()
     with _answering(data.split(BETWEEN)):
         try:
-            found = sources(Web(()), URL)
+            found = sources(Session((), stop), URL, stop)
         except (PermanentFailure, TryAgain):
             return
         assert found
         for source in found:
             try:
-                file = source(stop)
+                takes = source()
             except Exception as error:  # noqa: BLE001 - as in `Reader`
                 assert isinstance(explained(error), WorkerError)
                 continue
-            if isinstance(file, RtmpStream):
-                continue
-            for _ in range(20):
-                read = file.read(1000)
-                assert len(read) <= 1000
-                if not read:
-                    break
-            assert file.failure is None or isinstance(explained(file.failure), WorkerError)
+            for take in takes:
+                if isinstance(take, WebFile):
+                    _read(take)
+
+
+def _read(file: WebFile) -> None:
+    for _ in range(20):
+        read = file.read(1000)
+        assert len(read) <= 1000
+        if not read:
+            break
+    assert file.failure is None or isinstance(explained(file.failure), WorkerError)
 
 
 class _Page:
     """An answer with its whole body."""
 
+    status_code = 200
+
     def __init__(self, url: str, body: bytes) -> None:
         self.url = url
-        self.status = 200
-        self.headers = Message()
-        self.headers["Content-Type"] = "text/html; charset=utf-8"
+        self.headers = {"Content-Type": "text/html; charset=utf-8"}
+        self.raw = self
         self._body = body
 
-    def read_all(self) -> bytes:
-        return self._body[:PAGE_BYTES]
+    def read(self, size: int, **_options: object) -> bytes:
+        return self._body[:size]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Nothing."""
 
 
 class _Pages:
@@ -182,7 +180,7 @@ class _Pages:
     def __init__(self, pages: list[bytes]) -> None:
         self._pages = itertools.chain(pages, itertools.repeat(pages[-1]))
 
-    def request(self, _method: str, url: str, _headers: object, _body: object = None) -> _Page:
+    def request(self, _method: str, url: str, **_options: object) -> _Page:
         return _Page(url, next(self._pages))
 
 
@@ -191,7 +189,7 @@ def page(data: bytes) -> None:
     from record_stream import pages  # noqa: PLC0415 - only that worker's environment has yt-dlp
 
     try:
-        found = pages.find(cast("Web", _Pages(data.split(BETWEEN))), "https://video.example.com/watch")
+        found = pages.find(cast("Session", _Pages(data.split(BETWEEN))), "https://video.example.com/watch")
     except (PermanentFailure, TryAgain) as error:
         assert text(data)[:200] not in error.message or len(data) < 8
         return

@@ -870,7 +870,7 @@ def a_multipart_upload_is_listed_and_aborted(system: Hands) -> None:
     get_job=[
         "dynamodb:GetItem on JobsTable",
         "dynamodb:Query on JobsTable/index/byStatus, JobsTable/index/byUser, JobsTable/index/byKind",
-        "s3:GetObject on MediaBucket/results, MediaBucket/recordings, MediaBucket",
+        "s3:GetObject on MediaBucket/results, MediaBucket/recordings, MediaBucket/pieces/recordings, MediaBucket",
     ],
 )
 def a_submitted_job_is_completed_and_found(system: Hands) -> None:

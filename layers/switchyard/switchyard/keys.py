@@ -30,6 +30,8 @@ _UPLOAD = re.compile(
 )
 _PIECES = r"pieces-[0-9]+/"
 """The folder of the pieces that record_stream stores while it records. Earlier versions had it beside the recording."""
+RUN_PIECES = re.compile(rf"{_PIECES}\Z")
+"""The end of a prefix of pieces: whose run's they are."""
 _OWNED = re.compile(rf"(?P<owner>{_OWNER})/(?!{_PIECES}){_JOB_ID}/(?s:.+)")
 _PART = re.compile(rf"[^/]+/(?:{_JOB_ID}/)?(?:{_PIECES}|{re.escape(CLAIM)}\Z)")
 

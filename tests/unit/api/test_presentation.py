@@ -297,6 +297,43 @@ def test_only_the_owner_s_recording_has_links(showing: Showing, prefix: str, nam
     assert set(showing.get().body.get("links", {})) == names
 
 
+def with_pieces(showing: Showing, last: object, **told: object) -> list[str]:
+    result = {"prefix": "recordings/a/", "files": [], "partial": True, "pieces": "pieces/recordings/a/pieces-1/"} | told
+    showing.put(status=result.pop("status", "FAILED"), result=result | {"lastPiece": last})
+    return list(showing.get().body.get("links", {}))
+
+
+def test_a_killed_recording_links_its_pieces_in_order(showing: Showing) -> None:
+    assert with_pieces(showing, "00003.ts") == [f"pieces-1/0000{number}.ts" for number in (1, 2, 3)]
+    links = showing.get().body["links"]
+    assert urlsplit(links["pieces-1/00002.ts"]).path == "/pieces/recordings/a/pieces-1/00002.ts"
+    # Files that are complete come first.
+    told = {"files": ["x.mkv"], "pieces": "recordings/a/pieces-12/"}  # as before 0.1
+    assert with_pieces(showing, "2-00001.mkv", **told) == ["x.mkv", "pieces-12/2-00001.mkv"]
+    assert len(with_pieces(showing, "09000.ts")) == 1000
+
+
+@pytest.mark.parametrize("last", ["../00001.ts", "00001", "1.ts", 7, None, "00000.ts", "00001.ts\n", "x-00001.ts"])
+def test_what_is_no_piece_has_no_link(showing: Showing, last: object) -> None:
+    assert with_pieces(showing, last) == []
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"pieces": "recordings/b/pieces-1/"},
+        {"pieces": "recordings/a/secret/pieces-1/"},
+        {"pieces": "pieces/pieces/recordings/a/pieces-1/"},
+        {"pieces": "recordings/a/"},
+        {"pieces": "pieces-1/"},
+        {"pieces": 7},
+        {"status": "RUNNING"},
+    ],
+)
+def test_pieces_elsewhere_or_still_growing_have_no_links(showing: Showing, told: dict[str, object]) -> None:
+    assert with_pieces(showing, "00001.ts", **told) == []
+
+
 def with_files(showing: Showing, *files: object, prefix: object = "results/a/") -> dict[str, str]:
     showing.put(status="COMPLETED", result={"prefix": prefix, "files": list(files)})
     links: dict[str, str] = showing.get().body.get("links", {})

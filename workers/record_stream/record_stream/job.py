@@ -8,21 +8,23 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import av
-
-from record_stream.output import Output, container_for
-from record_stream.reader import Reader
+from record_stream.egress import Session, cause
+from record_stream.output import Output, codec
+from record_stream.reader import Begun, Reader
 from record_stream.settings import Settings, safe_name
 from record_stream.sources import explained, sources
 from record_stream.upload import Upload
-from record_stream.web import Web
 from switchyard_worker import PermanentFailure, Stopped, TryAgain, WorkerError, WorkerJob
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 120.0
 """Seconds allowed to find the stream: a page may need many requests."""
+_ALL = ("video", "audio")
+"""Of several sources, the first gives video, the others audio."""
 _TICK = 0.2
+_TOLERANCE = 1.5
+"""Seconds by which durations that a playlist or a file states may be wrong. So may a twentieth."""
 
 
 def main(job: WorkerJob) -> Mapping[str, Any]:
@@ -32,17 +34,19 @@ def main(job: WorkerJob) -> Mapping[str, Any]:
     if not isinstance(url, str):
         raise PermanentFailure("BAD_INPUT", "the job's input has no url")
     job.progress(0, "looking for the stream")
-    found = _beside(job, lambda: sources(Web(settings.networks), url), LOOK_SECONDS)
-    readers = [Reader(source) for source in found]
-    for reader in readers:
-        reader.start()
+    stop = threading.Event()
+    session = Session(settings.networks, stop)
     try:
+        found = _beside(job, lambda: sources(session, url, stop), LOOK_SECONDS)
+        kinds = (_ALL,) if len(found) == 1 else (_ALL[:1], *[_ALL[1:]] * (len(found) - 1))
+        readers = [Reader(source, stop, wanted) for source, wanted in zip(found, kinds, strict=True)]
+        for reader in readers:
+            reader.start()
         for reader in readers:
             _until(job, reader.opened, settings.stall_seconds)
         return _Recording(job, settings, readers, safe_name(job.input.get("filename"))).run()
     finally:
-        for reader in readers:
-            reader.stop()
+        stop.set()
 
 
 class _Recording:
@@ -50,18 +54,14 @@ class _Recording:
         self._job = job
         self._settings = settings
         self._readers = readers
-        streams = [stream for reader in readers for stream in reader.streams]
-        if not streams:
-            failure = next((reader.failure for reader in readers if reader.failure), None)
-            raise explained(failure or av.FFmpegError(0, "nothing")) from failure
-        container, suffix = container_for(streams)
-        self._described = [_described(stream) for stream in streams]
-        self._upload = Upload(job, name + suffix)
-        self._output = Output(self._upload, container, [reader.streams for reader in readers])
-        self._begun = time.monotonic()
+        self._name = name
+        self._described: list[dict[str, Any]] = []
+        self._uploads: list[Upload] = []
+        self._output = Output(self._create, len(readers))
+        self._clock = time.monotonic()
 
     def run(self) -> Mapping[str, Any]:
-        """Record until the end. Whatever was recorded is always completed into one file."""
+        """Record until the end. Whatever was recorded is always completed."""
         try:
             ended = self._record()
         except Stopped:
@@ -73,7 +73,7 @@ class _Recording:
         return self._headline(ended)
 
     def _record(self) -> str:
-        live, broken = dict(enumerate(self._readers)), None
+        live = dict(enumerate(self._readers))
         saved = heard = time.monotonic()
         while live:
             self._job.checkpoint()
@@ -83,29 +83,51 @@ class _Recording:
                 self._tell()
             if ended := self._limit(now):
                 return ended
-            source = min(live, key=self._output.reached)
+            source = min(live, key=self._output.turn)
             try:
-                packet = live[source].get(_TICK)
+                item = live[source].get(_TICK)
             except queue.Empty:
                 if now - heard > self._settings.stall_seconds:
                     return self._ended("stalled", TryAgain("STREAM_STALLED", "the stream sent nothing for too long"))
                 continue
             heard = time.monotonic()
-            if packet is None:
-                failure = live.pop(source).failure
-                if failure is not None:
-                    log.warning("a stream broke off: %s", type(failure).__name__)
-                    broken = failure  # video without audio is better than neither
-            else:
-                self._output.write(source, packet)
-        if broken is not None:
-            return self._ended("broken", explained(broken))
-        return self._ended("end", PermanentFailure("NOT_A_STREAM", "the stream is empty"))
+            match item:
+                case None:
+                    reader = live.pop(source)
+                    if reader.failure is not None:  # video without audio is better than neither
+                        log.warning("a stream broke off: %s", type(cause(reader.failure)).__name__)
+                case Begun():
+                    self._described = self._described or []
+                    told = [_described(stream) for stream in item.streams]
+                    self._described += [each for each in told if each not in self._described]
+                    self._output.begin(source, item)
+                case packet:
+                    try:
+                        self._output.write(source, packet)
+                    except PermanentFailure as error:
+                        return self._ended("unsupported", error)
+        failures = [each.failure for each in self._readers if each.failure]
+        reasons = [*failures, *(each.missing.reason for each in self._readers if each.missing.reason)]
+        otherwise = explained(reasons[0]) if reasons else PermanentFailure("NOT_A_STREAM", "the stream is empty")
+        removed = any(each.removed for each in self._readers)
+        return self._ended("broken" if failures else "removed" if removed else "end", otherwise)
+
+    def _create(self, suffix: str) -> Upload:
+        if self._uploads:
+            self._uploads[-1].finish()
+        number = len(self._uploads) + 1
+        name = self._name if number == 1 else f"{self._name}-{number}"
+        self._uploads.append(Upload(self._job, name + suffix, number))
+        return self._uploads[-1]
+
+    @property
+    def _size(self) -> int:
+        return sum(each.size for each in self._uploads)
 
     def _limit(self, now: float) -> str | None:
-        if max(self._output.seconds, now - self._begun) >= self._settings.max_seconds:
+        if max(self._output.seconds, now - self._clock) >= self._settings.max_seconds:
             return "maximum duration"
-        if self._upload.size >= self._settings.max_bytes:
+        if self._size >= self._settings.max_bytes:
             return "maximum size"
         return None
 
@@ -116,34 +138,61 @@ class _Recording:
         return how
 
     def _tell(self) -> None:
-        headline = self._headline("")
-        share = max(headline["seconds"] / self._settings.max_seconds, self._upload.size / self._settings.max_bytes)
+        headline, size = self._headline(""), self._size
+        share = max(headline["seconds"] / self._settings.max_seconds, size / self._settings.max_bytes)
         self._job.progress(
             100 * share,
-            f"recorded {headline['seconds']:.0f} s, {self._upload.size / 1e6:.1f} MB",
-            bytes=self._upload.size,
+            f"recorded {headline['seconds']:.0f} s, {size / 1e6:.1f} MB",
+            bytes=size,
             seconds=headline["seconds"],
         )
-        if not self._upload.size:
+        if not size:
             return
-        self._upload.save()
-        self._job.keep({**headline, "pieces": self._upload.pieces})
+        newest = self._uploads[-1]
+        newest.save()
+        self._job.keep({**headline, "pieces": newest.pieces, "lastPiece": newest.last_piece})
 
     def _finish(self) -> None:
         self._output.close()
-        self._upload.finish()
+        self._uploads[-1].finish()
 
     def _headline(self, ended: str) -> dict[str, Any]:
+        gaps, omitted = self._gaps(ended), max(each.missing.periods for each in self._readers)
         return {
-            "bytes": self._upload.size,
+            "bytes": self._size,
             "seconds": round(self._output.seconds, 3),
             "streams": self._described,
+            "discontinuities": self._output.discontinuities,
+            **({"gaps": gaps} if gaps else {}),
+            **({"omittedPeriods": omitted} if omitted else {}),
             **({"ended": ended} if ended else {}),
         }
 
+    def _gaps(self, ended: str) -> dict[str, Any]:
+        """What the recording should have and hasn't; empty if it has all."""
+        whole = ended in {"end", "removed", "broken"}
+        seconds = max(self._lacks(source, reader, whole=whole) for source, reader in enumerate(self._readers))
+        segments = sum(each.missing.segments for each in self._readers)
+        reasons = [each.failure or each.missing.reason for each in self._readers]
+        reason = next((explained(each).code for each in reasons if each), None)
+        if not (segments or seconds or self._output.damaged or ended in {"broken", "stalled", "unsupported"}):
+            return {}
+        found = {"segments": segments, "seconds": round(seconds, 3), "damagedPackets": self._output.damaged}
+        return {**found, **({"reason": reason} if reason else {})}
+
+    def _lacks(self, source: int, reader: Reader, *, whole: bool) -> float:
+        """Seconds that a source lacks; `whole`: it should have given all it has."""
+        lost, reached = reader.missing.seconds, float(self._output.reached(source))
+        if not whole:
+            return lost
+        expected = max(reader.missing.listed, reader.duration)
+        short = expected - reached if expected - reached > max(_TOLERANCE, expected / 20) else 0.0
+        behind = self._output.seconds - reached if reader.failure else 0.0
+        return max(lost + short, behind)
+
 
 def _described(stream: Any) -> dict[str, Any]:  # noqa: ANN401
-    facts = {"type": stream.type, "codec": stream.codec_context.name}
+    facts = {"type": stream.type, "codec": codec(stream)}
     if stream.type == "video":
         return {**facts, "width": stream.codec_context.width, "height": stream.codec_context.height}
     return {**facts, "sampleRate": stream.codec_context.sample_rate, "channels": stream.codec_context.channels}

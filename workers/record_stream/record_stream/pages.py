@@ -1,11 +1,12 @@
 """Finds the stream of a web page with yt-dlp, used as a library with everything else switched off.
 
 It downloads nothing, reads no configuration, and has no plugins, cookies, cache or programs to run. All its requests go
-through `Web`. The URL is a function's argument, never part of a command line.
+through our session. The URL is a function's argument, never part of a command line.
 """
 
 import logging
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -20,11 +21,15 @@ from yt_dlp.networking.common import Features
 from yt_dlp.networking.exceptions import HTTPError, TransportError
 from yt_dlp.utils import DownloadError, ExtractorError, UnsupportedError, UserNotLive
 
-from record_stream.web import TooLarge, Unreachable, Web
+from record_stream.egress import PAGE_BYTES, Session, TooLarge, cause
 from switchyard.urls import UrlNotAllowed
 from switchyard_worker import PermanentFailure, TryAgain
 
 log = logging.getLogger(__name__)
+_SMUGGLED = "#__youtubedl_smuggle"
+"""The fragment by which yt-dlp's extractors pass each other orders, such as headers. Nobody else may give any."""
+_OURS = frozenset({"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "te", "upgrade"})
+_DRM = re.compile(r"\bDRM\b")
 plugin_dirs.value = []
 
 OPTIONS: Final[Mapping[str, Any]] = {
@@ -68,12 +73,12 @@ class _Quiet:
 
 
 class _Handler(RequestHandler):  # type: ignore[misc] # yt-dlp ships no types
-    """Sends yt-dlp's requests through a `Web`."""
+    """Sends yt-dlp's requests through a session."""
 
     _SUPPORTED_URL_SCHEMES = ("http", "https")
     _SUPPORTED_PROXY_SCHEMES = None
     _SUPPORTED_FEATURES = (Features.NO_PROXY, Features.ALL_PROXY)
-    web: Web
+    session: Session
     refused: UrlNotAllowed | None = None
 
     def _check_extensions(self, extensions: dict[str, Any]) -> None:
@@ -81,21 +86,28 @@ class _Handler(RequestHandler):  # type: ignore[misc] # yt-dlp ships no types
 
     def _send(self, request: Any) -> Any:  # noqa: ANN401
         body = request.data if isinstance(request.data, bytes | None) else b"".join(request.data)
+        headers = _allowed(self._get_headers(request))
         try:
-            answer = self.web.request(request.method, request.url, dict(self._get_headers(request)), body)
-            content = BytesIO(answer.read_all())
-        except UrlNotAllowed as error:
-            type(self).refused = error
+            answer = self.session.request(
+                request.method, request.url, data=body, headers=headers, stream=True, raise_for_status=False
+            )
+            with answer:
+                content = answer.raw.read(PAGE_BYTES + 1, decode_content=True)
+        except Exception as error:
+            if isinstance(reason := cause(error), UrlNotAllowed):
+                type(self).refused = reason
             raise TransportError(cause=error) from error
-        except (Unreachable, TooLarge) as error:
-            raise TransportError(cause=error) from error
-        response = Response(content, answer.url, dict(answer.headers.items()), answer.status)
-        if answer.status >= 400:
+        if len(content) > PAGE_BYTES:
+            raise TransportError(cause=TooLarge())
+        # It is decoded already.
+        told = {name: value for name, value in answer.headers.items() if name.lower() != "content-encoding"}
+        response = Response(BytesIO(content), _plain(answer.url), told, answer.status_code)
+        if answer.status_code >= 400:
             raise HTTPError(response)
         return response
 
 
-def find(web: Web, url: str) -> list[Found]:
+def find(session: Session, url: str) -> list[Found]:
     """Find the streams of the page at `url`: one, or separate video and audio.
 
     Raises:
@@ -103,10 +115,10 @@ def find(web: Web, url: str) -> list[Found]:
         TryAgain: the page's servers don't answer.
     """
 
-    class Handler(_Handler):  # yt-dlp makes the instances, so the class holds their `web`; its name must end in RH
+    class Handler(_Handler):  # yt-dlp makes the instances, so the class holds their session; its name must end in RH
         pass
 
-    Handler.__name__, Handler.web = "SwitchyardRH", web
+    Handler.__name__, Handler.session = "SwitchyardRH", session
 
     class Finder(YoutubeDL):  # type: ignore[misc]
         def build_request_director(self, _handlers: object, preferences: object = None) -> Any:  # noqa: ANN401
@@ -115,7 +127,7 @@ def find(web: Web, url: str) -> list[Found]:
     try:
         with Finder({**OPTIONS, "logger": _Quiet()}, auto_init=False) as finder:
             finder.add_default_info_extractors()
-            info = finder.extract_info(url, download=False)
+            info = finder.extract_info(_plain(url), download=False)
     except Exception as error:
         # yt-dlp's extractors raise anything for a page that has changed since they were written.
         raise _explained(error, Handler.refused) from error
@@ -125,29 +137,42 @@ def find(web: Web, url: str) -> list[Found]:
         raise PermanentFailure("NOT_A_STREAM", "there is no stream on that page")
     if info.get("live_status") == "is_upcoming":
         raise PermanentFailure("LIVE_OFFLINE", "the stream has not begun yet")
-    return [_found(each) for each in info.get("requested_formats") or [info]]
+    found = [_found(each) for each in info.get("requested_formats") or [info]]
+    return list({each.url: each for each in found}.values())  # a DASH manifest has both video and audio
+
+
+def _plain(url: str) -> str:
+    return url.partition(_SMUGGLED)[0]
 
 
 def _found(told: Mapping[str, Any]) -> Found:
     url = told.get("manifest_url" if told.get("protocol") == "http_dash_segments" else "url")
     if not isinstance(url, str):  # a list's entry may be just a title
         raise PermanentFailure("NOT_A_STREAM", "there is no stream on that page")
-    return Found(url, told.get("http_headers") or {})
+    return Found(url, _allowed(told.get("http_headers") or {}))
+
+
+def _allowed(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name.lower() not in _OURS}
 
 
 def _explained(error: Exception, refused: UrlNotAllowed | None) -> PermanentFailure | TryAgain:
     """The job's error for yt-dlp's error, without its text: that is for a terminal and contains URLs."""
-    cause = error.exc_info[1] if isinstance(error, DownloadError) and error.exc_info else error
-    log.info("yt-dlp found nothing", extra={"fields": {"cause": type(cause).__name__}})
+    reason = error.exc_info[1] if isinstance(error, DownloadError) and error.exc_info else error
+    log.info("yt-dlp found nothing", extra={"fields": {"cause": type(reason).__name__}})
     if refused is not None:
         return PermanentFailure("URL_NOT_ALLOWED", str(refused))
-    if isinstance(cause, UserNotLive):
-        return PermanentFailure("LIVE_OFFLINE", "nobody is live on that page")
-    if isinstance(cause, UnsupportedError) or (isinstance(cause, ExtractorError) and cause.expected):
-        return PermanentFailure("NOT_A_STREAM", "there is no stream on that page that can be recorded")
-    inner = getattr(cause, "cause", None)
-    if isinstance(inner, HTTPError) and inner.status < 500:
-        return PermanentFailure("STREAM_REFUSED", f"the page's server rejected the request (HTTP {inner.status})")
-    if isinstance(inner, HTTPError | TransportError):
+    expected = isinstance(reason, UnsupportedError) or (isinstance(reason, ExtractorError) and reason.expected)
+    inner = getattr(reason, "cause", None)
+    told = "NOT_A_STREAM", "no stream found: the page can't be parsed"
+    if isinstance(reason, UserNotLive):
+        told = "LIVE_OFFLINE", "nobody is live on that page"
+    elif isinstance(reason, ExtractorError) and _DRM.search(str(reason)):
+        told = "STREAM_ENCRYPTED", "the page's stream is protected (DRM) and can't be recorded"
+    elif expected:
+        told = "NOT_A_STREAM", "there is no stream on that page that can be recorded"
+    elif isinstance(inner, HTTPError) and inner.status < 500:
+        told = "STREAM_REFUSED", f"the page's server rejected the request (HTTP {inner.status}): it may want a login"
+    elif isinstance(inner, HTTPError | TransportError):
         return TryAgain("STREAM_UNREACHABLE", "the page's server does not answer, or answers with an error")
-    return PermanentFailure("NOT_A_STREAM", "no stream found: the page can't be parsed")
+    return PermanentFailure(*told)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from record_stream.web import Web
+from record_stream.egress import Session
 from switchyard.urls import UrlNotAllowed
 
 SCHEME = "rtmp://"
@@ -19,7 +19,7 @@ class RtmpStream:
     options: Mapping[str, str]
 
 
-def opened(web: Web, url: str) -> RtmpStream:
+def opened(session: Session, url: str) -> RtmpStream:
     """Open the stream at `url`. The server can't redirect FFmpeg: it doesn't support redirects of RTMP.
 
     Raises:
@@ -33,7 +33,7 @@ def opened(web: Web, url: str) -> RtmpStream:
         raise UrlNotAllowed("the URL's port is not a number from 1 to 65535") from None
     if "@" in parts.netloc:
         raise UrlNotAllowed("the URL must not hold a user name or password")
-    address = web.address(host, port)
+    address = session.address(host, port)
     app, _, name = parts.path.strip("/").partition("/")
     name += f"?{parts.query}" if parts.query else ""
     told = {"rtmp_app": app, "rtmp_playpath": name, "rtmp_tcurl": f"{SCHEME}{parts.netloc}/{app}"}

@@ -1,34 +1,86 @@
-"""From a URL to the files that FFmpeg reads: one, or separate video and audio."""
+"""From a URL to the streams that FFmpeg reads: one, or separate video and audio."""
 
 import threading
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Protocol
+
+from requests import RequestException, Response
+from requests.exceptions import HTTPError, InvalidSchema, InvalidURL, MissingSchema
+from streamlink.exceptions import StreamlinkError
+from streamlink.session import Streamlink
+from urllib3.exceptions import HTTPError as TransferError
 
 from record_stream import dash, hls, rtmp
-from record_stream.segments import BadPlaylist, Playlist, SegmentFile, WebFile, bodies, follow
-from record_stream.web import Refused, TooLarge, Unreachable, Web
+from record_stream.egress import PAGE_BYTES, Session, TooLarge, Unusable, WebFile, cause, refused
+from record_stream.segments import streamlink
+from record_stream.takes import Missing, SegmentTake
 from switchyard.urls import UrlNotAllowed
 from switchyard_worker import PermanentFailure, TryAgain, WorkerError
 
-type Source = Callable[[threading.Event], SegmentFile | WebFile | rtmp.RtmpStream]
-"""Opens a stream. The event stops it."""
+type Take = SegmentTake | WebFile | rtmp.RtmpStream
+
+
+class Takes(Protocol):
+    """What a source gives.
+
+    Attributes:
+        removed: whether its server has removed it, as many live streams end.
+        missing: what it should have given and didn't.
+    """
+
+    removed: bool
+    missing: Missing
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why it ended early, if it did."""
+
+    def __iter__(self) -> Iterator[Take]:
+        """Yield each take."""
+
+
+type Source = Callable[[], Takes]
+"""Opens a stream."""
 
 _PEEK = 2048
 
 
-def sources(web: Web, url: str) -> list[Source]:
-    """Find what to record at `url`: a stream, or a page with one.
+class _Only:
+    """A single take."""
+
+    removed = False
+
+    def __init__(self, take: WebFile | rtmp.RtmpStream) -> None:
+        self.missing = Missing()
+        self._take = take
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why the file ended early, if it did."""
+        return self._take.failure if isinstance(self._take, WebFile) else None
+
+    def __iter__(self) -> Iterator[Take]:
+        yield self._take
+
+
+def sources(session: Session, url: str, stop: threading.Event) -> list[Source]:
+    """Find what to record at `url`: a stream, or a page with one. `stop` ends it.
 
     Raises:
         PermanentFailure, TryAgain: there is nothing to record, or it can't be reached.
     """
+    client = streamlink(session)
     try:
-        found = _direct(web, url, {})
+        found = _direct(client, url, stop)
         if found is None:
             from record_stream import pages  # noqa: PLC0415 - yt-dlp takes a second to import, and few addresses need it
 
-            found = [source for each in pages.find(web, url) for source in _direct(web, each.url, each.headers) or ()]
-    except (UrlNotAllowed, Refused, Unreachable, TooLarge, BadPlaylist) as error:
+            found = []
+            for each in pages.find(session, url):
+                session.headers.update(each.headers)
+                found += _direct(client, each.url, stop) or ()
+    except (StreamlinkError, RequestException, TransferError, UrlNotAllowed, Unusable, TooLarge, OSError) as error:
         raise explained(error) from error
     if not found:
         raise PermanentFailure("NOT_A_STREAM", "there is no stream on that page that can be recorded")
@@ -37,76 +89,80 @@ def sources(web: Web, url: str) -> list[Source]:
 
 def explained(error: Exception) -> WorkerError:
     """The job's error for an error on the way to a stream. It quotes only our own texts, which contain no URLs."""
+    found = cause(error)
+    if isinstance(found, WorkerError):
+        return found
+    code, message = _told(found)
+    return TryAgain(code, message) if code == "STREAM_UNREACHABLE" else PermanentFailure(code, message)
+
+
+def _told(error: BaseException) -> tuple[str, str]:
     match error:
-        case WorkerError():
-            return error
         case UrlNotAllowed():
-            return PermanentFailure("URL_NOT_ALLOWED", str(error))
-        case Refused(status=status):
-            code = "STREAM_NOT_FOUND" if status in {404, 410} else "STREAM_REFUSED"
-            return PermanentFailure(code, f"the stream's server answered HTTP {status}")
-        case Unreachable() | OSError():
-            return TryAgain("STREAM_UNREACHABLE", "the stream's server does not answer, or answers with an error")
-        case BadPlaylist():
-            return PermanentFailure("NOT_A_STREAM", str(error))
+            told = "URL_NOT_ALLOWED", str(error)
+        case InvalidSchema() | InvalidURL() | MissingSchema():
+            told = "URL_NOT_ALLOWED", "the URL can't be read"
+        case Unusable(code=code):
+            told = code, str(error)
+        case TooLarge():
+            told = "NOT_A_STREAM", "the URL returns more than a page, a playlist or a segment may have"
+        case HTTPError(response=Response(status_code=(404 | 410) as status)):
+            told = (
+                "STREAM_NOT_FOUND",
+                f"the stream's server answered HTTP {status}: check the URL, or the stream is over",
+            )
+        case HTTPError(response=Response(status_code=status)) if refused(status):
+            told = "STREAM_REFUSED", f"the stream's server answered HTTP {status}: it may want a login or a fresh link"
+        case RequestException() | TransferError() | EOFError() | OSError():
+            told = (
+                "STREAM_UNREACHABLE",
+                "the stream's server does not answer, or answers with an error: try again later",
+            )
         case _:
-            return PermanentFailure("NOT_A_STREAM", "what the URL returns is not a stream")
+            told = "NOT_A_STREAM", "what the URL returns is not a stream: send the URL of a stream, a file or a page"
+    return told
 
 
-def _direct(web: Web, url: str, headers: Mapping[str, str]) -> list[Source] | None:
+def _direct(client: Streamlink, url: str, stop: threading.Event) -> list[Source] | None:
     """The sources of a stream; None if `url` is a page."""
+    session: Session = client.http
     if url.startswith(rtmp.SCHEME):
-        return [lambda _stop: rtmp.opened(web, url)]
-    with web.open(url, headers) as answer:
-        kind = answer.headers.get_content_type()
-        head = answer.read(_PEEK)
+        return [lambda: _Only(rtmp.opened(session, url))]
+    answer = session.get(url, stream=True)
+    with answer:
+        kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        head = answer.raw.read(_PEEK, decode_content=True)
         start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
         if start.startswith(hls.MARK):
-            return _hls(web, url, headers)
+            return _hls(client, _whole(head, answer), url, answer.url, stop)
         if kind == "application/dash+xml" or (start.startswith(b"<") and b"<MPD" in start):
-            return _dash(web, url, headers)
+            return _dash(client, _whole(head, answer), answer.url, stop)
         if kind in {"text/html", "application/xhtml+xml"} or start[:14].lower().startswith(
             (b"<!doctype html", b"<html")
         ):
             return None
-    return [lambda stop: WebFile(web, url, headers, stop)]
+    return [lambda: _Only(WebFile(session, url, stop))]
 
 
-def _hls(web: Web, url: str, headers: Mapping[str, str]) -> list[Source]:
-    def read(where: str) -> hls.Master | Playlist:
-        answer = web.open(where, headers)
-        return hls.parse(answer.read_all().decode(errors="replace"), answer.url)
-
-    def source(where: str) -> Source:
-        def load() -> Playlist:
-            found = read(where)
-            if isinstance(found, hls.Master):
-                raise BadPlaylist("a variant of the stream has variants of its own")
-            return found
-
-        return lambda stop: SegmentFile(bodies(web, headers, follow(load, stop), stop))
-
-    found = read(url)
-    if isinstance(found, Playlist):
-        return [source(url)]
-    return [source(where) for where in (found.best, found.audio) if where]
+def _whole(head: bytes, answer: Response) -> bytes:
+    body: bytes = head + answer.raw.read(PAGE_BYTES, decode_content=True)
+    if len(body) > PAGE_BYTES:
+        raise TooLarge
+    return body
 
 
-def _dash(web: Web, url: str, headers: Mapping[str, str]) -> list[Source]:
-    def read() -> Mapping[dash.Kind, Playlist]:
-        answer = web.open(url, headers)
-        return dash.parse(answer.read_all(), answer.url, datetime.now(UTC))
+def _hls(client: Streamlink, body: bytes, url: str, base: str, stop: threading.Event) -> list[Source]:
+    found = hls.parse(body, base)
+    where = hls.best(found) if found.is_master else (url, None)
+    return [partial(hls.begin, client, each, stop) for each in where if each]
 
-    def source(kind: dash.Kind, playlist: Playlist) -> Source:
-        def load() -> Playlist:
-            found = read()
-            if kind not in found:
-                raise BadPlaylist("the DASH manifest has changed")
-            return found[kind]
 
-        match playlist.segments:
-            case [only] if playlist.ended and only.init is None and only.part.first is None:
-                return lambda stop: WebFile(web, only.part.url, headers, stop)  # a single file, which may be large
-        return lambda stop: SegmentFile(bodies(web, headers, follow(load, stop), stop))
+def _dash(client: Streamlink, body: bytes, url: str, stop: threading.Event) -> list[Source]:
+    manifest = dash.Manifest(client, url, body)
 
-    return [source(kind, playlist) for kind, playlist in read().items()]
+    def source(kind: dash.Kind) -> Source:
+        if (single := manifest.single(kind)) is not None:
+            return lambda: _Only(WebFile(client.http, single, stop))
+        return lambda: manifest.begin(kind, stop)
+
+    return [source(kind) for kind in manifest.kinds]

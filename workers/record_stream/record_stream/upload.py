@@ -29,12 +29,14 @@ class Upload:
     Args:
         job: the job whose result it is.
         name: the file's name, safe in a key.
+        number: which of the recording's files it is, from 1.
     """
 
-    def __init__(self, job: WorkerJob, name: str) -> None:
+    def __init__(self, job: WorkerJob, name: str, number: int = 1) -> None:
         self.size = 0
         self._job = job
         self._name = name
+        self._number = number
         self._buffer = bytearray()
         self._saved = 0  # bytes of the buffer that are in S3, in the newest piece
         self._parts: list[CompletedPartTypeDef] = []
@@ -50,6 +52,11 @@ class Upload:
         It doesn't begin like the recording's: the bucket announces no piece, and forgets their old versions in a day.
         """
         return f"pieces/{self._job.key(f'pieces-{self._job.environment.fence}/')}"
+
+    @property
+    def last_piece(self) -> str:
+        """The newest piece's name below `pieces`. The others' numbers go up to it from 00001."""
+        return self._piece(len(self._parts) + bool(self._saved)).removeprefix(self.pieces)
 
     def write(self, data: bytes) -> int:
         """Add `data`. A full piece is then uploaded."""
@@ -110,7 +117,8 @@ class Upload:
         )
 
     def _piece(self, number: int) -> str:
-        return f"{self.pieces}{number:05}{Path(self._name).suffix}"
+        file = f"{self._number}-" if self._number > 1 else ""
+        return f"{self.pieces}{file}{number:05}{Path(self._name).suffix}"
 
     def _delete_pieces(self) -> None:
         keys = [self._piece(number) for number in range(1, len(self._parts) + 2)]

@@ -6,6 +6,7 @@ Workers process untrusted input, so their results are untrusted too: fields of u
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,10 +17,11 @@ from botocore.exceptions import ClientError
 
 from switchyard import clients
 from switchyard.api.signing import presigned_url
-from switchyard.keys import RESULTS, result_folders
+from switchyard.keys import PIECES, RESULTS, RUN_PIECES, result_folders
 from switchyard.messages.kinds import IMAGES, STEAM_IMPORT, TORRENT
 from switchyard.observability import logger
-from switchyard.tables.items import JOB_ID, KIND, REQUEST, RESULT, USER_ID, PlainItem
+from switchyard.protocol.jobs import TERMINAL
+from switchyard.tables.items import JOB_ID, KIND, REQUEST, RESULT, STATUS, USER_ID, PlainItem
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -32,6 +34,9 @@ _MAX_ANSWER = 5 * 1024 * 1024
 """Bytes. Lambda limits a response to 6 MB. The body is a JSON string in it, where escaping a non-ASCII character takes
 up to three times its UTF-8 bytes."""
 _MAX_LINKS = 100
+_MAX_PIECES = 1000
+"""Links of that many pieces take two megabytes."""
+_LAST_PIECE = re.compile(r"((?:[1-9][0-9]{0,3}-)?)([0-9]{5,6})(\.[a-z0-9]{1,5})")
 _INTERNAL = frozenset({"runId", "detections", "changesKey", "about", "chapters"})
 """Fields of a result that `result` leaves out: only workers need `runId`, the others have fields of their own."""
 _MAX_ABOUT = 5000
@@ -51,8 +56,8 @@ class Results:
     link_lifetime: timedelta
 
     def files(self, record: PlainItem) -> dict[str, str]:
-        """The result's files that get a link, at most 100: name to key."""
-        return _files(record) or _torrent(record, self.torrent_prefix) or _changes(record)
+        """The result's files that get a link, at most 100, or pieces of a recording, at most 1,000: name to key."""
+        return {**_files(record), **_pieces(record)} or _torrent(record, self.torrent_prefix) or _changes(record)
 
     def shown(self, record: PlainItem, files: Mapping[str, str]) -> dict[str, Any]:
         """The fields of a job's representation that come from its result; None for those it lacks."""
@@ -106,17 +111,34 @@ def _result(record: PlainItem) -> PlainItem:
     return result if isinstance(result, dict) else {}
 
 
+def _folders(record: PlainItem) -> list[str]:
+    owner = record.get(USER_ID.name)
+    return result_folders(record[JOB_ID.name], owner if isinstance(owner, str) else None)
+
+
 def _files(record: PlainItem) -> dict[str, str]:
     """The files that a worker saved in its job's folder. Its result only says in which of `result_folders`."""
-    result, owner = _result(record), record.get(USER_ID.name)
+    result = _result(record)
     prefix, names = result.get("prefix"), result.get("files")
-    folders = result_folders(record[JOB_ID.name], owner if isinstance(owner, str) else None)
-    if prefix not in folders or not isinstance(names, list):
+    if prefix not in _folders(record) or not isinstance(names, list):
         return {}
     keys = {name: prefix + name for name in names if isinstance(name, str)}
     inside = {name: key for name, key in keys.items() if _is_plain(key)}
     # Pictures last: a video may have hundreds, which must not leave its summary without a link.
     return dict(sorted(inside.items(), key=lambda each: each[0].endswith(".jpg"))[:_MAX_LINKS])
+
+
+def _pieces(record: PlainItem) -> dict[str, str]:
+    """The pieces of a recording that was killed, in order. Its result says where they lie, and the last one's name."""
+    result, folders = _result(record), _folders(record)
+    prefix, last = result.get("pieces"), result.get("lastPiece")
+    if record.get(STATUS.name) not in TERMINAL or not isinstance(prefix, str) or not isinstance(last, str):
+        return {}
+    name, found = RUN_PIECES.search(prefix), _LAST_PIECE.fullmatch(last)
+    if name is None or found is None or prefix.removeprefix(PIECES).removesuffix(name[0]) not in folders:
+        return {}
+    names = (f"{found[1]}{number:05}{found[3]}" for number in range(1, min(int(found[2]), _MAX_PIECES) + 1))
+    return {f"{name[0]}{each}": f"{prefix}{each}" for each in names}
 
 
 def _about(result: PlainItem) -> str | None:
