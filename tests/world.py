@@ -15,6 +15,7 @@ from switchyard.protocol.tracking import Tracker
 from tests.fakes.dead_letters import FakeDeadLetters
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.target import FakeTarget
+from tests.fakes.wakes import FakeWakes
 from tests.requests import SENT_AT
 
 GRACE = timedelta(seconds=120)
@@ -30,6 +31,7 @@ class World:
     target: FakeTarget = field(default_factory=FakeTarget)
     tasks: FakeTarget = field(default_factory=lambda: FakeTarget("task"))
     dead_letters: FakeDeadLetters = field(default_factory=FakeDeadLetters)
+    wakes: FakeWakes = field(default_factory=FakeWakes)
     limit: int = 1
     shards: int = 1
     waiting_room: bool = True
@@ -49,6 +51,7 @@ class World:
             targets=dict(self.targets),
             lanes=self.lanes,
             dead_letters=dict.fromkeys(self.lanes, self.dead_letters),
+            wakes=self.wakes,
             grace=GRACE,
             max_refusals=3,
             waiting_room=self.waiting_room,

@@ -17,18 +17,19 @@ from switchyard.errors import ForeignRow, Unavailable
 from switchyard.names import stable_hash
 from switchyard.observability import Metric
 from switchyard.protocol.jobs import ROW_FULL, TERMINAL, TRANSITIONS, Job, JobError, Status, has_run
-from switchyard.protocol.lanes import Lane, Slots, WaitEntry
+from switchyard.protocol.lanes import Lane, Pause, Slots, WaitEntry
 from switchyard.protocol.ports import Claimed, EntryGone, Held, JobChanged, JobStore, LaneFull, ObjectLocked
 from switchyard.tables import items, lane_items
 from switchyard.tables.store import Store
 from tests.conftest import Aws
 from tests.fakes.memory_store import MemoryStore
-from tests.requests import request, source, task
+from tests.requests import SENT_AT, request, source, task
 from tests.world import Time
 
 ONE = Lane("video", 1)
 TWO = Lane("video", 2)
 ERROR = JobError("START_REFUSED", "no such queue")
+PAUSE = Pause.begin(SENT_AT, "NO_CAPACITY")
 
 
 @pytest.fixture(params=["memory", "dynamodb"])
@@ -253,6 +254,40 @@ def test_an_entry_is_not_dropped_if_its_job_has_changed(store: JobStore) -> None
 def test_an_entry_is_not_dropped_if_its_job_exists_by_now(store: JobStore) -> None:
     store.hold(request(), None)
     assert store.drop(WaitEntry(request()), None) == JobChanged(known(store))
+
+
+def test_a_lane_is_paused_and_goes_on(store: JobStore) -> None:
+    assert store.set_pause(ONE, None, PAUSE)
+    assert store.slots(ONE).pause == PAUSE
+    assert store.set_pause(ONE, PAUSE, None)
+    assert store.slots(ONE).pause is None
+
+
+@pytest.mark.parametrize("seen", [None, PAUSE.again(PAUSE.until)])
+@pytest.mark.parametrize("to", [None, PAUSE.again(PAUSE.until)])
+def test_a_pause_is_changed_by_whoever_knows_it(store: JobStore, seen: Pause | None, to: Pause | None) -> None:
+    store.set_pause(ONE, None, PAUSE)
+    assert not store.set_pause(ONE, seen, to)
+    assert store.slots(ONE).pause == PAUSE
+
+
+def test_in_a_paused_lane_only_a_waiting_job_is_claimed(store: JobStore) -> None:
+    store.set_pause(ONE, None, PAUSE)
+    assert store.claim(request(), None, ONE) == LaneFull()
+    store.hold(request(), None)
+    assert isinstance(store.claim(request(), known(store), ONE, entry=WaitEntry(request())), Claimed)
+
+
+def test_without_a_waiting_room_a_pause_stops_nobody(store: JobStore) -> None:
+    store.set_pause(ONE, None, PAUSE)
+    assert isinstance(store.claim(request(), None, ONE, fifo=False), Claimed)
+
+
+def test_a_job_that_goes_back_without_an_error_has_none(store: JobStore) -> None:
+    job = claimed(store, "a", ONE)
+    assert store.undo_claim(job, None, entry=WaitEntry(job.request)) is None
+    found = known(store)
+    assert (found.status, found.error, found.fence) == (Status.WAITING, None, job.fence)
 
 
 def test_a_wrong_count_is_mended(store: JobStore) -> None:
@@ -1146,6 +1181,7 @@ CALLS: dict[str, Callable[[JobStore], object]] = {
     "finish": lambda store: store.finish(
         replace(JOB, status=Status.RUNNING), Status.COMPLETED, error=None, target_id="batch-a", attempts=1
     ),
+    "set_pause": lambda store: store.set_pause(ONE, None, PAUSE),
     "free_leaked_slot": lambda store: store.free_leaked_slot(ONE, "a", None),
     "free_foreign_slot": lambda store: store.free_foreign_slot(ONE, "a"),
     "retake_slot": lambda store: store.retake_slot(ONE, JOB),

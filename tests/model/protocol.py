@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from switchyard import clock
-from switchyard.errors import ForeignRow, RetryableError, StartFailed
+from switchyard.errors import ForeignRow, RetryableError, StartFailed, StartThrottled
 from switchyard.messages.dead_letters import DeadLetterQueue
 from switchyard.messages.intake import Intake
 from switchyard.messages.kinds import IMAGES, VIDEO
@@ -34,6 +34,7 @@ from switchyard.protocol.tracking import Tracker
 from switchyard.settings import AtCapacity
 from tests.fakes.crashing import Killed
 from tests.fakes.target import FakeTarget, Mode
+from tests.fakes.wakes import FakeWakes
 from tests.model.invocations import CALM, LIVES, QUEUES, TARGETS, Invocation, Life, Shaky, current
 from tests.model.messages import (
     DEAD_LETTERS,
@@ -75,6 +76,7 @@ EXPECTED = (RetryableError, StartFailed, ClientError, BotoCoreError)
 MODES = st.sampled_from(Mode)
 INDEX = st.integers(0, 200)
 ALWAYS = frozenset({"upload", "submit", "deliver"})
+ALL_STARTS = (None, None, Mode.REFUSE, Mode.THROTTLE)
 SELDOM = st.integers(0, 9).map(lambda number: number == 9)
 
 
@@ -136,7 +138,7 @@ class Protocol(RuleBasedStateMachine):
         self.perhaps_over: set[Errand] = set()  # a cancel began and may have died
         self.ends: dict[Errand, Status] = {}
         self.outcomes: dict[Errand, Status] = {}  # status of the run that did the work
-        self.refusing = False
+        self.refusing: Mode | None = None
         self.fences: dict[str, int] = {}
         self.frozen: list[Invocation] = []
         self.bugs: list[Exception] = []
@@ -174,6 +176,7 @@ class Protocol(RuleBasedStateMachine):
         self.tally["examples"] += 1
         self.tally[f"examples with AT_CAPACITY={at_capacity}"] += 1
         self.limit = limit
+        self.wakes = FakeWakes()
         self.lanes: dict[str, Lane] = {}
         self._divide(shards)
         self.tables = self.tables_of_an_example()
@@ -188,6 +191,7 @@ class Protocol(RuleBasedStateMachine):
             targets={name: cast("Any", Shaky(target, TARGETS)) for name, target in self.targets.items()},
             lanes=self.lanes,
             dead_letters=given_up,
+            wakes=self.wakes,
             grace=GRACE,
             max_refusals=MAX_RECEIVES,
         )
@@ -384,12 +388,18 @@ class Protocol(RuleBasedStateMachine):
         """Runs a pass of the reconciler."""
         self._invoke(life, mode, self.reconciler.run)
 
-    @step(2, seconds=st.integers(1, 300), lagging=st.booleans(), refusing=st.sampled_from([False, False, True]))
-    def time_passes(self, seconds: int, lagging: bool, refusing: bool) -> None:  # noqa: FBT001
-        """Advances the clock: messages come back, claims become stale.
+    @step(2, lambda self: self.wakes.asked, index=INDEX, life=LIVES, mode=MODES)
+    def wake(self, index: int, life: Life, mode: Mode) -> None:
+        """Wakes a lane, whether its time has come or not."""
+        lane, _ = self.wakes.asked.pop(index % len(self.wakes.asked))
+        self._invoke(life, mode, lambda: self.dispatcher.start_waiting(lane))
+
+    @step(2, seconds=st.integers(1, 300), lagging=st.booleans(), refusing=st.sampled_from(ALL_STARTS))
+    def time_passes(self, seconds: int, lagging: bool, refusing: Mode | None) -> None:  # noqa: FBT001
+        """Advances the clock: messages come back, claims become stale, pauses end.
 
         For a while, the targets' lists may lack accepted runs: then only the fence protects. Or the targets refuse
-        every start.
+        every start, or have no room for any.
         """
         self.refusing = refusing
         self.time.advance(timedelta(seconds=seconds))
@@ -425,6 +435,7 @@ class Protocol(RuleBasedStateMachine):
         self.a_job_stays_its_owners()
         self.nothing_accepted_is_lost()
         self.dead_letters_say_why()
+        self.no_room_is_no_failure()
         self.is_well = True
 
     def never_over_the_limit(self) -> None:
@@ -512,10 +523,15 @@ class Protocol(RuleBasedStateMachine):
         for url in DEAD_LETTERS.values():
             assert all(letter.has_reason for letter in self.sqs.on(url).values())
 
+    def no_room_is_no_failure(self) -> None:
+        letters = (letter for url in DEAD_LETTERS.values() for letter in self.sqs.on(url).values())
+        ended = (job.error.code for job in self.picture.jobs.values() if job.error and job.status is Status.FAILED)
+        assert StartThrottled.code not in {*(letter.attributes.get("ErrorType") for letter in letters), *ended}
+
     # ---- after all faults --------------------------------------------------------------------------------------------
 
     def _quiesce(self) -> None:
-        self.refusing = False
+        self.refusing = None
         for job_id in sorted(self.tables.haunted):
             self.tables.mend(job_id)
         for target in self.targets.values():
@@ -675,15 +691,16 @@ class Protocol(RuleBasedStateMachine):
     @contextmanager
     def _misbehaving(self, mode: Mode) -> Iterator[None]:
         """Sets the outcome of the next start and stop on both targets. While they refuse, every start is refused."""
+        every = self.refusing
         for target in self.targets.values():
-            target.modes.extend([Mode.REFUSE] * 100 if self.refusing else [mode])
+            target.modes.extend([every] * 100 if every else [mode])
             target.stop_modes.append(mode)
         yield
         for target in self.targets.values():
             if mode is not Mode.ACCEPT:
                 self.tally[f"a start or stop: {mode.name}"] += (not target.modes) + (not target.stop_modes)
-            if self.refusing:
-                self.tally["a start: REFUSE, as all of them"] += 100 - len(target.modes)
+            if every:
+                self.tally[f"a start: {every.name}, as all of them"] += 100 - len(target.modes)
             target.modes.clear()
             target.stop_modes.clear()
 

@@ -56,10 +56,15 @@ class JobsSettings(Settings):
     jobs_table = Setting(text)
 
 
-class StoreSettings(JobsSettings):
-    """For every function that changes the status of jobs."""
+class TablesSettings(JobsSettings):
+    """For every function that reads lanes, too."""
 
     lanes_table = Setting(text)
+
+
+class StoreSettings(TablesSettings):
+    """For every function that changes the status of jobs."""
+
     ttl_days = Setting(days, timedelta(days=30))
 
 
@@ -78,6 +83,7 @@ class LaneSettings(StoreSettings):
     claim_grace_seconds = Setting(seconds(1, 3600), timedelta(seconds=120))
     max_receive_count = Setting(integer(1, 1000), 5)
     lane_shards = Setting(integer(1, 64), 1)
+    track_queue_url = Setting(text)
 
 
 class ReturnSettings(Settings):
@@ -247,7 +253,7 @@ class SubmitJobSettings(ApiSettings, TaskSettings, TorrentSettings):
     steam_queue_url = Setting(text, "")
 
 
-class GetJobSettings(ApiSettings, JobsSettings, LibrarySettings):
+class GetJobSettings(ApiSettings, TablesSettings, LibrarySettings):
     """`functions/get_job`. A presigned URL ends with the credentials that signed it."""
 
     s3_bucket = Setting(text)

@@ -56,6 +56,7 @@ def dispatcher(settings: LaneSettings) -> Dispatcher:
     Raises:
         SettingsError: a lane has too few shards for its limit.
     """
+    from switchyard.messages.wakes import WakeQueue
     from switchyard.protocol.dispatch import Dispatcher
 
     observability.configure(settings.environment)
@@ -78,6 +79,7 @@ def dispatcher(settings: LaneSettings) -> Dispatcher:
         targets=targets,
         lanes={lane.name: lane for lane in lanes},
         dead_letters=dead_letters,
+        wakes=WakeQueue(clients.sqs(), settings.track_queue_url),
         grace=grace,
         max_refusals=settings.max_receive_count,
     )

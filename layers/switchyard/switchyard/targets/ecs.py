@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 
 from switchyard import clock, observability
 from switchyard.clients import IN_DOUBT, is_without_room, translated
-from switchyard.errors import OutcomeUnknown, StartFailed, StartRefused, StartThrottled
+from switchyard.errors import NoCapacity, OutcomeUnknown, StartFailed, StartRefused, StartThrottled
 from switchyard.names import legal_tag, stable_hash
 from switchyard.observability import Metric
 from switchyard.protocol.jobs import Job, JobError, Run, Status
@@ -50,7 +50,8 @@ _MAX_OVERRIDES = 8192
 _TASK = re.compile(r"arn:[a-z-]+:ecs:[a-z0-9-]+:[0-9]{12}:task/([A-Za-z0-9_-]{1,255})/([0-9a-f]{32})")
 
 # ECS reports some throttles and quotas with the error codes of wrong requests.
-_THROTTLED = re.compile("Rate exceeded|[Ll]imit exceeded|limit on the number of")
+_THROTTLED = re.compile("Rate exceeded|[Ll]imit exceeded")
+_QUOTA = re.compile("limit on the number of")
 
 _STATUSES: Mapping[str, Status] = {
     "PROVISIONING": Status.SUBMITTED,
@@ -169,7 +170,7 @@ class EcsTarget(Target):
         if answer["ResponseMetadata"].get(IN_DOUBT):
             raise self._unknown(text)
         if all(map(is_without_room, reasons)):
-            raise StartThrottled(f"RunTask: no room: {text}")
+            raise NoCapacity(f"RunTask: no room: {text}")
         raise StartRefused(f"RunTask: {text}")
 
     def _start_error(self, error: ClientError) -> StartFailed | OutcomeUnknown:
@@ -178,6 +179,8 @@ class EcsTarget(Target):
             return found
         if error.response["ResponseMetadata"].get(IN_DOUBT):
             return self._unknown(error)
+        if _QUOTA.search(str(error)):
+            return NoCapacity(f"RunTask: {error}")
         return StartThrottled(f"RunTask: {error}") if _THROTTLED.search(str(error)) else found
 
     def _unknown(self, reason: object) -> OutcomeUnknown:
