@@ -54,6 +54,7 @@ VARIABLES: Final = {
     "QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/video",
     "DEAD_LETTER_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/video-dead-letters",
     "ECS_DEAD_LETTER_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/ecs-dead-letters",
+    "TRACK_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/track",
     "TRACK_DEAD_LETTER_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/track-dead-letters",
 }
 

@@ -19,6 +19,7 @@ from tests.fakes.wakes import FakeWakes
 from tests.requests import SENT_AT
 
 GRACE = timedelta(seconds=120)
+MAX_ATTEMPTS = 3
 PENDING_GRACE = timedelta(hours=1)
 STUCK_AFTER = timedelta(minutes=30)
 
@@ -67,7 +68,7 @@ class World:
 
     @property
     def tracker(self) -> Tracker:
-        return Tracker(self.store, self.dispatcher)
+        return Tracker(self.store, self.dispatcher, MAX_ATTEMPTS)
 
     def event(self, run: Run) -> bool:
         return self.tracker.apply(run)

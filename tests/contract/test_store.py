@@ -16,7 +16,7 @@ from switchyard import clock, observability
 from switchyard.errors import ForeignRow, Unavailable
 from switchyard.names import stable_hash
 from switchyard.observability import Metric
-from switchyard.protocol.jobs import ROW_FULL, TERMINAL, TRANSITIONS, Job, JobError, Status, has_run
+from switchyard.protocol.jobs import ROW_FULL, TERMINAL, TRANSITIONS, Attempt, Job, JobError, Status, has_run
 from switchyard.protocol.lanes import Lane, Pause, Slots, WaitEntry
 from switchyard.protocol.ports import Claimed, EntryGone, Held, JobChanged, JobStore, LaneFull, ObjectLocked
 from switchyard.tables import items, lane_items
@@ -80,6 +80,60 @@ def test_an_unknown_job_is_none(store: JobStore) -> None:
 
 def test_an_unused_lane_has_no_holders_and_nobody_waiting(store: JobStore) -> None:
     assert store.slots(ONE) == Slots(frozenset(), 0)
+
+
+# ---- trying again ---------------------------------------------------------------------------------------------------
+
+AGAIN = (Attempt("batch-a", JobError("HOST_LOST", "it was taken away"), SENT_AT),)
+
+
+def to_try_again(job: Job) -> Job:
+    return replace(job, request=replace(job.request, start_after=SENT_AT + timedelta(hours=2)), attempts=AGAIN)
+
+
+def test_a_job_to_try_again_waits_for_its_time_under_a_raised_fence(store: JobStore) -> None:
+    job = submitted(store)
+    assert store.retry(job, to_try_again(job))
+    found = known(store)
+    assert (found.status, found.fence, found.attempts) == (Status.WAITING, job.fence + 1, AGAIN)
+    assert (found.target_id, found.run_id, found.claimed_at, found.error) == (None, None, None, None)
+    assert store.slots(TWO) == Slots(frozenset(), 1)
+    assert [entry.request for entry in entries(store)] == [found.request]
+    assert isinstance(store.claim(request("b", of=job.request.source), None, TWO, fifo=False), ObjectLocked)
+
+
+def test_a_job_that_was_cancelled_meanwhile_is_not_tried_again(store: JobStore) -> None:
+    job = submitted(store)
+    asked_to_cancel(store, job)
+    assert not store.retry(job, to_try_again(job))
+    assert (known(store).status, store.slots(TWO)) == (Status.SUBMITTED, Slots(frozenset({"a"}), 0))
+
+
+def test_a_job_is_put_back_once(store: JobStore) -> None:
+    job = submitted(store)
+    assert store.retry(job, to_try_again(job))
+    assert not store.retry(job, to_try_again(job))
+    assert store.slots(TWO).waiting == 1
+
+
+def test_its_attempts_are_kept_for_its_next_run_and_not_for_other_work(store: JobStore) -> None:
+    job = submitted(store)
+    store.retry(job, to_try_again(job))
+    [entry] = entries(store)
+    claim = store.claim(entry.request, known(store), TWO, entry=entry)
+    assert isinstance(claim, Claimed)
+    assert known(store).attempts == AGAIN
+    store.finish(known(store), Status.COMPLETED, error=None, target_id=None, attempts=2)
+    newer = request(of=source(version="v2", message_id="m2"))
+    assert isinstance(store.claim(newer, known(store), TWO), Claimed)
+    assert known(store).attempts == ()
+
+
+def test_a_job_to_try_again_can_be_cancelled(store: JobStore) -> None:
+    job = submitted(store)
+    store.retry(job, to_try_again(job))
+    assert store.cancel(known(store)) is None
+    assert (entries(store), store.slots(TWO).waiting) == ([], 0)
 
 
 # ---- claim ----------------------------------------------------------------------------------------------------------
@@ -1178,6 +1232,7 @@ CALLS: dict[str, Callable[[JobStore], object]] = {
     "cancel": lambda store: store.cancel(JOB),
     "request_cancel": lambda store: store.request_cancel(JOB),
     "advance": lambda store: store.advance("a", 1, "batch-a", Status.RUNNING, attempts=1),
+    "retry": lambda store: store.retry(JOB, JOB),
     "finish": lambda store: store.finish(
         replace(JOB, status=Status.RUNNING), Status.COMPLETED, error=None, target_id="batch-a", attempts=1
     ),

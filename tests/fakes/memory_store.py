@@ -223,6 +223,25 @@ class MemoryStore:
             self._change(job_id, status=to, target_id=target_id)
             return True
 
+    def retry(self, job: Job, again: Job) -> bool:
+        with self._mutex:
+            if not self._still(job.id, job) or self.jobs[job.id].cancel_requested:
+                return False
+            self._change(
+                job.id,
+                request=replace(self.jobs[job.id].request, start_after=again.request.start_after),
+                status=Status.WAITING,
+                fence=job.fence + 1,
+                attempts=again.attempts,
+                claimed_at=None,
+                target_id=None,
+                run_id=None,
+                error=None,
+            )
+            self._lane(job.request.lane).holders.discard(job.id)
+            self._enter(WaitEntry(again.request))
+            return True
+
     def finish(
         self,
         job: Job,
@@ -343,6 +362,7 @@ class MemoryStore:
             created_at=now if other_work else self.jobs[request.job_id].created_at,
             claimed_at=seen.claimed_at,
             past_versions=past_versions_after(seen, request) if other_work else seen.past_versions,
+            attempts=() if other_work else seen.attempts,
         )
 
     def _change(self, job_id: str, **changes: Any) -> None:  # noqa: ANN401 - as `replace`

@@ -266,6 +266,15 @@ def _without_room() -> State:
     return state
 
 
+def _interrupted() -> State:
+    """The state after a run was interrupted, while another job waited, but nobody knows yet."""
+    state = State(MemoryStore())
+    state.world.dispatch(A)
+    state.world.dispatch(B)
+    state.target.move("run-0", Status.FAILED, may_retry=True)
+    return state
+
+
 def _given_up() -> State:
     """The state after a job was given up: its message is in the dead-letter queue."""
     state = State(MemoryStore())
@@ -311,6 +320,20 @@ SCENARIOS: Mapping[str, Scenario] = {
         (A, B),
         {**_COMMON, "wake": WAKE, "newer": dispatch(A2), "b": dispatch(B), "c": dispatch(C)},
         in_order=("a", "b", "c"),
+        late=True,
+    ),
+    "interrupted": Scenario(
+        _interrupted,
+        (A, B),
+        {
+            **_COMMON,
+            "end": news("run-0", Status.FAILED),
+            "running": news("run-0", Status.RUNNING),
+            "wake": WAKE,
+            "newer": dispatch(A2),
+            "a": dispatch(A),
+            "c": dispatch(C),
+        },
         late=True,
     ),
     "given up": Scenario(_given_up, (), {**_NEW, **_COMMON}),

@@ -28,6 +28,9 @@ from tests.interleavings.scenarios import SCENARIOS, Scenario, State
         ("claimed", ("a", "cancel")),
         ("another object waits", ("end", "cancel")),
         ("given up", ("a", "newer")),
+        ("interrupted", ("end", "end")),
+        ("interrupted", ("end", "cancel")),
+        ("interrupted", ("end", "newer")),
         ("no room", ("wake", "c")),
         ("no room", ("wake", "cancel")),
     ],
@@ -83,6 +86,15 @@ class SameFence(MemoryStore):
 
     def raise_fence(self, job: Job) -> Claimed | JobChanged:
         return Claimed(self.jobs[job.id])
+
+
+class SameFenceAgain(MemoryStore):
+    """Tries a job again under the fence of the run that failed."""
+
+    def retry(self, job: Job, again: Job) -> bool:
+        tried = super().retry(job, again)
+        self.jobs[job.id] = replace(self.jobs[job.id], fence=job.fence, attempts=())
+        return tried
 
 
 class BlindToPauses(MemoryStore):

@@ -61,7 +61,7 @@ from tests.model.messages import (
 from tests.model.sqs import Kept, ModelSqs
 from tests.model.tables import MemoryTables, MotoTables, Picture, Tables
 from tests.requests import task
-from tests.world import GRACE, PENDING_GRACE, STUCK_AFTER, Time
+from tests.world import GRACE, MAX_ATTEMPTS, PENDING_GRACE, STUCK_AFTER, Time
 from tools.redrive import Redrive
 
 JOBS = ("a", "b", "c", "d")
@@ -256,9 +256,15 @@ class Protocol(RuleBasedStateMachine):
             records.append(removal(self.poisoned))
         self._send(VIDEOS, notification(records), copies)
 
-    @step(2, copies=st.integers(0, 2), announced=st.booleans(), poison=st.none() | st.sampled_from(POISON))
-    def submit(self, copies: int, announced: bool, poison: str | None) -> None:  # noqa: FBT001
-        """Requests work without an object: recorded first or not, its message sent several times or lost.
+    @step(
+        2,
+        copies=st.integers(0, 2),
+        announced=st.booleans(),
+        poison=st.none() | st.sampled_from(POISON),
+        delay=st.sampled_from((None, None, None, 30, 3000)),
+    )
+    def submit(self, copies: int, announced: bool, poison: str | None, delay: int | None) -> None:  # noqa: FBT001
+        """Requests work without an object: recorded first or not, its message sent several times or lost, or for later.
 
         Or sends an unreadable message, or one for another system.
         """
@@ -268,7 +274,8 @@ class Protocol(RuleBasedStateMachine):
         self._tick()
         number = len(self.tasks)
         asked = task(f"t{number}", announced=announced, message_id=f"asked-{number}")
-        asked = replace(asked, sent_at=self.time.now)
+        later = self.time.now + timedelta(seconds=delay) if delay else None
+        asked = replace(asked, sent_at=self.time.now, start_after=later)
         if announced:
             self.tables.announce(asked)
         if announced or copies:
@@ -366,6 +373,16 @@ class Protocol(RuleBasedStateMachine):
             self._begin(run)
         else:
             self._end(run, Status.COMPLETED if ends_well else Status.FAILED)
+
+    @step(3, lambda self: self._tasks(), index=INDEX)
+    def task_is_interrupted(self, index: int) -> None:
+        """Ends a task, begun or not, for a reason that another run may not meet. Batch itself would run it again."""
+        runs = self._tasks()
+        run = runs[index % len(runs)]
+        request = self.at_work.pop(run.target_id, None)
+        if request is not None:
+            self.done[errand_of(request)] -= 1
+        self._target_of(run).move(run.target_id, Status.FAILED, may_retry=True)
 
     @step(6, lambda self: self.news, index=INDEX, life=LIVES, mode=MODES, again=st.booleans(), lost=SELDOM)
     def hear(self, index: int, life: Life, mode: Mode, again: bool, lost: bool) -> None:  # noqa: FBT001
@@ -542,7 +559,7 @@ class Protocol(RuleBasedStateMachine):
             self._check(invocation)
         self._settle()
         letters = self._on(*DEAD_LETTERS.values())
-        for errand in self._wanted():
+        for errand in self._wanted() - self._tried_often_enough():
             assert self.done[errand] == 1 or errand in letters, f"{errand} is neither done nor a dead letter"
         # The causes are fixed: all dead letters are redriven. Only those become dead letters again that are unreadable,
         # or whose id is another owner's, of another kind or of another input.
@@ -553,7 +570,7 @@ class Protocol(RuleBasedStateMachine):
         refused = {errand for errand in letters if errand[0] in SHARED and not self.done[errand]}
         self.tally["refused for good: the id is taken"] += len(refused)
         assert letters - refused == {errand for errand in self.accepted if errand[0] == POISONED}
-        for errand in self._wanted() - refused:
+        for errand in self._wanted() - refused - self._tried_often_enough():
             assert self.done[errand] == 1 or errand[0] == POISONED, f"{errand} was never done"
         for ended in self.picture.jobs.values():
             self._check_outcome(ended)
@@ -561,6 +578,12 @@ class Protocol(RuleBasedStateMachine):
             job = self.picture.jobs.get(errand[0])
             if job and errand_of(job.request) == errand and not self.done[errand]:
                 assert job.status is Status.CANCELLED
+
+    def _tried_often_enough(self) -> set[Errand]:
+        """Returns the work that failed at its last attempt."""
+        failed = [job for job in self.picture.jobs.values() if job.status is Status.FAILED]
+        assert all(len(job.attempts) < MAX_ATTEMPTS for job in self.picture.jobs.values())
+        return {errand_of(job.request) for job in failed if len(job.attempts) == MAX_ATTEMPTS - 1}
 
     def _check_outcome(self, job: Job) -> None:
         """A job ends as its run ended, except that a failed run with a requested cancel makes it CANCELLED."""
@@ -683,6 +706,9 @@ class Protocol(RuleBasedStateMachine):
     def _runs(self) -> list[Run]:
         every = (run for target in self.targets.values() for run in target.runs.values())
         return [run for run in every if run.status not in TERMINAL]
+
+    def _tasks(self) -> list[Run]:
+        return [run for run in self._runs() if run.target_id in self.targets["ecs"].runs]
 
     def _target_of(self, run: Run) -> FakeTarget:
         (target,) = (target for target in self.targets.values() if run.target_id in target.runs)

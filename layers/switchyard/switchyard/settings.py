@@ -217,14 +217,20 @@ class DispatchToEcsSettings(EcsLaneSettings, TaskSettings, ReturnSettings):
     transmission_task_def = Setting(text, "")
 
 
-class TrackJobSettings(BatchLaneSettings, EcsLaneSettings):
+class TrackSettings(BatchLaneSettings, EcsLaneSettings):
+    """For every function that follows runs. `max_attempts` is for tasks; Batch's job definitions have their own."""
+
+    max_attempts = Setting(integer(1, 10), 3)
+
+
+class TrackJobSettings(TrackSettings):
     """`functions/track_job`."""
 
     queue_url = Setting(text)
     track_dead_letter_queue_url = Setting(text)
 
 
-class ReconcileJobsSettings(BatchLaneSettings, EcsLaneSettings):
+class ReconcileJobsSettings(TrackSettings):
     """`functions/reconcile_jobs`."""
 
     pending_grace_seconds = Setting(seconds(60, 1_209_600), timedelta(hours=1))

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         StoreSettings,
         TaskSettings,
         TorrentSettings,
+        TrackSettings,
     )
     from switchyard.steam.messages import Wanted
     from switchyard.tables.store import Store
@@ -89,11 +90,11 @@ def dispatcher(settings: LaneSettings) -> Dispatcher:
     return replace(dispatcher, waiting_room=waiting_room, full_lane_pause=pause)
 
 
-def tracker(dispatcher: Dispatcher) -> Tracker:
+def tracker(settings: TrackSettings, dispatcher: Dispatcher) -> Tracker:
     """Builds the tracker. It starts waiting jobs through `dispatcher`."""
     from switchyard.protocol.tracking import Tracker
 
-    return Tracker(dispatcher.store, dispatcher)
+    return Tracker(dispatcher.store, dispatcher, settings.max_attempts)
 
 
 def canceller(settings: CancelJobSettings) -> Canceller:

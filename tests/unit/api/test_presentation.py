@@ -130,6 +130,13 @@ def test_only_waiting_jobs_of_a_paused_lane_are_blocked(showing: Showing, row: d
     assert "blocked" not in showing.get().body
 
 
+def test_a_job_that_is_tried_again_says_how_its_runs_ended_and_until_when_it_waits(showing: Showing) -> None:
+    ended = {"code": "HOST_LOST", "message": "it was taken away", "endedAt": MOMENT}
+    showing.put(status="WAITING", startAfter=MOMENT, pastAttempts=[ended | {"targetId": "arn:aws:ecs:…"}, 1, {}])
+    body = showing.get().body
+    assert (body["startAfter"], body["pastAttempts"]) == (MOMENT, [ended])
+
+
 def test_a_list_says_which_jobs_are_blocked(showing: Showing) -> None:
     showing.put(jobId="a", status="WAITING", lane="images")
     showing.put(jobId="b", status="WAITING", lane="seeding")

@@ -32,7 +32,9 @@ from switchyard.tables.items import (
     KIND,
     LANE,
     METADATA,
+    PAST_ATTEMPTS,
     PROGRESS,
+    START_AFTER,
     STARTED_AT,
     STATUS,
     SUBMITTED_BY,
@@ -114,6 +116,8 @@ class Presentation:
             "error": _error(record),
             "blocked": record.get("blocked"),
             "blockedReason": record.get("blockedReason"),
+            "startAfter": _text(record, START_AFTER) if status not in TERMINAL else None,
+            "pastAttempts": _past_attempts(record) or None,
             **self.results.shown(record, files),
             "metadata": parsed(record.get(METADATA.name)),
             "userId": _text(record, USER_ID),
@@ -145,6 +149,16 @@ def _document_tag() -> str:
 def _text(record: PlainItem, attribute: Attribute[Any]) -> str | None:
     value = record.get(attribute.name)
     return value if isinstance(value, str) else None
+
+
+def _past_attempts(record: PlainItem) -> list[dict[str, str]]:
+    """The runs that failed, without their targets' ids."""
+    found, shown = record.get(PAST_ATTEMPTS.name), []
+    for each in found if isinstance(found, list) else ():
+        match each:
+            case {"code": str(code), "message": str(message), "endedAt": str(ended_at)}:
+                shown.append({"code": code, "message": message, "endedAt": ended_at})
+    return shown
 
 
 def _waits(record: PlainItem) -> bool:

@@ -201,6 +201,8 @@ class Dispatcher:
         return None
 
     def _claim(self, request: WorkRequest, seen: Job | None, lane: Lane) -> Outcome | JobChanged:
+        if request.start_after and request.start_after > clock.now():
+            return self._hold(request, seen)
         match self.store.claim(request, seen, lane, fifo=self.waiting_room):
             case Claimed(job):
                 return self._dispatched(job)
@@ -309,6 +311,9 @@ class Dispatcher:
             shortest = self.full_lane_pause.total_seconds()
             pause = random.uniform(shortest, 3 * shortest)  # noqa: S311 - jitter, not a secret
             raise NoFreeSlot(f"lane {request.lane} has no free slot", pause)
+        return self._hold(request, seen)
+
+    def _hold(self, request: WorkRequest, seen: Job | None) -> Outcome | JobChanged:
         match self.store.hold(request, seen):
             case JobChanged() as changed:
                 return changed
@@ -320,6 +325,8 @@ class Dispatcher:
     def _held(self, request: WorkRequest) -> Outcome:
         observability.count(Metric.HELD)
         logger.info("held", job_id=request.job_id, lane=request.lane)
+        if request.start_after:
+            self.wakes.wake(request.lane, request.start_after)
         # Nothing else would fill a slot that was freed since the claim was refused.
         self._start_waiting_quietly(request.lane)
         return Outcome.HELD
@@ -373,7 +380,10 @@ class Dispatcher:
         """Claims waiting jobs one by one. In a paused lane, the first claim needs the right to try a job."""
         # A thousand versions of one object may wait for one job. When it ends, a pass follows that finds it ended.
         busy: dict[str, Job] = {}
+        now = clock.now()
         for entry in self.store.waiting(lane):
+            if entry.request.start_after and entry.request.start_after > now:
+                return  # so is everything behind it
             if longer and not self._pause(lane, pause, longer):
                 return  # somebody else tries a job
             longer = None

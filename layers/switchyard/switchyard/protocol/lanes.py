@@ -5,7 +5,7 @@ LANE#<name>              SLOTS                   holders: set of job ids; waitin
                                                  moves: how often an entry came or went;
                                                  layouts: numbers of shards the lane has ever had, without 1;
                                                  pause: see `Pause`
-LANE#<name>              WAIT#<sentAt>#<jobId>#… request: the frozen request (JSON); attempts: refused starts
+LANE#<name>              WAIT#<due>#<jobId>#…    request: the frozen request (JSON); attempts: refused starts
 OBJECT#<bucket>/<key>    LOCK                    jobId, version: the accepted job that works on this object
 
 A busy lane is divided into shards, `<name>/<number>of<shards>`: lanes with a share of the slots and their own waiting
@@ -147,11 +147,11 @@ class WaitEntry:
 
     @property
     def sort_key(self) -> str:
-        """Sorts entries by age. The same message always has the same key, so adding it twice changes nothing."""
+        """Sorts entries by the time they are due. The same message always has the same key."""
         # Two uploads that arrive in one message have different keys: the object and its version tell them apart.
         request, source = self.request, self.request.source
         work = stable_hash(source.bucket, source.key, source.version, length=8)
-        return self.stored_key or f"{WAIT_PREFIX}{clock.iso(request.sent_at)}#{request.job_id}#{work}"
+        return self.stored_key or f"{WAIT_PREFIX}{clock.iso(request.due)}#{request.job_id}#{work}"
 
 
 @dataclass(frozen=True, slots=True)

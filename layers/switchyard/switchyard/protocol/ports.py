@@ -95,7 +95,7 @@ class JobStore(Protocol):
         """Reads the lane's holders, the length of its waiting room, its pause and its layouts (consistent read)."""
 
     def waiting(self, lane: Lane, *, at_a_time: int = 25) -> Iterator[WaitEntry]:
-        """Iterates over the waiting room, oldest entry first, in pages of `at_a_time` entries (consistent reads)."""
+        """Iterates over the waiting room in the order of `due`, in pages of `at_a_time` entries (consistent reads)."""
 
     def by_status(self, status: Status) -> Iterator[ActiveJob]:
         """Iterates over all jobs with this status, oldest first (eventually consistent)."""
@@ -181,6 +181,13 @@ class JobStore(Protocol):
         """Moves a job forward to a status that is not terminal, because of an event of its run.
 
         False if the event is late, repeated, or of another run.
+        """
+
+    def retry(self, job: Job, again: Job) -> bool:
+        """Puts a job whose run failed back into the waiting room, with the request and the attempts of `again`.
+
+        Frees its slot, keeps its object locked, forgets the run and raises the fence, so that the old run is shut out.
+        False if the job changed meanwhile, or if a cancel was requested.
         """
 
     def finish(self, job: Job, to: Status, *, error: JobError | None, target_id: str | None, attempts: int) -> bool:

@@ -58,12 +58,14 @@ from switchyard.tables.items import (
     METADATA,
     NEVER_STARTED,
     OF_AN_END,
+    PAST_ATTEMPTS,
     PAST_VERSIONS,
     PROGRESS,
     REQUEST,
     RESULT,
     RUN_ID,
     SOURCE,
+    START_AFTER,
     STARTED_AT,
     STATUS,
     SUBMITTED_BY,
@@ -75,6 +77,7 @@ from switchyard.tables.items import (
     Attribute,
     Item,
     Value,
+    attempts_value,
     error_value,
     job_key,
     members,
@@ -393,6 +396,33 @@ class Store(JobStore):
             },
         )
         return refused is None
+
+    @override
+    def retry(self, job: Job, again: Job) -> bool:
+        entry = WaitEntry(again.request)
+        forgotten = (CLAIMED_AT, TARGET_ID, RUN_ID, PROGRESS, RESULT, ERROR, STARTED_AT, HEARTBEAT_AT)
+        #   status as read, fence = n, no cancel ──▶ WAITING, fence = n + 1, without the run
+        back = self._update_action(
+            job.id,
+            # Not the request, which others may give an owner meanwhile.
+            f"SET {STATUS} = :to, {FENCE} = :next, {START_AFTER} = :due, {PAST_ATTEMPTS} = :attempts, "
+            f"{UPDATED_AT} = :now REMOVE {', '.join(map(str, forgotten))}",
+            f"{FENCE} = :fence AND {STATUS} = :same AND attribute_not_exists({CANCEL_REQUESTED_AT})",
+            {
+                ":to": text(Status.WAITING),
+                ":next": number(job.fence + 1),
+                ":due": moment(again.request.due),
+                ":attempts": attempts_value(again.attempts),
+                ":now": moment(clock.now()),
+                ":fence": number(job.fence),
+                ":same": text(job.status),
+            },
+        )
+        return not self._transact(
+            job=back,
+            slot=self._free_slot(job, waiting=1),
+            entry=self._put_entry(entry, f"attribute_not_exists({PK})"),
+        )
 
     @override
     def finish(self, job: Job, to: Status, *, error: JobError | None, target_id: str | None, attempts: int) -> bool:
@@ -730,9 +760,9 @@ def _cancelled_by(by: str) -> tuple[str, dict[str, Value]]:
 
 _LEFT_BY_A_RUN: tuple[Attribute[Any], ...] = (
     *OF_AN_END,
-    *(TARGET_ID, RUN_ID, PROGRESS, ATTEMPTS, STARTED_AT, HEARTBEAT_AT, NEVER_STARTED),
+    *(TARGET_ID, RUN_ID, PROGRESS, ATTEMPTS, STARTED_AT, HEARTBEAT_AT, NEVER_STARTED, START_AFTER),
 )
-_LEFT_BY_A_REQUEST: tuple[Attribute[Any], ...] = (USER_ID, METADATA, SUBMITTED_BY)
+_LEFT_BY_A_REQUEST: tuple[Attribute[Any], ...] = (USER_ID, METADATA, SUBMITTED_BY, PAST_ATTEMPTS)
 """Attributes that a request may set; what the last one set must not be taken for the next one's."""
 _WRITTEN_BY_A_WORKER: tuple[Attribute[Any], ...] = (PROGRESS, RESULT, ERROR, STARTED_AT, HEARTBEAT_AT, UPDATED_AT)
 _ABOUT_A_RUN: tuple[Attribute[Any], ...] = (TARGET_ID, RUN_ID, CANCEL_REQUESTED_AT)
