@@ -58,6 +58,7 @@ VARIABLES: Final = {
     "WEBHOOKS_TABLE": "WebhooksTable",
     "WEBHOOK_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/webhooks",
     "WEBHOOK_SECRET_ARN": "arn:aws:secretsmanager:us-east-1:123456789012:secret:webhooks-Ab12Cd",
+    "TRACK_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/track",
     "TRACK_DEAD_LETTER_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/track-dead-letters",
 }
 

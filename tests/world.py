@@ -15,9 +15,11 @@ from switchyard.protocol.tracking import Tracker
 from tests.fakes.dead_letters import FakeDeadLetters
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.target import FakeTarget
+from tests.fakes.wakes import FakeWakes
 from tests.requests import SENT_AT
 
 GRACE = timedelta(seconds=120)
+MAX_ATTEMPTS = 3
 PENDING_GRACE = timedelta(hours=1)
 STUCK_AFTER = timedelta(minutes=30)
 
@@ -30,6 +32,7 @@ class World:
     target: FakeTarget = field(default_factory=FakeTarget)
     tasks: FakeTarget = field(default_factory=lambda: FakeTarget("task"))
     dead_letters: FakeDeadLetters = field(default_factory=FakeDeadLetters)
+    wakes: FakeWakes = field(default_factory=FakeWakes)
     limit: int = 1
     shards: int = 1
     waiting_room: bool = True
@@ -49,6 +52,7 @@ class World:
             targets=dict(self.targets),
             lanes=self.lanes,
             dead_letters=dict.fromkeys(self.lanes, self.dead_letters),
+            wakes=self.wakes,
             grace=GRACE,
             max_refusals=3,
             waiting_room=self.waiting_room,
@@ -64,7 +68,7 @@ class World:
 
     @property
     def tracker(self) -> Tracker:
-        return Tracker(self.store, self.dispatcher)
+        return Tracker(self.store, self.dispatcher, MAX_ATTEMPTS)
 
     def event(self, run: Run) -> bool:
         return self.tracker.apply(run)

@@ -21,7 +21,7 @@ def api() -> Api:
     settings = GetJobSettings.from_env()
     observability.configure(settings.environment)
     results = Results(clients.s3, settings.s3_bucket, settings.torrent_prefix, settings.result_url_seconds)
-    shown = Presentation(Records(clients.dynamodb(), settings.jobs_table), results)
+    shown = Presentation(Records(clients.dynamodb(), settings.jobs_table, settings.lanes_table), results)
     routes = {
         "GET /jobs/{jobId}": shown.job,
         "GET /jobs": shown.jobs,

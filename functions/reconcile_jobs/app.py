@@ -17,7 +17,7 @@ def reconciler() -> Reconciler:
     return Reconciler(
         store=dispatcher.store,
         dispatcher=dispatcher,
-        tracker=wiring.tracker(dispatcher),
+        tracker=wiring.tracker(settings, dispatcher),
         pending_grace=settings.pending_grace_seconds,
         stuck_after=settings.stuck_runnable_seconds,
         repairs=wiring.repairs(settings),

@@ -15,7 +15,7 @@ def function() -> Queue:
     """Built once per execution environment, at init. If that fails, each event retries and reports it."""
     settings = TrackJobSettings.from_env()
     changes = Changes(
-        tracker=wiring.tracker(wiring.dispatcher(settings)),
+        tracker=wiring.tracker(settings, wiring.dispatcher(settings)),
         rejected=wiring.dead_letter_queue(settings.track_dead_letter_queue_url),
     )
     return Queue(clients.sqs(), settings.queue_url, settings.max_receive_count, changes.handle, changes.exhausted)

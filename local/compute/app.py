@@ -142,6 +142,8 @@ class Api:
                 raise ApiError("Service failure")
             case "refuse":
                 raise ClientError("refused by an injected fault")
+            case "quota":
+                raise ClientError("You've reached the limit on the number of vCPUs you can run concurrently")
             case "capacity":
                 return JSONResponse(self.ecs.no_room(members, fault.reason), headers=_request_id())
         if fault.mode == "cut_after_effect":

@@ -4,8 +4,8 @@
 
     operation       "SubmitJob", "RunTask", …, or "events" for the state change events
     mode            for an operation: throttle, error500, refuse, reset, reset_after_effect, cut_after_effect,
-                    timeout_before_effect, timeout_after_effect; RunTask also: capacity; for events: drop, duplicate,
-                    delay, reverse
+                    timeout_before_effect, timeout_after_effect; RunTask also: capacity, and quota: no vCPUs are left
+                    on Fargate; for events: drop, duplicate, delay, reverse
     times           how many requests or events it hits; default: all, until cleared
     probability     how likely it hits a matching one; default: 1
     delaySeconds    timeout_*: how long the connection stays silent before it is cut (default: until the caller gives
@@ -27,7 +27,7 @@ REQUEST_MODES = (
     *("throttle", "error500", "refuse", "reset", "reset_after_effect", "cut_after_effect"),
     *("timeout_before_effect", "timeout_after_effect"),
 )
-_MODES = {EVENTS: ("drop", "duplicate", "delay", "reverse"), "RunTask": (*REQUEST_MODES, "capacity")}
+_MODES = {EVENTS: ("drop", "duplicate", "delay", "reverse"), "RunTask": (*REQUEST_MODES, "capacity", "quota")}
 DELAY_SECONDS = 2.0
 """The default delay of an event."""
 

@@ -25,6 +25,7 @@ class Operation:
 _TRANSACTED: Final = "TransactWriteItems"
 _CALLS: Final[Mapping[str, tuple[str, ...]]] = {
     "dynamodb:GetItem": ("GetItem",),
+    "dynamodb:BatchGetItem": ("BatchGetItem",),
     "dynamodb:PutItem": ("PutItem", _TRANSACTED),
     "dynamodb:UpdateItem": ("UpdateItem", _TRANSACTED),
     "dynamodb:DeleteItem": ("DeleteItem", _TRANSACTED),

@@ -571,6 +571,7 @@ def test_a_lost_supervisor_is_a_lost_host(standin: StandIn) -> None:
         ("throttle", "ThrottlingException", 0),
         ("error500", "ServerException", 0),
         ("refuse", "ClientException", 0),
+        ("quota", "ClientException", 0),
         ("reset", HTTPClientError, 0),
         ("reset_after_effect", HTTPClientError, 1),
         ("timeout_before_effect", HTTPClientError, 0),

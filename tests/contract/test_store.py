@@ -16,19 +16,20 @@ from switchyard import clock, observability
 from switchyard.errors import ForeignRow, Unavailable
 from switchyard.names import stable_hash
 from switchyard.observability import Metric
-from switchyard.protocol.jobs import ROW_FULL, TERMINAL, TRANSITIONS, Job, JobError, Status, has_run
-from switchyard.protocol.lanes import Lane, Slots, WaitEntry
+from switchyard.protocol.jobs import ROW_FULL, TERMINAL, TRANSITIONS, Attempt, Job, JobError, Status, has_run
+from switchyard.protocol.lanes import Lane, Pause, Slots, WaitEntry
 from switchyard.protocol.ports import Claimed, EntryGone, Held, JobChanged, JobStore, LaneFull, ObjectLocked
 from switchyard.tables import items, lane_items
 from switchyard.tables.store import Store
 from tests.conftest import Aws
 from tests.fakes.memory_store import MemoryStore
-from tests.requests import request, source, task
+from tests.requests import SENT_AT, request, source, task
 from tests.world import Time
 
 ONE = Lane("video", 1)
 TWO = Lane("video", 2)
 ERROR = JobError("START_REFUSED", "no such queue")
+PAUSE = Pause.begin(SENT_AT, "NO_CAPACITY")
 
 
 @pytest.fixture(params=["memory", "dynamodb"])
@@ -79,6 +80,60 @@ def test_an_unknown_job_is_none(store: JobStore) -> None:
 
 def test_an_unused_lane_has_no_holders_and_nobody_waiting(store: JobStore) -> None:
     assert store.slots(ONE) == Slots(frozenset(), 0)
+
+
+# ---- trying again ---------------------------------------------------------------------------------------------------
+
+AGAIN = (Attempt("batch-a", JobError("HOST_LOST", "it was taken away"), SENT_AT),)
+
+
+def to_try_again(job: Job) -> Job:
+    return replace(job, request=replace(job.request, start_after=SENT_AT + timedelta(hours=2)), attempts=AGAIN)
+
+
+def test_a_job_to_try_again_waits_for_its_time_under_a_raised_fence(store: JobStore) -> None:
+    job = submitted(store)
+    assert store.retry(job, to_try_again(job))
+    found = known(store)
+    assert (found.status, found.fence, found.attempts) == (Status.WAITING, job.fence + 1, AGAIN)
+    assert (found.target_id, found.run_id, found.claimed_at, found.error) == (None, None, None, None)
+    assert store.slots(TWO) == Slots(frozenset(), 1)
+    assert [entry.request for entry in entries(store)] == [found.request]
+    assert isinstance(store.claim(request("b", of=job.request.source), None, TWO, fifo=False), ObjectLocked)
+
+
+def test_a_job_that_was_cancelled_meanwhile_is_not_tried_again(store: JobStore) -> None:
+    job = submitted(store)
+    asked_to_cancel(store, job)
+    assert not store.retry(job, to_try_again(job))
+    assert (known(store).status, store.slots(TWO)) == (Status.SUBMITTED, Slots(frozenset({"a"}), 0))
+
+
+def test_a_job_is_put_back_once(store: JobStore) -> None:
+    job = submitted(store)
+    assert store.retry(job, to_try_again(job))
+    assert not store.retry(job, to_try_again(job))
+    assert store.slots(TWO).waiting == 1
+
+
+def test_its_attempts_are_kept_for_its_next_run_and_not_for_other_work(store: JobStore) -> None:
+    job = submitted(store)
+    store.retry(job, to_try_again(job))
+    [entry] = entries(store)
+    claim = store.claim(entry.request, known(store), TWO, entry=entry)
+    assert isinstance(claim, Claimed)
+    assert known(store).attempts == AGAIN
+    store.finish(known(store), Status.COMPLETED, error=None, target_id=None, attempts=2)
+    newer = request(of=source(version="v2", message_id="m2"))
+    assert isinstance(store.claim(newer, known(store), TWO), Claimed)
+    assert known(store).attempts == ()
+
+
+def test_a_job_to_try_again_can_be_cancelled(store: JobStore) -> None:
+    job = submitted(store)
+    store.retry(job, to_try_again(job))
+    assert store.cancel(known(store)) is None
+    assert (entries(store), store.slots(TWO).waiting) == ([], 0)
 
 
 # ---- claim ----------------------------------------------------------------------------------------------------------
@@ -253,6 +308,40 @@ def test_an_entry_is_not_dropped_if_its_job_has_changed(store: JobStore) -> None
 def test_an_entry_is_not_dropped_if_its_job_exists_by_now(store: JobStore) -> None:
     store.hold(request(), None)
     assert store.drop(WaitEntry(request()), None) == JobChanged(known(store))
+
+
+def test_a_lane_is_paused_and_goes_on(store: JobStore) -> None:
+    assert store.set_pause(ONE, None, PAUSE)
+    assert store.slots(ONE).pause == PAUSE
+    assert store.set_pause(ONE, PAUSE, None)
+    assert store.slots(ONE).pause is None
+
+
+@pytest.mark.parametrize("seen", [None, PAUSE.again(PAUSE.until)])
+@pytest.mark.parametrize("to", [None, PAUSE.again(PAUSE.until)])
+def test_a_pause_is_changed_by_whoever_knows_it(store: JobStore, seen: Pause | None, to: Pause | None) -> None:
+    store.set_pause(ONE, None, PAUSE)
+    assert not store.set_pause(ONE, seen, to)
+    assert store.slots(ONE).pause == PAUSE
+
+
+def test_in_a_paused_lane_only_a_waiting_job_is_claimed(store: JobStore) -> None:
+    store.set_pause(ONE, None, PAUSE)
+    assert store.claim(request(), None, ONE) == LaneFull()
+    store.hold(request(), None)
+    assert isinstance(store.claim(request(), known(store), ONE, entry=WaitEntry(request())), Claimed)
+
+
+def test_without_a_waiting_room_a_pause_stops_nobody(store: JobStore) -> None:
+    store.set_pause(ONE, None, PAUSE)
+    assert isinstance(store.claim(request(), None, ONE, fifo=False), Claimed)
+
+
+def test_a_job_that_goes_back_without_an_error_has_none(store: JobStore) -> None:
+    job = claimed(store, "a", ONE)
+    assert store.undo_claim(job, None, entry=WaitEntry(job.request)) is None
+    found = known(store)
+    assert (found.status, found.error, found.fence) == (Status.WAITING, None, job.fence)
 
 
 def test_a_wrong_count_is_mended(store: JobStore) -> None:
@@ -1143,9 +1232,11 @@ CALLS: dict[str, Callable[[JobStore], object]] = {
     "cancel": lambda store: store.cancel(JOB),
     "request_cancel": lambda store: store.request_cancel(JOB),
     "advance": lambda store: store.advance("a", 1, "batch-a", Status.RUNNING, attempts=1),
+    "retry": lambda store: store.retry(JOB, JOB),
     "finish": lambda store: store.finish(
         replace(JOB, status=Status.RUNNING), Status.COMPLETED, error=None, target_id="batch-a", attempts=1
     ),
+    "set_pause": lambda store: store.set_pause(ONE, None, PAUSE),
     "free_leaked_slot": lambda store: store.free_leaked_slot(ONE, "a", None),
     "free_foreign_slot": lambda store: store.free_foreign_slot(ONE, "a"),
     "retake_slot": lambda store: store.retake_slot(ONE, JOB),

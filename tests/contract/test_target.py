@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from switchyard import clients
-from switchyard.errors import OutcomeUnknown, StartRefused, StartThrottled, Unavailable
+from switchyard.errors import NoCapacity, OutcomeUnknown, StartRefused, StartThrottled, Unavailable
 from switchyard.protocol.jobs import Job, JobError, Run, Status, TargetSpec, WorkRequest
 from switchyard.protocol.ports import Target
 from switchyard.targets.batch import BatchTarget
@@ -251,13 +251,20 @@ def test_ecs_gets_over_what_passes(standin: StandIn, ecs_target: EcsTarget, mode
 
 @pytest.mark.parametrize(
     ("reason", "error"),
-    [("RESOURCE:CPU", StartThrottled), ("Capacity is unavailable", StartThrottled), ("MISSING", StartRefused)],
+    [("RESOURCE:CPU", NoCapacity), ("Capacity is unavailable", NoCapacity), ("MISSING", StartRefused)],
 )
 def test_ecs_tells_a_lack_of_room_from_other_failures(
     standin: StandIn, ecs_target: EcsTarget, reason: str, error: type[Exception]
 ) -> None:
     standin.ask("/_compute/faults", "POST", [{"operation": "RunTask", "mode": "capacity", "reason": reason}])
     with pytest.raises(error, match=reason):
+        ecs_target.start(claimed_of(_TASK))
+    standin.ask("/_compute/faults", "DELETE")
+
+
+def test_a_quota_of_fargate_is_a_lack_of_room(standin: StandIn, ecs_target: EcsTarget) -> None:
+    standin.ask("/_compute/faults", "POST", [{"operation": "RunTask", "mode": "quota"}])
+    with pytest.raises(NoCapacity):
         ecs_target.start(claimed_of(_TASK))
     standin.ask("/_compute/faults", "DELETE")
 

@@ -20,7 +20,7 @@ from switchyard.protocol.jobs import (
     origins_of,
     past_versions_after,
 )
-from switchyard.protocol.lanes import Lane, ObjectLock, Slots, WaitEntry, object_key
+from switchyard.protocol.lanes import Lane, ObjectLock, Pause, Slots, WaitEntry, object_key
 from switchyard.protocol.ports import (
     ActiveJob,
     Claimed,
@@ -39,6 +39,7 @@ class _Lane:
     waiting: int = 0
     moves: int = 0
     layouts: frozenset[int] = frozenset()
+    pause: Pause | None = None
 
 
 class MemoryStore:
@@ -74,7 +75,7 @@ class MemoryStore:
     def slots(self, lane: Lane) -> Slots:
         with self._mutex:
             held = self._lane(lane.name)
-            return Slots(frozenset(held.holders), held.waiting, held.layouts, held.moves)
+            return Slots(frozenset(held.holders), held.waiting, held.layouts, held.moves, held.pause)
 
     def waiting(self, lane: Lane, *, at_a_time: int = 25) -> Iterator[WaitEntry]:  # noqa: ARG002 - it needs no pages
         with self._mutex:
@@ -110,7 +111,7 @@ class MemoryStore:
                 return JobChanged(self.get(request.job_id))
             if locked := self._locked(request):
                 return ObjectLocked(locked)
-            if len(held.holders) >= lane.limit or (entry is None and fifo and held.waiting > 0):
+            if len(held.holders) >= lane.limit or (entry is None and fifo and (held.waiting > 0 or held.pause)):
                 return LaneFull()
             now = clock.now()
             job = replace(self._reopened(request, seen, now, Status.CLAIMED), claimed_at=now)
@@ -153,7 +154,8 @@ class MemoryStore:
         with self._mutex:
             if not self._still(job.id, job) or self.jobs[job.id].request.user_id is not None:
                 return JobChanged(self.get(job.id))
-            self._change(job.id, request=replace(job.request, user_id=user_id))
+            fence = job.fence + (job.status is Status.WAITING)
+            self._change(job.id, request=replace(job.request, user_id=user_id), fence=fence)
             return None
 
     def record_start(self, job: Job, target_id: str) -> JobChanged | None:
@@ -170,12 +172,12 @@ class MemoryStore:
             self._change(job.id, fence=job.fence + 1, claimed_at=clock.now(), run_id=None, target_id=None)
             return Claimed(self.jobs[job.id])
 
-    def undo_claim(self, job: Job, error: JobError, *, entry: WaitEntry | None = None) -> JobChanged | None:
+    def undo_claim(self, job: Job, error: JobError | None, *, entry: WaitEntry | None = None) -> JobChanged | None:
         with self._mutex:
             if changed := self._claim_changed(job):
                 return changed
             back_to = Status.WAITING if entry else Status.PENDING
-            self._change(job.id, status=back_to, error=error, claimed_at=None)
+            self._change(job.id, status=back_to, error=error or self.jobs[job.id].error, claimed_at=None)
             held = self._lane(job.request.lane)
             held.holders.discard(job.id)
             if entry is None:
@@ -221,6 +223,25 @@ class MemoryStore:
             self._change(job_id, status=to, target_id=target_id)
             return True
 
+    def retry(self, job: Job, again: Job) -> bool:
+        with self._mutex:
+            if not self._still(job.id, job) or self.jobs[job.id].cancel_requested:
+                return False
+            self._change(
+                job.id,
+                request=replace(self.jobs[job.id].request, start_after=again.request.start_after),
+                status=Status.WAITING,
+                fence=job.fence + 1,
+                attempts=again.attempts,
+                claimed_at=None,
+                target_id=None,
+                run_id=None,
+                error=None,
+            )
+            self._lane(job.request.lane).holders.discard(job.id)
+            self._enter(WaitEntry(again.request))
+            return True
+
     def finish(
         self,
         job: Job,
@@ -243,6 +264,14 @@ class MemoryStore:
                 )
             self._lane(job.request.lane).holders.discard(job.id)
             self._unlock(job)
+            return True
+
+    def set_pause(self, lane: Lane, seen: Pause | None, to: Pause | None) -> bool:
+        with self._mutex:
+            held = self._lane(lane.name)
+            if held.pause != seen:
+                return False
+            held.pause = to
             return True
 
     def free_leaked_slot(self, lane: Lane, job_id: str, seen: Job | None) -> bool:
@@ -333,6 +362,7 @@ class MemoryStore:
             created_at=now if other_work else self.jobs[request.job_id].created_at,
             claimed_at=seen.claimed_at,
             past_versions=past_versions_after(seen, request) if other_work else seen.past_versions,
+            attempts=() if other_work else seen.attempts,
         )
 
     def _change(self, job_id: str, **changes: Any) -> None:  # noqa: ANN401 - as `replace`

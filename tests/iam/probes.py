@@ -373,6 +373,14 @@ def a_refused_start_is_tried_again_long_before_the_visibility_timeout(system: Ha
     system.completed(system.upload())
 
 
+@proves(ECS, dispatch_to_ecs=["sqs:SendMessage on TrackQueue"])
+@proves(sqs_to_batch=["sqs:SendMessage on TrackQueue"])
+def a_job_that_found_no_room_starts_soon(system: Hands) -> None:
+    system.fault(system.road.start, "throttle", times=system.road.tries)
+
+    system.completed(system.upload())
+
+
 @proves(
     ECS,
     dispatch_to_ecs=[
@@ -528,7 +536,18 @@ def an_entry_that_need_not_wait_is_dropped_when_a_job_ends(system: Hands) -> Non
 
 
 @proves(track_job=["sqs:ChangeMessageVisibility on TrackQueue"])
-def the_next_job_starts_soon_after_a_throttled_start(system: Hands) -> None:
+def the_next_job_starts_soon_after_a_refused_start(system: Hands) -> None:
+    first = system.running()
+    second = system.waiting()
+    system.fault("SubmitJob", "refuse", times=1)
+
+    system.release(first)
+
+    system.completed(first, second)
+
+
+@proves(track_job=["sqs:SendMessage on TrackQueue"])
+def the_next_job_starts_soon_after_it_found_no_room(system: Hands) -> None:
     first = system.running()
     second = system.waiting()
     system.fault("SubmitJob", "throttle", times=1)
@@ -800,6 +819,17 @@ def a_job_refused_too_often_is_dead_lettered_by_the_reconciler(system: Hands) ->
     _is_given_up(system, key)
 
 
+@proves(reconcile_jobs=["sqs:SendMessage on TrackQueue"])
+def a_job_for_which_the_reconciler_found_no_room_starts_soon(system: Hands) -> None:
+    system.fill_lane()
+    key = system.waiting()
+    system.fault(system.road.start, "throttle", times=system.road.tries)
+
+    system.invoke("ReconcileJobsFunction")
+
+    system.completed(key)
+
+
 @proves(reconcile_jobs=["sqs:SendMessage on TorrentQueue"])
 def the_reconciler_requests_an_abandoned_torrent_again(system: Hands) -> None:
     key = system.place()
@@ -862,6 +892,14 @@ def a_multipart_upload_is_listed_and_aborted(system: Hands) -> None:
 
     assert system.ask("GET", "/uploads/multipart", 200, params=where).json()["parts"], "its part is not listed"
     system.ask("DELETE", "/uploads/multipart", 204, params=where)
+
+
+@proves(get_job=["dynamodb:BatchGetItem on LanesTable"])
+def a_waiting_job_is_shown(system: Hands) -> None:
+    system.running()
+    [job] = system.jobs(system.waiting())
+
+    assert system.ask("GET", f"/jobs/{job['jobId']}", 200).json()["status"] == "WAITING", "it is not shown"
 
 
 @proves(

@@ -46,6 +46,7 @@ def check(state: State) -> None:
         job = store.jobs[lock.job_id]
         busy = job.status in HOLDING_SLOT or job.status is Status.WAITING
         _demand(busy and object_key(job.request.source) == key, f"{key}: locked by {job.id}, which is {job.status}")
+    _demand(state.target.tries <= 1, "two jobs were tried while there was no room")
     claims = Counter((run.job_id, run.fence) for run in state.target.runs.values())
     _demand(max(claims.values(), default=0) <= 1, f"a claim was started twice: {claims}")
 
@@ -74,6 +75,7 @@ def settle(
     Raises:
         Violation: work was lost, done twice, or done out of order; or something is held by nobody.
     """
+    state.target.full = False
     performed = {target_id for target_id, run in state.target.runs.items() if run.status is Status.COMPLETED}
     queue = [actor.brings for actor in unfinished if actor.brings is not None]
     world = state.world

@@ -6,11 +6,11 @@ import copy
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, cast
 
-from switchyard.errors import PermanentError, StartRefused, SwitchyardError
+from switchyard.errors import NoCapacity, PermanentError, StartRefused, SwitchyardError
 from switchyard.protocol.cancel import Canceller
 from switchyard.protocol.dispatch import Dispatcher
 from switchyard.protocol.jobs import Job, Status, WorkRequest
@@ -36,13 +36,27 @@ class DeadLetters:
 
 @dataclass
 class Target(FakeTarget):
-    """A target that remembers the job of each run, since a job's row may be about other work by now."""
+    """A target that remembers the job of each run, since a job's row may be about other work by now.
+
+    While it is `full`, it counts the starts that it can't take.
+    """
 
     jobs: dict[str, Job] = field(default_factory=dict)
+    full: bool = False
+    tries: int = 0
 
     def start(self, job: Job) -> str:
+        if self.full:
+            self.tries += 1
+            raise NoCapacity("no room")
         self.jobs[f"{self.name}-{len(self.runs)}"] = job
         return super().start(job)
+
+
+class NoWakes:
+    """Wakes nobody: the reconciler must do."""
+
+    def wake(self, lane: str, at: datetime) -> None: ...
 
 
 @dataclass
@@ -76,7 +90,7 @@ class State:
     def mark(self) -> int:
         """Tells this state apart from others."""
         lanes = [
-            (name, frozenset(lane.holders), frozenset(lane.room.items()), lane.waiting, lane.moves)
+            (name, frozenset(lane.holders), frozenset(lane.room.items()), lane.waiting, lane.moves, lane.pause)
             for name, lane in sorted(self.store.lanes.items())
         ]
         parts = (
@@ -87,6 +101,7 @@ class State:
             tuple(self.target.jobs.values()),
             tuple(self.target.stopped),
             tuple(self.dead_letters.sent),
+            self.target.tries,
         )
         return hash(parts)
 
@@ -109,7 +124,7 @@ class State:
 
 @cache
 def _plain(limit: int) -> Dispatcher:
-    return World(limit=limit).dispatcher
+    return replace(World(limit=limit).dispatcher, wakes=NoWakes())
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +169,10 @@ def news(target_id: str, status: Status) -> Actor:
     return Actor(run)
 
 
+def _wake(state: State, ports: Ports) -> None:
+    state.dispatcher(ports).start_waiting("video")
+
+
 def cancel(job_id: str) -> Actor:
     """A caller's DELETE."""
 
@@ -176,6 +195,7 @@ def _reconcile(state: State, ports: Ports) -> None:
 
 
 RECONCILE = Actor(_reconcile)
+WAKE = Actor(_wake)
 _REFUSED = StartRefused("no such queue")
 
 
@@ -236,6 +256,25 @@ def _claimed(*, started: bool) -> Callable[[], State]:
     return build
 
 
+def _without_room() -> State:
+    """The state after the target had no room for a job, and another message came. There still is none."""
+    state = State(MemoryStore(), limit=2)
+    state.target.modes.append(Mode.THROTTLE)
+    state.world.dispatch(A)
+    state.world.dispatch(B)
+    state.target.full = True
+    return state
+
+
+def _interrupted() -> State:
+    """The state after a run was interrupted, while another job waited, but nobody knows yet."""
+    state = State(MemoryStore())
+    state.world.dispatch(A)
+    state.world.dispatch(B)
+    state.target.move("run-0", Status.FAILED, may_retry=True)
+    return state
+
+
 def _given_up() -> State:
     """The state after a job was given up: its message is in the dead-letter queue."""
     state = State(MemoryStore())
@@ -275,6 +314,27 @@ SCENARIOS: Mapping[str, Scenario] = {
     "claimed": Scenario(_claimed(started=False), (A,), {**_NEW, **_COMMON}, late=True),
     "claimed and started": Scenario(
         _claimed(started=True), (A,), {**_NEW, **_COMMON, "running": news("run-0", Status.RUNNING)}, late=True
+    ),
+    "no room": Scenario(
+        _without_room,
+        (A, B),
+        {**_COMMON, "wake": WAKE, "newer": dispatch(A2), "b": dispatch(B), "c": dispatch(C)},
+        in_order=("a", "b", "c"),
+        late=True,
+    ),
+    "interrupted": Scenario(
+        _interrupted,
+        (A, B),
+        {
+            **_COMMON,
+            "end": news("run-0", Status.FAILED),
+            "running": news("run-0", Status.RUNNING),
+            "wake": WAKE,
+            "newer": dispatch(A2),
+            "a": dispatch(A),
+            "c": dispatch(C),
+        },
+        late=True,
     ),
     "given up": Scenario(_given_up, (), {**_NEW, **_COMMON}),
     "refused": Scenario(_after(), (), {**_NEW, **_COMMON, "give up": give_up(A)}),

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from switchyard.protocol.jobs import Job, WorkRequest
-from switchyard.protocol.lanes import Lane, ObjectLock, WaitEntry
+from switchyard.protocol.lanes import Lane, ObjectLock, Pause, WaitEntry
 from switchyard.protocol.ports import Claimed, EntryGone, JobChanged, LaneFull, ObjectLocked
 from tests.fakes.memory_store import MemoryStore
 from tests.interleavings.explorer import Search, Step, parse
@@ -28,6 +28,11 @@ from tests.interleavings.scenarios import SCENARIOS, Scenario, State
         ("claimed", ("a", "cancel")),
         ("another object waits", ("end", "cancel")),
         ("given up", ("a", "newer")),
+        ("interrupted", ("end", "end")),
+        ("interrupted", ("end", "cancel")),
+        ("interrupted", ("end", "newer")),
+        ("no room", ("wake", "c")),
+        ("no room", ("wake", "cancel")),
     ],
 )
 def test_no_meeting_of_two_with_a_fault_breaks_an_invariant(scenario: str, names: tuple[str, ...]) -> None:
@@ -83,6 +88,23 @@ class SameFence(MemoryStore):
         return Claimed(self.jobs[job.id])
 
 
+class SameFenceAgain(MemoryStore):
+    """Tries a job again under the fence of the run that failed."""
+
+    def retry(self, job: Job, again: Job) -> bool:
+        tried = super().retry(job, again)
+        self.jobs[job.id] = replace(self.jobs[job.id], fence=job.fence, attempts=())
+        return tried
+
+
+class BlindToPauses(MemoryStore):
+    """Lets everybody lengthen a pause, whoever was first."""
+
+    def set_pause(self, lane: Lane, seen: Pause | None, to: Pause | None) -> bool:  # noqa: ARG002
+        self.lanes[lane.name].pause = to
+        return True
+
+
 class DeafToCancels(MemoryStore):
     """Forgets that a cancel was requested."""
 
@@ -109,9 +131,10 @@ def _with(name: str, store: MemoryStore) -> Mapping[str, Scenario]:
         (NoFifo(), "one waits", ("end", "c"), r"started in the order \['c', 'b'\]"),
         (NoLock(), "nothing", ("a", "same"), "not its object's lock"),
         (SameFence(), "claimed", ("a", "a"), "a claim was started twice"),
+        (BlindToPauses(), "no room", ("wake", "wake"), "two jobs were tried"),
         (DeafToCancels(), "running", ("cancel", "running"), "after its cancel was answered"),
     ],
-    ids=["limit", "fifo", "lock", "fence", "cancel"],
+    ids=["limit", "fifo", "lock", "fence", "pause", "cancel"],
 )
 def test_a_store_without_a_condition_is_found(
     store: MemoryStore, scenario: str, names: tuple[str, ...], problem: str

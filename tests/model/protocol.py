@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from switchyard import clock
-from switchyard.errors import ForeignRow, RetryableError, StartFailed
+from switchyard.errors import ForeignRow, RetryableError, StartFailed, StartThrottled
 from switchyard.messages.dead_letters import DeadLetterQueue
 from switchyard.messages.intake import Intake
 from switchyard.messages.kinds import IMAGES, VIDEO
@@ -34,6 +34,7 @@ from switchyard.protocol.tracking import Tracker
 from switchyard.settings import AtCapacity
 from tests.fakes.crashing import Killed
 from tests.fakes.target import FakeTarget, Mode
+from tests.fakes.wakes import FakeWakes
 from tests.model.invocations import CALM, LIVES, QUEUES, TARGETS, Invocation, Life, Shaky, current
 from tests.model.messages import (
     DEAD_LETTERS,
@@ -60,7 +61,7 @@ from tests.model.messages import (
 from tests.model.sqs import Kept, ModelSqs
 from tests.model.tables import MemoryTables, MotoTables, Picture, Tables
 from tests.requests import task
-from tests.world import GRACE, PENDING_GRACE, STUCK_AFTER, Time
+from tests.world import GRACE, MAX_ATTEMPTS, PENDING_GRACE, STUCK_AFTER, Time
 from tools.redrive import Redrive
 
 JOBS = ("a", "b", "c", "d")
@@ -75,6 +76,7 @@ EXPECTED = (RetryableError, StartFailed, ClientError, BotoCoreError)
 MODES = st.sampled_from(Mode)
 INDEX = st.integers(0, 200)
 ALWAYS = frozenset({"upload", "submit", "deliver"})
+ALL_STARTS = (None, None, Mode.REFUSE, Mode.THROTTLE)
 SELDOM = st.integers(0, 9).map(lambda number: number == 9)
 
 
@@ -136,7 +138,7 @@ class Protocol(RuleBasedStateMachine):
         self.perhaps_over: set[Errand] = set()  # a cancel began and may have died
         self.ends: dict[Errand, Status] = {}
         self.outcomes: dict[Errand, Status] = {}  # status of the run that did the work
-        self.refusing = False
+        self.refusing: Mode | None = None
         self.fences: dict[str, int] = {}
         self.frozen: list[Invocation] = []
         self.bugs: list[Exception] = []
@@ -174,6 +176,7 @@ class Protocol(RuleBasedStateMachine):
         self.tally["examples"] += 1
         self.tally[f"examples with AT_CAPACITY={at_capacity}"] += 1
         self.limit = limit
+        self.wakes = FakeWakes()
         self.lanes: dict[str, Lane] = {}
         self._divide(shards)
         self.tables = self.tables_of_an_example()
@@ -188,6 +191,7 @@ class Protocol(RuleBasedStateMachine):
             targets={name: cast("Any", Shaky(target, TARGETS)) for name, target in self.targets.items()},
             lanes=self.lanes,
             dead_letters=given_up,
+            wakes=self.wakes,
             grace=GRACE,
             max_refusals=MAX_RECEIVES,
         )
@@ -252,9 +256,15 @@ class Protocol(RuleBasedStateMachine):
             records.append(removal(self.poisoned))
         self._send(VIDEOS, notification(records), copies)
 
-    @step(2, copies=st.integers(0, 2), announced=st.booleans(), poison=st.none() | st.sampled_from(POISON))
-    def submit(self, copies: int, announced: bool, poison: str | None) -> None:  # noqa: FBT001
-        """Requests work without an object: recorded first or not, its message sent several times or lost.
+    @step(
+        2,
+        copies=st.integers(0, 2),
+        announced=st.booleans(),
+        poison=st.none() | st.sampled_from(POISON),
+        delay=st.sampled_from((None, None, None, 30, 3000)),
+    )
+    def submit(self, copies: int, announced: bool, poison: str | None, delay: int | None) -> None:  # noqa: FBT001
+        """Requests work without an object: recorded first or not, its message sent several times or lost, or for later.
 
         Or sends an unreadable message, or one for another system.
         """
@@ -264,7 +274,8 @@ class Protocol(RuleBasedStateMachine):
         self._tick()
         number = len(self.tasks)
         asked = task(f"t{number}", announced=announced, message_id=f"asked-{number}")
-        asked = replace(asked, sent_at=self.time.now)
+        later = self.time.now + timedelta(seconds=delay) if delay else None
+        asked = replace(asked, sent_at=self.time.now, start_after=later)
         if announced:
             self.tables.announce(asked)
         if announced or copies:
@@ -363,6 +374,16 @@ class Protocol(RuleBasedStateMachine):
         else:
             self._end(run, Status.COMPLETED if ends_well else Status.FAILED)
 
+    @step(3, lambda self: self._tasks(), index=INDEX)
+    def task_is_interrupted(self, index: int) -> None:
+        """Ends a task, begun or not, for a reason that another run may not meet. Batch itself would run it again."""
+        runs = self._tasks()
+        run = runs[index % len(runs)]
+        request = self.at_work.pop(run.target_id, None)
+        if request is not None:
+            self.done[errand_of(request)] -= 1
+        self._target_of(run).move(run.target_id, Status.FAILED, may_retry=True)
+
     @step(6, lambda self: self.news, index=INDEX, life=LIVES, mode=MODES, again=st.booleans(), lost=SELDOM)
     def hear(self, index: int, life: Life, mode: Mode, again: bool, lost: bool) -> None:  # noqa: FBT001
         """Delivers any event so far: late, twice, out of order, or never."""
@@ -384,12 +405,18 @@ class Protocol(RuleBasedStateMachine):
         """Runs a pass of the reconciler."""
         self._invoke(life, mode, self.reconciler.run)
 
-    @step(2, seconds=st.integers(1, 300), lagging=st.booleans(), refusing=st.sampled_from([False, False, True]))
-    def time_passes(self, seconds: int, lagging: bool, refusing: bool) -> None:  # noqa: FBT001
-        """Advances the clock: messages come back, claims become stale.
+    @step(2, lambda self: self.wakes.asked, index=INDEX, life=LIVES, mode=MODES)
+    def wake(self, index: int, life: Life, mode: Mode) -> None:
+        """Wakes a lane, whether its time has come or not."""
+        lane, _ = self.wakes.asked.pop(index % len(self.wakes.asked))
+        self._invoke(life, mode, lambda: self.dispatcher.start_waiting(lane))
+
+    @step(2, seconds=st.integers(1, 300), lagging=st.booleans(), refusing=st.sampled_from(ALL_STARTS))
+    def time_passes(self, seconds: int, lagging: bool, refusing: Mode | None) -> None:  # noqa: FBT001
+        """Advances the clock: messages come back, claims become stale, pauses end.
 
         For a while, the targets' lists may lack accepted runs: then only the fence protects. Or the targets refuse
-        every start.
+        every start, or have no room for any.
         """
         self.refusing = refusing
         self.time.advance(timedelta(seconds=seconds))
@@ -425,6 +452,7 @@ class Protocol(RuleBasedStateMachine):
         self.a_job_stays_its_owners()
         self.nothing_accepted_is_lost()
         self.dead_letters_say_why()
+        self.no_room_is_no_failure()
         self.is_well = True
 
     def never_over_the_limit(self) -> None:
@@ -512,10 +540,15 @@ class Protocol(RuleBasedStateMachine):
         for url in DEAD_LETTERS.values():
             assert all(letter.has_reason for letter in self.sqs.on(url).values())
 
+    def no_room_is_no_failure(self) -> None:
+        letters = (letter for url in DEAD_LETTERS.values() for letter in self.sqs.on(url).values())
+        ended = (job.error.code for job in self.picture.jobs.values() if job.error and job.status is Status.FAILED)
+        assert StartThrottled.code not in {*(letter.attributes.get("ErrorType") for letter in letters), *ended}
+
     # ---- after all faults --------------------------------------------------------------------------------------------
 
     def _quiesce(self) -> None:
-        self.refusing = False
+        self.refusing = None
         for job_id in sorted(self.tables.haunted):
             self.tables.mend(job_id)
         for target in self.targets.values():
@@ -526,7 +559,7 @@ class Protocol(RuleBasedStateMachine):
             self._check(invocation)
         self._settle()
         letters = self._on(*DEAD_LETTERS.values())
-        for errand in self._wanted():
+        for errand in self._wanted() - self._tried_often_enough():
             assert self.done[errand] == 1 or errand in letters, f"{errand} is neither done nor a dead letter"
         # The causes are fixed: all dead letters are redriven. Only those become dead letters again that are unreadable,
         # or whose id is another owner's, of another kind or of another input.
@@ -537,7 +570,7 @@ class Protocol(RuleBasedStateMachine):
         refused = {errand for errand in letters if errand[0] in SHARED and not self.done[errand]}
         self.tally["refused for good: the id is taken"] += len(refused)
         assert letters - refused == {errand for errand in self.accepted if errand[0] == POISONED}
-        for errand in self._wanted() - refused:
+        for errand in self._wanted() - refused - self._tried_often_enough():
             assert self.done[errand] == 1 or errand[0] == POISONED, f"{errand} was never done"
         for ended in self.picture.jobs.values():
             self._check_outcome(ended)
@@ -545,6 +578,12 @@ class Protocol(RuleBasedStateMachine):
             job = self.picture.jobs.get(errand[0])
             if job and errand_of(job.request) == errand and not self.done[errand]:
                 assert job.status is Status.CANCELLED
+
+    def _tried_often_enough(self) -> set[Errand]:
+        """Returns the work that failed at its last attempt."""
+        failed = [job for job in self.picture.jobs.values() if job.status is Status.FAILED]
+        assert all(len(job.attempts) < MAX_ATTEMPTS for job in self.picture.jobs.values())
+        return {errand_of(job.request) for job in failed if len(job.attempts) == MAX_ATTEMPTS - 1}
 
     def _check_outcome(self, job: Job) -> None:
         """A job ends as its run ended, except that a failed run with a requested cancel makes it CANCELLED."""
@@ -668,6 +707,9 @@ class Protocol(RuleBasedStateMachine):
         every = (run for target in self.targets.values() for run in target.runs.values())
         return [run for run in every if run.status not in TERMINAL]
 
+    def _tasks(self) -> list[Run]:
+        return [run for run in self._runs() if run.target_id in self.targets["ecs"].runs]
+
     def _target_of(self, run: Run) -> FakeTarget:
         (target,) = (target for target in self.targets.values() if run.target_id in target.runs)
         return target
@@ -675,15 +717,16 @@ class Protocol(RuleBasedStateMachine):
     @contextmanager
     def _misbehaving(self, mode: Mode) -> Iterator[None]:
         """Sets the outcome of the next start and stop on both targets. While they refuse, every start is refused."""
+        every = self.refusing
         for target in self.targets.values():
-            target.modes.extend([Mode.REFUSE] * 100 if self.refusing else [mode])
+            target.modes.extend([every] * 100 if every else [mode])
             target.stop_modes.append(mode)
         yield
         for target in self.targets.values():
             if mode is not Mode.ACCEPT:
                 self.tally[f"a start or stop: {mode.name}"] += (not target.modes) + (not target.stop_modes)
-            if self.refusing:
-                self.tally["a start: REFUSE, as all of them"] += 100 - len(target.modes)
+            if every:
+                self.tally[f"a start: {every.name}, as all of them"] += 100 - len(target.modes)
             target.modes.clear()
             target.stop_modes.clear()
 

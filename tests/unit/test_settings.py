@@ -30,8 +30,9 @@ from tools import functions
 
 JOBS = {"JOBS_TABLE": "jobs"}
 TABLES = {**JOBS, "LANES_TABLE": "lanes"}
-BATCH = {**TABLES, "DEAD_LETTER_QUEUE_URL": "https://sqs/dead-letters"}
-ECS = {**TABLES, "ECS_DEAD_LETTER_QUEUE_URL": "https://sqs/ecs-dead-letters"}
+LANES = {**TABLES, "TRACK_QUEUE_URL": "https://sqs/track"}
+BATCH = {**LANES, "DEAD_LETTER_QUEUE_URL": "https://sqs/dead-letters"}
+ECS = {**LANES, "ECS_DEAD_LETTER_QUEUE_URL": "https://sqs/ecs-dead-letters"}
 TASKS = {**JOBS, "QUEUE_URL": "https://sqs/ecs-jobs", "S3_BUCKET": "media"}
 REQUIRED: dict[type[Settings], dict[str, str]] = {
     SqsToBatchSettings: {
@@ -59,7 +60,7 @@ REQUIRED: dict[type[Settings], dict[str, str]] = {
     ManageWebhooksSettings: {"WEBHOOKS_TABLE": "webhooks"},
     PresignUploadSettings: {"S3_BUCKET": "media"},
     SubmitJobSettings: TASKS,
-    GetJobSettings: {**JOBS, "S3_BUCKET": "media", "LIBRARY_TABLE": "library"},
+    GetJobSettings: {**TABLES, "S3_BUCKET": "media", "LIBRARY_TABLE": "library"},
     CancelJobSettings: {**TABLES, "S3_BUCKET": "media"},
     SearchMediaSettings: {"S3_BUCKET": "media"},
     S3TorrentCreatorSettings: {

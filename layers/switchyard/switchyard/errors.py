@@ -181,3 +181,9 @@ class StartThrottled(StartFailed):
     """The target throttled the request, had no capacity for it, or could not be reached."""
 
     code = "START_THROTTLED"
+
+
+class NoCapacity(StartThrottled):
+    """The target has no room for another run: no machine, no spot capacity, or a quota that is used up."""
+
+    code = "NO_CAPACITY"

@@ -61,10 +61,15 @@ class JobsSettings(Settings):
     jobs_table = Setting(text)
 
 
-class StoreSettings(JobsSettings):
-    """For every function that changes the status of jobs."""
+class TablesSettings(JobsSettings):
+    """For every function that reads lanes, too."""
 
     lanes_table = Setting(text)
+
+
+class StoreSettings(TablesSettings):
+    """For every function that changes the status of jobs."""
+
     ttl_days = Setting(days, timedelta(days=30))
 
 
@@ -83,6 +88,7 @@ class LaneSettings(StoreSettings):
     claim_grace_seconds = Setting(seconds(1, 3600), timedelta(seconds=120))
     max_receive_count = Setting(integer(1, 1000), 5)
     lane_shards = Setting(integer(1, 64), 1)
+    track_queue_url = Setting(text)
 
 
 class ReturnSettings(Settings):
@@ -216,14 +222,20 @@ class DispatchToEcsSettings(EcsLaneSettings, TaskSettings, ReturnSettings):
     transmission_task_def = Setting(text, "")
 
 
-class TrackJobSettings(BatchLaneSettings, EcsLaneSettings):
+class TrackSettings(BatchLaneSettings, EcsLaneSettings):
+    """For every function that follows runs. `max_attempts` is for tasks; Batch's job definitions have their own."""
+
+    max_attempts = Setting(integer(1, 10), 3)
+
+
+class TrackJobSettings(TrackSettings):
     """`functions/track_job`."""
 
     queue_url = Setting(text)
     track_dead_letter_queue_url = Setting(text)
 
 
-class ReconcileJobsSettings(BatchLaneSettings, EcsLaneSettings):
+class ReconcileJobsSettings(TrackSettings):
     """`functions/reconcile_jobs`."""
 
     pending_grace_seconds = Setting(seconds(60, 1_209_600), timedelta(hours=1))
@@ -284,7 +296,7 @@ class SubmitJobSettings(ApiSettings, TaskSettings, TorrentSettings):
     steam_queue_url = Setting(text, "")
 
 
-class GetJobSettings(ApiSettings, JobsSettings, LibrarySettings):
+class GetJobSettings(ApiSettings, TablesSettings, LibrarySettings):
     """`functions/get_job`. A presigned URL ends with the credentials that signed it."""
 
     s3_bucket = Setting(text)

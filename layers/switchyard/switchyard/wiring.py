@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         StoreSettings,
         TaskSettings,
         TorrentSettings,
+        TrackSettings,
     )
     from switchyard.steam.messages import Wanted
     from switchyard.tables.store import Store
@@ -63,6 +64,7 @@ def dispatcher(settings: LaneSettings) -> Dispatcher:
     Raises:
         SettingsError: a lane has too few shards for its limit.
     """
+    from switchyard.messages.wakes import WakeQueue
     from switchyard.protocol.dispatch import Dispatcher
 
     observability.configure(settings.environment)
@@ -85,6 +87,7 @@ def dispatcher(settings: LaneSettings) -> Dispatcher:
         targets=targets,
         lanes={lane.name: lane for lane in lanes},
         dead_letters=dead_letters,
+        wakes=WakeQueue(clients.sqs(), settings.track_queue_url),
         grace=grace,
         max_refusals=settings.max_receive_count,
     )
@@ -94,11 +97,11 @@ def dispatcher(settings: LaneSettings) -> Dispatcher:
     return replace(dispatcher, waiting_room=waiting_room, full_lane_pause=pause)
 
 
-def tracker(dispatcher: Dispatcher) -> Tracker:
+def tracker(settings: TrackSettings, dispatcher: Dispatcher) -> Tracker:
     """Builds the tracker. It starts waiting jobs through `dispatcher`."""
     from switchyard.protocol.tracking import Tracker
 
-    return Tracker(dispatcher.store, dispatcher)
+    return Tracker(dispatcher.store, dispatcher, settings.max_attempts)
 
 
 def canceller(settings: CancelJobSettings) -> Canceller:

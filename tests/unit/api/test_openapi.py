@@ -178,6 +178,7 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> None:
         "QUEUE_URL",
         "DEAD_LETTER_QUEUE_URL",
         "ECS_DEAD_LETTER_QUEUE_URL",
+        "TRACK_QUEUE_URL",
     ):
         monkeypatch.setenv(name, name.lower())
     # Powertools warns where one process, as never in Lambda, names two environments.

@@ -21,8 +21,11 @@ from switchyard.api.presentation import Presentation, document
 from switchyard.api.results import Results
 from switchyard.names import legal_name, owned_name
 from switchyard.protocol.jobs import Status
+from switchyard.protocol.lanes import Lane, Pause
 from switchyard.tables.records import Records
+from switchyard.tables.store import Store
 from tests.conftest import Aws
+from tests.requests import SENT_AT
 from tests.rest import Answer, ask
 from tests.strategies import anything
 from tests.world import Time
@@ -58,12 +61,17 @@ class Showing:
     s3: Any = None
 
     def ask(self, route: str, **more: Any) -> Answer:  # noqa: ANN401 - as `event`
-        records = Records(self.aws.dynamodb, self.aws.jobs_table)
+        records = Records(self.aws.dynamodb, self.aws.jobs_table, self.aws.lanes_table)
         shown = Presentation(records, Results(lambda: self.s3 or s3_client(), BUCKET, "torrents/", LIFETIME))
         return ask(Api({GET: shown.job, LIST: shown.jobs, "GET /openapi.json": document}), route, **more)
 
     def get(self, job_id: str = "a", **more: Any) -> Answer:  # noqa: ANN401 - as `event`
         return self.ask(GET, path={"jobId": job_id}, **more)
+
+    def pause(self, lane: str = "images", reason: str = "NO_CAPACITY") -> None:
+        """Pauses a lane, as a start without room does."""
+        store = Store(self.aws.dynamodb, self.aws.jobs_table, self.aws.lanes_table, keep_ended_jobs=LIFETIME)
+        assert store.set_pause(Lane(lane, 1), None, Pause.begin(SENT_AT, reason))
 
     def put(self, **attributes: Any) -> None:  # noqa: ANN401 - any attribute
         """Writes a job with these attributes and defaults for the rest."""
@@ -97,6 +105,46 @@ def test_a_job_that_has_not_begun_shows_what_there_is(showing: Showing) -> None:
         "createdAt": MOMENT,
         "updatedAt": MOMENT,
     }
+
+
+def test_a_job_whose_lane_is_paused_says_what_blocks_it(showing: Showing) -> None:
+    showing.put(status="WAITING", lane="images")
+    before = showing.get().headers["ETag"]
+    showing.pause()
+    answer = showing.get(headers={"If-None-Match": before})
+    assert (answer.status, answer.body["blocked"]) == (200, "capacity")
+    assert answer.body["blockedReason"].startswith("There is no room")
+    assert "lane" not in answer.body
+
+
+def test_a_throttled_lane_has_another_reason(showing: Showing) -> None:
+    showing.put(status="WAITING", lane="images/1of4")
+    showing.pause("images/1of4", "START_THROTTLED")
+    assert "takes no more requests" in showing.get().body["blockedReason"]
+
+
+@pytest.mark.parametrize("row", [{"status": "RUNNING"}, {"lane": "images/1of2"}, {"lane": "x" * 3000}, {"lane": 1}, {}])
+def test_only_waiting_jobs_of_a_paused_lane_are_blocked(showing: Showing, row: dict[str, object]) -> None:
+    showing.put(**{"status": "WAITING", "lane": "seeding"} | row)
+    showing.pause()
+    assert "blocked" not in showing.get().body
+
+
+def test_a_job_that_is_tried_again_says_how_its_runs_ended_and_until_when_it_waits(showing: Showing) -> None:
+    ended = {"code": "HOST_LOST", "message": "it was taken away", "endedAt": MOMENT}
+    showing.put(status="WAITING", startAfter=MOMENT, pastAttempts=[ended | {"targetId": "arn:aws:ecs:…"}, 1, {}])
+    body = showing.get().body
+    assert (body["startAfter"], body["pastAttempts"]) == (MOMENT, [ended])
+
+
+def test_a_list_says_which_jobs_are_blocked(showing: Showing) -> None:
+    showing.put(jobId="a", status="WAITING", lane="images")
+    showing.put(jobId="b", status="WAITING", lane="seeding")
+    showing.put(jobId="c", status="RUNNING", lane="images")
+    showing.pause()
+    listed = showing.ask(LIST, query={"kind": "image-processing"}).body["jobs"]
+    assert {job["jobId"]: job.get("blocked") for job in listed} == {"a": "capacity", "b": None, "c": None}
+    assert all("lane" not in job for job in listed)
 
 
 def test_a_finished_job_shows_it_all(showing: Showing) -> None:

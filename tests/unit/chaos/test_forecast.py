@@ -26,8 +26,8 @@ def test_no_excuse_is_left_over(granted: set[str]) -> None:
 
 
 def test_an_action_of_which_nothing_is_said_is_told_of() -> None:
-    with pytest.raises(UnknownActionError, match="dynamodb:BatchGetItem"):
-        forecast.operations(["dynamodb:GetItem", "dynamodb:BatchGetItem"])
+    with pytest.raises(UnknownActionError, match="dynamodb:Scan"):
+        forecast.operations(["dynamodb:GetItem", "dynamodb:Scan"])
 
 
 def test_a_write_of_two_tables_may_come_as_a_transaction() -> None:

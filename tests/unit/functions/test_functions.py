@@ -27,7 +27,7 @@ from switchyard.errors import (
     KindNotConfigured,
     NoFreeSlot,
     SettingsError,
-    StartThrottled,
+    StartRefused,
     UrlRefused,
 )
 from switchyard.tables.items import request_attributes
@@ -229,6 +229,7 @@ def deployed(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
         MAX_CONCURRENT_JOBS="10",
         DEAD_LETTER_QUEUE_URL=aws.dead_letter_queue_url,
         TRACK_DEAD_LETTER_QUEUE_URL=aws.dead_letter_queue_url,
+        TRACK_QUEUE_URL=aws.sqs.create_queue(QueueName="track")["QueueUrl"],
         QUEUE_URL=aws.queue_url,
         BATCH_JOB_QUEUE="queue",
         BATCH_JOB_DEFINITION="definition",
@@ -321,34 +322,56 @@ def test_rubbish_is_dead_lettered_with_its_reason(deployed: Deployment) -> None:
     assert types == ["INVALID_MESSAGE"] * 8 + ["SOURCE_NOT_ALLOWED"]
 
 
+REFUSED = ClientError(
+    {"Error": {"Code": "ClientException"}, "ResponseMetadata": {"HTTPStatusCode": 400}},  # type: ignore[typeddict-item]
+    "SubmitJob",
+)
 THROTTLED = ClientError(
     {"Error": {"Code": "TooManyRequestsException"}, "ResponseMetadata": {"HTTPStatusCode": 429}},  # type: ignore[typeddict-item]
     "SubmitJob",
 )
 
 
-def test_a_start_that_is_throttled_brings_the_message_back(deployed: Deployment) -> None:
+@pytest.mark.parametrize("received", [{}, LAST])
+def test_a_job_that_batch_does_not_take_now_waits_without_a_message(
+    received: dict[str, str], deployed: Deployment
+) -> None:
     deployed.batch.failure = THROTTLED
+    assert deployed.video("s3_put", **received) == []
+    assert (deployed.job()["status"], deployed.dead_letters()) == ("WAITING", [])
+
+
+def test_it_starts_when_its_lane_is_woken(deployed: Deployment) -> None:
+    deployed.batch.failure = THROTTLED
+    deployed.video("s3_put")
+    deployed.batch.failure = None
+    later(deployed, timedelta(minutes=1))
+    assert deployed.change("running", body='{"wake": "video"}') == []
+    assert deployed.job()["status"] == "SUBMITTED"
+
+
+def test_a_start_that_is_refused_brings_the_message_back(deployed: Deployment) -> None:
+    deployed.batch.failure = REFUSED
     assert deployed.video("s3_put") == [event("sqs_to_batch/s3_put")["Records"][0]["messageId"]]
     assert deployed.job()["status"] == "PENDING"
 
 
-def test_a_start_that_is_throttled_to_the_last_is_dead_lettered(deployed: Deployment) -> None:
-    deployed.batch.failure = THROTTLED
+def test_a_start_that_is_refused_to_the_last_is_dead_lettered(deployed: Deployment) -> None:
+    deployed.batch.failure = REFUSED
     assert deployed.video("s3_put", **LAST) == []
     ((error_type, body, _),) = deployed.dead_letters()
-    assert (error_type, json.loads(body)["job_id"]) == ("START_THROTTLED", deployed.job()["jobId"])
+    assert (error_type, json.loads(body)["job_id"]) == ("START_REFUSED", deployed.job()["jobId"])
 
 
 def test_a_job_that_is_given_up_has_failed(deployed: Deployment) -> None:
-    deployed.batch.failure = THROTTLED
+    deployed.batch.failure = REFUSED
     deployed.video("s3_put", **LAST)
     job = deployed.job()
-    assert (job["status"], job["error"]["code"], job["neverStarted"]) == ("FAILED", "START_THROTTLED", True)
+    assert (job["status"], job["error"]["code"], job["neverStarted"]) == ("FAILED", "START_REFUSED", True)
 
 
 def test_a_redrive_starts_a_job_that_was_given_up(deployed: Deployment) -> None:
-    deployed.batch.failure = THROTTLED
+    deployed.batch.failure = REFUSED
     deployed.video("s3_put", **LAST)
     deployed.batch.failure = None
     deployed.video("s3_put")
@@ -356,7 +379,7 @@ def test_a_redrive_starts_a_job_that_was_given_up(deployed: Deployment) -> None:
 
 
 def test_a_dead_letter_keeps_the_id_that_came_as_an_attribute(deployed: Deployment) -> None:
-    deployed.batch.failure = THROTTLED
+    deployed.batch.failure = REFUSED
     deployed.video("video_id_attribute", **LAST)
     ((_, body, _),) = deployed.dead_letters()
     assert json.loads(body)["video_id"] == "camera-1-0001"
@@ -376,13 +399,13 @@ def test_an_unknown_outcome_to_the_last_is_left_to_the_reconciler(deployed: Depl
 
 def test_one_record_that_can_not_start_does_not_keep_its_siblings_from_it(deployed: Deployment) -> None:
     deployed.video("s3_several_records")
-    deployed.monkeypatch.setattr(deployed.batch, "failure", THROTTLED)
+    deployed.monkeypatch.setattr(deployed.batch, "failure", REFUSED)
     assert len(deployed.video("mixed_batch")) == 3
     assert len(deployed.batch.submitted) == 3
 
 
 def test_the_bad_part_of_a_message_that_comes_back_is_not_rejected_yet(deployed: Deployment) -> None:
-    deployed.batch.failure = THROTTLED
+    deployed.batch.failure = REFUSED
     deployed.video("mixed_batch")
     assert [body for _, body, _ in deployed.dead_letters()] == ["rubbish between good ones"]
 
@@ -498,22 +521,48 @@ def test_where_there_is_no_cluster_no_kind_is_run(deployed: Deployment) -> None:
     assert [error_type for error_type, _, _ in deployed.dead_letters()] == ["KIND_NOT_CONFIGURED"]
 
 
-ECS_THROTTLED = ClientError(
-    {"Error": {"Code": "ThrottlingException"}, "ResponseMetadata": {"HTTPStatusCode": 400}},  # type: ignore[typeddict-item]
+ECS_REFUSED = ClientError(
+    {"Error": {"Code": "ClientException"}, "ResponseMetadata": {"HTTPStatusCode": 400}},  # type: ignore[typeddict-item]
+    "RunTask",
+)
+QUOTA = ClientError(
+    {
+        "Error": {"Code": "ClientException", "Message": "You've reached the limit on the number of vCPUs"},
+        "ResponseMetadata": {"HTTPStatusCode": 400},  # type: ignore[typeddict-item]
+    },
     "RunTask",
 )
 
 
-def test_a_task_that_is_throttled_to_the_last_is_dead_lettered_as_a_job_message(deployed: Deployment) -> None:
-    deployed.ecs.failure = ECS_THROTTLED
+def test_a_task_without_room_waits_and_whoever_invokes_is_told(deployed: Deployment) -> None:
+    deployed.ecs.failure = QUOTA
+    assert deployed.invoke({"url": URL, "jobId": "a"}) == {"jobId": "a", "status": "WAITING"}
+    later(deployed, timedelta(minutes=1))
+    deployed.ecs.failure = None
+    deployed.reconcile()
+    assert deployed.job("a")["status"] == "SUBMITTED"
+
+
+def test_a_task_for_later_waits_until_then(deployed: Deployment) -> None:
+    at = clock.iso(clock.now() + timedelta(hours=2))
+    assert deployed.invoke({"url": URL, "jobId": "a", "startAfter": at})["status"] == "WAITING"
+    deployed.reconcile()
+    assert (deployed.job("a")["status"], deployed.job("a")["startAfter"]) == ("WAITING", at)
+    later(deployed, timedelta(hours=2))
+    deployed.reconcile()
+    assert deployed.job("a")["status"] == "SUBMITTED"
+
+
+def test_a_task_that_is_refused_to_the_last_is_dead_lettered_as_a_job_message(deployed: Deployment) -> None:
+    deployed.ecs.failure = ECS_REFUSED
     deployed.task("recording", **LAST)
     ((error_type, body, _),) = deployed.dead_letters()
     told = json.loads(body)
-    assert (error_type, told["kind"], told["jobId"]) == ("START_THROTTLED", "stream-recording", TALK)
+    assert (error_type, told["kind"], told["jobId"]) == ("START_REFUSED", "stream-recording", TALK)
 
 
 def test_a_redrive_runs_a_task_that_was_given_up(deployed: Deployment) -> None:
-    deployed.ecs.failure = ECS_THROTTLED
+    deployed.ecs.failure = ECS_REFUSED
     deployed.task("recording", **LAST)
     ((_, body, _),) = deployed.dead_letters()
     deployed.ecs.failure = None
@@ -585,9 +634,9 @@ def test_whoever_invokes_is_told_what_is_wrong(
     assert deployed.dead_letters() == []
 
 
-def test_whoever_invokes_is_told_that_ecs_is_busy(deployed: Deployment) -> None:
-    deployed.ecs.failure = ECS_THROTTLED
-    with pytest.raises(StartThrottled):
+def test_whoever_invokes_is_told_that_ecs_refused(deployed: Deployment) -> None:
+    deployed.ecs.failure = ECS_REFUSED
+    with pytest.raises(StartRefused):
         deployed.invoke({"url": URL, "jobId": "a"})
     assert deployed.job("a")["status"] == "PENDING"
 
@@ -718,8 +767,8 @@ ENDS = {
     "task_failed_permanent": ("FAILED", "PERMANENT_FAILURE"),
     "task_out_of_memory": ("FAILED", "OUT_OF_MEMORY"),
     "task_stopped_by_user": ("FAILED", "STOPPED"),
-    "task_spot_interrupted": ("FAILED", "HOST_LOST"),
-    "task_failed_to_start": ("FAILED", "NOT_STARTED"),
+    "task_spot_interrupted": ("WAITING", None),
+    "task_failed_to_start": ("WAITING", None),
     "task_not_ours": ("SUBMITTED", None),
 }
 
@@ -805,7 +854,7 @@ def test_a_next_job_that_can_not_start_brings_the_change_back(deployed: Deployme
     deployed.set(MAX_CONCURRENT_JOBS="1")
     deployed.video("s3_put")
     deployed.video("backend_video_uploaded")
-    deployed.batch.failure = THROTTLED
+    deployed.batch.failure = REFUSED
     assert len(deployed.change("succeeded")) == 1
     assert deployed.job("lecture-2026-11-22")["status"] == "WAITING"
 
@@ -814,7 +863,7 @@ def test_a_change_on_its_last_receive_is_left_to_the_reconciler(deployed: Deploy
     deployed.set(MAX_CONCURRENT_JOBS="1")
     deployed.video("s3_put")
     deployed.video("backend_video_uploaded")
-    deployed.batch.failure = THROTTLED
+    deployed.batch.failure = REFUSED
     assert deployed.change("succeeded", **LAST) == []
     assert deployed.dead_letters() == []
 
@@ -850,7 +899,7 @@ def test_a_job_that_batch_has_forgotten_has_failed(deployed: Deployment) -> None
 
 
 def test_a_job_that_lies_pending_is_started(deployed: Deployment) -> None:
-    deployed.batch.failure = THROTTLED
+    deployed.batch.failure = REFUSED
     deployed.video("s3_put")
     deployed.batch.failure = None
     later(deployed, timedelta(hours=1))
@@ -906,7 +955,7 @@ def test_a_torrent_that_has_ended_is_not_asked_for_again(deployed: Deployment) -
 
 
 def test_a_repair_that_fails_fails_the_invocation_for_the_alarm(deployed: Deployment) -> None:
-    deployed.batch.failure = THROTTLED
+    deployed.batch.failure = REFUSED
     deployed.video("s3_put")
     later(deployed, timedelta(hours=1))
     with pytest.raises(ExceptionGroup, match="some repairs failed"):
@@ -935,7 +984,7 @@ def all_kinds_of_ends(deployed: Deployment) -> None:
     deployed.set(MAX_CONCURRENT_JOBS="1")
     for name in ("s3_put", "sns_wrapped", "rubbish"):
         deployed.video(name)
-    deployed.batch.failure = THROTTLED
+    deployed.batch.failure = REFUSED
     deployed.change("failed_permanent")
     deployed.change("running", body="Sampled=1 rubbish")
     deployed.set(MAX_CONCURRENT_JOBS="10")
@@ -1010,7 +1059,7 @@ def test_a_task_is_counted_and_timed_too(deployed: Deployment, capsys: pytest.Ca
 
 
 def test_a_launch_that_fails_is_counted(deployed: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
-    deployed.ecs.failure = ECS_THROTTLED
+    deployed.ecs.failure = ECS_REFUSED
     deployed.task("recording")
     assert metrics(capsys.readouterr().out) == {"LaunchFailed": 1}
 

@@ -44,6 +44,7 @@ class Deployed:
 def deployed(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
     monkeypatch.setenv("ENVIRONMENT", "test")
     monkeypatch.setenv("JOBS_TABLE", aws.jobs_table)
+    monkeypatch.setenv("LANES_TABLE", aws.lanes_table)
     monkeypatch.setenv("LIBRARY_TABLE", "library")
     monkeypatch.setenv("S3_BUCKET", "switchyard-media")
     monkeypatch.setenv("RESULT_URL_SECONDS", "300")
@@ -103,9 +104,9 @@ def test_the_document_is_the_one_in_the_layer(deployed: Deployed) -> None:
 
 
 def test_settings_that_are_missing_are_all_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("JOBS_TABLE", "LIBRARY_TABLE", "S3_BUCKET"):
+    for name in ("JOBS_TABLE", "LANES_TABLE", "LIBRARY_TABLE", "S3_BUCKET"):
         monkeypatch.delenv(name, raising=False)
     app.api.cache_clear()
     with pytest.raises(SettingsError) as failure:
         app.api()
-    assert len(failure.value.problems) == 3
+    assert len(failure.value.problems) == 4

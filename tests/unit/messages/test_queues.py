@@ -444,6 +444,7 @@ def test_every_error_type_is_a_constant_that_alarms_and_people_can_rely_on() -> 
         "LANE_FULL",
         "MALFORMED",
         "NO_ANSWER",
+        "NO_CAPACITY",
         "NOT_READABLE",
         "NO_CHECKSUM",
         "OBJECT_CHANGED",

@@ -16,7 +16,7 @@ from switchyard.errors import InvalidMessage, KindNotConfigured, PermanentError,
 from switchyard.messages.envelope import Envelope, Parsed
 from switchyard.messages.kinds import KINDS, LANES, TASKS, VIDEO
 from switchyard.messages.redrive import redrive_body
-from switchyard.messages.tasks import MAX_IMAGES, MAX_METADATA_BYTES, MAX_REQUEST_BYTES, TaskWork
+from switchyard.messages.tasks import MAX_DELAY, MAX_IMAGES, MAX_METADATA_BYTES, MAX_REQUEST_BYTES, TaskWork
 from switchyard.protocol.jobs import WorkRequest
 from switchyard.settings import DispatchToEcsSettings, ReconcileJobsSettings, SqsToBatchSettings, TrackJobSettings
 from tests.cases import cases
@@ -172,6 +172,29 @@ def test_metadata_come_back_as_they_were() -> None:
 @cases(("said", "announced"), [(True, True), (False, False), (None, False), ("true", False), (1, False)])
 def test_only_true_announces(said: object, announced: bool) -> None:  # noqa: FBT001 - a case's value
     assert accepted({**RECORDING, "announced": said}).announced is announced
+
+
+@cases(
+    ("said", "start_after"),
+    [
+        (None, None),
+        ("2026-11-22T20:36:54+01:00", datetime(2026, 11, 22, 19, 36, 54, tzinfo=UTC)),
+        ("2020-01-01T00:00:00Z", datetime(2020, 1, 1, tzinfo=UTC)),
+        ("2026-12-22T18:36:54Z", SENT_AT + MAX_DELAY),
+    ],
+)
+def test_a_job_may_be_for_later(said: str | None, start_after: datetime | None) -> None:
+    request = accepted({**RECORDING, "startAfter": said})
+    assert request.start_after == start_after
+    assert WorkRequest.from_json(request.to_json()) == request
+    assert accepted(redrive_body(request)).start_after == start_after
+
+
+@cases(
+    "said", ["2026-12-22T18:36:55Z", "2026-11-22T20:36:54", "tomorrow", "", 1, True, ["2026-11-22T20:36:54Z"], "9" * 99]
+)
+def test_any_other_time_is_rejected(said: object) -> None:
+    assert str(refusal({**RECORDING, "startAfter": said})).startswith("startAfter must be an ISO 8601 time")
 
 
 def test_a_name_that_can_not_be_resolved_now_is_left_to_the_worker() -> None:

@@ -17,7 +17,6 @@ from switchyard.errors import (
     ObjectGone,
     SourceNotAllowed,
     StartRefused,
-    StartThrottled,
     UrlRefused,
 )
 from switchyard.function_jobs.jobs import GIVEN_UP, MAX_BEGINS, SILENCE
@@ -184,7 +183,6 @@ def test_every_error_type_of_the_dead_letter_queue_is_in_the_table() -> None:
         JobExists,
         ForeignRow,
         StartRefused,
-        StartThrottled,
         Contended,
     )
     assert re.findall(r"^\| `([A-Z_]+)` \|", MESSAGES, re.MULTILINE) == [error.code for error in reasons]

@@ -2,14 +2,17 @@
 
 import re
 from dataclasses import replace
+from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
-from switchyard.errors import ClaimInFlight, NoFreeSlot, OutcomeUnknown, StartRefused, StartThrottled
+from switchyard.errors import ClaimInFlight, NoCapacity, NoFreeSlot, OutcomeUnknown, StartRefused, StartThrottled
 from switchyard.messages.envelope import Envelope
 from switchyard.messages.videos import VideoWork
 from switchyard.protocol.dispatch import Outcome
 from switchyard.protocol.jobs import Job, Status, WorkRequest
+from switchyard.protocol.lanes import FIRST_PAUSE, LONGEST_PAUSE, Pause
 from tests.fakes.crashing import Countdown, Crashing
 from tests.fakes.dead_letters import FakeDeadLetters
 from tests.fakes.target import Mode
@@ -227,10 +230,9 @@ def test_with_return_a_full_lane_sends_the_message_back(world: World) -> None:
 # ---- refused starts -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("mode", "error"), [(Mode.REFUSE, StartRefused), (Mode.THROTTLE, StartThrottled)])
-def test_a_start_that_was_not_accepted_undoes_the_claim(world: World, mode: Mode, error: type[Exception]) -> None:
-    world.target.modes.append(mode)
-    with pytest.raises(error):
+def test_a_start_that_was_refused_undoes_the_claim(world: World) -> None:
+    world.target.modes.append(Mode.REFUSE)
+    with pytest.raises(StartRefused):
         world.dispatch(request())
     assert (world.job().status, world.slots.holders) == (Status.PENDING, frozenset())
 
@@ -253,37 +255,160 @@ def test_a_waiting_job_that_is_refused_keeps_its_place(world: World) -> None:
     assert world.job("b").status is Status.SUBMITTED
 
 
-def fail_to_release(world: World, mode: Mode, error: type[Exception], *, times: int) -> None:
-    """Ends job a while b waits; b's start then fails this often."""
+def refuse_to_release(world: World, *, times: int) -> None:
+    """Ends job a while b waits; b's start is then refused this often."""
     world.dispatch(request("a"))
     world.dispatch(request("b"))
-    world.target.modes.extend([mode] * times)
-    with pytest.raises(error):
+    world.target.modes.extend([Mode.REFUSE] * times)
+    with pytest.raises(StartRefused):
         world.end("run-0")
     for _ in range(times - 1):
-        with pytest.raises(error):
+        with pytest.raises(StartRefused):
             world.dispatcher.start_waiting("video")
 
 
 def test_a_waiting_job_refused_too_often_is_dead_lettered_with_the_reason(world: World) -> None:
-    fail_to_release(world, Mode.REFUSE, StartRefused, times=3)
+    refuse_to_release(world, times=3)
     ((_, error),) = world.dead_letters.sent
     assert isinstance(error, StartRefused)
     assert (world.job("b").status, world.job("b").never_started) == (Status.FAILED, True)
 
 
-def test_throttling_never_dead_letters_a_waiting_job(world: World) -> None:
-    fail_to_release(world, Mode.THROTTLE, StartThrottled, times=9)
-    assert world.job("b").status is Status.WAITING
-
-
 def test_a_redriven_job_starts_and_keeps_its_identity(world: World) -> None:
-    fail_to_release(world, Mode.REFUSE, StartRefused, times=3)
+    refuse_to_release(world, times=3)
     (body, _), *_ = world.dead_letters.sent
     work = VideoWork("video", request().target, re.compile("(?P<video_id>never)"), frozenset({"media"}))
     (redriven,) = work.parse(body, Envelope("m9", SENT_AT)).requests
     assert (redriven.job_id, redriven.source.version) == ("b", "v1")
     assert world.dispatch(redriven) is Outcome.STARTED
+
+
+# ---- a target without room ------------------------------------------------------------------------------------------
+
+
+def fill_up(world: World, *, starts: int = 1_000) -> None:
+    """Lets the target take none of the next starts."""
+    world.target.modes.extend([Mode.THROTTLE] * starts)
+
+
+def test_a_job_that_finds_no_room_waits_without_a_slot_and_without_an_error(world: World) -> None:
+    fill_up(world, starts=1)
+    assert world.dispatch(request()) is Outcome.HELD
+    assert (world.job().status, world.job().error) == (Status.WAITING, None)
+    assert (world.slots.holders, world.slots.waiting) == (frozenset(), 1)
+
+
+def test_its_lane_is_paused_and_is_woken_when_that_is_over(world: World, time: Time) -> None:
+    fill_up(world, starts=1)
+    world.dispatch(request())
+    assert world.slots.pause == Pause(time.now + FIRST_PAUSE, 1, "START_THROTTLED")
+    assert world.wakes.asked == [("video", time.now + FIRST_PAUSE)]
+
+
+def test_while_a_lane_is_paused_nothing_is_tried(world: World) -> None:
+    fill_up(world, starts=1)
+    world.limit = 2
+    for number, job_id in enumerate("abc"):
+        world.dispatch(request(job_id, sent=number))
+    assert world.dispatcher.start_waiting("video") == 0
+    assert not world.target.runs
+
+
+def test_after_the_pause_all_start_in_order(world: World, time: Time) -> None:
+    fill_up(world, starts=1)
+    world.limit = 3
+    for number, job_id in enumerate("abc"):
+        world.dispatch(request(job_id, sent=number))
+    time.advance(FIRST_PAUSE)
+    assert world.dispatcher.start_waiting("video") == 3
+    assert [run.job_id for run in world.target.runs.values()] == ["a", "b", "c"]
+    assert world.slots.pause is None
+
+
+def test_a_new_job_does_not_overtake_the_one_that_is_being_tried(world: World, time: Time) -> None:
+    fill_up(world, starts=1)
+    world.limit = 2
+    world.dispatch(request("a"))
+    time.advance(FIRST_PAUSE)
+    world.target.modes.clear()
+    assert world.dispatch(request("b", sent=1)) is Outcome.HELD
+    assert [run.job_id for run in world.target.runs.values()] == ["a", "b"]
+
+
+def test_a_job_waits_for_room_for_hours_and_is_tried_ever_more_seldom(world: World, time: Time) -> None:
+    fill_up(world)
+    world.dispatch(request())
+    began, tries = time.now, []
+    while time.now - began < timedelta(hours=6):
+        _, at = world.wakes.asked[-1]
+        time.now = at
+        world.dispatcher.start_waiting("video")
+        tries.append(at - began)
+    assert [one.total_seconds() for one in tries[:7]] == [5, 15, 35, 75, 155, 315, 615]
+    assert all(later - sooner == LONGEST_PAUSE for sooner, later in pairwise(tries[6:]))
+    assert (world.job().status, world.dead_letters.sent) == (Status.WAITING, [])
+    world.target.modes.clear()
+    time.now += LONGEST_PAUSE
+    assert world.dispatcher.start_waiting("video") == 1
+
+
+def test_throttles_are_no_refusals_that_add_up(world: World, time: Time) -> None:
+    world.dispatch(request("a"))
+    world.dispatch(request("b"))
+    world.target.modes.extend([Mode.REFUSE, Mode.THROTTLE, Mode.THROTTLE, Mode.THROTTLE, Mode.REFUSE])
+    with pytest.raises(StartRefused):
+        world.end("run-0")
+    for _ in range(3):
+        world.dispatcher.start_waiting("video")
+        time.advance(LONGEST_PAUSE)
+    with pytest.raises(StartRefused):
+        world.dispatcher.start_waiting("video")
+    assert (world.job("b").status, world.dead_letters.sent) == (Status.WAITING, [])
+
+
+def test_a_pause_by_a_wrong_clock_is_over_soon(time: Time) -> None:
+    pause = Pause(time.now + timedelta(hours=2), 1, "")
+    assert pause.is_over(time.now)
+    assert not pause.is_over(time.now + timedelta(hours=2) - LONGEST_PAUSE)
+
+
+def test_a_job_that_was_cancelled_while_it_found_no_room_is_cancelled(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cancel_meanwhile(_: object) -> str:
+        world.cancel()
+        raise NoCapacity("no room")
+
+    monkeypatch.setattr(world.target, "start", cancel_meanwhile)
+    assert world.dispatch(request()) is Outcome.CANCELLED
+    assert (world.job().status, world.slots.holders) == (Status.CANCELLED, frozenset())
+
+
+def test_an_adopted_claim_that_finds_no_room_waits(world: World, time: Time) -> None:
+    world.target.modes.append(Mode.TIME_OUT_BEFORE)
+    with pytest.raises(OutcomeUnknown):
+        world.dispatch(request())
+    time.pass_grace()
+    fill_up(world, starts=1)
+    world.reconcile()
+    assert (world.job().status, world.slots.waiting) == (Status.WAITING, 1)
+    time.advance(FIRST_PAUSE)
+    world.reconcile()
+    assert world.job().status is Status.SUBMITTED
+
+
+def test_a_full_target_leaves_other_lanes_open(world: World) -> None:
+    fill_up(world)
+    world.dispatch(request())
+    assert world.dispatch(task()) is Outcome.STARTED
+
+
+def test_with_return_a_throttled_message_comes_back(world: World) -> None:
+    world.waiting_room = False
+    fill_up(world, starts=1)
+    with pytest.raises(StartThrottled):
+        world.dispatch(request())
+    assert (world.job().status, world.slots.waiting) == (Status.PENDING, 0)
 
 
 # ---- work without an object -----------------------------------------------------------------------------------------

@@ -344,7 +344,8 @@ def test_a_slot_is_taken_only_by_a_claim() -> None:
 
 
 def test_a_run_never_goes_back() -> None:
-    assert TRANSITIONS[Status.RUNNING] == TERMINAL
+    """It ends, or its job waits for another one under a raised fence."""
+    assert TRANSITIONS[Status.RUNNING] == TERMINAL | {Status.WAITING}
 
 
 @given(st.sampled_from(Status), st.sampled_from(Status))
@@ -382,6 +383,7 @@ requests = st.builds(
     input=st.none() | objects,
     metadata=st.none() | objects,
     announced=st.booleans(),
+    start_after=st.none() | moments,
 )
 
 

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchyard import clients
-from switchyard.errors import OutcomeUnknown, StartRefused, StartThrottled, SwitchyardError, Unavailable
+from switchyard.errors import NoCapacity, OutcomeUnknown, StartRefused, StartThrottled, SwitchyardError, Unavailable
 from switchyard.names import NAME_LIMIT
 from switchyard.observability import Metric
 from switchyard.protocol.jobs import Job, JobError, Source, Status, TargetSpec, WorkRequest
@@ -238,7 +238,7 @@ CONFLICT = error(400, "ConflictException", resourceIds=[TASK])
 ANSWERS: list[tuple[str, Answer, type[SwitchyardError], int]] = [
     ("throttle", THROTTLED, StartThrottled, 3),
     ("throttle 429", error(429, "TooManyRequestsException"), StartThrottled, 3),
-    ("quota", error(400, "ClientException", "You've reached the limit on the number of tasks"), StartThrottled, 1),
+    ("quota", error(400, "ClientException", "You've reached the limit on the number of tasks"), NoCapacity, 1),
     ("EC2's throttle", error(400, "InvalidParameterException", "sg-1: Request limit exceeded."), StartThrottled, 1),
     ("wrong parameter", error(400, "InvalidParameterException"), StartRefused, 1),
     ("no such definition", error(400, "ClientException"), StartRefused, 1),
@@ -250,10 +250,10 @@ ANSWERS: list[tuple[str, Answer, type[SwitchyardError], int]] = [
     ("500", error(500, "ServerException"), OutcomeUnknown, 3),
     ("503", error(503, "ServiceUnavailable"), OutcomeUnknown, 3),
     ("503 throttle", error(503, "ThrottlingException"), StartThrottled, 3),
-    ("no memory", failed("RESOURCE:MEMORY"), StartThrottled, 4),
-    ("no cpu", failed("RESOURCE:CPU"), StartThrottled, 4),
-    ("no agent", failed("AGENT"), StartThrottled, 4),
-    ("no capacity", failed("Capacity is unavailable at this time. Please try again later"), StartThrottled, 4),
+    ("no memory", failed("RESOURCE:MEMORY"), NoCapacity, 4),
+    ("no cpu", failed("RESOURCE:CPU"), NoCapacity, 4),
+    ("no agent", failed("AGENT"), NoCapacity, 4),
+    ("no capacity", failed("Capacity is unavailable at this time. Please try again later"), NoCapacity, 4),
     ("missing", failed("MISSING"), StartRefused, 1),
     ("inactive", failed("INACTIVE"), StartRefused, 1),
     ("attribute", failed("ATTRIBUTE"), StartRefused, 1),

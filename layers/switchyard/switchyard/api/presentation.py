@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -18,8 +18,10 @@ from switchyard.api.access import find_job
 from switchyard.api.http import Problem, Request, Response, invalid
 from switchyard.api.results import Results, parsed
 from switchyard.messages.envelope import is_identifier
+from switchyard.messages.kinds import LANES
 from switchyard.names import stable_hash
 from switchyard.protocol.jobs import TERMINAL, Status
+from switchyard.protocol.lanes import lane_of
 from switchyard.tables.items import (
     CANCEL_REQUESTED_AT,
     CANCELLED_BY,
@@ -28,8 +30,11 @@ from switchyard.tables.items import (
     ERROR,
     JOB_ID,
     KIND,
+    LANE,
     METADATA,
+    PAST_ATTEMPTS,
     PROGRESS,
+    START_AFTER,
     STARTED_AT,
     STATUS,
     SUBMITTED_BY,
@@ -39,6 +44,12 @@ from switchyard.tables.items import (
     PlainItem,
 )
 from switchyard.tables.records import BadToken, Filters, Records
+
+_BLOCKED: Mapping[str, str] = {
+    "NO_CAPACITY": "There is no room for another run at the moment. The job starts when there is.",
+    "START_THROTTLED": "The service that runs jobs takes no more requests at the moment. The job starts when it does.",
+}
+"""Why the lane of a waiting job is paused, by the error's code."""
 
 _PAGE = 25
 _KIND = re.compile(r"(?s:.{1,128})")
@@ -55,6 +66,7 @@ class Presentation:
     def job(self, request: Request) -> Response:
         """`GET /jobs/{jobId}`."""
         record = find_job(request, self.records.read, lambda found: _text(found, USER_ID))
+        self._say_what_blocks([record])
         files = self.results.files(record)
         tag = self._tag(record, has_links=bool(files))
         if request.has(tag):
@@ -68,7 +80,23 @@ class Presentation:
             page = self.records.page(_filters(request), int(limit), request.query.get("nextToken"))
         except BadToken:
             raise invalid("nextToken must come from the previous page of a request with the same parameters") from None
+        self._say_what_blocks(page.jobs)
         return Response(200, {"jobs": page.jobs} | ({"nextToken": page.next_token} if page.next_token else {}))
+
+    def _say_what_blocks(self, jobs: Iterable[PlainItem]) -> None:
+        """Replaces each job's lane by `blocked` and `blockedReason`, if the job waits and its lane is paused."""
+        named = [(job, job.pop(LANE.name, None)) for job in jobs]
+        # Other programs write rows too: a lane that is none of ours may not even be a key.
+        waiting = [
+            (job, lane) for job, lane in named if _waits(job) and isinstance(lane, str) and lane_of(lane) in LANES
+        ]
+        pauses = self.records.pauses({lane for _, lane in waiting})
+        for job, lane in waiting:
+            if lane in pauses:
+                job |= {
+                    "blocked": "capacity",
+                    "blockedReason": _BLOCKED.get(pauses[lane].reason, _BLOCKED["NO_CAPACITY"]),
+                }
 
     def _tag(self, record: PlainItem, *, has_links: bool) -> str:
         """The ETag. It changes with the job, and before the links in a response expire."""
@@ -86,6 +114,10 @@ class Presentation:
             "status": status,
             "progress": progress if isinstance(progress, dict) else None,
             "error": _error(record),
+            "blocked": record.get("blocked"),
+            "blockedReason": record.get("blockedReason"),
+            "startAfter": _text(record, START_AFTER) if status not in TERMINAL else None,
+            "pastAttempts": _past_attempts(record) or None,
             **self.results.shown(record, files),
             "metadata": parsed(record.get(METADATA.name)),
             "userId": _text(record, USER_ID),
@@ -117,6 +149,20 @@ def _document_tag() -> str:
 def _text(record: PlainItem, attribute: Attribute[Any]) -> str | None:
     value = record.get(attribute.name)
     return value if isinstance(value, str) else None
+
+
+def _past_attempts(record: PlainItem) -> list[dict[str, str]]:
+    """The runs that failed, without their targets' ids."""
+    found, shown = record.get(PAST_ATTEMPTS.name), []
+    for each in found if isinstance(found, list) else ():
+        match each:
+            case {"code": str(code), "message": str(message), "endedAt": str(ended_at)}:
+                shown.append({"code": code, "message": message, "endedAt": ended_at})
+    return shown
+
+
+def _waits(record: PlainItem) -> bool:
+    return record.get(STATUS.name) == Status.WAITING
 
 
 def _shown_to(request: Request, who: str | None) -> str | None:

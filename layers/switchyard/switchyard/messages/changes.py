@@ -8,6 +8,7 @@ from typing import Any
 from switchyard.errors import InvalidMessage, SwitchyardError, Unavailable
 from switchyard.messages.dead_letters import DeadLetterQueue
 from switchyard.messages.queues import Message
+from switchyard.messages.wakes import lane_to_wake
 from switchyard.observability import logger
 from switchyard.protocol.jobs import Run
 from switchyard.protocol.tracking import Tracker
@@ -22,17 +23,20 @@ _READERS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], Run | None]]] = 
 
 @dataclass(slots=True, eq=False)
 class Changes:
-    """Handles the queue of state changes. Other messages go to `rejected`."""
+    """Handles the queue of state changes, and of lanes to wake. Other messages go to `rejected`."""
 
     tracker: Tracker
     rejected: DeadLetterQueue
 
     def handle(self, message: Message) -> None:
-        """Applies a state change. Ignores runs that aren't ours.
+        """Applies a state change, or starts a lane's waiting jobs. Ignores runs that aren't ours.
 
         Raises:
             RetryableError, StartFailed: as `Tracker.apply`.
         """
+        if lane := lane_to_wake(message.body):
+            self.tracker.dispatcher.start_waiting(lane)
+            return
         try:
             run = read(message.body)
         except InvalidMessage as error:

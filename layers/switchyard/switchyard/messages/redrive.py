@@ -38,7 +38,7 @@ def _job_body(request: WorkRequest) -> str:
         request.kind,
         request.job_id,
         request.source.version,
-        request.input or {},
+        {**(request.input or {}), "startAfter": clock.iso(request.start_after) if request.start_after else None},
         user_id=request.user_id,
         metadata=request.metadata,
         announced=request.announced,

@@ -7,8 +7,10 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
+from switchyard import clock
 from switchyard.errors import InvalidMessage, KindNotConfigured, PermanentError, UrlRefused
 from switchyard.keys import owner_of
 from switchyard.messages.envelope import Envelope, Parsed, Rejected, decode, identifier, named_version, out_of_failure
@@ -22,6 +24,9 @@ MAX_FILENAME_LENGTH = 255
 MAX_METADATA_BYTES = 32 * 1024
 MAX_REQUEST_BYTES = 200 * 1024
 """A request, its metadata a second time and later attributes of the job stay below an item's 400 KB."""
+
+MAX_DELAY = timedelta(days=30)
+"""How far ahead `startAfter` may be."""
 
 _MAX_DEPTH = 32
 
@@ -79,6 +84,7 @@ class TaskWork:
             input=given,
             metadata=_metadata(message.get("metadata")),
             announced=message.get("announced") is True,
+            start_after=_start_after(message.get("startAfter"), envelope.sent_at),
         )
         size = len(request.to_json().encode())
         if size > MAX_REQUEST_BYTES:
@@ -158,6 +164,20 @@ def _text(message: Mapping[str, Any], name: str, limit: int) -> str:
         raise InvalidMessage(f"{name} must be text of 1 to {limit} characters")
     _demand_plain(value, name)
     return value
+
+
+def _start_after(value: object, sent_at: datetime) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        start_after = clock.parse(value) if isinstance(value, str) else None
+    except ValueError:
+        start_after = None
+    if start_after is None or start_after > sent_at + MAX_DELAY:
+        raise InvalidMessage(
+            f"startAfter must be an ISO 8601 time with its offset, at most {MAX_DELAY.days} days ahead"
+        )
+    return start_after
 
 
 def _metadata(value: object) -> Mapping[str, Any] | None:

@@ -3,13 +3,14 @@
     claim ──▶ start ──▶ record          three AWS calls per message, however many jobs are active
 
 If the lane is full, the request goes to the waiting room, and the end of a job starts the next one from there. If the
+target takes no job, the job waits too, and the lane pauses: then one job at a time is tried (docs/adr/0028). If the
 outcome of a start is unknown, the claim stays. After its grace period, the next delivery or the reconciler adopts the
 run of that claim, or starts the job again under a higher fence. A claim with a cancel request is never started again.
 docs/architecture.md explains each step.
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -26,6 +27,7 @@ from switchyard.errors import (
     OutcomeUnknown,
     StartFailed,
     StartRefused,
+    StartThrottled,
     SwitchyardError,
     Unavailable,
 )
@@ -40,7 +42,7 @@ from switchyard.protocol.jobs import (
     is_newer_work,
     judge,
 )
-from switchyard.protocol.lanes import Lane, ObjectLock, WaitEntry, find, lane_of
+from switchyard.protocol.lanes import Lane, ObjectLock, Pause, WaitEntry, find, lane_of
 from switchyard.protocol.ports import (
     RACES,
     Claimed,
@@ -52,6 +54,7 @@ from switchyard.protocol.ports import (
     LaneFull,
     ObjectLocked,
     Target,
+    Wakes,
 )
 
 
@@ -74,6 +77,7 @@ class Dispatcher:
         targets: By type.
         lanes: By name of the whole lane.
         dead_letters: By name of the whole lane.
+        wakes: Asked to look at a lane again when its pause is over.
         grace: The age at which a claim may be adopted.
         max_refusals: After this many refused starts, a job from the waiting room is given up.
         waiting_room: Whether requests wait for a slot. If not, a request for a full lane raises NoFreeSlot.
@@ -85,6 +89,7 @@ class Dispatcher:
     targets: Mapping[str, Target]
     lanes: Mapping[str, Lane]
     dead_letters: Mapping[str, DeadLetters]
+    wakes: Wakes
     grace: timedelta
     max_refusals: int
     waiting_room: bool = True
@@ -98,7 +103,8 @@ class Dispatcher:
             RetryableError: a later delivery must try again.
             JobIdTaken, JobExists: the job's id belongs to other work, for good.
             ForeignRow: the job's row is not ours.
-            StartFailed: the target did not accept the job, and the claim has been undone.
+            StartFailed: the target did not accept the job, and the claim has been undone. StartThrottled only without
+                a waiting room.
         """
         whole = self.lanes[lane_of(request.lane)]
         self._note_layout(whole)
@@ -116,30 +122,29 @@ class Dispatcher:
         """Starts waiting jobs, oldest first, while the lane has free slots. Returns the number started.
 
         Skips entries that wait for older work on the same job or object. Ignores a lane that this deployment doesn't
-        have.
+        have. Starts nothing while the lane is paused, and tries one job when the pause is over.
 
         Raises:
-            StartFailed, OutcomeUnknown: a start failed. The others are not tried, since they would fail too.
+            StartRefused, OutcomeUnknown: a start failed. The others are not tried, since they would fail too.
         """
         lane = find(self.lanes, lane_name)
         if lane is None:
             return 0
-        slots = self.store.slots(lane)
+        slots, now = self.store.slots(lane), clock.now()
         free = lane.limit - len(slots.holders)
-        started = 0
-        if free <= 0 or slots.waiting <= 0:
-            return started
-        # A thousand versions of one object may wait for one job. When it ends, a pass follows that finds it ended.
-        busy: dict[str, Job] = {}
-        for entry in self.store.waiting(lane):
-            job = self._claim_waiting(entry, lane, busy)
-            if job is None:
-                continue
-            if isinstance(job, LaneFull):
-                break
-            if self._start(job, entry) is Outcome.STARTED:
+        if free <= 0 or slots.waiting <= 0 or (slots.pause and not slots.pause.is_over(now)):
+            return 0
+        started, tried = 0, slots.pause and slots.pause.again(now)
+        for entry, job in self._claimed_in_order(lane, slots.pause, tried):
+            outcome = self._start(job, entry)
+            if outcome is Outcome.HELD or (tried and outcome is Outcome.CANCELLED):
+                break  # there was no room
+            if outcome is Outcome.STARTED:
                 observability.count(Metric.RELEASED)
                 started += 1
+                if tried:
+                    self.store.set_pause(lane, tried, None)
+                    tried = None
             if started == free:
                 break
         return started
@@ -196,6 +201,8 @@ class Dispatcher:
         return None
 
     def _claim(self, request: WorkRequest, seen: Job | None, lane: Lane) -> Outcome | JobChanged:
+        if request.start_after and request.start_after > clock.now():
+            return self._hold(request, seen)
         match self.store.claim(request, seen, lane, fifo=self.waiting_room):
             case Claimed(job):
                 return self._dispatched(job)
@@ -213,12 +220,12 @@ class Dispatcher:
         return outcome
 
     def _start(self, job: Job, entry: WaitEntry | None = None) -> Outcome:
-        """Starts a claimed job. CANCELLED if the start failed and a cancel was requested meanwhile."""
+        """Starts a claimed job. HELD if it waits for room, CANCELLED if it was cancelled before it could start."""
         try:
             target_id = self._target(job).start(job)
         except StartFailed as error:
-            if cancelled := self._undo(job, entry, error):
-                return cancelled
+            if settled := self._undo(job, entry, error):
+                return settled
             raise
         except OutcomeUnknown as error:
             logger.warning("start: outcome unknown", job_id=job.id, fence=job.fence, reason=str(error))
@@ -251,24 +258,43 @@ class Dispatcher:
             logger.warning("not stopped: left to the reconciler", job_id=job.id, reason=str(error))
 
     def _undo(self, job: Job, entry: WaitEntry | None, error: StartFailed) -> Outcome | None:
-        """Undoes a claim whose start failed, or marks the job CANCELLED if a cancel was requested."""
+        """Undoes a claim whose start failed, or marks the job CANCELLED if a cancel was requested.
+
+        HELD if the target takes no job at the moment: the job waits for room, and only a refusal counts.
+        """
         logger.warning("start: refused", job_id=job.id, fence=job.fence, error_type=error.code, reason=str(error))
+        waits = isinstance(error, StartThrottled) and (entry is not None or self.waiting_room)
+        attempts = (entry.attempts if entry else 0) + (not waits)
         back = None
-        if entry is not None:
-            attempts = entry.attempts + isinstance(error, StartRefused)
-            back = WaitEntry(entry.request, attempts) if attempts < self.max_refusals else None
+        if waits or (entry is not None and attempts < self.max_refusals):
+            back = WaitEntry(entry.request if entry else job.request, attempts)
         try:
-            changed = self.store.undo_claim(job, _job_error(error), entry=back)
+            changed = self.store.undo_claim(job, None if waits else _job_error(error), entry=back)
         except ForeignRow:
             self.store.free_foreign_slot(self.lanes[lane_of(job.request.lane)].shard_for(job.id), job.id)
             changed, back = None, None
         if changed:
             return self._end_if_cancelled(job, changed.found)
+        if waits:
+            lane = find(self.lanes, job.request.lane)
+            if lane is not None:
+                self._pause(lane, None, Pause.begin(clock.now(), error.code))
+            return Outcome.HELD
         if entry is not None and back is None:
             # The job's own message was deleted long ago. A new one lets a redrive start the job.
             self.dead_letters[lane_of(job.request.lane)].send_request(job.request, error)
             self.give_up(job.request, error)
         return None
+
+    def _pause(self, lane: Lane, seen: Pause | None, to: Pause) -> bool:
+        """Pauses the lane, and asks to be woken when that is over. False if others changed its pause meanwhile."""
+        paused = self.store.set_pause(lane, seen, to)
+        if paused:
+            logger.warning(
+                "lane paused", lane=lane.name, error_type=to.reason, until=clock.iso(to.until), tries=to.tries
+            )
+            self.wakes.wake(lane.name, to.until)
+        return paused
 
     def _end_if_cancelled(self, job: Job, found: Job | None) -> Outcome | None:
         """Marks the job CANCELLED if a cancel request is why the claim cannot continue."""
@@ -285,6 +311,9 @@ class Dispatcher:
             shortest = self.full_lane_pause.total_seconds()
             pause = random.uniform(shortest, 3 * shortest)  # noqa: S311 - jitter, not a secret
             raise NoFreeSlot(f"lane {request.lane} has no free slot", pause)
+        return self._hold(request, seen)
+
+    def _hold(self, request: WorkRequest, seen: Job | None) -> Outcome | JobChanged:
         match self.store.hold(request, seen):
             case JobChanged() as changed:
                 return changed
@@ -296,6 +325,8 @@ class Dispatcher:
     def _held(self, request: WorkRequest) -> Outcome:
         observability.count(Metric.HELD)
         logger.info("held", job_id=request.job_id, lane=request.lane)
+        if request.start_after:
+            self.wakes.wake(request.lane, request.start_after)
         # Nothing else would fill a slot that was freed since the claim was refused.
         self._start_waiting_quietly(request.lane)
         return Outcome.HELD
@@ -304,7 +335,7 @@ class Dispatcher:
         """Starts waiting jobs and only logs their failures, since the message in hand is done."""
         try:
             self.start_waiting(lane)
-        except (StartFailed, OutcomeUnknown) as error:
+        except (StartRefused, OutcomeUnknown) as error:
             logger.warning("a waiting job could not be started", lane=lane, error_type=error.code)
 
     def _locked_out(self, request: WorkRequest, seen: Job | None, lock: ObjectLock) -> Outcome | JobChanged:
@@ -342,6 +373,25 @@ class Dispatcher:
         observability.count(Metric.DUPLICATES)
         logger.info("duplicate", job_id=request.job_id, version=request.source.version)
         return Outcome.DUPLICATE
+
+    def _claimed_in_order(
+        self, lane: Lane, pause: Pause | None, longer: Pause | None
+    ) -> Iterator[tuple[WaitEntry, Job]]:
+        """Claims waiting jobs one by one. In a paused lane, the first claim needs the right to try a job."""
+        # A thousand versions of one object may wait for one job. When it ends, a pass follows that finds it ended.
+        busy: dict[str, Job] = {}
+        now = clock.now()
+        for entry in self.store.waiting(lane):
+            if entry.request.start_after and entry.request.start_after > now:
+                return  # so is everything behind it
+            if longer and not self._pause(lane, pause, longer):
+                return  # somebody else tries a job
+            longer = None
+            job = self._claim_waiting(entry, lane, busy)
+            if isinstance(job, LaneFull):
+                return
+            if job is not None:
+                yield entry, job
 
     def _claim_waiting(self, entry: WaitEntry, lane: Lane, busy: dict[str, Job]) -> Job | LaneFull | None:
         """Claims a waiting job. None if it must wait on, or no longer waits.

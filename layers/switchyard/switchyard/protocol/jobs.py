@@ -6,7 +6,7 @@ docs/states.md draws the statuses and says who makes each transition.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum, auto
 from typing import Any, Self
@@ -40,13 +40,16 @@ TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.CLAIMED: frozenset(
         {Status.SUBMITTED, Status.RUNNING, Status.PENDING, Status.WAITING, Status.CLAIMED} | TERMINAL
     ),
-    Status.SUBMITTED: frozenset({Status.RUNNING} | TERMINAL),
-    Status.RUNNING: TERMINAL,
+    Status.SUBMITTED: frozenset({Status.RUNNING, Status.WAITING} | TERMINAL),
+    Status.RUNNING: frozenset({Status.WAITING} | TERMINAL),
     Status.COMPLETED: frozenset(),
     Status.FAILED: frozenset(),
     Status.CANCELLED: frozenset(),
 }
-"""The legal transitions of one piece of work. CLAIMED → CLAIMED is a restart under a higher fence."""
+"""The legal transitions of one piece of work. CLAIMED → CLAIMED is a restart under a higher fence.
+
+A job becomes WAITING again if its start found no room, or if its run failed and may be tried again.
+"""
 
 
 def origins_of(status: Status) -> frozenset[Status]:
@@ -96,7 +99,8 @@ class WorkRequest:
 
     `sent_at` is when the message was sent, and orders the waiting room. `input` is the worker's input beyond the
     object, `metadata` the caller's own data; both are JSON values, stored unchanged. An `announced` request was
-    recorded before its message was sent; if the record is gone, the request was withdrawn.
+    recorded before its message was sent; if the record is gone, the request was withdrawn. Before `start_after`,
+    nothing starts the job.
     """
 
     job_id: str
@@ -110,6 +114,12 @@ class WorkRequest:
     input: Mapping[str, Any] | None = None
     metadata: Mapping[str, Any] | None = None
     announced: bool = False
+    start_after: datetime | None = None
+
+    @property
+    def due(self) -> datetime:
+        """Its time in the waiting room: when it was sent, or the time that it has to wait for."""
+        return max(self.sent_at, self.start_after) if self.start_after else self.sent_at
 
     def to_json(self) -> str:
         """Encodes the request as compact JSON for the table: times as ISO 8601, without absent fields."""
@@ -125,6 +135,7 @@ class WorkRequest:
         found = json.loads(text)
         source, target = found.pop("source"), found.pop("target")
         written_at, sent_at = source.pop("written_at", None), found.pop("sent_at")
+        start_after = found.pop("start_after", None)
         others = {name: found.pop(name) for name in ("input", "metadata", "announced") if name in found}
         if not all(isinstance(value, str) for fields in (found, source, target) for value in fields.values()):
             raise TypeError("a field of the request is not text")
@@ -134,6 +145,7 @@ class WorkRequest:
             target=TargetSpec(**target),
             source=Source(**source, written_at=clock.parse(written_at) if written_at else None),
             sent_at=clock.parse(sent_at),
+            start_after=clock.parse(start_after) if start_after else None,
             **found,
             **others,
         )
@@ -170,6 +182,15 @@ ROW_FULL = JobError("ROW_FULL", "the job's record was full, so what its worker h
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """A run that failed, after which the job was to be tried again: its id, why it failed, and when that was known."""
+
+    target_id: str
+    error: JobError
+    ended_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A job as stored in the table.
 
@@ -180,6 +201,7 @@ class Job:
         past_versions: What has had its run under this id, the newest `HISTORY_LIMIT`: versions of the job's object, and
             with a prefix those of other objects; see `has_run`.
         never_started: A FAILED job whose message is in the dead-letter queue. A redrive may start it.
+        attempts: The runs after which the job was tried again; of several in a row that found no room, the last.
         cancel_requested: The job holds a slot and is being cancelled. It is never started again.
     """
 
@@ -192,6 +214,7 @@ class Job:
     claimed_at: datetime | None = None
     past_versions: tuple[str, ...] = ()
     never_started: bool = False
+    attempts: tuple[Attempt, ...] = ()
     cancel_requested: bool = False
     ended_at: datetime | None = None
     error: JobError | None = None
@@ -227,7 +250,8 @@ class Job:
 class Run:
     """The state of one run of a job on its target, from an event or a description.
 
-    `queued_since` is set while the run waits for capacity of the target.
+    `queued_since` is set while the run waits for capacity of the target. `may_retry`: it failed for a reason that
+    another run may not meet, and the target itself makes none.
     """
 
     target_id: str
@@ -237,9 +261,24 @@ class Run:
     attempts: int = 0
     error: JobError | None = None
     queued_since: datetime | None = None
+    may_retry: bool = False
 
 
 HISTORY_LIMIT = 100
+NO_CAPACITY = "NO_CAPACITY"
+"""The code of the error of a run that found no room. It is no attempt: such a job waits for as long as it takes."""
+_FIRST_RETRY = timedelta(seconds=30)
+_LONGEST_RETRY = timedelta(minutes=10)
+
+
+def tried_again(job: Job, attempt: Attempt, *, limit: int) -> Job | None:
+    """The job after a failed run, to be started again after a pause that doubles. None after `limit` attempts."""
+    still_no_room = attempt.error.code == NO_CAPACITY and job.attempts and job.attempts[-1].error.code == NO_CAPACITY
+    attempts = (*(job.attempts[:-1] if still_no_room else job.attempts), attempt)
+    if attempt.error.code != NO_CAPACITY and sum(each.error.code != NO_CAPACITY for each in attempts) >= limit:
+        return None
+    pause = _LONGEST_RETRY if still_no_room else min(_FIRST_RETRY * 2 ** (len(attempts) - 1), _LONGEST_RETRY)
+    return replace(job, request=replace(job.request, start_after=attempt.ended_at + pause), attempts=attempts)
 
 
 class Verdict(Enum):

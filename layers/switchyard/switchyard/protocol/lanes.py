@@ -3,8 +3,9 @@
 pk                       sk                      attributes
 LANE#<name>              SLOTS                   holders: set of job ids; waiting: entries in the waiting room;
                                                  moves: how often an entry came or went;
-                                                 layouts: numbers of shards the lane has ever had, without 1
-LANE#<name>              WAIT#<sentAt>#<jobId>#… request: the frozen request (JSON); attempts: refused starts
+                                                 layouts: numbers of shards the lane has ever had, without 1;
+                                                 pause: see `Pause`
+LANE#<name>              WAIT#<due>#<jobId>#…    request: the frozen request (JSON); attempts: refused starts
 OBJECT#<bucket>/<key>    LOCK                    jobId, version: the accepted job that works on this object
 
 A busy lane is divided into shards, `<name>/<number>of<shards>`: lanes with a share of the slots and their own waiting
@@ -12,9 +13,12 @@ room (ADR 0016). A shard's name includes the number of shards, the layout, so th
 started after the layout has changed.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from switchyard import clock
 from switchyard.names import stable_hash
@@ -42,11 +46,11 @@ class Lane:
     limit: int
     shards: int = 1
 
-    def shard_for(self, job_id: str) -> "Lane":
+    def shard_for(self, job_id: str) -> Lane:
         """The shard of a job, always the same one; the lane itself if it has one shard."""
         return self.shard(int(stable_hash(job_id, length=8), 16) % self.shards, self.shards)
 
-    def shard(self, number: int, shards: int) -> "Lane":
+    def shard(self, number: int, shards: int) -> Lane:
         """Shard `number` of a layout of `shards`; the whole lane if `shards` is 1."""
         if shards == 1:
             return Lane(self.name, self.limit)
@@ -85,17 +89,49 @@ def _parse(name: str) -> tuple[str, int, int]:
     return name, 0, 1
 
 
+FIRST_PAUSE = timedelta(seconds=5)
+LONGEST_PAUSE = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A lane whose target takes no job: nothing starts until then. `reason` is the code of the error.
+
+    Then one waiting job is tried, and whoever tries it first lengthens the pause. So there is one try at a time, and
+    a try that dies leaves the lane paused. A start that works ends the pause.
+    """
+
+    until: datetime
+    tries: int
+    reason: str
+
+    @classmethod
+    def begin(cls, now: datetime, reason: str) -> Pause:
+        """The pause after a first start that the target did not take."""
+        return cls(now + FIRST_PAUSE, 1, reason)
+
+    def again(self, now: datetime) -> Pause:
+        """The pause after one more try: twice as long, up to LONGEST_PAUSE."""
+        longer: timedelta = FIRST_PAUSE * 2 ** min(self.tries, 16)
+        return Pause(now + min(longer, LONGEST_PAUSE), self.tries + 1, self.reason)
+
+    def is_over(self, now: datetime) -> bool:
+        """Whether the next job may be tried. A wrong clock can't pause a lane for longer than LONGEST_PAUSE."""
+        return not now < self.until <= now + LONGEST_PAUSE
+
+
 @dataclass(frozen=True, slots=True)
 class Slots:
     """The state of a lane: the jobs that hold its slots, the number that wait, and its layouts so far, without 1.
 
-    `moves` counts how often an entry of the waiting room came or went.
+    `moves` counts how often an entry of the waiting room came or went. `pause` is set while the target takes no job.
     """
 
     holders: frozenset[str]
     waiting: int
     layouts: frozenset[int] = frozenset()
     moves: int = field(default=0, compare=False)
+    pause: Pause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +147,11 @@ class WaitEntry:
 
     @property
     def sort_key(self) -> str:
-        """Sorts entries by age. The same message always has the same key, so adding it twice changes nothing."""
+        """Sorts entries by the time they are due. The same message always has the same key."""
         # Two uploads that arrive in one message have different keys: the object and its version tell them apart.
         request, source = self.request, self.request.source
         work = stable_hash(source.bucket, source.key, source.version, length=8)
-        return self.stored_key or f"{WAIT_PREFIX}{clock.iso(request.sent_at)}#{request.job_id}#{work}"
+        return self.stored_key or f"{WAIT_PREFIX}{clock.iso(request.due)}#{request.job_id}#{work}"
 
 
 @dataclass(frozen=True, slots=True)

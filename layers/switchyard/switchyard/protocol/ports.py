@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # functions without lanes import ports too, and start faster 
 
     from switchyard.errors import SwitchyardError
     from switchyard.protocol.jobs import Job, JobError, Run, Status, TargetSpec, WorkRequest
-    from switchyard.protocol.lanes import Lane, ObjectLock, Slots, WaitEntry
+    from switchyard.protocol.lanes import Lane, ObjectLock, Pause, Slots, WaitEntry
 
 RACES = 5
 """How often a conditional write is tried, each time on the state that the last refusal returned, before Contended.
@@ -42,7 +42,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class LaneFull:
-    """Every slot is taken, or other jobs wait for the next one."""
+    """Every slot is taken, other jobs wait for the next one, or the lane is paused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +92,10 @@ class JobStore(Protocol):
         """Reads a job (consistent read)."""
 
     def slots(self, lane: Lane) -> Slots:
-        """Reads the lane's holders, the length of its waiting room and its layouts (consistent read)."""
+        """Reads the lane's holders, the length of its waiting room, its pause and its layouts (consistent read)."""
 
     def waiting(self, lane: Lane, *, at_a_time: int = 25) -> Iterator[WaitEntry]:
-        """Iterates over the waiting room, oldest entry first, in pages of `at_a_time` entries (consistent reads)."""
+        """Iterates over the waiting room in the order of `due`, in pages of `at_a_time` entries (consistent reads)."""
 
     def by_status(self, status: Status) -> Iterator[ActiveJob]:
         """Iterates over all jobs with this status, oldest first (eventually consistent)."""
@@ -108,7 +108,7 @@ class JobStore(Protocol):
         """Claims a job: wins the right to start it, takes a slot of the lane and locks the object, or says why not.
 
         `seen` is the job as the caller expects it to be stored. With `entry` the job leaves the waiting room. Without
-        `entry` and with `fifo`, the claim is refused while other jobs wait.
+        `entry` and with `fifo`, the claim is refused while other jobs wait, or the lane is paused.
         """
 
     def hold(
@@ -129,7 +129,10 @@ class JobStore(Protocol):
         """Removes an entry that no longer has to wait, if the job is still as seen. None if it is gone."""
 
     def add_owner(self, job: Job, user_id: str) -> JobChanged | None:
-        """Makes `user_id` the owner of a job that has none, if the job is still as seen."""
+        """Makes `user_id` the owner of a job that has none, if the job is still as seen.
+
+        Raises the fence of a WAITING job, since the next claim writes the request as its reader has seen it.
+        """
 
     # ---- starting ---------------------------------------------------------------------------------------------------
 
@@ -142,8 +145,8 @@ class JobStore(Protocol):
         A run under the old fence fails the worker's fence check. Refused if a cancel was requested.
         """
 
-    def undo_claim(self, job: Job, error: JobError, *, entry: WaitEntry | None = None) -> JobChanged | None:
-        """Undoes a claim whose start was refused, and frees its slot.
+    def undo_claim(self, job: Job, error: JobError | None, *, entry: WaitEntry | None = None) -> JobChanged | None:
+        """Undoes a claim whose start was not accepted, and frees its slot. `error` is None if the job only waits.
 
         The job becomes PENDING and its object is unlocked; with `entry` it becomes WAITING and enters the waiting room.
         The fence stays raised. Refused if the claim is no longer the caller's, or if a cancel was requested, since such
@@ -180,6 +183,13 @@ class JobStore(Protocol):
         False if the event is late, repeated, or of another run.
         """
 
+    def retry(self, job: Job, again: Job) -> bool:
+        """Puts a job whose run failed back into the waiting room, with the request and the attempts of `again`.
+
+        Frees its slot, keeps its object locked, forgets the run and raises the fence, so that the old run is shut out.
+        False if the job changed meanwhile, or if a cancel was requested.
+        """
+
     def finish(self, job: Job, to: Status, *, error: JobError | None, target_id: str | None, attempts: int) -> bool:
         """Ends a job, frees its slot and unlocks its object. False if it changed meanwhile.
 
@@ -187,6 +197,11 @@ class JobStore(Protocol):
         lock. An error message that the worker has written takes precedence over `error`. An end that can't follow the
         job's status changes nothing.
         """
+
+    # ---- pausing ----------------------------------------------------------------------------------------------------
+
+    def set_pause(self, lane: Lane, seen: Pause | None, to: Pause | None) -> bool:
+        """Pauses the lane, or ends its pause. False if its pause is no longer as seen."""
 
     # ---- repairing --------------------------------------------------------------------------------------------------
 
@@ -219,7 +234,8 @@ class Target(Protocol):
         """Starts a claimed job and returns the run's target id.
 
         Raises:
-            StartRefused, StartThrottled: the target did not accept the job.
+            StartRefused: the target will not accept the job.
+            StartThrottled: the target takes no job at the moment. NoCapacity: it has no room.
             OutcomeUnknown: the target may have accepted it.
         """
 
@@ -246,6 +262,17 @@ class DeadLetters(Protocol):
 
     def send_request(self, request: WorkRequest, error: SwitchyardError) -> None:
         """Sends a message that requests exactly the same work, with the reason for giving it up."""
+
+
+class Wakes(Protocol):
+    """Sees to it that a lane is looked at when its time has come."""
+
+    def wake(self, lane: str, at: datetime) -> None:
+        """Asks for the lane's waiting jobs to be started at that time.
+
+        A convenience: a call that is lost, or too far ahead for the implementation, is left to the reconciler. Never
+        raises.
+        """
 
 
 class Repair(Protocol):

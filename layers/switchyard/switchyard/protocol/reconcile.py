@@ -293,7 +293,7 @@ class Reconciler:
         inside, waits = set(), []
         for entry in self.store.waiting(lane, at_a_time=_MANY):
             inside.add(entry.request.job_id)
-            waits.append(clock.now() - entry.request.sent_at)
+            waits.append(max(clock.now() - entry.request.due, timedelta()))
         this.waits.extend(waits)
         if len(waits) != seen.waiting and self.store.recount_waiting(lane, seen, len(waits)):
             logger.warning("recounted the waiting room", lane=lane.name, counted=seen.waiting, actual=len(waits))

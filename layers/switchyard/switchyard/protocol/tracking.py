@@ -2,20 +2,21 @@
 
 from dataclasses import dataclass
 
-from switchyard import observability
+from switchyard import clock, observability
 from switchyard.errors import Contended, ForeignRow
 from switchyard.observability import Metric, logger
 from switchyard.protocol.dispatch import Dispatcher
-from switchyard.protocol.jobs import HOLDING_SLOT, TERMINAL, Job, Run, Status
+from switchyard.protocol.jobs import HOLDING_SLOT, TERMINAL, Attempt, Job, JobError, Run, Status, tried_again
 from switchyard.protocol.ports import RACES, JobStore
 
 
 @dataclass(slots=True, eq=False)
 class Tracker:
-    """Updates jobs from the state of their runs."""
+    """Updates jobs from the state of their runs. A job has at most `max_attempts` runs, if its target makes no more."""
 
     store: JobStore
     dispatcher: Dispatcher
+    max_attempts: int = 3
 
     def apply(self, run: Run) -> bool:
         """Updates the job of a run. True if that changed its status.
@@ -23,6 +24,7 @@ class Tracker:
         Ignores events of older claims, of runs other than the job's current one, and late events. The end of a run
         frees its slot and starts the next waiting job. A repeated end does so too, since the first delivery may have
         died in between. A run that fails after a cancel request makes its job CANCELLED; one that succeeds, COMPLETED.
+        A job whose failed run may be tried again becomes WAITING.
 
         Raises:
             Contended: the job changed at every attempt.
@@ -39,24 +41,40 @@ class Tracker:
         if job is None:
             logger.info("ignored: not the job's current run", job_id=run.job_id, fence=run.fence)
             return False
-        if job.status not in TERMINAL:
+        changed = job.status not in TERMINAL and to is not job.status
+        if changed:
             logger.info("ended", job_id=job.id, fence=run.fence, job_status=to, target_id=run.target_id)
             if to is Status.FAILED:
                 observability.count(Metric.FAILED)
         self.dispatcher.start_waiting(job.request.lane)
-        return job.status not in TERMINAL
+        return changed
 
     def _end(self, run: Run) -> tuple[Job | None, Status]:
-        """Ends the job of a run. Returns the job as it was, None if the run is not its current one, and its status."""
+        """Ends the job of a run. Returns the job as it was, None if the run is none of its own, and its new status."""
         for _ in range(RACES):
             job = self.store.get(run.job_id)
+            if job is not None and any(each.target_id == run.target_id for each in job.attempts):
+                return job, job.status
             if job is None or not _is_current(run, job):
                 return None, run.status
+            if again := self._to_try_again(run, job):
+                if self.store.retry(job, again):
+                    self.dispatcher.wakes.wake(again.request.lane, again.request.due)
+                    return job, Status.WAITING
+                continue
             cancelled = job.cancel_requested and run.status is Status.FAILED
             to, error = (Status.CANCELLED, None) if cancelled else (run.status, run.error)
-            if self.store.finish(job, to, error=error, target_id=run.target_id, attempts=run.attempts):
+            attempts = len(job.attempts) + run.attempts
+            if self.store.finish(job, to, error=error, target_id=run.target_id, attempts=attempts):
                 return job, to
         raise Contended(f"job {run.job_id} changed {RACES} times while its end was being recorded")
+
+    def _to_try_again(self, run: Run, job: Job) -> Job | None:
+        """The job with its next attempt, if there is to be one."""
+        if not run.may_retry or job.cancel_requested or job.status in TERMINAL:
+            return None
+        error = job.error or run.error or JobError("", "")
+        return tried_again(job, Attempt(run.target_id, error, clock.now()), limit=self.max_attempts)
 
     def _free_slot(self, job_id: str) -> None:
         """Frees the slot of a job whose row is not ours, so that no row can keep a lane's only slot."""

@@ -10,11 +10,12 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from switchyard import clock
 from switchyard.errors import ForeignRow
-from switchyard.protocol.jobs import Job, JobError, Source, Status, TargetSpec, WorkRequest
+from switchyard.protocol.jobs import Attempt, Job, JobError, Source, Status, TargetSpec, WorkRequest
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -68,6 +69,31 @@ def fields(values: Mapping[str, str | int]) -> Value:
 def error_value(error: JobError) -> Value:
     """Encodes why a job failed."""
     return fields({"code": error.code, "message": error.message})
+
+
+def attempts_value(attempts: tuple[Attempt, ...]) -> Value:
+    """Encodes the runs after which a job was tried again."""
+    return {
+        "L": [
+            fields(
+                {
+                    "targetId": each.target_id,
+                    "code": each.error.code,
+                    "message": each.error.message,
+                    "endedAt": clock.iso(each.ended_at),
+                }
+            )
+            for each in attempts
+        ]
+    }
+
+
+def _attempts_of(value: Value) -> tuple[Attempt, ...]:
+    found = [{name: each["S"] for name, each in attempt["M"].items()} for attempt in value.get("L", ())]
+    return tuple(
+        Attempt(each["targetId"], JobError(each["code"], each["message"]), clock.parse(each["endedAt"]))
+        for each in found
+    )
 
 
 def _text_of(value: Value) -> str | None:
@@ -173,6 +199,7 @@ ATTEMPTS = Attribute("attempts", _number_of)
 TARGET_ID = Attribute("targetId", _run_of)
 RUN_ID = Attribute("runId", _run_of)
 PAST_VERSIONS = Attribute("pastVersions", lambda value: tuple(version["S"] for version in value.get("L", ())))
+PAST_ATTEMPTS = Attribute("pastAttempts", _attempts_of)
 NEVER_STARTED = Attribute("neverStarted", lambda value: bool(value.get("BOOL")))
 PROGRESS = Attribute("progress", lambda value: value.get("M"))
 RESULT = Attribute("result", _fields_of)
@@ -196,6 +223,7 @@ CANCELLED_BY = Attribute("cancelledBy", _text_of)
 BEGUN_BY = Attribute("begunBy", _text_of)
 MODIFIED = Attribute("modified", _moment_of)
 WAITS_UNTIL = Attribute("waitsUntil", _moment_of)
+START_AFTER = Attribute("startAfter", _moment_of)
 CHUNKS = Attribute("chunks", lambda value: frozenset[str](value.get("SS", ())))
 
 OF_AN_END: tuple[Attribute[Any], ...] = (RESULT, ERROR, ENDED_AT, TTL, CANCEL_REQUESTED_AT, CANCELLED_BY, WAITS_UNTIL)
@@ -241,6 +269,8 @@ def request_attributes(request: WorkRequest) -> dict[str, Value]:
         SOURCE.name: fields({name: value for name, value in described.items() if value is not None}),
         REQUEST.name: text(request.to_json()),
     }
+    if request.start_after is not None:
+        attributes[START_AFTER.name] = moment(request.start_after)
     if request.user_id is not None:
         attributes[USER_ID.name] = text(request.user_id)
     if request.metadata is not None:
@@ -271,7 +301,7 @@ def job(item: Item) -> Job:
         ForeignRow: the row is not one that Switchyard writes: another program made or changed it.
     """
     with ours(item):
-        job_id, request = JOB_ID.required(item), REQUEST.of(item)
+        job_id, request, start_after = JOB_ID.required(item), REQUEST.of(item), START_AFTER.of(item)
         status = Status(STATUS.required(item)) if STATUS.name in item else Status.PENDING
         if request is None and status not in _WITHOUT_REQUEST:
             raise ValueError(f"{status} without a request")
@@ -279,7 +309,7 @@ def job(item: Item) -> Job:
         if request is not None and described != (request.job_id, request.kind, request.lane):
             raise ValueError("the request is another job's")
         return Job(
-            request=request or _no_request(job_id),
+            request=replace(request, start_after=start_after) if request else _no_request(job_id),
             status=status,
             fence=FENCE.of(item) or 0,
             created_at=CREATED_AT.of(item) or clock.EPOCH,
@@ -288,6 +318,7 @@ def job(item: Item) -> Job:
             claimed_at=CLAIMED_AT.of(item),
             past_versions=PAST_VERSIONS.of(item) or (),
             never_started=NEVER_STARTED.of(item) or False,
+            attempts=PAST_ATTEMPTS.of(item) or (),
             cancel_requested=CANCEL_REQUESTED_AT.name in item,
             ended_at=ENDED_AT.of(item),
             error=ERROR.of(item),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from switchyard import clock
 from switchyard.protocol.jobs import Source, Status, WorkRequest
-from switchyard.protocol.lanes import LOCK, SLOTS, ObjectLock, Slots, WaitEntry, lane_key, object_key
+from switchyard.protocol.lanes import LOCK, SLOTS, ObjectLock, Pause, Slots, WaitEntry, lane_key, object_key
 from switchyard.protocol.ports import ActiveJob
 from switchyard.tables import items
 from switchyard.tables.items import (
@@ -29,12 +29,13 @@ from switchyard.tables.items import (
     text,
 )
 
-PK = Attribute("pk", lambda value: value.get("S"))
+PK = Attribute[str]("pk", lambda value: value.get("S"))
 SK = Attribute("sk", lambda value: value.get("S"))
 HOLDERS = Attribute("holders", lambda value: frozenset[str](value.get("SS", ())))
 WAITING = Attribute("waiting", lambda value: int(value.get("N", "0")))
 MOVES = Attribute("moves", lambda value: int(value.get("N", "0")))
 LAYOUTS = Attribute("layouts", lambda value: frozenset(int(each) for each in value.get("NS", ())))
+PAUSE = Attribute("pause", lambda value: _pause_of(value["M"]))
 VERSION = Attribute("version", lambda value: value.get("S"))
 
 
@@ -47,6 +48,11 @@ def slots_key(lane: str) -> dict[str, Value]:
     return _key(lane_key(lane), SLOTS)
 
 
+def lane_of_item(item: Item) -> str:
+    """The lane of an item."""
+    return PK.required(item).removeprefix(lane_key(""))
+
+
 def slots(item: Item) -> Slots:
     """Decodes a lane's slots. An empty item is a lane without any jobs so far."""
     return Slots(
@@ -54,7 +60,17 @@ def slots(item: Item) -> Slots:
         WAITING.of(item) or 0,
         LAYOUTS.of(item) or frozenset(),
         MOVES.of(item) or 0,
+        PAUSE.of(item),
     )
+
+
+def pause_value(pause: Pause) -> Value:
+    """Encodes why and until when a lane is paused."""
+    return items.fields({"until": clock.iso(pause.until), "tries": pause.tries, "reason": pause.reason})
+
+
+def _pause_of(values: Item) -> Pause:
+    return Pause(clock.parse(values["until"]["S"]), int(values["tries"]["N"]), values["reason"]["S"])
 
 
 def entry_key(entry: WaitEntry) -> dict[str, Value]:

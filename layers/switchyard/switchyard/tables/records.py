@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Collection
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from switchyard import clock
 from switchyard.names import stable_hash
 from switchyard.protocol.jobs import TERMINAL, Job, Status, WorkRequest
-from switchyard.tables import items
+from switchyard.protocol.lanes import Pause
+from switchyard.tables import items, lane_items
 from switchyard.tables.items import Item, PlainItem, Value, job_key, names_and_values, text
 
 if TYPE_CHECKING:
@@ -31,9 +33,10 @@ _MAX_TIME_BYTES = 1024
 _SHOWN = (
     f"{items.JOB_ID}, {items.KIND}, {items.STATUS}, {items.PROGRESS}, {items.ERROR}, {items.RESULT}, {items.METADATA}, "
     f"{items.USER_ID}, {items.REQUEST}, {items.CREATED_AT}, {items.UPDATED_AT}, {items.STARTED_AT}, {items.ENDED_AT}, "
-    f"{items.CANCEL_REQUESTED_AT}, {items.SUBMITTED_BY}, {items.CANCELLED_BY}"
+    f"{items.CANCEL_REQUESTED_AT}, {items.SUBMITTED_BY}, {items.CANCELLED_BY}, {items.LANE}, "
+    f"{items.PAST_ATTEMPTS}, {items.START_AFTER}"
 )
-_LISTED = f"{items.JOB_ID}, {items.KIND}, {items.STATUS}, {items.USER_ID}, {items.CREATED_AT}"
+_LISTED = f"{items.JOB_ID}, {items.KIND}, {items.STATUS}, {items.USER_ID}, {items.CREATED_AT}, {items.LANE}"
 _INDEXES = {items.USER_ID: "byUser", items.STATUS: "byStatus", items.KIND: "byKind"}
 """By partition key, the most selective first: a user has few jobs, a status or kind many."""
 
@@ -75,11 +78,12 @@ class Page:
 
 
 class Records:
-    """Reads and writes jobs for the API. Every method makes one AWS call."""
+    """Reads and writes jobs for the API. Every method makes one AWS call. Only `pauses` needs the table of lanes."""
 
-    def __init__(self, client: DynamoDBClient, jobs_table: str) -> None:
+    def __init__(self, client: DynamoDBClient, jobs_table: str, lanes_table: str = "") -> None:
         self._client = client
         self._table = jobs_table
+        self._lanes = lanes_table
 
     # ---- announcing -------------------------------------------------------------------------------------------------
     # In an announced request, `source.message_id` is the id of the HTTP request, and identifies who announced the job.
@@ -201,6 +205,17 @@ class Records:
         )
         item = answer.get("Item")
         return items.plain(item) if item else None
+
+    def pauses(self, lanes: Collection[str]) -> dict[str, Pause]:
+        """Which of these lanes, at most 100, are paused. Eventually consistent, and lacks lanes that can't be read."""
+        if not lanes:
+            return {}
+        shown = f"{lane_items.PK}, {lane_items.PAUSE}"
+        keys = [lane_items.slots_key(lane) for lane in sorted(lanes)]
+        wanted: Any = {"Keys": keys, "ProjectionExpression": shown, **names_and_values(shown, {})}
+        answer = self._client.batch_get_item(RequestItems={self._lanes: wanted})
+        found = {lane_items.lane_of_item(item): lane_items.PAUSE.of(item) for item in answer["Responses"][self._lanes]}
+        return {lane: pause for lane, pause in found.items() if pause}
 
     def page(self, filters: Filters, limit: int, token: str | None = None) -> Page:
         """Lists up to `limit` jobs, newest first, after the page that returned `token`. Eventually consistent.

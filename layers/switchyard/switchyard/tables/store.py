@@ -32,7 +32,7 @@ from switchyard.protocol.jobs import (
     origins_of,
     past_versions_after,
 )
-from switchyard.protocol.lanes import WAIT_PREFIX, Lane, Slots, WaitEntry, lane_key
+from switchyard.protocol.lanes import WAIT_PREFIX, Lane, Pause, Slots, WaitEntry, lane_key
 from switchyard.protocol.ports import (
     ActiveJob,
     Claimed,
@@ -58,12 +58,14 @@ from switchyard.tables.items import (
     METADATA,
     NEVER_STARTED,
     OF_AN_END,
+    PAST_ATTEMPTS,
     PAST_VERSIONS,
     PROGRESS,
     REQUEST,
     RESULT,
     RUN_ID,
     SOURCE,
+    START_AFTER,
     STARTED_AT,
     STATUS,
     SUBMITTED_BY,
@@ -75,6 +77,7 @@ from switchyard.tables.items import (
     Attribute,
     Item,
     Value,
+    attempts_value,
     error_value,
     job_key,
     members,
@@ -90,6 +93,7 @@ from switchyard.tables.lane_items import (
     HOLDERS,
     LAYOUTS,
     MOVES,
+    PAUSE,
     PK,
     SK,
     WAITING,
@@ -97,6 +101,7 @@ from switchyard.tables.lane_items import (
     entry_key,
     lock_item,
     lock_key,
+    pause_value,
     slots_key,
 )
 
@@ -219,12 +224,19 @@ class Store(JobStore):
     def add_owner(self, job: Job, user_id: str) -> JobChanged | None:
         condition, values = _still(job)
         owned = replace(job.request, user_id=user_id)
-        #   the job as seen, without an owner ──▶ the same, with one
+        waits = job.status is Status.WAITING
+        #   the job as seen, without an owner ──▶ the same, with one; WAITING with fence = n ──▶ fence = n + 1
         refused = self._update_job(
             job.id,
-            f"SET {USER_ID} = :owner, {REQUEST} = :request, {UPDATED_AT} = :now",
+            f"SET {USER_ID} = :owner, {REQUEST} = :request, {UPDATED_AT} = :now{f', {FENCE} = :next' if waits else ''}",
             f"{condition} AND attribute_not_exists({USER_ID})",
-            {":owner": text(user_id), ":request": text(owned.to_json()), ":now": moment(clock.now()), **values},
+            {
+                ":owner": text(user_id),
+                ":request": text(owned.to_json()),
+                ":now": moment(clock.now()),
+                **({":next": number(job.fence + 1)} if waits else {}),
+                **values,
+            },
         )
         return _changed(refused) if refused else None
 
@@ -259,16 +271,17 @@ class Store(JobStore):
         return _changed(refused) if refused else Claimed(_claimed_job(job.request, job, now, job.fence + 1))
 
     @override
-    def undo_claim(self, job: Job, error: JobError, *, entry: WaitEntry | None = None) -> JobChanged | None:
+    def undo_claim(self, job: Job, error: JobError | None, *, entry: WaitEntry | None = None) -> JobChanged | None:
         back_to = Status.WAITING if entry else Status.PENDING
+        because = f", {ERROR} = :error" if error else ""
         #   status CLAIMED and fence = ours, no cancel ──▶ PENDING | WAITING
         give_back = self._update_action(
             job.id,
-            f"SET {STATUS} = :to, {ERROR} = :error, {UPDATED_AT} = :now REMOVE {CLAIMED_AT}",
+            f"SET {STATUS} = :to, {UPDATED_AT} = :now{because} REMOVE {CLAIMED_AT}",
             _OUR_CLAIM,
             {
                 ":to": text(back_to),
-                ":error": error_value(error),
+                **({":error": error_value(error)} if error else {}),
                 ":now": moment(clock.now()),
                 **_our_claim(job),
             },
@@ -385,6 +398,33 @@ class Store(JobStore):
         return refused is None
 
     @override
+    def retry(self, job: Job, again: Job) -> bool:
+        entry = WaitEntry(again.request)
+        forgotten = (CLAIMED_AT, TARGET_ID, RUN_ID, PROGRESS, RESULT, ERROR, STARTED_AT, HEARTBEAT_AT)
+        #   status as read, fence = n, no cancel ──▶ WAITING, fence = n + 1, without the run
+        back = self._update_action(
+            job.id,
+            # Not the request, which others may give an owner meanwhile.
+            f"SET {STATUS} = :to, {FENCE} = :next, {START_AFTER} = :due, {PAST_ATTEMPTS} = :attempts, "
+            f"{UPDATED_AT} = :now REMOVE {', '.join(map(str, forgotten))}",
+            f"{FENCE} = :fence AND {STATUS} = :same AND attribute_not_exists({CANCEL_REQUESTED_AT})",
+            {
+                ":to": text(Status.WAITING),
+                ":next": number(job.fence + 1),
+                ":due": moment(again.request.due),
+                ":attempts": attempts_value(again.attempts),
+                ":now": moment(clock.now()),
+                ":fence": number(job.fence),
+                ":same": text(job.status),
+            },
+        )
+        return not self._transact(
+            job=back,
+            slot=self._free_slot(job, waiting=1),
+            entry=self._put_entry(entry, f"attribute_not_exists({PK})"),
+        )
+
+    @override
     def finish(self, job: Job, to: Status, *, error: JobError | None, target_id: str | None, attempts: int) -> bool:
         if job.status not in TERMINAL and to not in TRANSITIONS[job.status] & TERMINAL:
             return False
@@ -418,6 +458,18 @@ class Store(JobStore):
             )
         return self._end(job, end, slot=self._free_slot(job), lock=self._unlock(job)) is None
 
+    # ---- pausing ----------------------------------------------------------------------------------------------------
+
+    @override
+    def set_pause(self, lane: Lane, seen: Pause | None, to: Pause | None) -> bool:
+        #   LANE#…/SLOTS   pause as seen ──▶ another, or none
+        return self._change_slots(
+            lane,
+            f"SET {PAUSE} = :to" if to else f"REMOVE {PAUSE}",
+            ({":seen": pause_value(seen)} if seen else {}) | ({":to": pause_value(to)} if to else {}),
+            condition=f"{PAUSE} = :seen" if seen else f"attribute_not_exists({PAUSE})",
+        )
+
     # ---- repairing --------------------------------------------------------------------------------------------------
 
     @override
@@ -443,20 +495,14 @@ class Store(JobStore):
         return self._end(job, self._check_job(job.id, job), slot=take, lock=self._lock(job.request)) is None
 
     @override
-    @translated()
     def recount_waiting(self, lane: Lane, seen: Slots, actual: int) -> bool:
         #   nothing moved since ──▶ waiting as counted
-        count = self._update_slots(
-            lane.name,
+        return self._change_slots(
+            lane,
             f"SET {WAITING} = :actual",
             {":actual": number(actual), ":seen": number(seen.moves)},
             condition=f"{MOVES} = :seen" if seen.moves else f"attribute_not_exists({MOVES}) OR {MOVES} = :seen",
         )
-        try:
-            self._client.update_item(**count["Update"])
-        except self._client.exceptions.ConditionalCheckFailedException:
-            return False
-        return True
 
     @override
     @translated()
@@ -532,7 +578,8 @@ class Store(JobStore):
         }
 
     def _take_slot(self, request: WorkRequest, lane: Lane, entry: WaitEntry | None, *, fifo: bool) -> _Action:
-        #   LANE#…/SLOTS fewer holders than the limit, and nobody waits or this job leaves the room ──▶ this job added
+        #   LANE#…/SLOTS fewer holders than the limit, and this job leaves the room, or nobody waits and it isn't paused
+        #   ──▶ this job added
         condition = f"(attribute_not_exists({HOLDERS}) OR size({HOLDERS}) < :limit)"
         values: dict[str, Any] = {":job": members(request.job_id), ":limit": number(lane.limit)}
         update = f"ADD {HOLDERS} :job"
@@ -540,7 +587,9 @@ class Store(JobStore):
             update += f", {WAITING} :one_less, {MOVES} :one"
             values |= {":one_less": number(-1), ":one": number(1)}
         elif fifo:
-            condition += f" AND (attribute_not_exists({WAITING}) OR {WAITING} <= :nobody)"
+            condition += (
+                f" AND (attribute_not_exists({WAITING}) OR {WAITING} <= :nobody) AND attribute_not_exists({PAUSE})"
+            )
             values[":nobody"] = number(0)
         return self._update_slots(lane.name, update, values, condition=condition)
 
@@ -599,6 +648,16 @@ class Store(JobStore):
         }
 
     # ---- sending ----------------------------------------------------------------------------------------------------
+
+    @translated()
+    def _change_slots(self, lane: Lane, update: str, values: dict[str, Value], *, condition: str) -> bool:
+        """Makes one UpdateItem call for a lane's slots. False if the condition does not hold."""
+        change = self._update_slots(lane.name, update, values, condition=condition)
+        try:
+            self._client.update_item(**change["Update"])
+        except self._client.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
 
     def _update_action(self, job_id: str, update: str, condition: str, values: dict[str, Any]) -> _Action:
         return {
@@ -701,9 +760,9 @@ def _cancelled_by(by: str) -> tuple[str, dict[str, Value]]:
 
 _LEFT_BY_A_RUN: tuple[Attribute[Any], ...] = (
     *OF_AN_END,
-    *(TARGET_ID, RUN_ID, PROGRESS, ATTEMPTS, STARTED_AT, HEARTBEAT_AT, NEVER_STARTED),
+    *(TARGET_ID, RUN_ID, PROGRESS, ATTEMPTS, STARTED_AT, HEARTBEAT_AT, NEVER_STARTED, START_AFTER),
 )
-_LEFT_BY_A_REQUEST: tuple[Attribute[Any], ...] = (USER_ID, METADATA, SUBMITTED_BY)
+_LEFT_BY_A_REQUEST: tuple[Attribute[Any], ...] = (USER_ID, METADATA, SUBMITTED_BY, PAST_ATTEMPTS)
 """Attributes that a request may set; what the last one set must not be taken for the next one's."""
 _WRITTEN_BY_A_WORKER: tuple[Attribute[Any], ...] = (PROGRESS, RESULT, ERROR, STARTED_AT, HEARTBEAT_AT, UPDATED_AT)
 _ABOUT_A_RUN: tuple[Attribute[Any], ...] = (TARGET_ID, RUN_ID, CANCEL_REQUESTED_AT)

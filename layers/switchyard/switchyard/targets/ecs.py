@@ -2,7 +2,7 @@
 
 The clientToken is derived from job id and fence, so ECS starts at most one task per claim, however often RunTask is
 repeated. The token is also the task's `startedBy`, by which it is found. ECS never retries a failed task, so a run has
-one attempt.
+one attempt, and says whether the job may have another run.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 
 from switchyard import clock, observability
 from switchyard.clients import IN_DOUBT, is_without_room, translated
-from switchyard.errors import OutcomeUnknown, StartFailed, StartRefused, StartThrottled
+from switchyard.errors import NoCapacity, OutcomeUnknown, StartFailed, StartRefused, StartThrottled
 from switchyard.names import legal_tag, stable_hash
 from switchyard.observability import Metric
-from switchyard.protocol.jobs import Job, JobError, Run, Status
+from switchyard.protocol.jobs import NO_CAPACITY, Job, JobError, Run, Status
 from switchyard.protocol.ports import Target
 from switchyard.targets.runs import (
     OUT_OF_MEMORY,
@@ -51,7 +51,8 @@ _MAX_OVERRIDES = 8192
 _TASK = re.compile(r"arn:[a-z-]+:ecs:[a-z0-9-]+:[0-9]{12}:task/([A-Za-z0-9_-]{1,255})/([0-9a-f]{32})")
 
 # ECS reports some throttles and quotas with the error codes of wrong requests.
-_THROTTLED = re.compile("Rate exceeded|[Ll]imit exceeded|limit on the number of")
+_THROTTLED = re.compile("Rate exceeded|[Ll]imit exceeded")
+_QUOTA = re.compile("limit on the number of")
 
 _STATUSES: Mapping[str, Status] = {
     "PROVISIONING": Status.SUBMITTED,
@@ -170,7 +171,7 @@ class EcsTarget(Target):
         if answer["ResponseMetadata"].get(IN_DOUBT):
             raise self._unknown(text)
         if all(map(is_without_room, reasons)):
-            raise StartThrottled(f"RunTask: no room: {text}")
+            raise NoCapacity(f"RunTask: no room: {text}")
         raise StartRefused(f"RunTask: {text}")
 
     def _start_error(self, error: ClientError) -> StartFailed | OutcomeUnknown:
@@ -179,6 +180,8 @@ class EcsTarget(Target):
             return found
         if error.response["ResponseMetadata"].get(IN_DOUBT):
             return self._unknown(error)
+        if _QUOTA.search(str(error)):
+            return NoCapacity(f"RunTask: {error}")
         return StartThrottled(f"RunTask: {error}") if _THROTTLED.search(str(error)) else found
 
     def _unknown(self, reason: object) -> OutcomeUnknown:
@@ -259,13 +262,17 @@ def run_of(detail: Mapping[str, Any]) -> Run | None:
     ended = state in _ENDED
     exit_code = container.get("exitCode")
     completed = ended and exit_code == 0
+    error = _error_of(detail, container) if ended and not completed else None
+    if error and error.code == "NOT_STARTED" and is_without_room(excerpt(detail.get("stoppedReason"))):
+        error = _NO_ROOM
     return Run(
         target_id=detail["taskArn"],
         job_id=job_id,
         fence=fence,
         status=_STATUSES.get(state, Status.COMPLETED if completed else Status.FAILED),
         attempts=1 if ended else 0,
-        error=_error_of(detail, container) if ended and not completed else None,
+        error=error,
+        may_retry=error is not None and error.code in _RETRIED,
         # Waiting for a network interface, or for an instance of a capacity provider.
         queued_since=_moment(detail.get("createdAt")) if state == "PROVISIONING" else None,
     )
@@ -312,6 +319,10 @@ def _error_of(detail: Mapping[str, Any], container: Mapping[str, Any]) -> JobErr
 
 _FINAL_EXIT_CODES = (65, 77)
 """Exit codes that count even if the task was stopped. 75 does not: a stopped worker also exits with it."""
+
+_NO_ROOM = JobError(NO_CAPACITY, "there was no room for the task when it was to start")
+_RETRIED = frozenset({"HOST_LOST", "NOT_STARTED", NO_CAPACITY, WORKER_ERRORS[75].code})
+"""Why a task failed that is run again: nothing that the next one need meet. ECS itself runs no task again."""
 
 _HOST_LOST = frozenset({"SpotInterruption", "TerminationNotice", "InfrastructureHealth"})
 _STOPPED = frozenset({"UserInitiated", "ServiceSchedulerInitiated"})
