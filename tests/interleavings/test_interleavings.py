@@ -88,15 +88,6 @@ class SameFence(MemoryStore):
         return Claimed(self.jobs[job.id])
 
 
-class SameFenceAgain(MemoryStore):
-    """Tries a job again under the fence of the run that failed."""
-
-    def retry(self, job: Job, again: Job) -> bool:
-        tried = super().retry(job, again)
-        self.jobs[job.id] = replace(self.jobs[job.id], fence=job.fence, attempts=())
-        return tried
-
-
 class BlindToPauses(MemoryStore):
     """Lets everybody lengthen a pause, whoever was first."""
 
