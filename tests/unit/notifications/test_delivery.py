@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
 import pytest
@@ -69,6 +69,12 @@ def answering(*answers: int | None, retry_after: str | None = None) -> Any:  # n
 
 
 # ---- to a real receiver ---------------------------------------------------------------------------------------------
+
+
+def test_a_delivery_keeps_its_id_in_a_message() -> None:
+    moment = datetime(2026, 11, 30, 17, 7, 22, 983_700, UTC)
+    sent = Delivery("wh_3a2900255a0248df907dcaf6da27690a", "", "evt_feff7a24f7ea4aec826733af65a59149", moment, "{}")
+    assert Delivery.from_json(sent.to_json()).id == sent.id == f"1796058442983-{sent.event_id}"
 
 
 def test_the_public_package_verifies_what_is_sent(hooks: Hooks, receiver: Receiver) -> None:

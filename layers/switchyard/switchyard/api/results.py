@@ -132,7 +132,7 @@ def _pieces(record: PlainItem) -> dict[str, str]:
     """The pieces of a recording that was killed, in order. Its result says where they lie, and the last one's name."""
     result, folders = _result(record), _folders(record)
     prefix, last = result.get("pieces"), result.get("lastPiece")
-    if record.get(STATUS.name) not in TERMINAL or not isinstance(prefix, str) or not isinstance(last, str):
+    if not (isinstance(prefix, str) and isinstance(last, str) and record.get(STATUS.name) in [*TERMINAL]):
         return {}
     name, found = RUN_PIECES.search(prefix), _LAST_PIECE.fullmatch(last)
     if name is None or found is None or prefix.removeprefix(PIECES).removesuffix(name[0]) not in folders:

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum, auto
 from typing import TYPE_CHECKING, Any, Self
 
@@ -39,6 +39,7 @@ SLOW = timedelta(seconds=2)
 """An answer that takes longer is slow."""
 TEST = "webhook.test"
 
+_EPOCH = datetime.fromtimestamp(0, UTC)
 _DELIVERY_ID = re.compile(r"[0-9]{13}-evt_[0-9a-f]{32}")
 _WEBHOOK_ID = re.compile(r"wh_[0-9a-f]{32}")
 
@@ -133,7 +134,8 @@ class Delivery:
     @property
     def id(self) -> str:
         """Its id, which sorts by time. The same for every copy of the event."""
-        return f"{round(self.at.timestamp() * 1000):013d}-{self.event_id}"
+        # Cut off as in `to_json`, not rounded: the id must survive the message.
+        return f"{(self.at - _EPOCH) // timedelta(milliseconds=1):013d}-{self.event_id}"
 
     def to_json(self) -> str:
         """Encodes it as a message."""
