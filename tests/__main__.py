@@ -6,6 +6,7 @@ The deployed tier's output is held back until the fast tier has ended, so that t
 The last line counts both.
 """
 
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -18,12 +19,14 @@ ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / ".local" / "tests"
 # Docker tests are no tier of their own: without an engine it would run no test.
 DEPLOYED = ("tests/integration", "tests/docker")
+PROCESSES = str(round(1.5 * len(os.sched_getaffinity(0))))
+"""Of the fast tier: a third of the time, its tests wait for processes that they started."""
 TIERS = {
     # Whole files in the order of collection, which tests/integration/conftest.py decides.
     "deployed": ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", *DEPLOYED),
     # Each process gets half of the files, then steals from the other: few modules are set up in both.
     "fast": (
-        *("-n", "auto", "--dist", "worksteal", "-m", "not heavy", "tests"),
+        *("-n", PROCESSES, "--dist", "worksteal", "-m", "not heavy", "tests"),
         *("-p", "no:schemathesis"),  # its plugin takes seconds to load, and no test of this tier needs it
         *(f"--ignore={folder}" for folder in DEPLOYED),
     ),

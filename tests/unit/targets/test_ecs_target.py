@@ -50,7 +50,7 @@ def job(fence: int = 3, **changes: Any) -> Job:  # noqa: ANN401 - a request's fi
 @pytest.fixture(autouse=True)
 def new_client(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Creates the layer's own client with shorter waits."""
-    monkeypatch.setattr(clients, "_LAUNCHES", clients._LAUNCHES.merge(Config(read_timeout=0.2)))
+    monkeypatch.setattr(clients, "_LAUNCHES", clients._LAUNCHES.merge(Config(read_timeout=0.5)))
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _seconds: None)
     clients.ecs.cache_clear()
     yield
