@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeGuard
 
 from switchyard import clock
 from switchyard.api import http
@@ -21,7 +21,6 @@ from switchyard.messages.envelope import is_identifier
 from switchyard.messages.kinds import LANES
 from switchyard.names import stable_hash
 from switchyard.protocol.jobs import TERMINAL, Status
-from switchyard.protocol.lanes import lane_of
 from switchyard.tables.items import (
     CANCEL_REQUESTED_AT,
     CANCELLED_BY,
@@ -86,10 +85,7 @@ class Presentation:
     def _say_what_blocks(self, jobs: Iterable[PlainItem]) -> None:
         """Replaces each job's lane by `blocked` and `blockedReason`, if the job waits and its lane is paused."""
         named = [(job, job.pop(LANE.name, None)) for job in jobs]
-        # Other programs write rows too: a lane that is none of ours may not even be a key.
-        waiting = [
-            (job, lane) for job, lane in named if _waits(job) and isinstance(lane, str) and lane_of(lane) in LANES
-        ]
+        waiting = [(job, lane) for job, lane in named if _waits(job) and _is_ours(lane)]
         pauses = self.records.pauses({lane for _, lane in waiting})
         for job, lane in waiting:
             if lane in pauses:
@@ -159,6 +155,13 @@ def _past_attempts(record: PlainItem) -> list[dict[str, str]]:
             case {"code": str(code), "message": str(message), "endedAt": str(ended_at)}:
                 shown.append({"code": code, "message": message, "endedAt": ended_at})
     return shown
+
+
+def _is_ours(lane: object) -> TypeGuard[str]:
+    """Other programs write rows too: a lane that is none of ours may not even be a key."""
+    from switchyard.protocol.lanes import lane_of  # noqa: PLC0415 - only where a job waits
+
+    return isinstance(lane, str) and lane_of(lane) in LANES
 
 
 def _waits(record: PlainItem) -> bool:

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, cast
 from switchyard import clock
 from switchyard.names import stable_hash
 from switchyard.protocol.jobs import TERMINAL, Job, Status, WorkRequest
-from switchyard.protocol.lanes import Pause
-from switchyard.tables import items, lane_items
+from switchyard.tables import items
 from switchyard.tables.items import Item, PlainItem, Value, job_key, names_and_values, text
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+
+    from switchyard.protocol.lanes import Pause
 
 _LOOKED_AT = 500
 """How many index entries a filtered page reads at most, about 20 read units. So it may be short before the end."""
@@ -210,6 +211,8 @@ class Records:
         """Which of these lanes, at most 100, are paused. Eventually consistent, and lacks lanes that can't be read."""
         if not lanes:
             return {}
+        from switchyard.tables import lane_items  # noqa: PLC0415 - only where a job waits
+
         shown = f"{lane_items.PK}, {lane_items.PAUSE}"
         keys = [lane_items.slots_key(lane) for lane in sorted(lanes)]
         wanted: Any = {"Keys": keys, "ProjectionExpression": shown, **names_and_values(shown, {})}
