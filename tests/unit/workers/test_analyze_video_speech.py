@@ -317,6 +317,7 @@ def test_a_service_that_fails_is_reported(
 
 
 @pytest.mark.heavy
+@pytest.mark.timeout(900)
 def test_memory_does_not_grow_with_the_sound(account: Account, made: Make) -> None:  # noqa: F811
     """Half an hour of music, and two hours: 16 kHz of an hour and a half would be 345 MB."""
     videos = [made("music", ".mkv", seconds) for seconds in ("1800", "7200")]
