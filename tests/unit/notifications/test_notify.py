@@ -290,6 +290,7 @@ def test_the_function_puts_an_event_and_counts_it(monkeypatch: pytest.MonkeyPatc
 
     counted: list[tuple[str, int]] = []
     monkeypatch.setattr(observability, "count", lambda metric, amount=1: counted.append((metric, amount)))
+    monkeypatch.setattr(observability, "configure", lambda _environment: None)  # others have, for the whole process
     monkeypatch.setattr(clients, "events", lambda: Events(set()))
     monkeypatch.setenv("WEBHOOKS_TABLE", "webhooks")
     monkeypatch.setenv("NOTIFY_DEAD_LETTER_QUEUE_URL", "https://sqs/letters")

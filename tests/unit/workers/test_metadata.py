@@ -4,7 +4,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from detect_objects.metadata import MAX_PARTS, TooManyParts, without_metadata
@@ -15,6 +15,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 @given(st.sampled_from([PNG, b"RIFF\x10\0\0\0WEBP", b"RIFF\0\0\0\0WEBPVP8X", b""]), st.binary(max_size=300))
 def test_any_bytes_are_taken_apart_and_a_second_time_changes_nothing(beginning: bytes, rest: bytes) -> None:
+    assume(not (beginning + rest).startswith(b"\xff\xd8"))  # a JPEG without an end is two files: below
     (file,) = without_metadata(beginning + rest).files
     assert without_metadata(file).files == (file,)
 
