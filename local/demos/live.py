@@ -10,15 +10,15 @@ one after the other in a loop, as an encoder does. The playlist depends on the c
 import math
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 from local.demos.media import MEDIA
 from local.environment import VENVS
+from local.serving import served
 
 _PYTHON = VENVS / "record_stream" / "bin" / "python"
 _SEGMENTER = Path(__file__).with_name("segmenter.py")
@@ -77,7 +77,7 @@ def live_stream(clip: Path, *, pace: float = 1.0, window: int = 5, length: int |
         def log_message(self, *_arguments: object) -> None:
             """Say nothing."""
 
-    with serving(Handler) as address:
+    with served(Handler) as address:
         yield f"{address}/live.m3u8"
 
 
@@ -92,17 +92,3 @@ def playlist(names: Sequence[str], revealed: int, window: int, length: int | Non
             lines.append("#EXT-X-DISCONTINUITY")  # the clip starts again, and so do its timestamps
         lines += ["#EXTINF:1.0,", names[number % len(names)]]
     return "\n".join([*lines, *(["#EXT-X-ENDLIST"] if ended else []), ""])
-
-
-@contextmanager
-def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """Run an HTTP server on a free port of 127.0.0.1 during the block; its base URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from botocore.exceptions import ClientError
 
-from local.demos.live import serving
+from local.serving import served
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -75,5 +75,5 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def mirror(s3: "S3Client", bucket: str, prefix: str) -> Iterator[str]:
     """Serve the bucket's objects under a prefix on 127.0.0.1 during the block; the base URL."""
-    with serving(type("Handler", (_Handler,), {"s3": s3, "bucket": bucket, "prefix": prefix})) as address:
+    with served(type("Handler", (_Handler,), {"s3": s3, "bucket": bucket, "prefix": prefix})) as address:
         yield address

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Any, Literal
 
-from tests.fakes.serving import served
+from local.serving import served
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from local.serving import served
 from local.vectors.filters import FilterError
 from local.vectors.table import Table
-from tests.fakes.serving import served
 
 KEY = "pcsk_of_tests"
 DIMENSION = 4

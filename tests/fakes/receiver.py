@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from tests.fakes.serving import served
+from local.serving import served
 
 DRIP: Final = 0.05
 """Seconds between two bytes of a receiver that drips."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from tests.fakes.serving import served
+from local.serving import served
 
 type Told = tuple[int, dict[str, str], bytes] | str | float | None
 """Status, headers and body; a text that the model writes; seconds to wait before that; None: close the connection."""

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, override
 
-from local.demos.live import serving
+from local.serving import served
 from switchyard.keys import CLAIM
 from tests.unit.workers import attempts
 from tests.unit.workers.attempts import Outcome
@@ -89,7 +89,7 @@ def an_account() -> Iterator[Account]:
     """An account that runs attempts as ECS does."""
     with (
         empty_moto() as endpoint,
-        serving(_Metadata) as metadata,
+        served(_Metadata) as metadata,
         Account(endpoint, f"{metadata}/v4/abc").forking() as account,
     ):
         yield account
@@ -121,7 +121,7 @@ class _Files(SimpleHTTPRequestHandler):
 
 @contextmanager
 def files(folder: Path) -> Iterator[str]:
-    with serving(partial(_Files, directory=str(folder))) as address:  # type: ignore[arg-type]
+    with served(partial(_Files, directory=str(folder))) as address:  # type: ignore[arg-type]
         yield address
 
 
@@ -137,7 +137,7 @@ def answering(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]
         def log_message(self, *_arguments: object) -> None:
             """Say nothing."""
 
-    with serving(Handler) as address:
+    with served(Handler) as address:
         yield address
 
 

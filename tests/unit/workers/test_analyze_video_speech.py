@@ -17,7 +17,7 @@ import webvtt
 
 from local.demos.media import clip, speech
 from local.models import MODELS, ModelError, fetch
-from tests.fakes.serving import served
+from local.serving import served
 from tests.unit.workers import standin
 from tests.unit.workers.attempts import Outcome
 from tests.unit.workers.test_analyze_video import PYTHON, Account, Make, made  # noqa: F401 - a fixture

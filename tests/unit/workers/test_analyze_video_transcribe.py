@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 
 from local.demos.media import speech
-from tests.fakes.serving import served
+from local.serving import served
 from tests.unit.workers import standin
 from tests.unit.workers.attempts import Outcome
 from tests.unit.workers.test_analyze_video import Account, Make, made  # noqa: F401 - a fixture

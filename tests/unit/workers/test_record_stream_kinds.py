@@ -20,7 +20,7 @@ import pytest
 from Crypto.Cipher import AES
 from Crypto.Util.Padding import pad
 
-from local.demos.live import serving
+from local.serving import served
 from tests.unit.workers.attempts import Outcome
 from tests.unit.workers.recordings import ROOT, Account, an_account, decoded, files
 
@@ -87,7 +87,7 @@ class Site:
             def log_message(self, *_arguments: object) -> None:
                 """Say nothing."""
 
-        with serving(Handler) as address:
+        with served(Handler) as address:
             yield address
 
 

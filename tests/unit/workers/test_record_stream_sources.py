@@ -25,7 +25,8 @@ from requests.exceptions import SSLError
 from streamlink.exceptions import PluginError
 from streamlink.stream.dash.manifest import MPD, Representation
 
-from local.demos.live import playlist, serving
+from local.demos.live import playlist
+from local.serving import served
 from record_stream import dash, egress, hls, rtmp, segments
 from record_stream.egress import Encrypted, Session, TooLarge, Unusable, WebFile, cause
 from record_stream.settings import safe_name
@@ -94,7 +95,7 @@ def listening() -> Iterator[Server]:
     class Handler(_Handler):
         state = server
 
-    with serving(Handler) as server.address:
+    with served(Handler) as server.address:
         yield server
 
 

@@ -16,8 +16,8 @@ from urllib.parse import parse_qs, urlsplit
 import libtorrent
 import pytest
 
-from local.demos.live import serving
 from local.demos.torrent_clients import by_libtorrent
+from local.serving import served
 from switchyard.torrents.format import bencode
 from switchyard.torrents.format.metainfo import Sharing
 from tests.unit.workers import attempts, standin
@@ -146,7 +146,7 @@ def tracker() -> Iterator[Tracker]:
         def log_message(self, *_arguments: object) -> None:
             """Say nothing."""
 
-    with serving(Handler) as address:
+    with served(Handler) as address:
         found.url = f"{address}/announce?key=secret"
         yield found
 

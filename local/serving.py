@@ -1,4 +1,4 @@
-"""An HTTP server on this machine, for the fakes of services."""
+"""An HTTP server on this machine, for demos and the fakes of services."""
 
 import threading
 from collections.abc import Iterator
