@@ -95,8 +95,8 @@ aws-check: $(call ready,dev) ## Check a stack, collect evidence [STACK=NAME] [AR
 .PHONY: check test format
 check: check-types check-style check-templates check-imports ## Lint, format, types, templates, pins, functions' imports
 
-test: $(SYSTEM) $(call ready,audit checkov) ## Run all tests (ARGS go to pytest)
-	@$(DEV)/python -m tests $(ARGS)
+test: $(SYSTEM) $(call ready,audit checkov) ## Run the tests (ALL=1 for the slow ones; ARGS: pytest)
+	@$(DEV)/python -m tests $(if $(ALL),--all) $(ARGS)
 
 format: $(call ready,style) ## Format the code and fix what ruff can fix
 	$(STYLE)/ruff check --fix

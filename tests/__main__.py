@@ -1,6 +1,8 @@
 """Runs both test tiers in parallel, because the deployed one mostly waits. Behind `make test`.
 
-    python -m tests [arguments for both pytests]
+    python -m tests [--all] [arguments for both pytests]
+
+Without `--all` (`make test ALL=1`, as in CI), the suites in `SLOW` are left out.
 
 The deployed tier's output is held back until the fast tier has ended, so that the two don't mix.
 The last line counts both.
@@ -21,6 +23,29 @@ REPORTS = ROOT / ".local" / "tests"
 DEPLOYED = ("tests/integration", "tests/docker")
 PROCESSES = str(round(1.5 * len(os.sched_getaffinity(0))))
 """Of the fast tier: a third of the time, its tests wait for processes that they started."""
+SLOW = (
+    # Crashes at every step, and processes that are killed and restarted.
+    "tests/contract/test_compute_standin.py",
+    "tests/contract/test_ecs_standin.py",
+    "tests/integration/test_capacity.py",
+    "tests/integration/test_crashes.py",
+    "tests/integration/test_no_room.py",
+    "tests/unit/function_jobs/test_crashes.py",
+    "tests/unit/torrents/test_crashes.py",
+    # The workers on real media and speech, and what they find.
+    "tests/integration/test_search.py",
+    "tests/integration/test_torrents.py",
+    "tests/integration/test_transcription.py",
+    "tests/unit/workers",
+    # What `make audit` checks with mistakes planted for it, thousands of requests, a thousand of everything.
+    "tests/audit/test_rules.py",
+    "tests/integration/test_api_contract.py",
+    "tests/integration/test_first_run.py",
+    "tests/integration/test_imports.py",
+    "tests/integration/test_redrive.py",
+    "tests/unit/steam/test_figures.py",
+)
+"""More than half of the time. Paths, not marks: what is left out isn't even collected."""
 TIERS = {
     # Whole files in the order of collection, which tests/integration/conftest.py decides.
     "deployed": ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", *DEPLOYED),
@@ -35,6 +60,8 @@ TIERS = {
 
 def main(arguments: list[str]) -> int:
     """Runs the tiers. Returns 0 if every selected test passed and there was at least one."""
+    whole = "--all" in arguments
+    arguments = [each for each in arguments if each != "--all"] + [f"--ignore={path}" for path in SLOW if not whole]
     REPORTS.mkdir(parents=True, exist_ok=True)
     log = REPORTS / "deployed.log"
     with log.open("w") as output:
@@ -46,6 +73,8 @@ def main(arguments: list[str]) -> int:
         deployed.wait()  # after Ctrl-C too: the tier got the signal as well, and ends its systems
         print(log.read_text(), end="")
     count = Counter(outcome for tier in TIERS for outcome in _outcomes(_report(tier)))
+    if not whole:
+        print("The slow suites were left out; CI runs them, and so does: make test ALL=1")
     print(f"{count['passed']} passed, {count['failed']} failed, {count['skipped']} skipped")
     # `-k` may select tests in one tier only.
     well = {fast.returncode, deployed.returncode} <= {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}

@@ -15,7 +15,7 @@ from tests.integration.system import System
 pytestmark = [OVER_BOTH, pytest.mark.timeout(1500)]
 
 LONG = bool(os.environ.get("LONG"))
-"""Whether to take a hundred jobs and a minute, which is five minutes of test: LONG=1 make test ARGS="-k no_room"."""
+"""Whether to take a hundred jobs and a minute, which is five minutes: LONG=1 make test ALL=1 ARGS="-k no_room"."""
 JOBS = 100 if LONG else 30
 SLOTS = 10
 AWAY_SECONDS = 60 if LONG else 20

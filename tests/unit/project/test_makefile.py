@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 
+from tests.__main__ import SLOW
 from tests.unit.project.test_pages import MAKEFILE, ROOT, TARGETS
 
 SYSTEM: Final = {"dev", "sam", "emulator", "runtime", *(path.parent.name for path in ROOT.glob("workers/*/Dockerfile"))}
@@ -66,6 +67,13 @@ def test_what_starts_the_system_has_all_of_it() -> None:
 def test_the_tests_and_setup_have_what_any_check_uses() -> None:
     assert _set_up("test") == TESTED
     assert _set_up("setup") == TESTED | {"style"}
+
+
+def test_ci_runs_the_suites_that_others_may_leave_out() -> None:
+    assert [path for path in SLOW if not (ROOT / path).exists()] == []
+    assert "make test ALL=1" in (ROOT / ".ci" / "run").read_text()
+    assert "--all" in _make("--dry-run", "test", "ALL=1").stdout
+    assert "--all" not in _make("--dry-run", "test").stdout
 
 
 def test_the_linter_is_pinned_once() -> None:
