@@ -2,9 +2,8 @@
 
 import io
 import logging
-import time
 import wave
-from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any, Final
 
 import numpy as np
@@ -16,13 +15,12 @@ from analyze_video.sound import RATE
 from analyze_video.stage import StageFailed
 from analyze_video.transcription_answer import MOST_BYTES, AnswerError, read
 from analyze_video.utterances import Utterance
-from switchyard.outside.sites import NoAnswer, Site, retry_after
+from switchyard.outside.sites import Answer, Patience, Site, is_passing
 
 log = logging.getLogger(__name__)
 
-_ATTEMPTS = 5
+_PATIENCE = Patience(5)
 _SECONDS = 120.0
-_LONGEST_WAIT = 30.0  # seconds, whatever Retry-After says
 
 
 class TranscriptionService:
@@ -51,39 +49,31 @@ class TranscriptionService:
         return Heard(language or self._settings.language or None, None, sentences)
 
     def _answer(self, utterance: Utterance) -> bytes:
-        for attempt in range(_ATTEMPTS):
-            told = self._format
-            status, body, retry_after = self._post(utterance, told)
-            if status == 200:
-                return body
-            if status == 400 and told == "verbose_json":
-                self._format = "json"  # newer models of OpenAI's give nothing but the text
-                continue
-            if status not in {0, 408, 409, 429} and status < 500:
-                raise StageFailed("SPEECH_REFUSED", f"the speech service refused the request (HTTP {status})")
-            log.warning("the speech service doesn't answer as it should (HTTP %d)", status)
-            if attempt < _ATTEMPTS - 1:
-                time.sleep(min(_LONGEST_WAIT, retry_after or 0.5 * 2**attempt))
-        raise StageFailed("SPEECH_UNAVAILABLE", f"the speech service failed {_ATTEMPTS} times")
+        answer = _PATIENCE.send(lambda: self._post(utterance))
+        if answer is None or is_passing(answer):
+            log.warning("the speech service doesn't answer as it should (HTTP %s)", answer.status if answer else "-")
+            raise StageFailed("SPEECH_UNAVAILABLE", f"the speech service failed {_PATIENCE.attempts} times")
+        if answer.status != HTTPStatus.OK:
+            raise StageFailed("SPEECH_REFUSED", f"the speech service refused the request (HTTP {answer.status})")
+        return answer.body
 
-    def _post(self, utterance: Utterance, answer_format: str) -> tuple[int, bytes, float]:
-        """Status (0 if there is no answer), body, and the seconds that the service asks to wait for."""
+    def _post(self, utterance: Utterance) -> Answer:
+        told = self._format
         fields: list[tuple[str, Any]] = [
             ("file", ("speech.wav", _wave(utterance.samples), "audio/wav")),
             ("model", self._settings.model),
-            ("response_format", answer_format),
+            ("response_format", told),
         ]
-        if answer_format == "verbose_json":
+        if told == "verbose_json":
             fields += [("timestamp_granularities[]", "word"), ("timestamp_granularities[]", "segment")]
         fields += [("language", self._settings.language)] if self._settings.language else []
         fields += [("prompt", self._settings.prompt)] if self._settings.prompt else []
         body, kind = encode_multipart_formdata(fields)
-        try:
-            answer = self._site.post("/audio/transcriptions", body, self._headers | {"Content-Type": kind})
-        except NoAnswer as failed:
-            log.warning("can't reach the speech service: %s", failed)
-            return 0, b"", 0.0
-        return answer.status, answer.body, retry_after(answer.retry_after, datetime.now(UTC)) or 0.0
+        answer = self._site.post("/audio/transcriptions", body, self._headers | {"Content-Type": kind})
+        if answer.status == HTTPStatus.BAD_REQUEST and told == "verbose_json":
+            self._format = "json"  # newer models of OpenAI's give nothing but the text
+            return self._post(utterance)
+        return answer
 
 
 def _wave(samples: Any) -> bytes:  # noqa: ANN401 - numpy's

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from http import HTTPStatus
 from importlib.resources import files
 from typing import Any, Final, Protocol
@@ -15,14 +14,12 @@ from typing import Any, Final, Protocol
 from botocore.exceptions import BotoCoreError, ClientError
 
 from switchyard.errors import SwitchyardError
-from switchyard.outside.sites import Answer, NoAnswer, Site, retry_after
+from switchyard.outside.sites import Answer, NoAnswer, Patience, Site, is_passing
 
 BACKENDS: Final = ("openai", "bedrock")
 """The values of `SummaryBackend` with a model behind them."""
 MOST_BYTES: Final = 1 << 20
 """Of an answer."""
-_LONGEST_WAIT = 30.0  # seconds, whatever Retry-After says
-_FIRST_WAIT = 0.5
 _THROTTLES = frozenset({"ThrottlingException", "ServiceQuotaExceededException", "TooManyRequestsException"})
 _PASSING = frozenset({"ModelTimeoutException", "ModelErrorException", "ModelNotReadyException"})
 
@@ -102,55 +99,51 @@ class OpenAiModel:
         self._name = name
         self._key = key
         self._reject = reject
-        self._attempts = attempts
+        self._patience = Patience(attempts)
         self._dialect = 0
 
     def ask(self, prompt: Prompt, data: str, *, seconds: float) -> str:
         """See `Model`."""
-        answer = None
-        for attempt in range(self._attempts):
-            if attempt:
-                time.sleep(_wait(answer, attempt - 1))
-            answer = self._answer(prompt, data, time.monotonic() + seconds)
-            if answer is not None and answer.status == HTTPStatus.OK:
-                return _content(answer.body)
-            if answer is not None and not _is_passing(answer.status):
-                if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-                    self._reject()
-                raise ModelFailed("REFUSED", f"the model's service refused the request (HTTP {answer.status})")
+        answer = self._patience.send(lambda: self._answer(prompt, data, time.monotonic() + seconds))
         if answer is None:
             raise ModelFailed("UNAVAILABLE", "the model's service gave no complete answer in time")
-        throttled = answer.status == HTTPStatus.TOO_MANY_REQUESTS
-        raise ModelFailed(
-            "THROTTLED" if throttled else "UNAVAILABLE", f"the model's service failed (HTTP {answer.status})"
-        )
+        match answer.status:
+            case HTTPStatus.OK:
+                return _content(answer.body)
+            case HTTPStatus.TOO_MANY_REQUESTS:
+                raise ModelFailed("THROTTLED", "the model's service throttled the request")
+            case status if is_passing(answer):
+                raise ModelFailed("UNAVAILABLE", f"the model's service failed (HTTP {status})")
+            case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
+                self._reject()
+        raise ModelFailed("REFUSED", f"the model's service refused the request (HTTP {answer.status})")
 
-    def _answer(self, prompt: Prompt, data: str, deadline: float) -> Answer | None:
-        """The response in the dialect that the service understands; None if there is none in time."""
-        answer = None
-        for _ in _DIALECTS:
-            if (seconds := deadline - time.monotonic()) <= 0:
-                return None
-            answer = self._post(_DIALECTS[self._dialect](prompt), prompt, data, seconds)
-            if answer is None or answer.status != HTTPStatus.BAD_REQUEST:
-                return answer
+    def _answer(self, prompt: Prompt, data: str, deadline: float) -> Answer:
+        """The response in the dialect that the service understands.
+
+        Raises:
+            NoAnswer: there is none in time.
+        """
+        answer = self._post(prompt, data, deadline)
+        for _ in _DIALECTS[1:]:
+            if answer.status != HTTPStatus.BAD_REQUEST:
+                break
             self._dialect = (self._dialect + 1) % len(_DIALECTS)
+            answer = self._post(prompt, data, deadline)
         return answer
 
-    def _post(self, extras: Mapping[str, Any], prompt: Prompt, data: str, seconds: float) -> Answer | None:
-        """The response, whatever its status; None if there is none."""
+    def _post(self, prompt: Prompt, data: str, deadline: float) -> Answer:
+        if (seconds := deadline - time.monotonic()) <= 0:
+            raise NoAnswer("the response took too long")
         body = {
             "model": self._name,
             "messages": [{"role": "system", "content": prompt.text}, {"role": "user", "content": data}],
-            **extras,
+            **_DIALECTS[self._dialect](prompt),
         }
         headers = {"Content-Type": "application/json"}
         if key := self._key():
             headers["Authorization"] = f"Bearer {key}"
-        try:
-            return self._site.post("/chat/completions", json.dumps(body), headers, seconds=seconds)
-        except NoAnswer:
-            return None
+        return self._site.post("/chat/completions", json.dumps(body), headers, seconds=seconds)
 
 
 _DIALECTS: Final[tuple[Callable[[Prompt], dict[str, Any]], ...]] = (
@@ -210,18 +203,6 @@ def _translated() -> Iterator[None]:
         raise ModelFailed("REFUSED", f"Bedrock refused the request ({code})") from error
     except BotoCoreError as error:
         raise ModelFailed("UNAVAILABLE", f"Bedrock gave no answer ({type(error).__name__})") from error
-
-
-def _is_passing(status: int) -> bool:
-    return status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS} or (
-        status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    )
-
-
-def _wait(answer: Answer | None, number: int) -> float:
-    """Seconds before the next attempt, of which there were `number` before this one."""
-    asked = retry_after(answer.retry_after, datetime.now(UTC)) if answer else None
-    return min(_LONGEST_WAIT, _FIRST_WAIT * 2**number if asked is None else asked)
 
 
 def _content(body: bytes) -> str:

@@ -6,13 +6,16 @@ X-Ray is not told to record it. urllib3 logs each URL, and its exceptions hold i
 
 from __future__ import annotations
 
+import random
 import socket
 import ssl
 import threading
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
@@ -28,6 +31,7 @@ ANSWER_SECONDS = 20.0
 """From the request to the response's last byte."""
 MAX_BODY = 16 << 20
 """Bytes. A library of 5,000 games is about 1.5 MB."""
+_PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS})
 
 
 class NoAnswer(SwitchyardError):
@@ -55,6 +59,46 @@ def retry_after(header: str | None, now: datetime) -> float | None:
         return max(0.0, (then.replace(tzinfo=then.tzinfo or UTC) - now).total_seconds())
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
+
+
+def is_passing(answer: Answer) -> bool:
+    """Whether the same request may get another response later: it was throttled, too slow or in conflict, or failed."""
+    return answer.status in _PASSING or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often to send a request, and how long to wait in between, in seconds.
+
+    Waits double from `first` on, less up to half by chance, or are as long as the service asks; `longest` at most.
+    """
+
+    attempts: int
+    first: float = 0.5
+    longest: float = 30.0
+
+    def send(self, request: Callable[[], Answer], *, again: Callable[[Answer], bool] = is_passing) -> Answer | None:
+        """Sends a request until there is a response that no other attempt can better.
+
+        Returns:
+            The last attempt's response; None if it had none.
+        """
+        answer = None
+        for attempt in range(self.attempts):
+            if attempt:
+                time.sleep(self._wait(answer, attempt))
+            try:
+                answer = request()
+            except NoAnswer:
+                answer = None
+            if answer is not None and not again(answer):
+                break
+        return answer
+
+    def _wait(self, answer: Answer | None, attempt: int) -> float:
+        asked = retry_after(answer.retry_after, datetime.now(UTC)) if answer else None
+        wait = self.first * 2 ** (attempt - 1) * random.uniform(0.5, 1) if asked is None else asked  # noqa: S311
+        return min(self.longest, wait)
 
 
 class Site:

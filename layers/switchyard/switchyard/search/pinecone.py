@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from http import HTTPStatus
 from itertools import batched
 from typing import Any, Final
 
 from switchyard.errors import Unavailable
-from switchyard.outside.sites import NoAnswer, Site, retry_after
+from switchyard.outside.sites import Answer, Patience, Site, is_passing
 from switchyard.search.ports import MAX_CHUNKS, Entry, Match, Question
 
 _VERSION: Final = "2025-10"
@@ -24,9 +22,7 @@ _A_PUT = 40
 """Vectors of one upsert. Pinecone allows 2 MB: forty with the largest metadata are below."""
 _SECONDS = 8.0
 _MOST_BYTES = 8 << 20
-_FIRST_WAIT, _LONGEST_WAIT = 0.2, 3.0
-_OK, _UNAUTHORIZED, _FORBIDDEN, _MISSING, _THROTTLED, _FAILED = 200, 401, 403, 404, 429, 500
-_NO_ANSWER = 0
+_REJECTED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 
 class PineconeIndex:
@@ -56,7 +52,7 @@ class PineconeIndex:
         self._namespace = namespace
         self._key = key
         self._reject = reject
-        self._attempts = attempts
+        self._patience = Patience(attempts, first=0.4, longest=3.0)
 
     def prepare(self) -> None:
         """Nothing to do."""
@@ -107,30 +103,26 @@ class PineconeIndex:
             Unavailable: Pinecone failed, throttled or refused it. The text holds nothing that it said.
         """
         text = json.dumps({**body, "namespace": self._namespace}, allow_nan=False, ensure_ascii=False).encode()
-        status = _NO_ANSWER
-        for attempt in range(1, self._attempts + 1):
-            status, answer, asked_to_wait = self._send(path, text)
-            if status == _OK and answer is not None:
-                return answer
-            if status == _MISSING and missing is not None:
+        answer = self._patience.send(lambda: self._send(path, text), again=_is_passing)
+        if answer is not None:
+            if answer.status == HTTPStatus.OK and (found := _object(answer.body)) is not None:
+                return found
+            if answer.status == HTTPStatus.NOT_FOUND and missing is not None:
                 return missing
-            if status in (_UNAUTHORIZED, _FORBIDDEN):
-                self._reject()
-            elif status not in (_OK, _NO_ANSWER, _THROTTLED) and status < _FAILED:
-                break  # the request itself is wrong
-            if attempt < self._attempts:
-                wait = asked_to_wait or _FIRST_WAIT * 2**attempt * random.uniform(0.5, 1)  # noqa: S311 - no secret
-                time.sleep(min(wait, _LONGEST_WAIT))
-        raise Unavailable(f"Pinecone answered {path} with {status or 'nothing'}")
+        raise Unavailable(f"Pinecone answered {path} with {answer.status if answer else 'nothing'}")
 
-    def _send(self, path: str, text: bytes) -> tuple[int, Mapping[str, Any] | None, float]:
-        """One attempt: status, content (None if it is no JSON object), and the seconds that Pinecone asks to wait."""
+    def _send(self, path: str, text: bytes) -> Answer:
         headers = {"Api-Key": self._key(), "Content-Type": "application/json", "X-Pinecone-API-Version": _VERSION}
-        try:
-            answer = self._site.post(path, text, headers)
-        except NoAnswer:
-            return _NO_ANSWER, None, 0
-        return answer.status, _object(answer.body), retry_after(answer.retry_after, datetime.now(UTC)) or 0
+        answer = self._site.post(path, text, headers)
+        if answer.status in _REJECTED:
+            self._reject()
+        return answer
+
+
+def _is_passing(answer: Answer) -> bool:
+    """Whether to send a request again: also with a key that is read anew, and if the response is cut or garbled."""
+    garbled = answer.status == HTTPStatus.OK and _object(answer.body) is None
+    return garbled or answer.status in _REJECTED or is_passing(answer)
 
 
 def _names(owner: str, job_id: str) -> Iterator[str]:
