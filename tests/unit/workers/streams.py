@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,50 @@ def _two_sizes(*, fmp4: bool) -> None:
     hls("b", fmp4=fmp4, size=(640, 360), hertz=48_000, seconds=3)
 
 
+def _radio(name: str) -> None:
+    with av.open(name, "w", format="mpegts", options={"mpegts_service_id": "1"}) as target:
+        sound = target.add_stream("aac", rate=44_100, layout="stereo", format="fltp")
+        for number in range(SECONDS * RATE):
+            target.mux(sound.encode(_tone(number, 44_100)))
+        target.mux(sound.encode())
+
+
+def _two_programmes() -> None:
+    """One transport stream of two programmes: radio, then television."""
+    _radio("radio.ts")
+    write(
+        "television.ts", "mpegts", audio="libmp3lame", mpegts_service_id="2",
+        mpegts_pmt_start_pid="0x1100", mpegts_start_pid="0x200",
+    )  # fmt: skip
+    packets = [
+        [body[at : at + 188] for at in range(0, len(body), 188)] for body in map(_taken, ("radio.ts", "television.ts"))
+    ]
+    both = [packet for pair in zip_longest(*packets, fillvalue=b"") for packet in pair if packet and _pid(packet)]
+    # ISO/IEC 13818-1, 2.4.4.3: a table of programmes and the PIDs of their maps, with the CRC of MPEG.
+    section = bytes.fromhex("00b011 0001 c1 00 00 0001 f000 0002 f100".replace(" ", ""))
+    table = b"\x47\x40\x00\x10\x00" + section + _crc(section).to_bytes(4)
+    Path("clip.ts").write_bytes(table.ljust(188, b"\xff") + b"".join(both))
+
+
+def _taken(name: str) -> bytes:
+    body = Path(name).read_bytes()
+    Path(name).unlink()
+    return body
+
+
+def _pid(packet: bytes) -> int:
+    return int.from_bytes(packet[1:3]) & 0x1FFF
+
+
+def _crc(section: bytes) -> int:
+    crc = 0xFFFFFFFF
+    for byte in section:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = (crc << 1 ^ (0x04C11DB7 if crc & 0x80000000 else 0)) & 0xFFFFFFFF
+    return crc
+
+
 KINDS: dict[str, Callable[[], None]] = {
     "hls": hls,
     "hls-fmp4": lambda: hls(fmp4=True),
@@ -103,6 +148,7 @@ KINDS: dict[str, Callable[[], None]] = {
     "mp3": lambda: write("clip.mp4", "mp4", audio="libmp3lame"),
     "av1": lambda: write("clip.mp4", "mp4", video="libsvtav1"),
     "cover": _cover,
+    "two-programmes": _two_programmes,
 }
 
 kind, folder = sys.argv[1:]

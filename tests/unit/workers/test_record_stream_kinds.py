@@ -427,6 +427,7 @@ def test_years_in_durations_are_read(account: Account, made: Made, tmp_path: Pat
         ("av1", "clip.mp4", "matroska", ["av1", "aac"]),
         ("cover", "clip.mp3", "mpegts", ["mp3"]),
         ("hls-mp3", "index.m3u8", "mpegts", ["h264", "mp3"]),
+        ("two-programmes", "clip.ts", "mpegts", ["h264", "mp3"]),  # the pictures' sound, not the first programme's
     ],
 )
 def test_the_container_fits_the_content(
