@@ -30,9 +30,13 @@ SwitchyardError
 
 
 class SwitchyardError(Exception):
-    """The base class. `code` is stable and safe to show to callers; the text is for logs and dead-letter queues."""
+    """The base class. `code` is stable and safe to show to callers; the text is for logs and dead-letter queues.
+
+    `outage` says that a service has failed, so that retries fail for as long as it does.
+    """
 
     code: str = "INTERNAL"
+    outage: bool = False
 
 
 class SettingsError(SwitchyardError):
@@ -165,6 +169,7 @@ class Unavailable(RetryableError):
     """An AWS service failed, throttled or refused a call after the SDK's own retries. A write may have taken effect."""
 
     code = "AWS_UNAVAILABLE"
+    outage = True
 
 
 class StartFailed(SwitchyardError):

@@ -4,16 +4,18 @@ import json
 import re
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
-from switchyard.errors import NoFreeSlot, OutcomeUnknown, StartRefused, Unavailable
+from switchyard.errors import Contended, NoFreeSlot, OutcomeUnknown, RetryableError, StartRefused, Unavailable
 from switchyard.messages.intake import Intake, RequestsFailed
 from switchyard.messages.kinds import IMAGES
 from switchyard.messages.queues import Message
 from switchyard.messages.redrive import redrive_body
 from switchyard.messages.tasks import TaskWork
 from switchyard.messages.videos import VideoWork
+from switchyard.protocol.dispatch import Dispatcher
 from switchyard.protocol.jobs import Status, WorkRequest
 from tests.cases import cases
 from tests.fakes.dead_letters import FakeDeadLetters
@@ -61,6 +63,14 @@ def test_each_failure_is_kept_with_its_request(world: World) -> None:
     world.target.modes.extend([Mode.REFUSE, Mode.TIME_OUT_AFTER])
     failures = fail(world, message("a", "b")).failures
     assert [(wanted.job_id, type(error)) for wanted, error in failures] == [("a", StartRefused), ("b", OutcomeUnknown)]
+
+
+@pytest.mark.parametrize("failure", [Unavailable("down"), Contended("raced")])
+def test_a_failure_says_whether_a_service_is_to_blame(world: World, failure: RetryableError) -> None:
+    working = intake(world)
+    with patch.object(Dispatcher, "dispatch", side_effect=failure), pytest.raises(RequestsFailed) as caught:
+        working.handle(message("a"))
+    assert caught.value.outage is failure.outage
 
 
 def test_only_what_failed_for_good_is_given_up(world: World) -> None:

@@ -273,6 +273,18 @@ def test_the_pause_is_drawn_from_a_range_that_doubles_up_to_a_limit(
     assert [seconds for _, seconds in sqs.changed] == [low, high]
 
 
+@pytest.mark.parametrize(
+    "error", [Unavailable("down"), BotoCoreError(), NOT_NOW], ids=lambda error: type(error).__name__
+)
+def test_five_receives_outlast_an_outage_of_ten_minutes(
+    error: Exception, sqs: FakeSqs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("random.uniform", min)
+    for received in range(1, 5):
+        consume(sqs, failing(error), record(received=received))
+    assert sum(seconds for _, seconds in sqs.changed) >= 600
+
+
 @pytest.mark.parametrize("failure", [NOT_NOW, BotoCoreError()])
 def test_a_pause_that_sqs_refuses_changes_nothing(failure: Exception) -> None:
     assert consume(FakeSqs(failure), failing(Contended("raced")), record(0), record(1)) == ["message-0"]

@@ -32,6 +32,7 @@ class RequestsFailed(RetryableError):
         self.failures = failures
         self.refused = refused
         self.code = first.code
+        self.outage = first.outage
 
 
 class Work(Protocol):
