@@ -19,6 +19,7 @@ from tests import nursery
 from tests.drills import DRILLS
 from tests.integration.roads import BATCH, Road
 from tests.integration.system import FUNCTIONS, System
+from tests.integration.users import User
 
 FOLDER = STATE / "tests" / os.environ.get("PYTEST_XDIST_WORKER", "main")
 GATES = FOLDER / "gates"
@@ -118,6 +119,18 @@ def system(stack: LocalStack, road: Road, request: pytest.FixtureRequest) -> Ite
 def scene(stack: LocalStack, road: Road, request: pytest.FixtureRequest) -> Iterator[System]:
     """Yields the same as `system`, for a whole module: for tests that check one scenario or share settings."""
     yield from _at_rest(stack, road, request)
+
+
+@pytest.fixture(scope="module")
+def ada(scene: System) -> User:
+    """Returns a user."""
+    return User(scene)
+
+
+@pytest.fixture(scope="module")
+def bob(scene: System) -> User:
+    """Returns another one."""
+    return User(scene)
 
 
 def _at_rest(stack: LocalStack, road: Road, request: pytest.FixtureRequest) -> Iterator[System]:

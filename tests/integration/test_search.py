@@ -1,6 +1,6 @@
 """The whole way of a video: uploaded, heard by the real worker with real models, found by a question to its second.
 
-The API's functions are invoked as for users, see `test_users`. The video is a real telephone call.
+The API's functions are invoked as for users, see `users`. The video is a real telephone call.
 """
 
 import re
@@ -11,7 +11,7 @@ import pytest
 
 from local.demos.media import speech
 from tests.integration.system import Item, System
-from tests.integration.test_users import User
+from tests.integration.users import User
 from tests.unit.workers.test_analyze_video import Make, made  # noqa: F401 - a fixture
 from tests.unit.workers.test_analyze_video_speech import installed
 
@@ -19,16 +19,6 @@ QUESTION = "Where does she come from originally?"
 SAID = "originally from"
 TOLD = (13.0, 23.0)
 """When both say where they come from, in seconds, three of silence included (the recording's own sample.stm)."""
-
-
-@pytest.fixture(scope="module")
-def ada(scene: System) -> User:
-    return User(scene)
-
-
-@pytest.fixture(scope="module")
-def bob(scene: System) -> User:
-    return User(scene)
 
 
 @pytest.fixture(scope="module")
