@@ -23,7 +23,6 @@ from bench.aws import (
     sample_detail,
     size_of,
 )
-from bench.environment import LANE_LIMIT, LANE_SHARDS
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest
@@ -67,7 +66,12 @@ class Active(Aws):
             item = index_item(self.target, number, now)
             listed[item["status"]["S"]].append(item)
         self._pages = {key: answer for status, items in listed.items() for key, answer in _pages(status, items).items()}
-        self._slots = _slots(item for items in listed.values() for item in items)
+        self._lane = f"#{_kinds()[self.target].lane}"
+        self._slots = dynamodb_answer({"Item": {"taken": {"N": str(self.active)}, "moves": {"N": "1"}}})
+        holds = [
+            {"pk": {"S": f"HOLDS{self._lane}"}, "sk": item["jobId"]} for items in listed.values() for item in items
+        ]
+        self._holds = dynamodb_answer({"Items": holds})  # 10,000 are fewer than 1 MB
         self._free = dynamodb_answer({})
         self._nothing = _items([], None)
 
@@ -77,7 +81,8 @@ class Active(Aws):
             case "Query":
                 return self._found(body_of(request))
             case "GetItem":
-                return self._slots.get(body_of(request)["Key"]["pk"]["S"], self._free)
+                is_ours = body_of(request)["Key"]["pk"]["S"] == f"LANE{self._lane}"
+                return self._slots if is_ours else self._free
             case "DescribeJobs":
                 return self._described(body_of(request)["jobs"], b'{"jobs":[%b]}', "application/json")
             case "DescribeTasks":
@@ -87,7 +92,8 @@ class Active(Aws):
 
     def _found(self, query: Mapping[str, Any]) -> Answer:
         if query.get("IndexName") != "byStatus":
-            return self._nothing  # nobody waits
+            holds = query["ExpressionAttributeValues"][":pk"]["S"] == f"HOLDS{self._lane}"
+            return self._holds if holds else self._nothing  # nobody waits
         after = query.get("ExclusiveStartKey", {}).get("jobId", {}).get("S", "")
         return self._pages.get((query["ExpressionAttributeValues"][":status"]["S"], after), self._nothing)
 
@@ -111,10 +117,7 @@ def _kinds() -> Mapping[str, Kind]:
 
 def index_item(target: str, number: int, now: datetime) -> Item:
     """Returns a job as an item of the index byStatus, with all projected attributes."""
-    from switchyard.protocol.lanes import divided  # noqa: PLC0415 - other subjects' processes have no layer
-
     kind = _kinds()[target]
-    lane = divided(kind.lane, LANE_LIMIT, LANE_SHARDS).shard_for(ID.format(number))
     status = _status(number)
     queue, definition = ("video", "analyze-video") if target == "batch" else ("switchyard", "detect-objects")
     moment = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -124,7 +127,7 @@ def index_item(target: str, number: int, now: datetime) -> Item:
         "status": {"S": status if status == "RUNNING" else "SUBMITTED"},
         "createdAt": {"S": moment},
         "kind": {"S": kind.name},
-        "lane": {"S": lane.name},
+        "lane": {"S": kind.lane},
         "target": {"M": runs_on},
         "targetId": {"S": _TARGET_IDS[target].format(number)},
         "fence": {"N": "1"},
@@ -181,15 +184,3 @@ def _pages(status: str, items: Iterable[Item]) -> dict[tuple[str, str], Answer]:
 def _items(items: list[Item], last: Item | None) -> Answer:
     more = {"LastEvaluatedKey": {name: last[name] for name in ("jobId", "status", "createdAt")}} if last else {}
     return dynamodb_answer({"Items": items, "Count": len(items), "ScannedCount": len(items), **more})
-
-
-def _slots(items: Iterable[Item]) -> dict[str, Answer]:
-    """Builds the answers to a GetItem for SLOTS, by key: a lane's division into shards, and each shard's holders."""
-    found: dict[str, Item] = {
-        f"LANE#{kind.lane}": {"layouts": {"NS": [str(LANE_SHARDS)]}} for kind in _kinds().values()
-    }
-    for item in items:
-        slots = found.setdefault(f"LANE#{item['lane']['S']}", {"holders": {"SS": []}})
-        slots["holders"]["SS"].append(item["jobId"]["S"])
-    common = {"sk": {"S": "SLOTS"}, "waiting": {"N": "0"}}
-    return {key: dynamodb_answer({"Item": {"pk": {"S": key}, **common, **slots}}) for key, slots in found.items()}

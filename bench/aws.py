@@ -130,7 +130,7 @@ class _Raw:
 
 
 def _slots_of(request: AWSPreparedRequest) -> str:
-    """Returns the lane, or shard, whose SLOTS item a claim updates."""
+    """Returns the lane whose SLOTS item a claim updates."""
     updates = (action.get("Update", {}).get("Key", {}) for action in body_of(request)["TransactItems"])
     (lane,) = (key["pk"]["S"] for key in updates if key.get("sk", {}).get("S") == "SLOTS")
     return str(lane)

@@ -56,5 +56,5 @@ def _calls(subject: str, layer: Layer, active: int) -> Counter[str]:
     options = {"active": active, "moto": function is not None}
     also = _DEVELOPMENT if function else None
     with Probe(subject, layer, options, function=function or "sqs_to_batch", also=also) as probe:
-        probe.sample(invocations=1, messages=1)  # a process reads its lane's number of shards once
+        probe.sample(invocations=1, messages=1)  # what a process does once
         return Counter(probe.sample(invocations=_LOOKS, messages=1)["calls"])

@@ -49,8 +49,7 @@ _DEVELOPMENT: Final = Path(site.getsitepackages()[0])
 _OURS: Final[dict[str, tuple[Road, Options]]] = {
     "upload, 0 active": ("batch", Options()),
     "1,000": ("batch", Options(1000)),
-    f"{_MANY:,}, 4 shards": ("batch", Options(_MANY, 4)),
-    "16 shards": ("batch", Options(_MANY, 16)),
+    f"{_MANY:,}": ("batch", Options(_MANY)),
     "1,000, and it waits": ("batch", Options(1000, waits=True)),
     "request, 0 active": ("ecs", Options()),
     "1,000 ": ("ecs", Options(1000)),
@@ -275,7 +274,7 @@ def _by_step(courses: Mapping[str, Sequence[Step]]) -> Table:
     shown = table(
         "DynamoDB's write units of one job, and read units where there are any",
         *("", *courses),
-        caption="A transaction counts twice. A lane's SLOTS item costs more the more holders it has. Indexes count.",
+        caption="A transaction counts twice. Indexes count.",
     )
     names = dict.fromkeys(step.name for steps in courses.values() for step in steps)
     for name in names:
@@ -303,13 +302,12 @@ def _by_active(courses: Mapping[str, Sequence[Step]], paces: Mapping[str, Pace],
         caption="The usual way doesn't track its jobs, can exceed its limit, and may start a job twice.",
     )
     names = list(courses)
-    for active, name in ((0, names[0]), (1000, names[1]), (_MANY, names[2]), (_MANY, names[3])):
+    for active, name in ((0, names[0]), (1000, names[1]), (_MANY, names[2])):
         cells = []
         for each in (_with(usual, road, active) for road in ("usual", "thorough")):
             cells += [_dollars(of_usual(each, 0, _visibility()).total), f"{each.seconds:.1f}"]
         started = of_job(courses[name][:1], paces)
-        row = f"{active:,}" if name != names[3] else f"{active:,}, 16 shards"
-        shown.add_row(row, *cells, _dollars(started.total), _dollars(of_job(courses[name], paces).total))
+        shown.add_row(f"{active:,}", *cells, _dollars(started.total), _dollars(of_job(courses[name], paces).total))
     return shown
 
 
@@ -322,7 +320,7 @@ def _by_waiting(courses: Mapping[str, Sequence[Step]], paces: Mapping[str, Pace]
         f"{_visibility()} s; each time costs as much as the first. With maxReceiveCount 5 the fifth is the last.",
     )
     for waiting in (0, 1000, 10_000):
-        ours = of_job(courses[names[4] if waiting else names[1]], paces).total
+        ours = of_job(courses[names[3] if waiting else names[1]], paces).total
         costs = [of_usual(_with(usual, road, 1000), waiting, _visibility()).total for road in ("usual", "thorough")]
         receives = receives_of(waiting, _visibility())
         shown.add_row(f"{waiting:,}", _dollars(costs[0]), f"{receives:.1f}", _dollars(costs[1]), _dollars(ours))

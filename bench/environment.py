@@ -14,8 +14,6 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 RUNTIME: Final = ROOT / ".venvs" / "runtime"
 LANE_LIMIT: Final = 10_000
 """The highest possible MAX_CONCURRENT_JOBS: no bench measures a full lane."""
-LANE_SHARDS: Final = 4
-"""The fewest shards that have room for that many."""
 
 VARIABLES: Final = {
     "PATH": os.environ["PATH"],
@@ -41,7 +39,6 @@ VARIABLES: Final = {
     "STEAM_API_KEY_SECRET_ARN": "arn:aws:secretsmanager:us-east-1:123456789012:secret:steam-Ab12Cd",
     "MAX_CONCURRENT_JOBS": str(LANE_LIMIT),
     "MAX_CONCURRENT_IMAGES": str(LANE_LIMIT),
-    "LANE_SHARDS": str(LANE_SHARDS),
     "BATCH_JOB_QUEUE": "video",
     "BATCH_JOB_DEFINITION": "analyze-video",
     "SOURCE_BUCKETS": "switchyard-media",

@@ -28,7 +28,7 @@ from botocore import xform_name
 from bench.active import Active
 from bench.aws import Aws
 from bench.baseline import UsualApi, UsualCheck, usual_way
-from bench.environment import LANE_LIMIT, LANE_SHARDS, ROOT, VARIABLES
+from bench.environment import LANE_LIMIT, ROOT, VARIABLES
 from bench.measure import forget_peak, resident
 from bench.requests import REQUESTS, ApiRequest
 
@@ -134,12 +134,10 @@ def _dispatched(events: Callable[[int, int], list[Event]], handler: Handler) -> 
     return Subject(handler, counted, check)
 
 
-def ours(aws: Aws, *, shards: int | None = None) -> Subject:
-    """The function as deployed, with the layer on PYTHONPATH. `shards` may divide its lane differently."""
+def ours(aws: Aws) -> Subject:
+    """The function as deployed, with the layer on PYTHONPATH."""
     from switchyard import clients  # noqa: PLC0415 - as in `announced_jobs`
 
-    if shards is not None:
-        os.environ |= {"LANE_SHARDS": str(shards), "MAX_CONCURRENT_JOBS": "3000"}
     return _dispatched(uploads, _our_function(aws, clients.dynamodb, clients.sqs, clients.batch, clients.batch_submit))
 
 
@@ -320,8 +318,6 @@ def _canned(client: Any, aws: Aws) -> Any:  # noqa: ANN401 - any of boto3's clie
 
 SUBJECTS: Mapping[str, Callable[[Aws], Subject]] = {
     "ours": ours,
-    "whole": partial(ours, shards=1),
-    "divided": partial(ours, shards=16),
     "floor": floor,
     "usual": usual,
     "thorough": thorough,
@@ -345,25 +341,17 @@ def real_conditions(active: int) -> Iterator[None]:
     from moto import mock_aws  # noqa: PLC0415 - only subjects with tables need it
 
     from switchyard.messages.kinds import IMAGES, VIDEO  # noqa: PLC0415 - as in `announced_jobs`
-    from switchyard.protocol.lanes import divided, lane_key  # noqa: PLC0415 - as in `announced_jobs`
+    from switchyard.protocol.lanes import lane_key  # noqa: PLC0415 - as in `announced_jobs`
     from tests.tables import create_tables  # noqa: PLC0415 - as moto
 
     with mock_aws():
         dynamodb = boto3.client("dynamodb")
         _, lanes_table = create_tables(dynamodb)
         # Only slots, no records: a claim doesn't read other jobs' records, and moto copies a table at each transaction.
-        # Shards are filled evenly: filled at random, one would sometimes be full and its messages would wait.
-        share = min(active, LANE_LIMIT - _KEPT_FREE) // LANE_SHARDS
-        for lane in (divided(kind.lane, LANE_LIMIT, LANE_SHARDS) for kind in (VIDEO, IMAGES)):
-            taken: dict[str, list[str]] = {lane.shard(number, LANE_SHARDS).name: [] for number in range(LANE_SHARDS)}
-            while any(len(holders) < share for holders in taken.values()):
-                job_id = str(uuid.uuid4())
-                if len(holders := taken[lane.shard_for(job_id).name]) < share:
-                    holders.append(job_id)
-            for name, holders in taken.items():
-                slots: dict[str, Any] = {"pk": {"S": lane_key(name)}, "sk": {"S": "SLOTS"}, "waiting": {"N": "0"}}
-                mine = {"holders": {"SS": holders}} if holders else {}  # DynamoDB has no empty sets
-                dynamodb.put_item(TableName=lanes_table, Item=slots | mine)
+        taken = {"N": str(min(active, LANE_LIMIT - _KEPT_FREE))}
+        for kind in (VIDEO, IMAGES):
+            slots: dict[str, Any] = {"pk": {"S": lane_key(kind.lane)}, "sk": {"S": "SLOTS"}, "taken": taken}
+            dynamodb.put_item(TableName=lanes_table, Item=slots)
         yield
 
 

@@ -14,9 +14,8 @@ _BUDGET = 1.6
 _OURS = "ours"
 _SUBJECTS: dict[str, tuple[str, dict[str, float]]] = {
     _OURS: ("ours", {}),
-    "ours, claims meet (5 ms), lane whole": ("whole", {"conflict": 0.005}),
-    "ours, claims meet (20 ms), lane whole": ("whole", {"conflict": 0.020}),
-    "ours, claims meet (20 ms), lane in 16 shards": ("divided", {"conflict": 0.020}),
+    "ours, claims meet (5 ms)": ("ours", {"conflict": 0.005}),
+    "ours, claims meet (20 ms)": ("ours", {"conflict": 0.020}),
     "floor: three bare calls, in a row": ("floor", {}),
     "usual way, 0 active jobs": ("usual", {}),
 }

@@ -105,14 +105,18 @@ class View:
         return {mark: job for job in self.jobs() for mark in (job.key, job.id) if mark in wanted}
 
     def lane(self, name: str) -> Lane:
-        """The lane's slots and waiting room, over all its shards."""
-        table, shards = self._stack.resource("LanesTable"), int(self._stack.parameters.get("LaneShards", "1"))
-        names = [name, *(f"{name}/{number}of{shards}" for number in range(shards))]
-        keys = [{"pk": {"S": f"LANE#{each}"}, "sk": {"S": "SLOTS"}} for each in names]
-        found = self._dynamodb.batch_get_item(RequestItems={table: {"Keys": keys, "ConsistentRead": True}})
-        items = [_item(each) for each in found["Responses"][table]]
-        holders = frozenset(job for item in items for job in item.get("holders", ()))
-        return Lane(holders, sum(int(item.get("waiting", 0)) for item in items))
+        """The lane's slots, and how many jobs wait for one or for their time."""
+        table = self._stack.resource("LanesTable")
+        key = {"pk": {"S": f"LANE#{name}"}, "sk": {"S": "SLOTS"}}
+        slots = _item(self._dynamodb.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item", {}))
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=table,
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": {"S": f"HOLDS#{name}"}},
+            ConsistentRead=True,
+        )
+        holders = frozenset(item["sk"]["S"] for page in pages for item in page["Items"])
+        return Lane(holders, int(slots.get("waiting", 0)) + int(slots.get("later", 0)))
 
     def queues(self, names: Iterable[str] = QUEUES) -> dict[str, tuple[int, int]]:
         """Each queue's messages, by logical id: the number waiting, and the number in flight."""

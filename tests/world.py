@@ -34,12 +34,11 @@ class World:
     dead_letters: FakeDeadLetters = field(default_factory=FakeDeadLetters)
     wakes: FakeWakes = field(default_factory=FakeWakes)
     limit: int = 1
-    shards: int = 1
     waiting_room: bool = True
 
     @property
     def lanes(self) -> dict[str, Lane]:
-        return {name: Lane(name, self.limit, self.shards) for name in (VIDEO.lane, IMAGES.lane)}
+        return {name: Lane(name, self.limit) for name in (VIDEO.lane, IMAGES.lane)}
 
     @property
     def targets(self) -> dict[str, FakeTarget]:
@@ -95,6 +94,13 @@ class World:
     @property
     def slots(self) -> Slots:
         return self.slots_of(VIDEO.lane)
+
+    @property
+    def holders(self) -> set[str]:
+        return self.holders_of(VIDEO.lane)
+
+    def holders_of(self, lane: str) -> set[str]:
+        return set(self.store.holders(self.lanes[lane]))
 
     def slots_of(self, lane: str) -> Slots:
         return self.store.slots(self.lanes[lane])

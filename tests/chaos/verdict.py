@@ -73,10 +73,9 @@ def _left_over(facts: Facts) -> Iterator[str]:
     for item in facts.lanes:
         match item:
             case {"sk": "SLOTS"}:
-                if holders := item.get("holders"):
-                    yield f"{item['pk']}: slots are held by {', '.join(sorted(holders))}"
-                if item.get("waiting"):
-                    yield f"{item['pk']}: {item['waiting']} are counted as waiting"
+                for count in ("taken", "waiting", "later"):
+                    if item.get(count):
+                        yield f"{item['pk']}: {count} is {item[count]}"
             case _:
                 yield f"left behind: {item['pk']} {item['sk']}"
     for lane, jobs in facts.at_work.items():

@@ -35,10 +35,12 @@ from switchyard.protocol.ports import (
 @dataclass
 class _Lane:
     holders: set[str] = field(default_factory=set)
+    taken: int = 0
     room: dict[str, WaitEntry] = field(default_factory=dict)
     waiting: int = 0
+    later: dict[str, WaitEntry] = field(default_factory=dict)
+    timed: int = 0
     moves: int = 0
-    layouts: frozenset[int] = frozenset()
     pause: Pause | None = None
 
 
@@ -75,12 +77,28 @@ class MemoryStore:
     def slots(self, lane: Lane) -> Slots:
         with self._mutex:
             held = self._lane(lane.name)
-            return Slots(frozenset(held.holders), held.waiting, held.layouts, held.moves, held.pause)
+            return Slots(held.taken, held.waiting, held.timed, held.moves, held.pause)
 
-    def waiting(self, lane: Lane, *, at_a_time: int = 25) -> Iterator[WaitEntry]:  # noqa: ARG002 - it needs no pages
+    def holders(self, lane: Lane) -> Iterator[str]:
+        with self._mutex:
+            holders = sorted(self._lane(lane.name).holders)
+        yield from holders
+
+    def entries(self, lane: Lane) -> Iterator[WaitEntry]:
+        with self._mutex:
+            found = [*self.waiting(lane), *self.later(lane)]
+        yield from found
+
+    def waiting(self, lane: Lane) -> Iterator[WaitEntry]:
         with self._mutex:
             room = self._lane(lane.name).room
             entries = [room[key] for key in sorted(room)]
+        yield from entries
+
+    def later(self, lane: Lane) -> Iterator[WaitEntry]:
+        with self._mutex:
+            later = self._lane(lane.name).later
+            entries = [later[key] for key in sorted(later)]
         yield from entries
 
     def by_status(self, status: Status) -> Iterator[ActiveJob]:
@@ -111,13 +129,13 @@ class MemoryStore:
                 return JobChanged(self.get(request.job_id))
             if locked := self._locked(request):
                 return ObjectLocked(locked)
-            if len(held.holders) >= lane.limit or (entry is None and fifo and (held.waiting > 0 or held.pause)):
+            if held.taken >= lane.limit or (entry is None and fifo and (held.waiting > 0 or held.pause)):
                 return LaneFull()
             now = clock.now()
             job = replace(self._reopened(request, seen, now, Status.CLAIMED), claimed_at=now)
             self.jobs[job.id] = replace(job, fence=job.fence + 1)
             self._lock(request)
-            held.holders.add(job.id)
+            self._take(lane.name, job.id)
             if entry is not None:
                 self._leave(entry)
             return Claimed(self.jobs[job.id])
@@ -126,12 +144,12 @@ class MemoryStore:
         self, request: WorkRequest, seen: Job | None, *, lock_object: bool = True
     ) -> Held | JobChanged | ObjectLocked:
         with self._mutex:
-            entry = WaitEntry(request)
+            entry = WaitEntry.of(request, clock.now())
             if not self._still(request.job_id, seen):
                 return JobChanged(self.get(request.job_id))
             if lock_object and (locked := self._locked(request)):
                 return ObjectLocked(locked)
-            if entry.sort_key in self._lane(request.lane).room:
+            if entry.sort_key in self._place(entry):
                 return Held()
             self.jobs[request.job_id] = self._reopened(request, seen, clock.now(), Status.WAITING)
             if lock_object:
@@ -141,7 +159,14 @@ class MemoryStore:
 
     def hold_behind(self, request: WorkRequest) -> None:
         with self._mutex:
-            self._enter(WaitEntry(request))
+            self._enter(WaitEntry.of(request, clock.now()))
+
+    def admit(self, entry: WaitEntry) -> bool:
+        with self._mutex:
+            if not self._leave(entry):
+                return False
+            self._enter(entry.moved())
+            return True
 
     def drop(self, entry: WaitEntry, seen: Job | None) -> JobChanged | None:
         with self._mutex:
@@ -178,13 +203,12 @@ class MemoryStore:
                 return changed
             back_to = Status.WAITING if entry else Status.PENDING
             self._change(job.id, status=back_to, error=error or self.jobs[job.id].error, claimed_at=None)
-            held = self._lane(job.request.lane)
-            held.holders.discard(job.id)
+            self._free(job.request.lane, job.id)
             if entry is None:
                 self._unlock(job)
             else:
                 self._enter(entry)
-                held.room[entry.sort_key] = entry
+                self._place(entry)[entry.sort_key] = entry
             return None
 
     def give_up(self, job: Job, error: JobError) -> bool:
@@ -201,7 +225,8 @@ class MemoryStore:
                 return JobChanged(self.get(job.id))
             self._change(job.id, status=Status.CANCELLED, fence=job.fence + 1, error=None, ended_at=clock.now())
             if job.status is Status.WAITING:
-                self._leave(WaitEntry(job.request))
+                entry = WaitEntry.of(job.request, clock.now())
+                _ = self._leave(entry) or self._leave(entry.moved())
                 self._unlock(job)
             return None
 
@@ -238,8 +263,8 @@ class MemoryStore:
                 run_id=None,
                 error=None,
             )
-            self._lane(job.request.lane).holders.discard(job.id)
-            self._enter(WaitEntry(again.request))
+            self._free(job.request.lane, job.id)
+            self._enter(WaitEntry.of(again.request, clock.now()))
             return True
 
     def finish(
@@ -262,7 +287,7 @@ class MemoryStore:
                 self._change(
                     job.id, status=to, target_id=target_id or now.target_id, error=because, ended_at=clock.now()
                 )
-            self._lane(job.request.lane).holders.discard(job.id)
+            self._free(job.request.lane, job.id)
             self._unlock(job)
             return True
 
@@ -278,35 +303,32 @@ class MemoryStore:
         with self._mutex:
             if not self._still(job_id, seen):
                 return False
-            self._lane(lane.name).holders.discard(job_id)
+            self._free(lane.name, job_id)
             if seen is not None and seen.status in TERMINAL:
                 self._unlock(seen)
             return True
 
-    def free_foreign_slot(self, lane: Lane, job_id: str) -> None:
+    def free_foreign_slot(self, lane: Lane, job_id: str) -> bool:
         with self._mutex:
-            self._lane(lane.name).holders.discard(job_id)
+            return self._free(lane.name, job_id)
 
     def retake_slot(self, lane: Lane, job: Job) -> bool:
         with self._mutex:
             if not self._still(job.id, job):
                 return False
-            self._lane(lane.name).holders.add(job.id)
+            self._take(lane.name, job.id)
             if not self._locked(job.request):
                 self._lock(job.request)
             return True
 
-    def recount_waiting(self, lane: Lane, seen: Slots, actual: int) -> bool:
+    def recount(self, lane: Lane, seen: Slots, actual: Slots) -> bool:
         with self._mutex:
             held = self._lane(lane.name)
             if held.moves != seen.moves:
                 return False
-            held.waiting = actual
+            held.taken, held.waiting, held.timed = actual.taken, actual.waiting, actual.later
+            held.moves += 1
             return True
-
-    def note_layouts(self, lane: Lane, layouts: frozenset[int]) -> None:
-        with self._mutex:
-            self._lane(lane.name).layouts |= layouts
 
     # ---- the conditions ---------------------------------------------------------------------------------------------
 
@@ -338,18 +360,44 @@ class MemoryStore:
         if key in self.locks and self.locks[key].job_id == job.id:
             del self.locks[key]
 
-    def _enter(self, entry: WaitEntry) -> None:
-        held = self._lane(entry.request.lane)
-        if entry.sort_key not in held.room:
-            held.room[entry.sort_key] = entry
-            held.waiting += 1
-            held.moves += 1
+    def _take(self, lane: str, job_id: str) -> None:
+        held = self._lane(lane)
+        if job_id not in held.holders:
+            held.holders.add(job_id)
+            self._count(lane, taken=1)
 
-    def _leave(self, entry: WaitEntry) -> None:
+    def _free(self, lane: str, job_id: str) -> bool:
+        held = self._lane(lane)
+        if job_id not in held.holders:
+            return False
+        held.holders.remove(job_id)
+        self._count(lane, taken=-1)
+        return True
+
+    def _place(self, entry: WaitEntry) -> dict[str, WaitEntry]:
         held = self._lane(entry.request.lane)
-        if held.room.pop(entry.sort_key, None):
-            held.waiting -= 1
-            held.moves += 1
+        return held.later if entry.later else held.room
+
+    def _enter(self, entry: WaitEntry) -> None:
+        if entry.sort_key not in self._place(entry):
+            self._place(entry)[entry.sort_key] = entry
+            self._count_entry(entry, 1)
+
+    def _leave(self, entry: WaitEntry) -> bool:
+        if self._place(entry).pop(entry.sort_key, None) is None:
+            return False
+        self._count_entry(entry, -1)
+        return True
+
+    def _count_entry(self, entry: WaitEntry, change: int) -> None:
+        self._count(entry.request.lane, **{"timed" if entry.later else "waiting": change})
+
+    def _count(self, lane: str, *, taken: int = 0, waiting: int = 0, timed: int = 0) -> None:
+        held = self._lane(lane)
+        held.taken += taken
+        held.waiting += waiting
+        held.timed += timed
+        held.moves += 1
 
     def _reopened(self, request: WorkRequest, seen: Job | None, now: datetime, status: Status) -> Job:
         if seen is None:

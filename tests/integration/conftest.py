@@ -30,7 +30,6 @@ PARAMETERS = {
     "BatchJobDefinition": "analyze-video",
     "MaxConcurrentJobs": "1",
     "MaxConcurrentImages": "1",
-    "LaneShards": "1",
     "AtCapacity": "wait",
     "ProcessingEnabled": "true",
     "EcsProcessingEnabled": "true",

@@ -95,7 +95,7 @@ def _put(system: System, jobs: list[str]) -> None:
         system.stack.client("dynamodb").batch_write_item(
             RequestItems={table: [{"PutRequest": {"Item": item}} for item in items]}
         )
-    _change_holders(system, "ADD", jobs)
+    _count(system, len(jobs))
 
 
 def _take_away(system: System, jobs: list[str]) -> None:
@@ -104,14 +104,14 @@ def _take_away(system: System, jobs: list[str]) -> None:
         system.stack.client("dynamodb").batch_write_item(
             RequestItems={table: [{"DeleteRequest": {"Key": {"jobId": {"S": job_id}}}} for job_id in some]}
         )
-    _change_holders(system, "DELETE", jobs)
+    _count(system, -len(jobs))
 
 
-def _change_holders(system: System, change: str, jobs: list[str]) -> None:
-    if jobs:  # there are no empty sets
-        system.stack.client("dynamodb").update_item(
-            TableName=system.stack.resource("LanesTable"),
-            Key={"pk": {"S": "LANE#video"}, "sk": {"S": "SLOTS"}},
-            UpdateExpression=f"{change} holders :jobs",
-            ExpressionAttributeValues={":jobs": {"SS": jobs}},
-        )
+def _count(system: System, jobs: int) -> None:
+    """Counts slots as taken. No claim reads who holds them."""
+    system.stack.client("dynamodb").update_item(
+        TableName=system.stack.resource("LanesTable"),
+        Key={"pk": {"S": "LANE#video"}, "sk": {"S": "SLOTS"}},
+        UpdateExpression="ADD taken :jobs",
+        ExpressionAttributeValues={":jobs": {"N": str(jobs)}},
+    )

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 import pytest
 
-from switchyard.names import stable_hash
-from switchyard.protocol.lanes import Lane
 from tests.integration.roads import BATCH, OVER_BOTH, Road
 from tests.integration.system import Item, Span, System
 
@@ -120,23 +118,6 @@ def test_a_raised_limit_is_used_at_the_reconcilers_next_run(system: System) -> N
 
     system.until(lambda: len(system.runs(second, third)) == 1, "one more to run")
     assert len(system.lane().holders) == 2
-
-
-def test_a_divided_lane_runs_jobs_in_its_shards_and_gets_their_slots_back(system: System) -> None:
-    if system.road is not BATCH:
-        pytest.skip("it takes two deployments, and the road makes no difference to it")
-    system.deploy(LaneShards="2", **{system.road.limit: "100"})
-
-    # A job of an upload whose key names no video has its id from bucket and key.
-    lane, keys = Lane("video", 100, shards=2), [system.key() for _ in range(20)]
-    both = {lane.shard_for(stable_hash(system.bucket, key)).name: key for key in keys}
-    for key in both.values():
-        system.upload(key)
-
-    jobs = system.completed(*both.values())
-
-    assert {job["lane"]: job["source"]["key"] for job in jobs} == both
-    system.until(lambda: not system.lane().holders, "every slot to be free")
 
 
 def test_with_at_capacity_return_messages_wait_in_their_queue_and_none_is_lost(system: System) -> None:

@@ -34,10 +34,13 @@ def check(state: State) -> None:
         jobs = [job for job in store.jobs.values() if job.request.lane == name]
         holding = {job.id for job in jobs if job.status in HOLDING_SLOT}
         _demand(len(lane.holders) <= state.limit, f"{name}: more holders than slots")
+        _demand(lane.taken == len(lane.holders), f"{name}: {lane.taken} slots counted, {len(lane.holders)} held")
         _demand(lane.waiting == len(lane.room), f"{name}: {lane.waiting} counted, {len(lane.room)} wait")
+        _demand(lane.timed == len(lane.later), f"{name}: {lane.timed} counted, {len(lane.later)} wait for their time")
+        entries = [*lane.room.values(), *lane.later.values()]
         _demand(lane.holders == holding, f"{name}: slots of {lane.holders}, but {holding} hold one by their status")
         for job in jobs:
-            placed = any(job.request.is_same_work(entry.request) for entry in lane.room.values())
+            placed = any(job.request.is_same_work(entry.request) for entry in entries)
             _demand(job.status is not Status.WAITING or placed, f"{job.id} waits without a place in the waiting room")
             lock = store.locks.get(object_key(job.request.source))
             locked = lock is not None and lock.job_id == job.id
@@ -136,7 +139,9 @@ def _check_work(scenario: Scenario, state: State, actors: Iterable[Actor], done:
 def _unrest(state: State) -> list[str]:
     """What is not at rest: jobs that haven't ended, slots and locks that are held, entries that wait."""
     active = [f"{job.id} is {job.status}" for job in state.store.jobs.values() if job.status not in TERMINAL]
-    lanes = [f"{name} has {lane}" for name, lane in state.store.lanes.items() if lane.holders or lane.room]
+    lanes = [
+        f"{name} has {lane}" for name, lane in state.store.lanes.items() if lane.holders or lane.room or lane.later
+    ]
     return active + lanes + [f"{key} is locked" for key in state.store.locks]
 
 

@@ -25,7 +25,7 @@ class Fault(StrEnum):
     """The actor ends before the call."""
 
 
-READS = frozenset({"get", "slots", "waiting", "by_status", "find", "describe"})
+READS = frozenset({"get", "slots", "holders", "entries", "waiting", "later", "by_status", "find", "describe"})
 
 
 @dataclass(frozen=True, slots=True)

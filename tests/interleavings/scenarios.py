@@ -73,7 +73,7 @@ class State:
         store = copy.copy(self.store)
         store.jobs, store.locks = dict(self.store.jobs), dict(self.store.locks)
         store.lanes = {
-            name: replace(lane, holders=set(lane.holders), room=dict(lane.room))
+            name: replace(lane, holders=set(lane.holders), room=dict(lane.room), later=dict(lane.later))
             for name, lane in self.store.lanes.items()
         }
         target = replace(
@@ -90,7 +90,10 @@ class State:
     def mark(self) -> int:
         """Tells this state apart from others."""
         lanes = [
-            (name, frozenset(lane.holders), frozenset(lane.room.items()), lane.waiting, lane.moves, lane.pause)
+            (
+                *(name, lane.taken, lane.waiting, lane.timed, lane.moves, lane.pause, frozenset(lane.holders)),
+                *(frozenset(lane.room.items()), frozenset(lane.later.items())),
+            )
             for name, lane in sorted(self.store.lanes.items())
         ]
         parts = (

@@ -88,7 +88,7 @@ def _throttling(call: str) -> Exception:
 
 # The store's other methods are transactions with a token: a retry only returns the first answer.
 _UPDATES = frozenset(
-    {"add_owner", "record_start", "raise_fence", "give_up", "request_cancel", "advance", "recount_waiting", "set_pause"}
+    {"add_owner", "record_start", "raise_fence", "give_up", "request_cancel", "advance", "recount", "set_pause"}
 )
 TABLES = Service(lambda _: Unavailable("read timeout"), lambda _: Unavailable("slow down"), _UPDATES)
 QUEUES = Service(_timeout, _throttling, frozenset({"send_message"}))

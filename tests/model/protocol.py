@@ -28,7 +28,7 @@ from switchyard.messages.redrive import redrive_body
 from switchyard.protocol.cancel import Cancellation, Canceller
 from switchyard.protocol.dispatch import Dispatcher
 from switchyard.protocol.jobs import HOLDING_SLOT, TERMINAL, Job, Run, Status, WorkRequest
-from switchyard.protocol.lanes import Lane, lane_of, layout_of
+from switchyard.protocol.lanes import Lane
 from switchyard.protocol.reconcile import Reconciler
 from switchyard.protocol.tracking import Tracker
 from switchyard.settings import AtCapacity
@@ -166,19 +166,17 @@ class Protocol(RuleBasedStateMachine):
 
     @initialize(
         limit=st.integers(1, 3),
-        shards=st.sampled_from((1, 1, 2)),
         at_capacity=st.sampled_from(("wait", "return")),
         missing=st.sets(st.deferred(lambda: st.sampled_from(sorted(STEPS.keys() - ALWAYS))), max_size=3),
     )
-    def start(self, limit: int, shards: int, at_capacity: AtCapacity, missing: set[str]) -> None:
+    def start(self, limit: int, at_capacity: AtCapacity, missing: set[str]) -> None:
         """Sets up an empty system. Some steps are disabled per example, so that others have to compensate."""
         self.missing = missing
         self.tally["examples"] += 1
         self.tally[f"examples with AT_CAPACITY={at_capacity}"] += 1
         self.limit = limit
         self.wakes = FakeWakes()
-        self.lanes: dict[str, Lane] = {}
-        self._divide(shards)
+        self.lanes = {lane: Lane(lane, limit) for lane in LANES}
         self.tables = self.tables_of_an_example()
         self.targets = {"batch": FakeTarget(news=self.news), "ecs": FakeTarget("task", news=self.news)}
         self.sqs = ModelSqs(self.time, policies(MAX_RECEIVES if at_capacity == "wait" else RETURNED_AT_CAPACITY))
@@ -262,8 +260,9 @@ class Protocol(RuleBasedStateMachine):
         announced=st.booleans(),
         poison=st.none() | st.sampled_from(POISON),
         delay=st.sampled_from((None, None, None, 30, 3000)),
+        priority=st.sampled_from((0, 0, 3, 9)),
     )
-    def submit(self, copies: int, announced: bool, poison: str | None, delay: int | None) -> None:  # noqa: FBT001
+    def submit(self, copies: int, announced: bool, poison: str | None, delay: int | None, priority: int) -> None:  # noqa: FBT001
         """Requests work without an object: recorded first or not, its message sent several times or lost, or for later.
 
         Or sends an unreadable message, or one for another system.
@@ -275,7 +274,7 @@ class Protocol(RuleBasedStateMachine):
         number = len(self.tasks)
         asked = task(f"t{number}", announced=announced, message_id=f"asked-{number}")
         later = self.time.now + timedelta(seconds=delay) if delay else None
-        asked = replace(asked, sent_at=self.time.now, start_after=later)
+        asked = replace(asked, sent_at=self.time.now, start_after=later, priority=priority)
         if announced:
             self.tables.announce(asked)
         if announced or copies:
@@ -423,11 +422,6 @@ class Protocol(RuleBasedStateMachine):
         for target in self.targets.values():
             target.lagging = lagging
 
-    @step(1, shards=st.integers(1, 3))
-    def layout_changes(self, shards: int) -> None:
-        """Changes the number of shards while jobs run."""
-        self._divide(shards)
-
     # ---- invariants --------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -448,7 +442,7 @@ class Protocol(RuleBasedStateMachine):
         self.fences_only_rise()
         self.slots_are_held_by_jobs_that_are_under_way()
         self.objects_are_locked_by_accepted_jobs_only()
-        self.the_waiting_room_is_counted_right()
+        self.all_is_counted_right()
         self.a_job_stays_its_owners()
         self.nothing_accepted_is_lost()
         self.dead_letters_say_why()
@@ -456,15 +450,10 @@ class Protocol(RuleBasedStateMachine):
         self.is_well = True
 
     def never_over_the_limit(self) -> None:
-        """Counts over all shards of a layout. Jobs of an older layout may run at the same time."""
-        holders: Counter[tuple[str, int]] = Counter()
-        for name, slots in self.picture.slots.items():
-            holders[lane_of(name), layout_of(name)] += len(slots.holders)
-        assert max(holders.values(), default=0) <= self.limit
+        assert all(len(holders) <= self.limit for holders in self.picture.holders.values())
 
     def never_more_at_work_than_the_limit(self) -> None:
-        names = (request.lane for request in self.at_work.values())
-        at_work = Counter((lane_of(name), layout_of(name)) for name in names)
+        at_work = Counter(request.lane for request in self.at_work.values())
         assert max(at_work.values(), default=0) <= self.limit
 
     def never_two_at_work_on_one_object(self) -> None:
@@ -500,19 +489,22 @@ class Protocol(RuleBasedStateMachine):
             self.fences[job.id] = job.fence
 
     def slots_are_held_by_jobs_that_are_under_way(self) -> None:
-        under_way: dict[str, set[str]] = {lane: set() for lane in self.picture.slots}
+        under_way: dict[str, set[str]] = {lane: set() for lane in LANES}
         for job in self.picture.jobs.values():
             if job.status in HOLDING_SLOT:
                 under_way[job.request.lane].add(job.id)
-        assert {lane: slots.holders for lane, slots in self.picture.slots.items()} == under_way
+        assert {lane: self.picture.holders.get(lane, set()) for lane in LANES} == under_way
 
     def objects_are_locked_by_accepted_jobs_only(self) -> None:
         for lock in self.picture.locks:
             assert self.picture.jobs[lock.job_id].status not in TERMINAL
 
-    def the_waiting_room_is_counted_right(self) -> None:
+    def all_is_counted_right(self) -> None:
         for lane, slots in self.picture.slots.items():
-            assert slots.waiting == len(self.picture.rooms.get(lane, ()))
+            room = self.picture.rooms.get(lane, ())
+            later = sum(entry.later for entry in room)
+            assert (slots.waiting, slots.later) == (len(room) - later, later)
+            assert slots.taken == len(self.picture.holders.get(lane, ()))
 
     def a_job_stays_its_owners(self) -> None:
         """No request takes over the job of another owner or kind, nor a task's job for another input."""
@@ -604,7 +596,7 @@ class Protocol(RuleBasedStateMachine):
             if self._is_quiet():
                 break
         assert self._is_quiet(), "work is left over"
-        assert not any(slots.holders for slots in self.picture.slots.values())
+        assert not any(slots.taken for slots in self.picture.slots.values())
         assert not self.picture.locks
 
     def _one_good_round(self) -> None:
@@ -627,14 +619,10 @@ class Protocol(RuleBasedStateMachine):
 
     def _is_quiet(self) -> bool:
         ended = all(job.status in TERMINAL for job in self.picture.jobs.values())
-        waiting = any(slots.waiting for slots in self.picture.slots.values())
+        waiting = any(slots.waiting + slots.later for slots in self.picture.slots.values())
         return ended and not waiting and not any(self.sqs.on(url) for url in DEAD_LETTERS)
 
     # ---- helpers -----------------------------------------------------------------------------------------------------
-
-    def _divide(self, shards: int) -> None:
-        """Divides the lanes into at most as many shards as slots: more shards would exceed the limit."""
-        self.lanes.update({lane: Lane(lane, self.limit, min(shards, self.limit)) for lane in LANES})
 
     def _send(self, url: str, body: str, copies: int) -> None:
         for _ in range(copies):

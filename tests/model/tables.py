@@ -19,7 +19,7 @@ from moto.core.models import botocore_stubber
 
 from switchyard import clients, clock
 from switchyard.protocol.jobs import HOLDING_SLOT, Job, Run, Status, WorkRequest
-from switchyard.protocol.lanes import LOCK, SLOTS, WAIT_PREFIX, ObjectLock, Slots, WaitEntry
+from switchyard.protocol.lanes import LATER_PREFIX, LOCK, SLOTS, WAIT_PREFIX, ObjectLock, Slots, WaitEntry
 from switchyard.protocol.ports import JobStore
 from switchyard.tables import items, lane_items
 from switchyard.tables.records import Records
@@ -35,11 +35,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Picture:
-    """The tables' whole content at one moment; slots and waiting rooms by lane."""
+    """The tables' whole content at one moment; slots, their holders and all entries by lane."""
 
     jobs: dict[str, Job]
     locks: list[ObjectLock]
     slots: dict[str, Slots]
+    holders: dict[str, set[str]]
     rooms: dict[str, list[WaitEntry]]
 
 
@@ -86,8 +87,9 @@ class MemoryTables:
         return Picture(
             jobs=self._memory.jobs | {job.id: job for job in self._memory.foreign.values() if job},
             locks=list(self._memory.locks.values()),
-            slots={name: Slots(frozenset(lane.holders), lane.waiting) for name, lane in self._memory.lanes.items()},
-            rooms={name: list(lane.room.values()) for name, lane in self._memory.lanes.items()},
+            slots={name: Slots(lane.taken, lane.waiting, lane.timed) for name, lane in self._memory.lanes.items()},
+            holders={name: set(lane.holders) for name, lane in self._memory.lanes.items()},
+            rooms={name: [*lane.room.values(), *lane.later.values()] for name, lane in self._memory.lanes.items()},
         )
 
     def announce(self, request: WorkRequest) -> None:
@@ -154,14 +156,17 @@ class MotoTables:
         lanes = list(_items(self._lanes))
         rooms: dict[str, list[WaitEntry]] = {}
         slots: dict[str, Slots] = {}
+        holders: dict[str, set[str]] = {}
         for item in lanes:
-            lane = item["pk"]["S"].removeprefix("LANE#")
-            if item["sk"]["S"].startswith(WAIT_PREFIX):
+            kind, _, lane = item["pk"]["S"].partition("#")
+            if kind == "HOLDS":
+                holders.setdefault(lane, set()).add(item["sk"]["S"])
+            elif item["sk"]["S"].startswith((WAIT_PREFIX, LATER_PREFIX)):
                 rooms.setdefault(lane, []).append(lane_items.entry(item))
             elif item["sk"]["S"] == SLOTS:
-                slots[lane] = replace(lane_items.slots(item), layouts=frozenset())
+                slots[lane] = lane_items.slots(item)
         locks = [lane_items.lock(item) for item in lanes if item["sk"]["S"] == LOCK]
-        return Picture({job.id: job for job in jobs}, locks, slots, rooms)
+        return Picture({job.id: job for job in jobs}, locks, slots, holders, rooms)
 
     def announce(self, request: WorkRequest) -> None:
         self._records.announce(request, fingerprint=request.job_id)

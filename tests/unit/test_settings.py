@@ -194,7 +194,6 @@ NUMBERS = {
     "TTL_DAYS": (1, 3650),
     "CLAIM_GRACE_SECONDS": (1, 3600),
     "MAX_RECEIVE_COUNT": (1, 1000),
-    "LANE_SHARDS": (1, 64),
 }
 
 

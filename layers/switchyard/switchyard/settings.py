@@ -87,7 +87,6 @@ class LaneSettings(StoreSettings):
 
     claim_grace_seconds = Setting(seconds(1, 3600), timedelta(seconds=120))
     max_receive_count = Setting(integer(1, 1000), 5)
-    lane_shards = Setting(integer(1, 64), 1)
     track_queue_url = Setting(text)
 
 

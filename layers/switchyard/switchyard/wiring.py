@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from switchyard import clients, observability
-from switchyard.errors import SettingsError
 from switchyard.messages.kinds import TASKS, VIDEO
 from switchyard.settings import BatchLaneSettings, EcsLaneSettings, ReturnSettings
 from switchyard.variables import is_emulated
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from switchyard.notifications.stream import Channel, Notifier
     from switchyard.protocol.cancel import Canceller
     from switchyard.protocol.dispatch import Dispatcher
-    from switchyard.protocol.lanes import Lane
     from switchyard.protocol.ports import DeadLetters, Repair, Target
     from switchyard.protocol.tracking import Tracker
     from switchyard.search.ports import Index
@@ -59,13 +58,10 @@ if TYPE_CHECKING:
 
 
 def dispatcher(settings: LaneSettings) -> Dispatcher:
-    """Builds the dispatcher of a function's lanes. Also adds the environment's name to logs and metrics.
-
-    Raises:
-        SettingsError: a lane has too few shards for its limit.
-    """
+    """Builds the dispatcher of a function's lanes. Also adds the environment's name to logs and metrics."""
     from switchyard.messages.wakes import WakeQueue
     from switchyard.protocol.dispatch import Dispatcher
+    from switchyard.protocol.lanes import Lane
 
     observability.configure(settings.environment)
     grace = settings.claim_grace_seconds
@@ -74,13 +70,13 @@ def dispatcher(settings: LaneSettings) -> Dispatcher:
     dead_letters: dict[str, DeadLetters] = {}
     if isinstance(settings, BatchLaneSettings):
         targets["batch"] = _batch(settings, grace.total_seconds())
-        lanes.append(_lane(settings, settings.lane, VIDEO.limit))
+        lanes.append(Lane(settings.lane, getattr(settings, VIDEO.limit.lower())))
         dead_letters[settings.lane] = dead_letter_queue(settings.dead_letter_queue_url)
     if isinstance(settings, EcsLaneSettings) and settings.ecs_cluster:
         targets["ecs"] = _ecs(settings, _placement(settings), grace.total_seconds())
         ecs_dead_letters = dead_letter_queue(settings.ecs_dead_letter_queue_url)
         for kind in TASKS.values():
-            lanes.append(_lane(settings, kind.lane, kind.limit))
+            lanes.append(Lane(kind.lane, getattr(settings, kind.limit.lower())))
             dead_letters[kind.lane] = ecs_dead_letters
     dispatcher = Dispatcher(
         store=_store(settings),
@@ -357,21 +353,17 @@ def _intake[W: Work](settings: FunctionJobsSettings, worker: Worker[W], outbox: 
     return Intake(worker, outbox, settings.max_receive_count, dead_letter_queue(settings.dead_letter_queue_url))
 
 
-def _lane(settings: LaneSettings, name: str, variable: str) -> Lane:
-    from switchyard.protocol.lanes import HOLDERS_LIMIT, divided
-
-    limit: int = getattr(settings, variable.lower())
-    lane = divided(name, limit, settings.lane_shards)
-    needed = -(-limit // HOLDERS_LIMIT)
-    if lane.shards < needed:
-        raise SettingsError([f"LANE_SHARDS must be at least {needed} for a {variable} of {limit}"])
-    return lane
-
-
 def _store(settings: StoreSettings) -> Store:
     from switchyard.tables.store import Store
 
-    return Store(clients.dynamodb(), settings.jobs_table, settings.lanes_table, keep_ended_jobs=settings.ttl_days)
+    locks: dict[str, Lock] = {}
+    return Store(
+        clients.dynamodb(),
+        settings.jobs_table,
+        settings.lanes_table,
+        keep_ended_jobs=settings.ttl_days,
+        turns=lambda lane: locks.setdefault(lane, Lock()),
+    )
 
 
 def _batch(settings: JobsSettings, grace_seconds: float) -> BatchTarget:

@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from bench.active import MOST_DESCRIBED, Active, index_item
-from bench.environment import LANE_LIMIT, LANE_SHARDS
+from bench.environment import LANE_LIMIT
 from switchyard import clients
 from switchyard.protocol.jobs import Status
-from switchyard.protocol.lanes import divided
+from switchyard.protocol.lanes import Lane
 from switchyard.tables.store import Store
 from switchyard.targets.batch import BatchTarget
 from switchyard.targets.ecs import EcsTarget, Placement
@@ -68,12 +68,12 @@ def test_every_run_is_in_the_status_that_its_job_is_listed_with(account: Active,
 
 
 @pytest.mark.parametrize("account", ["batch", "ecs"], indirect=True)
-def test_every_active_job_holds_a_slot_of_its_own_shard(account: Active, store: Store) -> None:
-    lane = divided({"batch": "video", "ecs": "images"}[account.target], LANE_LIMIT, LANE_SHARDS)
-    shards = [store.slots(lane.shard(number, LANE_SHARDS)).holders for number in range(LANE_SHARDS)]
+def test_every_active_job_holds_a_slot(account: Active, store: Store) -> None:
+    lane = Lane({"batch": "video", "ecs": "images"}[account.target], LANE_LIMIT)
     jobs = [job for status in (Status.SUBMITTED, Status.RUNNING) for job in store.by_status(status)]
-    assert all(job.lane == lane.shard_for(job.id).name for job in jobs)
-    assert sorted(job.id for job in jobs) == sorted(holder for shard in shards for holder in shard)
+    assert {job.lane for job in jobs} == {lane.name}
+    assert sorted(job.id for job in jobs) == sorted(store.holders(lane))
+    assert store.slots(lane).taken == len(jobs)
 
 
 @pytest.mark.usefixtures("account")

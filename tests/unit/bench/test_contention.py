@@ -1,22 +1,16 @@
-"""The computed cost of sharding a lane matches published figures."""
+"""The simulation of claims that meet, and what the client's retries make of them."""
 
 import pytest
 
-from bench.contention import waiting
+from bench.contention import simulate
 
 
-@pytest.mark.parametrize(
-    ("slots", "load", "share"),
-    [
-        (1, 0.5, 0.5),  # one server: the share that waits is the load
-        (2, 0.5, 1 / 3),  # M/M/2: 2 r² / (1 + r)
-        (10, 0.8, 0.4092),  # Erlang C tables, 10 servers, 8 erlangs
-    ],
-)
-def test_the_share_that_waits_is_erlangs(slots: int, load: float, share: float) -> None:
-    assert waiting(slots, load)[0] == pytest.approx(share, abs=1e-4)
+@pytest.mark.parametrize("hold", [0.005, 0.02])
+def test_of_a_hundred_claims_at_once_no_message_comes_back(hold: float) -> None:
+    courses = [simulate(100, hold, seed) for seed in range(5)]
+    assert sum(course.came_back for course in courses) == 0
+    assert all(len(course.done) == 100 for course in courses)
 
 
-def test_one_slot_makes_jobs_wait_as_one_server_does() -> None:
-    """M/M/1: r / (1 - r) of a job's length."""
-    assert waiting(1, 0.5)[1] == pytest.approx(1.0)
+def test_claims_one_after_the_other_take_one_call_each() -> None:
+    assert simulate(1, 0.02, seed=1).calls == 1

@@ -5,19 +5,17 @@ from datetime import timedelta
 import boto3
 import pytest
 
-from bench.environment import LANE_LIMIT, LANE_SHARDS, VARIABLES
+from bench.environment import LANE_LIMIT, VARIABLES
 from bench.subjects import real_conditions
-from switchyard.protocol.lanes import divided
+from switchyard.protocol.lanes import Lane
 from switchyard.tables.store import Store
 
 
 @pytest.mark.parametrize("name", ["video", "images"])
-def test_a_lane_with_as_many_active_jobs_as_it_may_have_leaves_room_in_each_shard(name: str) -> None:
-    lane = divided(name, LANE_LIMIT, LANE_SHARDS)
+def test_a_lane_with_as_many_active_jobs_as_it_may_have_leaves_room(name: str) -> None:
     with real_conditions(LANE_LIMIT):
         store = Store(
             boto3.client("dynamodb"), VARIABLES["JOBS_TABLE"], VARIABLES["LANES_TABLE"], keep_ended_jobs=timedelta(1)
         )
-        shards = [lane.shard(number, LANE_SHARDS) for number in range(LANE_SHARDS)]
-        free = [shard.limit - len(store.slots(shard).holders) for shard in shards]
-    assert free == [25] * LANE_SHARDS
+        slots = store.slots(Lane(name, LANE_LIMIT))
+    assert LANE_LIMIT - slots.taken == 100

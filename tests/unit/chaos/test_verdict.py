@@ -68,13 +68,14 @@ def test_a_record_that_has_not_ended_is_stuck(status: str) -> None:
 
 
 def test_a_slot_that_is_still_held_has_leaked() -> None:
-    slots = {"pk": "LANE#video", "sk": "SLOTS", "holders": {"v1"}, "waiting": 0}
+    hold = {"pk": "HOLDS#video", "sk": "v1"}
 
-    assert "slots are held by v1" in violations(replace(NOTHING, lanes=[slots]))
+    assert "left behind: HOLDS#video v1" in violations(replace(NOTHING, lanes=[hold]))
 
 
-def test_a_count_of_those_who_wait_that_is_not_none_is_wrong() -> None:
-    assert "2 are counted" in violations(replace(NOTHING, lanes=[{"pk": "LANE#video", "sk": "SLOTS", "waiting": 2}]))
+@pytest.mark.parametrize("count", ["taken", "waiting", "later"])
+def test_a_count_that_is_not_none_is_wrong(count: str) -> None:
+    assert f"{count} is 2" in violations(replace(NOTHING, lanes=[{"pk": "LANE#video", "sk": "SLOTS", count: 2}]))
 
 
 @pytest.mark.parametrize("sk", ["LOCK", "WAIT#2026#v1#x"])

@@ -436,18 +436,6 @@ def test_a_returned_message_stays_away_for_the_time_set_and_at_most_three_times_
     assert 100 <= pause <= 300
 
 
-def test_a_lane_that_is_divided_runs_its_jobs_in_shards(deployed: Deployment) -> None:
-    deployed.set(MAX_CONCURRENT_JOBS="100", LANE_SHARDS="2")
-    deployed.video("s3_put")
-    assert deployed.job()["lane"] in {"video/0of2", "video/1of2"}
-
-
-def test_a_lane_with_more_slots_than_fit_into_its_items_is_refused(deployed: Deployment) -> None:
-    deployed.set(MAX_CONCURRENT_JOBS="9001", LANE_SHARDS="3")
-    with pytest.raises(SettingsError, match="LANE_SHARDS must be at least 4 for a MAX_CONCURRENT_JOBS of 9001"):
-        deployed.video("s3_put")
-
-
 def test_bad_settings_fail_the_invocation_and_name_themselves(deployed: Deployment) -> None:
     deployed.set(BATCH_JOB_QUEUE="", MAX_CONCURRENT_JOBS="many")
     with pytest.raises(SettingsError, match=r"MAX_CONCURRENT_JOBS must be .*; BATCH_JOB_QUEUE is missing"):

@@ -146,7 +146,7 @@ def test_the_end_of_a_cancelled_run_starts_the_next_job(started: World) -> None:
     started.dispatch(request("b"))
     started.cancel()
     started.end("run-0", Status.FAILED)
-    assert (started.job("b").status, started.slots.holders) == (Status.SUBMITTED, frozenset({"b"}))
+    assert (started.job("b").status, started.holders) == (Status.SUBMITTED, {"b"})
 
 
 def test_the_run_that_passed_the_fence_check_is_stopped(started: World) -> None:
@@ -310,7 +310,7 @@ def test_a_cancelled_job_whose_start_is_not_accepted_is_cancelled(
     world.target.modes.append(mode)
     freeze.thaw()
     assert freeze.error is None
-    assert (world.job().status, world.slots.holders, world.store.locks) == (Status.CANCELLED, frozenset(), {})
+    assert (world.job().status, world.holders, world.store.locks) == (Status.CANCELLED, set(), {})
 
 
 def test_a_cancelled_job_whose_start_is_not_accepted_leaves_its_slot_to_the_next(
@@ -348,7 +348,7 @@ def test_a_cancelled_claim_that_led_to_nothing_is_not_started_again(lost: World,
     lost.cancel()
     time.pass_grace()
     lost.reconcile()
-    assert (lost.job().status, lost.slots.holders, lost.target.runs) == (Status.CANCELLED, frozenset(), {})
+    assert (lost.job().status, lost.holders, lost.target.runs) == (Status.CANCELLED, set(), {})
 
 
 def test_a_redelivery_of_a_cancelled_claim_ends_it_too(lost: World, time: Time) -> None:

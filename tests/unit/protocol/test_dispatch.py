@@ -216,7 +216,7 @@ def test_the_limit_holds_for_many(world: World) -> None:
     world.limit = 3
     for number in range(10):
         world.dispatch(request(f"job-{number}", sent=number))
-    assert (len(world.target.runs), len(world.slots.holders), world.slots.waiting) == (3, 3, 7)
+    assert (len(world.target.runs), len(world.holders), world.slots.waiting) == (3, 3, 7)
 
 
 def test_with_return_a_full_lane_sends_the_message_back(world: World) -> None:
@@ -234,7 +234,7 @@ def test_a_start_that_was_refused_undoes_the_claim(world: World) -> None:
     world.target.modes.append(Mode.REFUSE)
     with pytest.raises(StartRefused):
         world.dispatch(request())
-    assert (world.job().status, world.slots.holders) == (Status.PENDING, frozenset())
+    assert (world.job().status, world.holders) == (Status.PENDING, set())
 
 
 def test_the_next_delivery_after_a_refusal_starts_the_job(world: World) -> None:
@@ -295,7 +295,7 @@ def test_a_job_that_finds_no_room_waits_without_a_slot_and_without_an_error(worl
     fill_up(world, starts=1)
     assert world.dispatch(request()) is Outcome.HELD
     assert (world.job().status, world.job().error) == (Status.WAITING, None)
-    assert (world.slots.holders, world.slots.waiting) == (frozenset(), 1)
+    assert (world.holders, world.slots.waiting) == (set(), 1)
 
 
 def test_its_lane_is_paused_and_is_woken_when_that_is_over(world: World, time: Time) -> None:
@@ -381,7 +381,7 @@ def test_a_job_that_was_cancelled_while_it_found_no_room_is_cancelled(
 
     monkeypatch.setattr(world.target, "start", cancel_meanwhile)
     assert world.dispatch(request()) is Outcome.CANCELLED
-    assert (world.job().status, world.slots.holders) == (Status.CANCELLED, frozenset())
+    assert (world.job().status, world.holders) == (Status.CANCELLED, set())
 
 
 def test_an_adopted_claim_that_finds_no_room_waits(world: World, time: Time) -> None:
@@ -454,7 +454,7 @@ def test_a_target_that_this_deployment_lacks_refuses(world: World) -> None:
     dispatcher = replace(world.dispatcher, targets={})
     with pytest.raises(StartRefused):
         dispatcher.dispatch(task())
-    assert (world.job("t").status, world.slots_of("images").holders) == (Status.PENDING, frozenset())
+    assert (world.job("t").status, world.holders_of("images")) == (Status.PENDING, set())
 
 
 def test_a_lane_that_this_deployment_lacks_starts_nothing(world: World) -> None:
@@ -526,7 +526,7 @@ def test_an_unknown_outcome_keeps_the_claim(world: World, mode: Mode) -> None:
     world.target.modes.append(mode)
     with pytest.raises(OutcomeUnknown):
         world.dispatch(request())
-    assert (world.job().status, world.slots.holders) == (Status.CLAIMED, {"a"})  # type: ignore[comparison-overlap]
+    assert (world.job().status, world.holders) == (Status.CLAIMED, {"a"})
 
 
 def test_a_redelivery_within_the_grace_period_comes_back_later(world: World) -> None:
@@ -567,7 +567,7 @@ def test_events_of_a_start_nobody_recorded_move_the_job(world: World) -> None:
     with pytest.raises(OutcomeUnknown):
         world.dispatch(request())
     world.end("run-0")
-    assert (world.job().status, world.slots.holders) == (Status.COMPLETED, frozenset())
+    assert (world.job().status, world.holders) == (Status.COMPLETED, set())
 
 
 def test_a_job_someone_registered_beforehand_is_started(world: World) -> None:

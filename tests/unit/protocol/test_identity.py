@@ -27,7 +27,7 @@ from switchyard.protocol.jobs import (
     judge,
     past_versions_after,
 )
-from switchyard.protocol.lanes import WaitEntry, lane_of
+from switchyard.protocol.lanes import WaitEntry
 from switchyard.protocol.ports import ActiveJob
 from tests.cases import cases
 from tests.fakes.memory_store import MemoryStore
@@ -319,7 +319,7 @@ def test_the_end_of_a_run_frees_its_slot_though_its_row_is_foreign(world: World)
     world.dispatch(request("b", sent=1))
     world.store.haunt("a")
     world.end("run-0")
-    assert (world.job("b").status, world.slots.holders) == (Status.SUBMITTED, frozenset("b"))
+    assert (world.job("b").status, world.holders) == (Status.SUBMITTED, set("b"))
 
 
 @cases("mode", [Mode.ACCEPT, Mode.REFUSE])
@@ -343,7 +343,7 @@ def test_a_row_that_becomes_foreign_while_its_job_is_started_keeps_no_slot(mode:
     else:
         assert dispatcher.dispatch(request()) is Outcome.STARTED
         world.end("run-0")
-    assert world.slots.holders == frozenset()
+    assert world.holders == set()
 
 
 def test_what_is_given_up_leaves_a_foreign_row_as_it_is(world: World) -> None:
@@ -388,15 +388,7 @@ def test_a_row_in_another_kinds_lane_takes_none_of_its_slots(time: Time, status:
     world.store.jobs["t"] = replace(job, request=moved, status=status)
     time.advance(PENDING_GRACE)
     world.reconcile()
-    assert world.slots.holders == frozenset()
-
-
-@cases("lane", ["video/0of0", "video/3of2", "video/0of99999999", "video/0of65"])
-def test_a_row_may_name_a_shard_that_there_can_not_be(lane: str) -> None:
-    world = World()
-    world.store.jobs["b"] = Job(replace(request("b"), lane=lane), Status.RUNNING, 1, NOW, "run-9", claimed_at=NOW)
-    world.reconcile()
-    assert (lane_of(lane), world.slots.layouts) == (lane, frozenset())
+    assert world.holders == set()
 
 
 @cases("wanted", [request(), task("a")])
@@ -416,7 +408,7 @@ def test_a_row_that_only_says_it_runs_takes_no_slot(world: World, target_id: str
     forged = Job(request("b"), Status.RUNNING, fence=1, created_at=NOW, target_id=target_id, claimed_at=NOW)
     world.store.jobs["b"] = forged
     world.reconcile()
-    assert world.slots.holders == frozenset()
+    assert world.holders == set()
 
 
 def test_a_status_index_may_list_a_row_of_a_lane_that_we_do_not_have(world: World) -> None:

@@ -10,7 +10,7 @@ from switchyard import observability
 from switchyard.errors import OutcomeUnknown, StartRefused, Unavailable
 from switchyard.observability import Metric
 from switchyard.protocol.jobs import TERMINAL, Job, Run, Status, TargetSpec
-from switchyard.protocol.lanes import Lane
+from switchyard.protocol.lanes import Lane, Slots
 from switchyard.protocol.tracking import Tracker
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.target import Mode
@@ -60,7 +60,7 @@ def test_a_run_nobody_noted_is_found_by_its_claim(unknown: World, time: Time) ->
     unknown.target.move("run-0", Status.COMPLETED)
     time.pass_grace()
     unknown.reconcile()
-    assert (unknown.job().status, unknown.slots.holders) == (Status.COMPLETED, frozenset())
+    assert (unknown.job().status, unknown.holders) == (Status.COMPLETED, set())
 
 
 def test_a_run_the_target_forgot_fails(world: World, time: Time) -> None:
@@ -83,7 +83,7 @@ def test_a_row_that_names_a_run_that_is_none_keeps_no_slot(world: World, time: T
     else:
         world.target.move("run-0", Status.COMPLETED)
     world.reconcile()
-    assert (world.job().status, world.slots.holders) == (Status.FAILED if forgotten else Status.COMPLETED, frozenset())
+    assert (world.job().status, world.holders) == (Status.FAILED if forgotten else Status.COMPLETED, set())
 
 
 def test_the_run_that_passed_the_fence_check_counts_and_no_other_of_its_claim(world: World) -> None:
@@ -109,9 +109,20 @@ def test_a_run_the_target_does_not_show_yet_is_left_alone(world: World) -> None:
 
 
 def test_a_leaked_slot_is_freed(world: World) -> None:
-    world.store._lane("video").holders.add("ghost")
+    world.store._take("video", "ghost")
     world.reconcile()
-    assert world.slots.holders == frozenset()
+    assert (world.holders, world.slots.taken) == (set(), 0)
+
+
+@pytest.mark.parametrize("counted", [0, 1, 3])
+def test_counts_that_are_wrong_are_corrected(world: World, counted: int) -> None:
+    world.limit = 2
+    for job_id in ("a", "b", "c"):
+        world.dispatch(request(job_id))
+    lane = world.store._lane("video")
+    lane.taken, lane.waiting, lane.timed = counted, 7, 7
+    world.reconcile()
+    assert (world.holders, world.slots) == ({"a", "b"}, Slots(2, 1))
 
 
 def test_a_slot_whose_job_a_worker_ended_by_itself_is_freed(world: World) -> None:
@@ -119,7 +130,7 @@ def test_a_slot_whose_job_a_worker_ended_by_itself_is_freed(world: World) -> Non
     world.dispatch(request())
     world.store.jobs["a"] = replace(world.job(), status=Status.COMPLETED)
     world.reconcile()
-    assert (world.slots.holders, world.store.locks) == (frozenset(), {})
+    assert (world.holders, world.store.locks) == (set(), {})
 
 
 def test_slots_in_use_are_kept(world: World) -> None:
@@ -127,7 +138,7 @@ def test_slots_in_use_are_kept(world: World) -> None:
     world.dispatch(request("a"))
     world.dispatch(request("b"))
     world.reconcile()
-    assert world.slots.holders == {"a", "b"}
+    assert world.holders == {"a", "b"}
 
 
 def test_a_running_job_that_lost_its_slot_gets_it_back_before_anybody_else_starts(world: World) -> None:
@@ -136,7 +147,7 @@ def test_a_running_job_that_lost_its_slot_gets_it_back_before_anybody_else_start
     world.dispatch(request("b"))
     world.store._lane("video").holders.clear()
     world.reconcile()
-    assert (world.slots.holders, world.job("b").status) == (frozenset("a"), Status.WAITING)
+    assert (world.holders, world.job("b").status) == (set("a"), Status.WAITING)
 
 
 def test_lost_slots_are_taken_again_before_an_end_lets_the_next_job_start(world: World) -> None:
@@ -146,7 +157,7 @@ def test_lost_slots_are_taken_again_before_an_end_lets_the_next_job_start(world:
     world.store._lane("video").holders.clear()
     world.target.move("run-0", Status.COMPLETED)
     world.reconcile()
-    assert (world.slots.holders, world.job("d").status) == (frozenset("bc"), Status.WAITING)
+    assert (world.holders, world.job("d").status) == (set("bc"), Status.WAITING)
 
 
 def test_a_job_that_has_ended_meanwhile_gets_no_slot_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +166,7 @@ def test_a_job_that_has_ended_meanwhile_gets_no_slot_back(world: World, monkeypa
     world.end("run-0")
     monkeypatch.setattr(MemoryStore, "by_status", lambda _, status: listed if status is Status.SUBMITTED else [])
     world.reconcile()
-    assert world.slots.holders == frozenset()
+    assert world.holders == set()
 
 
 def test_a_free_slot_with_jobs_waiting_is_filled(world: World) -> None:
@@ -221,10 +232,10 @@ def test_a_run_that_no_machine_takes_is_counted(world: World, time: Time, caplog
 
 
 def test_every_lane_is_mended(world: World) -> None:
-    world.store._lane("images").holders.add("ghost")
+    world.store._take("images", "ghost")
     world.store.hold(task(), None)
     world.reconcile()
-    assert (world.job("t").status, world.slots_of("images").holders) == (Status.SUBMITTED, frozenset({"t"}))
+    assert (world.job("t").status, world.holders_of("images")) == (Status.SUBMITTED, {"t"})
 
 
 def test_lost_ends_are_made_up_for_on_every_target(world: World) -> None:
@@ -274,7 +285,7 @@ def test_a_row_that_names_another_jobs_run_does_not_keep_its_slot(world: World, 
     world.reconcile()
     job = world.job("b")
     assert (job.status, job.error and job.error.code) == (Status.FAILED, "TARGET_LOST")
-    assert (world.job("a").status, world.slots.holders) == (Status.SUBMITTED, frozenset({"a"}))
+    assert (world.job("a").status, world.holders) == (Status.SUBMITTED, {"a"})
 
 
 def test_a_queue_in_trouble_does_not_hold_up_the_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,7 +72,7 @@ def test_late_news_of_the_version_before_frees_nothing(started: World) -> None:
     started.end("run-0")
     started.dispatch(request(of=source(key="uploads/a.mp4", version="v2")))
     started.event(run_of(started, Status.COMPLETED))
-    assert started.slots.holders == {"a"}
+    assert started.holders == {"a"}
 
 
 def test_late_news_of_the_version_before_does_not_end_a_job_that_waits(started: World) -> None:
@@ -116,7 +116,7 @@ def test_an_interrupted_task_waits_without_a_slot_under_a_raised_fence(world: Wo
     job = world.job("t")
     assert (job.status, job.fence, job.target_id) == (Status.WAITING, 2, None)
     assert job.attempts == (Attempt("task-0", JobError("HOST_LOST", "it was taken away"), time.now),)
-    assert (world.slots_of("images").holders, world.slots_of("images").waiting) == (frozenset(), 1)
+    assert (world.holders_of("images"), world.slots_of("images").later) == (set(), 1)
 
 
 def test_its_pause_doubles_until_it_has_failed(world: World, time: Time) -> None:
@@ -137,7 +137,7 @@ def test_before_its_time_nothing_starts_it_and_others_pass(world: World, time: T
     world.dispatch(task("t"))
     interrupted(world, 0)
     time.advance(timedelta(seconds=29))
-    assert world.dispatch(task("u")) is Outcome.HELD
+    assert world.dispatch(task("u")) is Outcome.STARTED
     assert [run.job_id for run in world.tasks.runs.values()] == ["t", "u"]
     world.reconcile()
     assert world.job("t").status is Status.WAITING

@@ -20,7 +20,7 @@ from switchyard.api.results import Results, parsed
 from switchyard.messages.envelope import is_identifier
 from switchyard.messages.kinds import LANES
 from switchyard.names import stable_hash
-from switchyard.protocol.jobs import TERMINAL, Status
+from switchyard.protocol.jobs import TERMINAL, Status, lane_of
 from switchyard.tables.items import (
     CANCEL_REQUESTED_AT,
     CANCELLED_BY,
@@ -159,8 +159,6 @@ def _past_attempts(record: PlainItem) -> list[dict[str, str]]:
 
 def _is_ours(lane: object) -> TypeGuard[str]:
     """Other programs write rows too: a lane that is none of ours may not even be a key."""
-    from switchyard.protocol.lanes import lane_of  # noqa: PLC0415 - only where a job waits
-
     return isinstance(lane, str) and lane_of(lane) in LANES
 
 

@@ -12,9 +12,10 @@ docs/architecture.md explains each step.
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import Enum, auto
+from itertools import islice, takewhile
 
 from switchyard import clock, observability
 from switchyard.errors import (
@@ -41,8 +42,9 @@ from switchyard.protocol.jobs import (
     are_different_owners,
     is_newer_work,
     judge,
+    lane_of,
 )
-from switchyard.protocol.lanes import Lane, ObjectLock, Pause, WaitEntry, find, lane_of
+from switchyard.protocol.lanes import Lane, ObjectLock, Pause, WaitEntry
 from switchyard.protocol.ports import (
     RACES,
     Claimed,
@@ -56,6 +58,9 @@ from switchyard.protocol.ports import (
     Target,
     Wakes,
 )
+
+_ADMITTED_AT_ONCE = 50
+"""How many jobs one look at a lane lets into the waiting room. The next look goes on."""
 
 
 class Outcome(Enum):
@@ -75,8 +80,8 @@ class Dispatcher:
 
     Attributes:
         targets: By type.
-        lanes: By name of the whole lane.
-        dead_letters: By name of the whole lane.
+        lanes: By name.
+        dead_letters: By name of the lane.
         wakes: Asked to look at a lane again when its pause is over.
         grace: The age at which a claim may be adopted.
         max_refusals: After this many refused starts, a job from the waiting room is given up.
@@ -94,7 +99,6 @@ class Dispatcher:
     max_refusals: int
     waiting_room: bool = True
     full_lane_pause: timedelta = timedelta(seconds=20)
-    _noted: set[tuple[str, int]] = field(default_factory=set, init=False)
 
     def dispatch(self, request: WorkRequest) -> Outcome:
         """Starts the request's job, lets it wait, or finds that it needs no start.
@@ -106,10 +110,7 @@ class Dispatcher:
             StartFailed: the target did not accept the job, and the claim has been undone. StartThrottled only without
                 a waiting room.
         """
-        whole = self.lanes[lane_of(request.lane)]
-        self._note_layout(whole)
-        lane = whole.shard_for(request.job_id)
-        request = replace(request, lane=lane.name)
+        lane = self.lanes[request.lane]
         seen = _as_announced(request) if request.announced else None  # nearly always right, and saves a read
         for _ in range(RACES):
             step = self._without_claim(request, seen) or self._claim(_with_owner(request, seen), seen, lane)
@@ -119,7 +120,7 @@ class Dispatcher:
         raise Contended(f"job {request.job_id} changed {RACES} times while it was being claimed")
 
     def start_waiting(self, lane_name: str) -> int:
-        """Starts waiting jobs, oldest first, while the lane has free slots. Returns the number started.
+        """Starts waiting jobs, next first, while the lane has free slots. Returns the number started.
 
         Skips entries that wait for older work on the same job or object. Ignores a lane that this deployment doesn't
         have. Starts nothing while the lane is paused, and tries one job when the pause is over.
@@ -127,12 +128,13 @@ class Dispatcher:
         Raises:
             StartRefused, OutcomeUnknown: a start failed. The others are not tried, since they would fail too.
         """
-        lane = find(self.lanes, lane_name)
+        lane = self.lanes.get(lane_of(lane_name))
         if lane is None:
             return 0
         slots, now = self.store.slots(lane), clock.now()
-        free = lane.limit - len(slots.holders)
-        if free <= 0 or slots.waiting <= 0 or (slots.pause and not slots.pause.is_over(now)):
+        waiting = slots.waiting + (self._admit_due(lane, now) if slots.later else 0)
+        free = lane.limit - slots.taken
+        if free <= 0 or waiting <= 0 or (slots.pause and not slots.pause.is_over(now)):
             return 0
         started, tried = 0, slots.pause and slots.pause.again(now)
         for entry, job in self._claimed_in_order(lane, slots.pause, tried):
@@ -173,13 +175,6 @@ class Dispatcher:
 
     # ---- steps ------------------------------------------------------------------------------------------------------
 
-    def _note_layout(self, lane: Lane) -> None:
-        # Before anything enters a shard, so that the reconciler finds it even after the layout has changed. Once per
-        # process, since it costs a call.
-        if lane.shards > 1 and (lane.name, lane.shards) not in self._noted:
-            self.store.note_layouts(lane, frozenset({lane.shards}))
-            self._noted.add((lane.name, lane.shards))
-
     def _without_claim(self, request: WorkRequest, seen: Job | None) -> Outcome | JobChanged | None:
         """Handles a request whose job needs no claim. None if the job must be claimed."""
         match judge(seen, request, now=clock.now(), grace=self.grace):
@@ -189,9 +184,8 @@ class Dispatcher:
                 logger.info("withdrawn", job_id=request.job_id, version=request.source.version)
                 return Outcome.WITHDRAWN
             case Verdict.WAIT_BEHIND:
-                behind = _in_the_lane_of(seen, request)
-                self.store.hold_behind(behind)
-                return self._held(behind)
+                self.store.hold_behind(request)
+                return self._held(request)
             case Verdict.TAKEN | Verdict.EXISTS as verdict:
                 raise _refusal(verdict, request)
             case Verdict.IN_FLIGHT:
@@ -271,18 +265,18 @@ class Dispatcher:
         try:
             changed = self.store.undo_claim(job, None if waits else _job_error(error), entry=back)
         except ForeignRow:
-            self.store.free_foreign_slot(self.lanes[lane_of(job.request.lane)].shard_for(job.id), job.id)
+            self.store.free_foreign_slot(self.lanes[job.request.lane], job.id)
             changed, back = None, None
         if changed:
             return self._end_if_cancelled(job, changed.found)
         if waits:
-            lane = find(self.lanes, job.request.lane)
+            lane = self.lanes.get(job.request.lane)
             if lane is not None:
                 self._pause(lane, None, Pause.begin(clock.now(), error.code))
             return Outcome.HELD
         if entry is not None and back is None:
             # The job's own message was deleted long ago. A new one lets a redrive start the job.
-            self.dead_letters[lane_of(job.request.lane)].send_request(job.request, error)
+            self.dead_letters[job.request.lane].send_request(job.request, error)
             self.give_up(job.request, error)
         return None
 
@@ -356,9 +350,8 @@ class Dispatcher:
             if self._add_owner(holder, request):
                 return JobChanged(seen)
             return self._duplicate(request)
-        behind = _in_the_lane_of(holder, request)
-        held = self.store.hold(behind, seen, lock_object=False)
-        return held if isinstance(held, JobChanged) else self._held(behind)
+        held = self.store.hold(request, seen, lock_object=False)
+        return held if isinstance(held, JobChanged) else self._held(request)
 
     def _add_owner(self, job: Job | None, request: WorkRequest) -> JobChanged | None:
         """Records the owner of an upload that was announced without one first: S3 names none, a backend does."""
@@ -374,6 +367,11 @@ class Dispatcher:
         logger.info("duplicate", job_id=request.job_id, version=request.source.version)
         return Outcome.DUPLICATE
 
+    def _admit_due(self, lane: Lane, now: datetime) -> int:
+        """Lets jobs whose time has come into the waiting room, so that no newcomer overtakes them. Returns how many."""
+        due = takewhile(lambda entry: entry.request.due <= now, self.store.later(lane))
+        return sum(self.store.admit(entry) for entry in islice(due, _ADMITTED_AT_ONCE))
+
     def _claimed_in_order(
         self, lane: Lane, pause: Pause | None, longer: Pause | None
     ) -> Iterator[tuple[WaitEntry, Job]]:
@@ -383,7 +381,7 @@ class Dispatcher:
         now = clock.now()
         for entry in self.store.waiting(lane):
             if entry.request.start_after and entry.request.start_after > now:
-                return  # so is everything behind it
+                continue  # an earlier version put it here
             if longer and not self._pause(lane, pause, longer):
                 return  # somebody else tries a job
             longer = None
@@ -431,7 +429,7 @@ class Dispatcher:
             busy[seen.id] = seen
             return None
         if verdict in {Verdict.TAKEN, Verdict.EXISTS}:
-            self.dead_letters[lane_of(request.lane)].send_request(request, _refusal(verdict, request))
+            self.dead_letters[request.lane].send_request(request, _refusal(verdict, request))
         return self.store.drop(entry, seen)  # it was started, superseded or refused
 
 
@@ -469,13 +467,6 @@ def _refusal(verdict: Verdict, request: WorkRequest) -> JobIdTaken | JobExists:
     if verdict is Verdict.EXISTS:
         return JobExists(f"the job {request.job_id} exists with another input")
     return JobIdTaken(f"the job id {request.job_id} belongs to a job of another kind or owner")
-
-
-def _in_the_lane_of(other: Job | None, request: WorkRequest) -> WorkRequest:
-    """Moves a request that waits for another job to that job's shard, where the job's end starts the next one."""
-    if other is None or lane_of(other.request.lane) != lane_of(request.lane):
-        return request
-    return replace(request, lane=other.request.lane)
 
 
 def _job_error(error: SwitchyardError) -> JobError:

@@ -93,6 +93,10 @@ class TargetSpec:
     definition: str
 
 
+PRIORITIES = range(10)
+"""A higher number goes first. The usual one is 0."""
+
+
 @dataclass(frozen=True, slots=True)
 class WorkRequest:
     """Everything needed to start a job. Frozen when the job is accepted, so that a later start uses the same values.
@@ -100,7 +104,7 @@ class WorkRequest:
     `sent_at` is when the message was sent, and orders the waiting room. `input` is the worker's input beyond the
     object, `metadata` the caller's own data; both are JSON values, stored unchanged. An `announced` request was
     recorded before its message was sent; if the record is gone, the request was withdrawn. Before `start_after`,
-    nothing starts the job.
+    nothing starts the job. Of the jobs that wait, those with the highest `priority`, 0 to 9, start first.
     """
 
     job_id: str
@@ -115,6 +119,7 @@ class WorkRequest:
     metadata: Mapping[str, Any] | None = None
     announced: bool = False
     start_after: datetime | None = None
+    priority: int = 0
 
     @property
     def due(self) -> datetime:
@@ -136,11 +141,14 @@ class WorkRequest:
         source, target = found.pop("source"), found.pop("target")
         written_at, sent_at = source.pop("written_at", None), found.pop("sent_at")
         start_after = found.pop("start_after", None)
-        others = {name: found.pop(name) for name in ("input", "metadata", "announced") if name in found}
+        others = {name: found.pop(name) for name in ("input", "metadata", "announced", "priority") if name in found}
         if not all(isinstance(value, str) for fields in (found, source, target) for value in fields.values()):
             raise TypeError("a field of the request is not text")
         if not isinstance(others.get("input", {}), dict) or not isinstance(others.get("metadata", {}), dict):
             raise TypeError("a field of the request is not an object")
+        if others.get("priority", 0) not in PRIORITIES:
+            raise ValueError("the request has no such priority")
+        found["lane"] = lane_of(found["lane"])
         return cls(
             target=TargetSpec(**target),
             source=Source(**source, written_at=clock.parse(written_at) if written_at else None),
@@ -161,10 +169,18 @@ class WorkRequest:
         return self.source.version == other.source.version and self.asks_for_the_same(other)
 
 
+def lane_of(name: str) -> str:
+    """The name of a lane. Earlier versions divided lanes, and jobs accepted then name a part, such as `video/3of16`."""
+    return _PART_OF_A_LANE.sub("", name)
+
+
+_PART_OF_A_LANE = re.compile("/[0-9]{1,2}of[0-9]{1,2}$")
+
+
 def _present(record: WorkRequest | TargetSpec | Source) -> dict[str, object]:
     # `asdict` would deep-copy `input` and `metadata`. The slots are the fields.
     named = ((name, getattr(record, name)) for name in record.__slots__)
-    return {name: value for name, value in named if value is not None and value is not False}
+    return {name: value for name, value in named if value not in (None, False)}  # nor a priority of 0
 
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=clock.iso).encode

@@ -1,92 +1,40 @@
 """Lanes: slots, waiting room and object locks. Pure; `tables.store` keeps them in LanesTable.
 
-pk                       sk                      attributes
-LANE#<name>              SLOTS                   holders: set of job ids; waiting: entries in the waiting room;
-                                                 moves: how often an entry came or went;
-                                                 layouts: numbers of shards the lane has ever had, without 1;
-                                                 pause: see `Pause`
-LANE#<name>              WAIT#<due>#<jobId>#…    request: the frozen request (JSON); attempts: refused starts
-OBJECT#<bucket>/<key>    LOCK                    jobId, version: the accepted job that works on this object
+pk                       sk                            attributes
+LANE#<name>              SLOTS                         taken: slots in use; waiting: entries under WAIT#; later: entries
+                                                       under WAITS_UNTIL#; moves: how often one of these changed;
+                                                       pause: see `Pause`
+HOLDS#<name>             <jobId>                       none: this job holds a slot
+LANE#<name>              WAIT#<place>#<due>#<jobId>#…  request: the frozen request (JSON); attempts: refused starts
+LANE#<name>              WAITS_UNTIL#<due>#<jobId>#…   the same, until it is due
+OBJECT#<bucket>/<key>    LOCK                          jobId, version: the accepted job that works on this object
 
-A busy lane is divided into shards, `<name>/<number>of<shards>`: lanes with a share of the slots and their own waiting
-room (ADR 0016). A shard's name includes the number of shards, the layout, so that jobs in it are still found and
-started after the layout has changed.
+A slot is counted, and its hold written, in one transaction. So a claim costs the same however many jobs are active.
+`<place>` is 9 for priority 0, down to 0 for priority 9.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from switchyard import clock
 from switchyard.names import stable_hash
-from switchyard.protocol.jobs import Source, WorkRequest
+from switchyard.protocol.jobs import PRIORITIES, Source, WorkRequest
 
 SLOTS = "SLOTS"
 LOCK = "LOCK"
 WAIT_PREFIX = "WAIT#"
-
-_SHARD = re.compile(r"(?P<lane>.+)/(?P<number>[0-9]{1,2})of(?P<shards>[0-9]{1,2})")
-_MOST_SHARDS = 64
-"""The highest LANE_SHARDS. A row may name any lane; more shards are none of ours, and would all be visited."""
-_SLOTS_TO_DIVIDE = 50
-"""The fewest slots per shard. With fewer, jobs would too often wait in one shard while another has free slots."""
-
-HOLDERS_LIMIT = 3000
-"""How many holders with ids of 128 characters fit into a DynamoDB item of 400 KB."""
+ANY_ENTRY = "WAIT"
+LATER_PREFIX = "WAITS_UNTIL#"
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """A path to a target with at most `limit` concurrent jobs. Its slots are divided among `shards`."""
+    """A path to a target with at most `limit` concurrent jobs."""
 
     name: str
     limit: int
-    shards: int = 1
-
-    def shard_for(self, job_id: str) -> Lane:
-        """The shard of a job, always the same one; the lane itself if it has one shard."""
-        return self.shard(int(stable_hash(job_id, length=8), 16) % self.shards, self.shards)
-
-    def shard(self, number: int, shards: int) -> Lane:
-        """Shard `number` of a layout of `shards`; the whole lane if `shards` is 1."""
-        if shards == 1:
-            return Lane(self.name, self.limit)
-        limit = self.limit // shards + (number < self.limit % shards)
-        # If the limit is now below an older layout's number of shards, jobs that wait in them must still be started.
-        return Lane(f"{self.name}/{number}of{shards}", max(limit, 1))
-
-
-def divided(name: str, limit: int, shards: int) -> Lane:
-    """A lane with `shards` shards, or with one if each would have too few slots."""
-    return Lane(name, limit, shards if limit >= shards * _SLOTS_TO_DIVIDE else 1)
-
-
-def lane_of(name: str) -> str:
-    """The name of the whole lane, given its name or that of a shard."""
-    return _parse(name)[0]
-
-
-def layout_of(name: str) -> int:
-    """The number of shards in the layout of a lane's or shard's name."""
-    return _parse(name)[2]
-
-
-def find(lanes: Mapping[str, Lane], name: str) -> Lane | None:
-    """Finds a lane or shard by name, also of an older layout. None if there is no such lane."""
-    lane, number, shards = _parse(name)
-    return lanes[lane].shard(number, shards) if lane in lanes else None
-
-
-def _parse(name: str) -> tuple[str, int, int]:
-    """Splits a name into lane, shard number and number of shards. A name that is no shard's stands for itself."""
-    if shard := _SHARD.fullmatch(name):
-        number, shards = int(shard["number"]), int(shard["shards"])
-        if number < shards <= _MOST_SHARDS:
-            return shard["lane"], number, shards
-    return name, 0, 1
 
 
 FIRST_PAUSE = timedelta(seconds=5)
@@ -122,36 +70,47 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """The state of a lane: the jobs that hold its slots, the number that wait, and its layouts so far, without 1.
+    """The state of a lane: how many slots are in use, how many jobs wait for one, and how many wait for their time.
 
-    `moves` counts how often an entry of the waiting room came or went. `pause` is set while the target takes no job.
+    `moves` counts the changes of these numbers. `pause` is set while the target takes no job.
     """
 
-    holders: frozenset[str]
+    taken: int
     waiting: int
-    layouts: frozenset[int] = frozenset()
+    later: int = 0
     moves: int = field(default=0, compare=False)
     pause: Pause | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class WaitEntry:
-    """An entry of the waiting room. `attempts` counts the starts that the target refused.
+    """An entry of the waiting room, or with `later` one that waits for its time. `attempts` counts refused starts.
 
     `stored_key` is the sort key of an entry that was read, since earlier versions formed keys in other ways.
     """
 
     request: WorkRequest
     attempts: int = 0
+    later: bool = False
     stored_key: str = field(default="", compare=False)
+
+    @classmethod
+    def of(cls, request: WorkRequest, now: datetime) -> WaitEntry:
+        """The entry of a job that has to wait."""
+        return cls(request, later=request.start_after is not None and request.start_after > now)
+
+    def moved(self) -> WaitEntry:
+        """The same entry in the other place: in the waiting room once it is due, or among those that are not."""
+        return replace(self, later=not self.later, stored_key="")
 
     @property
     def sort_key(self) -> str:
-        """Sorts entries by the time they are due. The same message always has the same key."""
+        """Sorts entries by priority and the time they are due. The same message always has the same key."""
         # Two uploads that arrive in one message have different keys: the object and its version tell them apart.
         request, source = self.request, self.request.source
         work = stable_hash(source.bucket, source.key, source.version, length=8)
-        return self.stored_key or f"{WAIT_PREFIX}{clock.iso(request.due)}#{request.job_id}#{work}"
+        prefix = LATER_PREFIX if self.later else f"{WAIT_PREFIX}{PRIORITIES[-1] - request.priority}#"
+        return self.stored_key or f"{prefix}{clock.iso(request.due)}#{request.job_id}#{work}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +124,11 @@ class ObjectLock:
 def lane_key(lane: str) -> str:
     """The partition key of a lane."""
     return f"LANE#{lane}"
+
+
+def holds_key(lane: str) -> str:
+    """The partition key of the jobs that hold a lane's slots. Not the lane's own, whose write units SLOTS needs."""
+    return f"HOLDS#{lane}"
 
 
 def object_key(source: Source) -> str:

@@ -92,10 +92,19 @@ class JobStore(Protocol):
         """Reads a job (consistent read)."""
 
     def slots(self, lane: Lane) -> Slots:
-        """Reads the lane's holders, the length of its waiting room, its pause and its layouts (consistent read)."""
+        """Reads the lane's counts and its pause (consistent read)."""
 
-    def waiting(self, lane: Lane, *, at_a_time: int = 25) -> Iterator[WaitEntry]:
-        """Iterates over the waiting room in the order of `due`, in pages of `at_a_time` entries (consistent reads)."""
+    def holders(self, lane: Lane) -> Iterator[str]:
+        """Iterates over the ids of the jobs that hold a slot (consistent reads)."""
+
+    def entries(self, lane: Lane) -> Iterator[WaitEntry]:
+        """Iterates over `waiting`, then `later`, in as few calls as possible."""
+
+    def waiting(self, lane: Lane) -> Iterator[WaitEntry]:
+        """Iterates over the waiting room, next first (consistent reads)."""
+
+    def later(self, lane: Lane) -> Iterator[WaitEntry]:
+        """Iterates over the jobs that wait for their time, in the order of `due` (consistent reads)."""
 
     def by_status(self, status: Status) -> Iterator[ActiveJob]:
         """Iterates over all jobs with this status, oldest first (eventually consistent)."""
@@ -114,7 +123,7 @@ class JobStore(Protocol):
     def hold(
         self, request: WorkRequest, seen: Job | None, *, lock_object: bool = True
     ) -> Held | JobChanged | ObjectLocked:
-        """Puts a job into the waiting room and locks its object. Idempotent.
+        """Puts a job into the waiting room, or among those that wait for their time, and locks its object. Idempotent.
 
         Without `lock_object`, the lock's holder keeps it; this job locks the object when it is claimed.
         """
@@ -124,6 +133,9 @@ class JobStore(Protocol):
 
         The job and lock of the older work stay unchanged.
         """
+
+    def admit(self, entry: WaitEntry) -> bool:
+        """Moves an entry whose time has come to the waiting room. False if it is gone."""
 
     def drop(self, entry: WaitEntry, seen: Job | None) -> JobChanged | None:
         """Removes an entry that no longer has to wait, if the job is still as seen. None if it is gone."""
@@ -184,7 +196,7 @@ class JobStore(Protocol):
         """
 
     def retry(self, job: Job, again: Job) -> bool:
-        """Puts a job whose run failed back into the waiting room, with the request and the attempts of `again`.
+        """Lets a job whose run failed wait for its next try, with the request and the attempts of `again`.
 
         Frees its slot, keeps its object locked, forgets the run and raises the fence, so that the old run is shut out.
         False if the job changed meanwhile, or if a cancel was requested.
@@ -208,8 +220,8 @@ class JobStore(Protocol):
     def free_leaked_slot(self, lane: Lane, job_id: str, seen: Job | None) -> bool:
         """Frees a slot whose holder does not run, if the job is still as `seen`. Unlocks an ended job's object."""
 
-    def free_foreign_slot(self, lane: Lane, job_id: str) -> None:
-        """Frees the slot of a job whose row is not ours and whose run has ended. Idempotent.
+    def free_foreign_slot(self, lane: Lane, job_id: str) -> bool:
+        """Frees the slot of a job whose row is not ours and whose run has ended. False if it holds none.
 
         The row can't say what it holds, and is left as it is.
         """
@@ -220,11 +232,8 @@ class JobStore(Protocol):
         The lane's limit is not checked, since the job already runs. If another job holds the lock by now, it keeps it.
         """
 
-    def recount_waiting(self, lane: Lane, seen: Slots, actual: int) -> bool:
-        """Corrects the length of the waiting room after a count. False if an entry came or went since `seen`."""
-
-    def note_layouts(self, lane: Lane, layouts: frozenset[int]) -> None:
-        """Records that the lane is, or was, divided into these numbers of shards. Idempotent."""
+    def recount(self, lane: Lane, seen: Slots, actual: Slots) -> bool:
+        """Corrects the lane's numbers after a count. False if one of them changed since `seen`."""
 
 
 class Target(Protocol):

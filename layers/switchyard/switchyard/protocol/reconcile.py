@@ -4,6 +4,7 @@ The status index is eventually consistent. It only says which jobs to check; eac
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -14,14 +15,11 @@ from switchyard.errors import ForeignRow, JobExists, JobIdTaken, RetryableError,
 from switchyard.observability import Metric, logger
 from switchyard.protocol.dispatch import Dispatcher
 from switchyard.protocol.jobs import HOLDING_SLOT, TERMINAL, Job, JobError, Run, Status, Verdict, judge
-from switchyard.protocol.lanes import Lane, Slots, find, lane_of, layout_of
+from switchyard.protocol.lanes import Lane, Slots
 from switchyard.protocol.ports import ActiveJob, JobStore, Repair, Target
 from switchyard.protocol.tracking import Tracker
 
 _LOST = JobError("TARGET_LOST", "the target no longer knows the run and never reported how it ended")
-
-_MANY = 1000
-"""Page size for reading a whole waiting room in as few calls as possible; DynamoDB ends a page at 1 MB anyway."""
 
 
 class _Pass:
@@ -34,7 +32,6 @@ class _Pass:
         self.active: list[ActiveJob] = []
         self.waiting: list[ActiveJob] = []
         self.forgotten: list[ActiveJob] = []
-        self.lanes: list[Lane] = []
         self.waits: list[timedelta] = []
         self._errors: list[Exception] = []
 
@@ -65,7 +62,7 @@ class Reconciler:
         pending_grace: How long an accepted job may stay PENDING before it is dispatched again.
         stuck_after: How long a run may wait for capacity before it counts as stuck.
         repairs: By lane, for jobs that functions run, which have no slots and no target.
-        kinds: The kind of each lane, by name of the whole lane. A row that names another kind's lane is not ours.
+        kinds: The kind of each lane, by its name. A row that names another kind's lane is not ours.
     """
 
     store: JobStore
@@ -86,7 +83,6 @@ class Reconciler:
         steps: list[Callable[[], None]] = [
             lambda: self._adopt_stale_claims(this),
             lambda: self._list(this),
-            lambda: self._find_lanes(this),
             lambda: self._retake_slots(this),
             lambda: self._catch_up(this),
             lambda: self._restart_pending(this),
@@ -103,19 +99,6 @@ class Reconciler:
         for status in (Status.SUBMITTED, Status.RUNNING):
             this.active.extend(self.store.by_status(status))
         this.waiting.extend(self.store.by_status(Status.WAITING))
-
-    def _find_lanes(self, this: _Pass) -> None:
-        """Lists the shards of every lane, also those of older layouts, in which jobs may still be."""
-        named = {job.lane for job in (*this.active, *this.waiting)}
-        for lane in self.dispatcher.lanes.values():
-            with this.noted():
-                noted = self.store.slots(lane).layouts | {1}
-                here = {layout_of(name) for name in named if lane_of(name) == lane.name}
-                seen = frozenset(here | {lane.shards})
-                if not seen <= noted:
-                    self.store.note_layouts(lane, seen - noted)
-                for shards in sorted(noted | seen):
-                    this.lanes.extend(lane.shard(number, shards) for number in range(shards))
 
     # ---- claims ----------------------------------------------------------------------------------------------------
 
@@ -222,12 +205,12 @@ class Reconciler:
     def _retake_slots(self, this: _Pass) -> None:
         """Returns lost slots to running jobs before others take them, for example after LanesTable was restored."""
         active = _by_lane(this.active)
-        for lane in this.lanes:
+        for lane in self.dispatcher.lanes.values():
             listed = active.get(lane.name)
             if not listed:
                 continue
             with this.noted():
-                holders = self.store.slots(lane).holders
+                holders = set(self.store.holders(lane))
                 for job in listed:
                     if job.id not in holders:
                         with this.noted(job.id):
@@ -255,7 +238,7 @@ class Reconciler:
                 break  # oldest first
             if listed.lane in self.repairs:
                 this.forgotten.append(listed)
-            if find(self.dispatcher.lanes, listed.lane) is None:
+            if listed.lane not in self.dispatcher.lanes:
                 continue
             with this.noted(listed.id):
                 job = self._read(listed)
@@ -272,14 +255,25 @@ class Reconciler:
 
     def _mend_lanes(self, this: _Pass) -> None:
         active, waiting = _by_lane(this.active), _by_lane(this.waiting)
-        for lane in this.lanes:
+        for lane in self.dispatcher.lanes.values():
             with this.noted():
-                slots = self.store.slots(lane)
-                for job_id in sorted(slots.holders - {job.id for job in active.get(lane.name, ())}):
+                seen = self.store.slots(lane)
+                holders, entries = set(self.store.holders(lane)), [*self.store.entries(lane)]
+                later = sum(entry.later for entry in entries)
+                actual = replace(seen, taken=len(holders), waiting=len(entries) - later, later=later)
+                self._correct(lane, seen, actual)
+                this.waits.extend(max(clock.now() - entry.request.due, timedelta()) for entry in entries)
+                for job_id in sorted(holders - {job.id for job in active.get(lane.name, ())}):
                     with this.noted(job_id):
                         self._free_if_leaked(lane, job_id)
-                if self._mend_room(lane, slots, waiting.get(lane.name, ()), this):
+                listed = waiting.get(lane.name, ())
+                self._return_to_room(listed, {entry.request.job_id for entry in entries}, this)
+                if entries or listed:
                     self.dispatcher.start_waiting(lane.name)
+
+    def _correct(self, lane: Lane, seen: Slots, actual: Slots) -> None:
+        if actual != seen and self.store.recount(lane, seen, actual):
+            logger.warning("corrected the counts of a lane", lane=lane.name, counted=str(seen), actual=str(actual))
 
     def _free_if_leaked(self, lane: Lane, job_id: str) -> None:
         job = self.store.get(job_id)
@@ -288,26 +282,16 @@ class Reconciler:
         if self.store.free_leaked_slot(lane, job_id, job):
             logger.warning("freed a leaked slot", job_id=job_id, lane=lane.name)
 
-    def _mend_room(self, lane: Lane, seen: Slots, listed: Sequence[ActiveJob], this: _Pass) -> bool:
-        """Corrects the count, and puts jobs back that have lost their place. True if any job waits."""
-        inside, waits = set(), []
-        for entry in self.store.waiting(lane, at_a_time=_MANY):
-            inside.add(entry.request.job_id)
-            waits.append(max(clock.now() - entry.request.due, timedelta()))
-        this.waits.extend(waits)
-        if len(waits) != seen.waiting and self.store.recount_waiting(lane, seen, len(waits)):
-            logger.warning("recounted the waiting room", lane=lane.name, counted=seen.waiting, actual=len(waits))
-        for job in listed:
-            if job.id not in inside:
-                with this.noted(job.id):
-                    self._return_to_room(job)
-        return bool(waits or listed)
-
-    def _return_to_room(self, listed: ActiveJob) -> None:
-        job = self._read(listed)
-        if job and job.status is Status.WAITING and self._older(job.created_at, self.dispatcher.grace):
-            logger.warning("a waiting job had lost its place in the waiting room", job_id=job.id)
-            self.store.hold_behind(job.request)
+    def _return_to_room(self, listed: Sequence[ActiveJob], inside: AbstractSet[str], this: _Pass) -> None:
+        """Puts jobs back that have lost their place."""
+        for each in listed:
+            if each.id in inside:
+                continue
+            with this.noted(each.id):
+                job = self._read(each)
+                if job and job.status is Status.WAITING and self._older(job.created_at, self.dispatcher.grace):
+                    logger.warning("a waiting job had lost its place in the waiting room", job_id=job.id)
+                    self.store.hold_behind(job.request)
 
     def _read(self, listed: ActiveJob) -> Job | None:
         """Reads a listed job.
@@ -316,7 +300,7 @@ class Reconciler:
             ForeignRow: the row is not ours, or in the lane of another kind.
         """
         job = self.store.get(listed.id)
-        if job and job.has_request and self.kinds.get(lane_of(job.request.lane), job.request.kind) != job.request.kind:
+        if job and job.has_request and self.kinds.get(job.request.lane, job.request.kind) != job.request.kind:
             raise ForeignRow(f"job {job.id!r} is in the lane of another kind")
         return job
 
@@ -332,7 +316,6 @@ def _by_lane(jobs: Iterable[ActiveJob]) -> dict[str, list[ActiveJob]]:
 
 
 def _holds_slot_in(lane: Lane, job: Job) -> bool:
-    # A newer version of the object may have moved the job to another shard.
     return job.status in HOLDING_SLOT and job.request.lane == lane.name
 
 

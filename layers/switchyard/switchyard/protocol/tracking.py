@@ -78,10 +78,8 @@ class Tracker:
 
     def _free_slot(self, job_id: str) -> None:
         """Frees the slot of a job whose row is not ours, so that no row can keep a lane's only slot."""
-        for whole in self.dispatcher.lanes.values():
-            lane = whole.shard_for(job_id)
-            if job_id in self.store.slots(lane).holders:
-                self.store.free_foreign_slot(lane, job_id)
+        for lane in self.dispatcher.lanes.values():
+            if self.store.free_foreign_slot(lane, job_id):
                 self.dispatcher.start_waiting(lane.name)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from switchyard import clock
 from switchyard.errors import ForeignRow
-from switchyard.protocol.jobs import Attempt, Job, JobError, Source, Status, TargetSpec, WorkRequest
+from switchyard.protocol.jobs import Attempt, Job, JobError, Source, Status, TargetSpec, WorkRequest, lane_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -49,11 +49,6 @@ def moment(value: datetime) -> Value:
 def members(*values: str) -> Value:
     """Encodes a set of at least one string; DynamoDB has no empty sets."""
     return {"SS": sorted(values)}
-
-
-def numbers(values: frozenset[int]) -> Value:
-    """Encodes a set of at least one integer."""
-    return {"NS": [str(value) for value in sorted(values)]}
 
 
 def texts(values: tuple[str, ...]) -> Value:
@@ -188,7 +183,7 @@ class Attribute[T]:
 JOB_ID = Attribute("jobId", _text_of)
 KIND = Attribute("kind", _text_of)
 STATUS = Attribute("status", _text_of)
-LANE = Attribute("lane", _text_of)
+LANE = Attribute("lane", lambda value: lane_of(_text_of(value) or "") or None)
 TARGET = Attribute("target", _target_of)
 SOURCE = Attribute("source", lambda value: value.get("M"))
 REQUEST = Attribute("request", lambda value: WorkRequest.from_json(value["S"]) if value.get("S") else None)

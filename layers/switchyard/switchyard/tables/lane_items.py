@@ -7,7 +7,18 @@ from __future__ import annotations
 
 from switchyard import clock
 from switchyard.protocol.jobs import Source, Status, WorkRequest
-from switchyard.protocol.lanes import LOCK, SLOTS, ObjectLock, Pause, Slots, WaitEntry, lane_key, object_key
+from switchyard.protocol.lanes import (
+    LATER_PREFIX,
+    LOCK,
+    SLOTS,
+    ObjectLock,
+    Pause,
+    Slots,
+    WaitEntry,
+    holds_key,
+    lane_key,
+    object_key,
+)
 from switchyard.protocol.ports import ActiveJob
 from switchyard.tables import items
 from switchyard.tables.items import (
@@ -31,9 +42,12 @@ from switchyard.tables.items import (
 
 PK = Attribute[str]("pk", lambda value: value.get("S"))
 SK = Attribute("sk", lambda value: value.get("S"))
-HOLDERS = Attribute("holders", lambda value: frozenset[str](value.get("SS", ())))
+TAKEN = Attribute("taken", lambda value: int(value.get("N", "0")))
 WAITING = Attribute("waiting", lambda value: int(value.get("N", "0")))
+LATER = Attribute("later", lambda value: int(value.get("N", "0")))
 MOVES = Attribute("moves", lambda value: int(value.get("N", "0")))
+# Of earlier versions; see `old_lanes`.
+HOLDERS = Attribute("holders", lambda value: frozenset[str](value.get("SS", ())))
 LAYOUTS = Attribute("layouts", lambda value: frozenset(int(each) for each in value.get("NS", ())))
 PAUSE = Attribute("pause", lambda value: _pause_of(value["M"]))
 VERSION = Attribute("version", lambda value: value.get("S"))
@@ -48,6 +62,11 @@ def slots_key(lane: str) -> dict[str, Value]:
     return _key(lane_key(lane), SLOTS)
 
 
+def hold_item(lane: str, job_id: str) -> dict[str, Value]:
+    """The item that says that a job holds a slot; also its key."""
+    return _key(holds_key(lane), job_id)
+
+
 def lane_of_item(item: Item) -> str:
     """The lane of an item."""
     return PK.required(item).removeprefix(lane_key(""))
@@ -56,9 +75,9 @@ def lane_of_item(item: Item) -> str:
 def slots(item: Item) -> Slots:
     """Decodes a lane's slots. An empty item is a lane without any jobs so far."""
     return Slots(
-        HOLDERS.of(item) or frozenset(),
+        TAKEN.of(item) or 0,
         WAITING.of(item) or 0,
-        LAYOUTS.of(item) or frozenset(),
+        LATER.of(item) or 0,
         MOVES.of(item) or 0,
         PAUSE.of(item),
     )
@@ -89,7 +108,8 @@ def entry_item(entry: WaitEntry) -> dict[str, Value]:
 
 def entry(item: Item) -> WaitEntry:
     """Decodes an entry of the waiting room."""
-    return WaitEntry(REQUEST.required(item), attempts=ATTEMPTS.required(item), stored_key=SK.required(item))
+    key = SK.required(item)
+    return WaitEntry(REQUEST.required(item), ATTEMPTS.required(item), key.startswith(LATER_PREFIX), stored_key=key)
 
 
 def lock_key(source: Source) -> dict[str, Value]:

@@ -7,9 +7,10 @@ runs the same tests on this store and on the one in memory (tests/fakes).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast, override
 
@@ -17,7 +18,7 @@ from botocore.exceptions import ClientError
 
 from switchyard import clock, observability
 from switchyard.clients import translated
-from switchyard.errors import Contended, ForeignRow
+from switchyard.errors import ForeignRow
 from switchyard.observability import Metric, logger
 from switchyard.protocol.jobs import (
     HOLDING_SLOT,
@@ -32,7 +33,17 @@ from switchyard.protocol.jobs import (
     origins_of,
     past_versions_after,
 )
-from switchyard.protocol.lanes import WAIT_PREFIX, Lane, Pause, Slots, WaitEntry, lane_key
+from switchyard.protocol.lanes import (
+    ANY_ENTRY,
+    LATER_PREFIX,
+    WAIT_PREFIX,
+    Lane,
+    Pause,
+    Slots,
+    WaitEntry,
+    holds_key,
+    lane_key,
+)
 from switchyard.protocol.ports import (
     ActiveJob,
     Claimed,
@@ -80,25 +91,26 @@ from switchyard.tables.items import (
     attempts_value,
     error_value,
     job_key,
-    members,
     moment,
     names_and_values,
     number,
-    numbers,
     request_attributes,
     text,
     texts,
 )
 from switchyard.tables.lane_items import (
     HOLDERS,
+    LATER,
     LAYOUTS,
     MOVES,
     PAUSE,
     PK,
     SK,
+    TAKEN,
     WAITING,
     entry_item,
     entry_key,
+    hold_item,
     lock_item,
     lock_key,
     pause_value,
@@ -114,16 +126,36 @@ type _Reason = Mapping[str, Any]
 """A failed condition: an error response or cancellation reason, with the item as stored."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """An action of a transaction, and what it changes in the counts of the lane."""
+
+    action: _Action
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
 class Store(JobStore):
-    """The two tables. Every method makes one AWS call, two if a row is full; the iterators make one per page."""
+    """The two tables. Every method makes one AWS call, two if a row is full; the iterators make one per page.
+
+    What a write wants to free may be gone, or what it puts may be there: then it makes more calls, without that part.
+    `turns` is entered, with the name of the lane, around each transaction that changes a lane. So those of one process
+    need not collide: DynamoDB cancels transactions that meet on an item.
+    """
 
     def __init__(
-        self, client: DynamoDBClient, jobs_table: str, lanes_table: str, *, keep_ended_jobs: timedelta
+        self,
+        client: DynamoDBClient,
+        jobs_table: str,
+        lanes_table: str,
+        *,
+        keep_ended_jobs: timedelta,
+        turns: Callable[[str], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self._client = client
         self._jobs = jobs_table
         self._lanes = lanes_table
         self._keep = keep_ended_jobs
+        self._turns = turns
 
     # ---- reading ----------------------------------------------------------------------------------------------------
 
@@ -137,21 +169,55 @@ class Store(JobStore):
     @override
     @translated()
     def slots(self, lane: Lane) -> Slots:
-        answer = self._client.get_item(TableName=self._lanes, Key=slots_key(lane.name), ConsistentRead=True)
-        return lane_items.slots(answer.get("Item", {}))
+        found = self._read_slots(lane.name)
+        if self._has_been_converted(lane.name, found):
+            found = self._read_slots(lane.name)
+        return lane_items.slots(found)
 
     @override
-    def waiting(self, lane: Lane, *, at_a_time: int = 25) -> Iterator[WaitEntry]:
+    def holders(self, lane: Lane) -> Iterator[str]:
+        return map(SK.required, self._query(f"{PK} = :pk", {":pk": text(holds_key(lane.name))}))
+
+    @override
+    def entries(self, lane: Lane) -> Iterator[WaitEntry]:
+        return self._entries(lane, ANY_ENTRY)
+
+    @override
+    def waiting(self, lane: Lane) -> Iterator[WaitEntry]:
+        return self._entries(lane, WAIT_PREFIX, _AT_A_TIME)
+
+    @override
+    def later(self, lane: Lane) -> Iterator[WaitEntry]:
+        return self._entries(lane, LATER_PREFIX, _AT_A_TIME)
+
+    def _entries(self, lane: Lane, prefix: str, at_a_time: int | None = None) -> Iterator[WaitEntry]:
+        values = {":pk": text(lane_key(lane.name)), ":prefix": text(prefix)}
+        return map(lane_items.entry, self._query(f"{PK} = :pk AND begins_with({SK}, :prefix)", values, at_a_time))
+
+    def _query(self, condition: str, values: dict[str, Value], at_a_time: int | None = None) -> Iterator[Item]:
         pages = self._client.get_paginator("query").paginate(
             TableName=self._lanes,
-            KeyConditionExpression=_IN_THE_ROOM,
-            **names_and_values(_IN_THE_ROOM, {":lane": text(lane_key(lane.name)), ":wait": text(WAIT_PREFIX)}),
+            KeyConditionExpression=condition,
+            **names_and_values(condition, values),
             ConsistentRead=True,
-            PaginationConfig={"PageSize": at_a_time},
+            PaginationConfig={"PageSize": at_a_time} if at_a_time else {},
         )
         with translated():
             for page in pages:
-                yield from map(lane_items.entry, page["Items"])
+                yield from page["Items"]
+
+    def _read_slots(self, lane: str) -> Item:
+        answer = self._client.get_item(TableName=self._lanes, Key=slots_key(lane), ConsistentRead=True)
+        return answer.get("Item", {})
+
+    def _has_been_converted(self, lane: str, found: Item) -> bool:
+        """Converts a lane that an earlier version wrote. False if `found` is as this version writes it."""
+        if not {HOLDERS.name, LAYOUTS.name} & found.keys():
+            return False
+        from switchyard.tables import old_lanes  # noqa: PLC0415 - once, after an update
+
+        old_lanes.convert(self._client, self._lanes, lane)
+        return True
 
     @override
     def by_status(self, status: Status) -> Iterator[ActiveJob]:
@@ -182,12 +248,19 @@ class Store(JobStore):
         now = clock.now()
         fence = (seen.fence if seen else 0) + 1
         claimed = {STATUS.name: text(Status.CLAIMED), FENCE.name: number(fence), CLAIMED_AT.name: moment(now)}
-        refused = self._transact(
-            job=self._rewrite_job(request, seen, now, claimed),
-            lock=self._lock(request),
-            slot=self._take_slot(request, lane, entry, fifo=fifo),
-            entry=self._leave_room(entry) if entry else None,
-        )
+        hold = self._hold(lane.name, request.job_id)
+        parts: dict[str, Any] = {
+            "job": self._rewrite_job(request, seen, now, claimed),
+            "lock": self._lock(request),
+            "hold": hold,
+            "entry": self._remove_entry(entry) if entry else None,
+        }
+        has_room = self._has_room(lane, entry, fifo=fifo)
+        refused = self._apply(lane.name, has_room, **parts)
+        if "slots" in refused and self._has_been_converted(lane.name, refused["slots"].get("Item", {})):
+            refused = self._apply(lane.name, has_room, **parts)
+        if refused.keys() == {"hold"}:  # of a run whose worker has ended its job by itself
+            refused = self._apply(lane.name, has_room, **parts | {"hold": self._held(lane.name, request.job_id)})
         if not refused:
             return Claimed(_claimed_job(request, seen, now, fence))
         if "entry" in refused:
@@ -198,25 +271,37 @@ class Store(JobStore):
     def hold(
         self, request: WorkRequest, seen: Job | None, *, lock_object: bool = True
     ) -> Held | JobChanged | ObjectLocked:
+        now = clock.now()
         waiting = {STATUS.name: text(Status.WAITING), FENCE.name: number(seen.fence if seen else 0)}
-        refused = self._transact(
-            job=self._rewrite_job(request, seen, clock.now(), waiting),
+        refused = self._apply(
+            request.lane,
+            job=self._rewrite_job(request, seen, now, waiting),
             lock=self._lock(request) if lock_object else None,
-            **self._enter_room(WaitEntry(request)),
+            entry=self._put_entry(WaitEntry.of(request, now)),
         )
         return _refusal(refused) or Held()  # also if the entry already exists
 
     @override
     def hold_behind(self, request: WorkRequest) -> None:
-        self._transact(**self._enter_room(WaitEntry(request)))  # refused only if the entry already exists
+        # Refused only if the entry already exists.
+        self._apply(request.lane, entry=self._put_entry(WaitEntry.of(request, clock.now())))
+
+    @override
+    def admit(self, entry: WaitEntry) -> bool:
+        #   LANE#…/WAITS_UNTIL#… ──▶ LANE#…/WAIT#…
+        left = self._remove_entry(entry)
+        refused = self._apply(entry.request.lane, entry=left, moved=self._put_entry(entry.moved()))
+        if refused.keys() == {"moved"}:  # it is there already
+            refused = self._apply(entry.request.lane, entry=left)
+        return not refused
 
     @override
     def drop(self, entry: WaitEntry, seen: Job | None) -> JobChanged | None:
-        #   the job as seen ──▶ LANE#…/WAIT#… gone        LANE#…/SLOTS   waiting − 1
-        refused = self._transact(
+        #   the job as seen ──▶ its entry gone
+        refused = self._apply(
+            entry.request.lane,
             job=self._check_job(entry.request.job_id, seen),
-            entry=self._leave_room(entry),
-            waiting=self._count_waiting(entry.request.lane, -1),
+            entry=self._remove_entry(entry),
         )
         return _changed(refused["job"]) if "job" in refused else None
 
@@ -286,19 +371,15 @@ class Store(JobStore):
                 **_our_claim(job),
             },
         )
-        free = {"job": give_back, "slot": self._free_slot(job)}
-        if entry is None:
-            refused = self._transact(**free, lock=self._unlock(job))
-            return _changed(refused["job"]) if "job" in refused else None
-        # A redelivered message may have put the entry back already. Then it counts as waiting.
-        refused = self._transact(
-            **free | {"slot": self._free_slot(job, waiting=1)},
-            entry=self._put_entry(entry, f"attribute_not_exists({PK})"),
+        refused = self._settle(
+            job.request.lane,
+            # A redelivered message may have put the entry back already. Then it counts as waiting.
+            instead={"entry": [self._put_entry(entry, again=True)]} if entry else {},
+            job=give_back,
+            hold=self._free(job.request.lane, job.id),
+            lock=self._unlock(job) if entry is None else None,
+            entry=self._put_entry(entry) if entry else None,
         )
-        if refused.keys() == {"entry"}:
-            refused = self._transact(**free, entry=self._put_entry(entry, f"attribute_exists({PK})"))
-        if refused.keys() == {"entry"}:
-            raise Contended(f"the entry of job {job.id} came and went")
         return _changed(refused["job"]) if "job" in refused else None
 
     @override
@@ -346,13 +427,15 @@ class Store(JobStore):
                 **values,
             },
         )
-        return self._end(
-            job,
-            end,
-            entry=self._leave_room(WaitEntry(job.request)) if waits else None,
-            waiting=self._count_waiting(job.request.lane, -1) if waits else None,
+        entry = WaitEntry.of(job.request, now)
+        refused = self._settle(
+            job.request.lane,
+            instead={"entry": [self._remove_entry(entry.moved())]},
+            job=end,
+            entry=self._remove_entry(entry) if waits else None,
             lock=self._unlock(job) if waits else None,
         )
+        return _changed_or(job, refused)
 
     @override
     @translated()
@@ -399,7 +482,7 @@ class Store(JobStore):
 
     @override
     def retry(self, job: Job, again: Job) -> bool:
-        entry = WaitEntry(again.request)
+        entry = WaitEntry.of(again.request, clock.now())
         forgotten = (CLAIMED_AT, TARGET_ID, RUN_ID, PROGRESS, RESULT, ERROR, STARTED_AT, HEARTBEAT_AT)
         #   status as read, fence = n, no cancel ──▶ WAITING, fence = n + 1, without the run
         back = self._update_action(
@@ -418,10 +501,12 @@ class Store(JobStore):
                 ":same": text(job.status),
             },
         )
-        return not self._transact(
+        return not self._settle(
+            job.request.lane,
+            instead={"entry": [self._put_entry(entry, again=True)]},
             job=back,
-            slot=self._free_slot(job, waiting=1),
-            entry=self._put_entry(entry, f"attribute_not_exists({PK})"),
+            hold=self._free(job.request.lane, job.id),
+            entry=self._put_entry(entry),
         )
 
     @override
@@ -456,7 +541,9 @@ class Store(JobStore):
                     **({":error": error_value(error)} if error else {}),
                 },
             )
-        return self._end(job, end, slot=self._free_slot(job), lock=self._unlock(job)) is None
+        lane = job.request.lane
+        refused = self._settle(lane, job=end, hold=self._free(lane, job.id), lock=self._unlock(job))
+        return _changed_or(job, refused) is None
 
     # ---- pausing ----------------------------------------------------------------------------------------------------
 
@@ -474,41 +561,42 @@ class Store(JobStore):
 
     @override
     def free_leaked_slot(self, lane: Lane, job_id: str, seen: Job | None) -> bool:
-        free = self._update_slots(lane.name, f"DELETE {HOLDERS} :job", {":job": members(job_id)})
-        #   the job as seen ──▶ LANE#…/SLOTS without it
-        check = self._check_job(job_id, seen)
-        if seen is not None and seen.status in TERMINAL:
-            return self._end(seen, check, slot=free, lock=self._unlock(seen)) is None
-        return not self._transact(job=check, slot=free)
+        #   the job as seen ──▶ without a slot, and if it has ended, without a lock
+        refused = self._settle(
+            lane.name,
+            job=self._check_job(job_id, seen),
+            hold=self._free(lane.name, job_id),
+            lock=self._unlock(seen) if seen is not None and seen.status in TERMINAL else None,
+        )
+        return _changed_or(seen, refused) is None
 
     @override
     @translated()
-    def free_foreign_slot(self, lane: Lane, job_id: str) -> None:
-        #   LANE#…/SLOTS ──▶ without this job
-        free = self._update_slots(lane.name, f"DELETE {HOLDERS} :job", {":job": members(job_id)})
-        self._client.update_item(**free["Update"])
+    def free_foreign_slot(self, lane: Lane, job_id: str) -> bool:
+        free = self._free(lane.name, job_id)
+        refused = self._apply(lane.name, hold=free)
+        if refused and self._has_been_converted(lane.name, self._read_slots(lane.name)):
+            refused = self._apply(lane.name, hold=free)
+        return not refused
 
     @override
     def retake_slot(self, lane: Lane, job: Job) -> bool:
-        take = self._update_slots(lane.name, f"ADD {HOLDERS} :job", {":job": members(job.id)})
-        #   the job as seen ──▶ LANE#…/SLOTS with it, its object locked
-        return self._end(job, self._check_job(job.id, job), slot=take, lock=self._lock(job.request)) is None
+        #   the job as seen ──▶ with a slot, its object locked
+        hold, lock = self._hold(lane.name, job.id), self._lock(job.request)
+        refused = self._settle(lane.name, job=self._check_job(job.id, job), hold=hold, lock=lock)
+        return _changed_or(job, refused) is None
 
     @override
-    def recount_waiting(self, lane: Lane, seen: Slots, actual: int) -> bool:
-        #   nothing moved since ──▶ waiting as counted
+    def recount(self, lane: Lane, seen: Slots, actual: Slots) -> bool:
+        #   nothing moved since ──▶ as counted
+        counted = {TAKEN: actual.taken, WAITING: actual.waiting, LATER: actual.later}
         return self._change_slots(
             lane,
-            f"SET {WAITING} = :actual",
-            {":actual": number(actual), ":seen": number(seen.moves)},
+            f"SET {', '.join(f'{each} = :{each.name}' for each in counted)} ADD {MOVES} :one",
+            {f":{each.name}": number(value) for each, value in counted.items()}
+            | {":seen": number(seen.moves), ":one": number(1)},
             condition=f"{MOVES} = :seen" if seen.moves else f"attribute_not_exists({MOVES}) OR {MOVES} = :seen",
         )
-
-    @override
-    @translated()
-    def note_layouts(self, lane: Lane, layouts: frozenset[int]) -> None:
-        note = self._update_slots(lane.name, f"ADD {LAYOUTS} :layouts", {":layouts": numbers(layouts)})
-        self._client.update_item(**note["Update"])
 
     # ---- the pieces of a transaction --------------------------------------------------------------------------------
 
@@ -577,62 +665,51 @@ class Store(JobStore):
             }
         }
 
-    def _take_slot(self, request: WorkRequest, lane: Lane, entry: WaitEntry | None, *, fifo: bool) -> _Action:
-        #   LANE#…/SLOTS fewer holders than the limit, and this job leaves the room, or nobody waits and it isn't paused
-        #   ──▶ this job added
-        condition = f"(attribute_not_exists({HOLDERS}) OR size({HOLDERS}) < :limit)"
-        values: dict[str, Any] = {":job": members(request.job_id), ":limit": number(lane.limit)}
-        update = f"ADD {HOLDERS} :job"
-        if entry is not None:
-            update += f", {WAITING} :one_less, {MOVES} :one"
-            values |= {":one_less": number(-1), ":one": number(1)}
-        elif fifo:
+    def _has_room(self, lane: Lane, entry: WaitEntry | None, *, fifo: bool) -> tuple[str, dict[str, Value]]:
+        """The condition of a claim: a free slot, and for a newcomer, that nobody waits and the lane isn't paused."""
+        condition = (
+            f"attribute_not_exists({HOLDERS}) AND attribute_not_exists({LAYOUTS}) "
+            f"AND (attribute_not_exists({TAKEN}) OR {TAKEN} < :limit)"
+        )
+        values = {":limit": number(lane.limit)}
+        if entry is None and fifo:
             condition += (
                 f" AND (attribute_not_exists({WAITING}) OR {WAITING} <= :nobody) AND attribute_not_exists({PAUSE})"
             )
             values[":nobody"] = number(0)
-        return self._update_slots(lane.name, update, values, condition=condition)
+        return condition, values
 
-    def _free_slot(self, job: Job, *, waiting: int = 0) -> _Action:
-        #   LANE#…/SLOTS ──▶ without this job; no change if it held no slot
-        values: dict[str, Any] = {":job": members(job.id)}
-        update = f"DELETE {HOLDERS} :job"
-        if waiting:
-            update += f" ADD {WAITING} :more, {MOVES} :one"
-            values |= {":more": number(waiting), ":one": number(1)}
-        return self._update_slots(job.request.lane, update, values)
+    def _hold(self, lane: str, job_id: str) -> _Part:
+        #   HOLDS#…/job absent ──▶ there        LANE#…/SLOTS   taken + 1
+        return _Part(self._put(hold_item(lane, job_id), f"attribute_not_exists({PK})"), {TAKEN.name: 1})
 
-    def _enter_room(self, entry: WaitEntry) -> dict[str, _Action]:
-        #   LANE#…/WAIT#… absent ──▶ there        LANE#…/SLOTS   waiting + 1
-        return {
-            "entry": self._put_entry(entry, f"attribute_not_exists({PK})"),
-            "waiting": self._count_waiting(entry.request.lane, 1),
-        }
+    def _held(self, lane: str, job_id: str) -> _Part:
+        #   HOLDS#…/job there ──▶ the same
+        return _Part(self._put(hold_item(lane, job_id), f"attribute_exists({PK})"))
 
-    def _put_entry(self, entry: WaitEntry, condition: str) -> _Action:
-        return {
-            "Put": {
-                "TableName": self._lanes,
-                "Item": entry_item(entry),
-                "ConditionExpression": condition,
-                **names_and_values(condition, {}),
-            }
-        }
+    def _free(self, lane: str, job_id: str) -> _Part:
+        #   HOLDS#…/job there ──▶ gone        LANE#…/SLOTS   taken − 1
+        return _Part(self._remove(hold_item(lane, job_id)), {TAKEN.name: -1})
 
-    def _leave_room(self, entry: WaitEntry) -> _Action:
-        #   LANE#…/WAIT#… there ──▶ gone
-        return {
-            "Delete": {
-                "TableName": self._lanes,
-                "Key": entry_key(entry),
-                "ConditionExpression": f"attribute_exists({PK})",
-                **names_and_values(f"{PK}", {}),
-            }
-        }
+    def _put_entry(self, entry: WaitEntry, *, again: bool = False) -> _Part:
+        #   LANE#…/WAIT#… | WAITS_UNTIL#… absent ──▶ there        LANE#…/SLOTS   waiting | later + 1
+        #   again: there ──▶ as given
+        if again:
+            return _Part(self._put(entry_item(entry), f"attribute_exists({PK})"))
+        return _Part(self._put(entry_item(entry), f"attribute_not_exists({PK})"), {_counted_as(entry): 1})
 
-    def _count_waiting(self, lane: str, change: int) -> _Action:
-        values = {":change": number(change), ":one": number(1)}
-        return self._update_slots(lane, f"ADD {WAITING} :change, {MOVES} :one", values)
+    def _remove_entry(self, entry: WaitEntry) -> _Part:
+        #   LANE#…/WAIT#… | WAITS_UNTIL#… there ──▶ gone        LANE#…/SLOTS   waiting | later − 1
+        return _Part(self._remove(entry_key(entry)), {_counted_as(entry): -1})
+
+    def _put(self, item: dict[str, Value], condition: str) -> _Action:
+        names = names_and_values(condition, {})
+        return {"Put": {"TableName": self._lanes, "Item": item, "ConditionExpression": condition, **names}}
+
+    def _remove(self, key: dict[str, Value]) -> _Action:
+        condition = f"attribute_exists({PK})"
+        names = names_and_values(condition, {})
+        return {"Delete": {"TableName": self._lanes, "Key": key, "ConditionExpression": condition, **names}}
 
     def _update_slots(
         self, lane: str, update: str, values: dict[str, Value], *, condition: str | None = None
@@ -642,7 +719,11 @@ class Store(JobStore):
                 "TableName": self._lanes,
                 "Key": slots_key(lane),
                 "UpdateExpression": update,
-                **({"ConditionExpression": condition} if condition else {}),
+                **(
+                    {"ConditionExpression": condition, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+                    if condition
+                    else {}
+                ),
                 **names_and_values(f"{update} {condition}", values),
             }
         }
@@ -690,16 +771,46 @@ class Store(JobStore):
                 raise
         return self._update_row(smaller, **options)
 
-    def _end(self, job: Job, end: _Action, **freed: _Action | None) -> JobChanged | None:
-        """Applies `end` to a job and frees what it still holds. None if applied."""
-        refused = self._transact(job=end, **freed)
-        if refused and "job" not in refused:
-            # Another job holds the lock by now, or the entry was lost. A lost entry must not be counted down.
-            dropped = {*refused, "waiting"} if "entry" in refused else set(refused)
-            refused = self._transact(job=end, **{name: freed[name] for name in freed.keys() - dropped})
-        if not refused:
-            return None
-        return _changed(refused["job"]) if "job" in refused else JobChanged(job)
+    def _settle(
+        self, lane: str, *, instead: Mapping[str, list[_Part]] | None = None, **given: _Part | _Action | None
+    ) -> Mapping[str, _Reason]:
+        """Applies the parts that can be applied, if that of the job can. Returns what was refused: {} if applied.
+
+        A hold, a lock or an entry may be gone, or another job's by now. Such a part is left out, or replaced by the
+        next one in `instead`.
+        """
+        others = {name: iter(every) for name, every in (instead or {}).items()}
+        refused: Mapping[str, _Reason] = {}
+        parts: dict[str, Any] = given
+        may_be_old = True
+        for _ in range(len(given) + 2):
+            refused = self._apply(lane, **parts)
+            if not refused or "job" in refused:
+                return refused
+            if "hold" in refused and may_be_old:
+                may_be_old = False
+                if self._has_been_converted(lane, self._read_slots(lane)):
+                    continue
+            parts |= {name: next(others.get(name, iter(())), None) for name in refused}
+        return refused
+
+    def _apply(
+        self, lane: str, only_if: tuple[str, dict[str, Value]] | None = None, **parts: _Part | _Action | None
+    ) -> Mapping[str, _Reason]:
+        """Makes one transaction of these parts and of what they change in the lane's counts."""
+        counts = Counter[str]()
+        actions = dict[str, _Action | None]()
+        for name, part in parts.items():
+            actions[name] = part.action if isinstance(part, _Part) else part
+            counts.update(part.counts if isinstance(part, _Part) else {})
+        if not counts and only_if is None:
+            return self._transact(**actions)
+        counts[MOVES.name] = 1
+        condition, values = only_if or (None, {})
+        values = values | {f":{name}": number(change) for name, change in counts.items()}
+        update = f"ADD {', '.join(f'#{name} :{name}' for name in counts)}"
+        with self._turns(lane):
+            return self._transact(**actions, slots=self._update_slots(lane, update, values, condition=condition))
 
     @translated()
     def _transact(self, **actions: _Action | None) -> Mapping[str, _Reason]:
@@ -709,6 +820,8 @@ class Store(JobStore):
         call, which also makes room. No run goes on after a transaction, so that one may forget the run.
         """
         wanted = {name: action for name, action in actions.items() if action is not None}
+        if not wanted:
+            return {}
         try:
             self._client.transact_write_items(TransactItems=cast("Any", list(wanted.values())))
         except ClientError as error:
@@ -753,10 +866,17 @@ def _making_room(action: _Action | None, removed: tuple[Attribute[Any], ...]) ->
     }
 
 
+def _counted_as(entry: WaitEntry) -> str:
+    return (LATER if entry.later else WAITING).name
+
+
 def _cancelled_by(by: str) -> tuple[str, dict[str, Value]]:
     """An assignment to append to an update, with its value. The first who cancels a job is recorded."""
     return (f", {CANCELLED_BY} = if_not_exists({CANCELLED_BY}, :by)", {":by": text(by)}) if by else ("", {})
 
+
+_AT_A_TIME = 25
+"""Entries of a page. Few start when a job ends, so reading more of them would be wasted."""
 
 _LEFT_BY_A_RUN: tuple[Attribute[Any], ...] = (
     *OF_AN_END,
@@ -769,7 +889,6 @@ _ABOUT_A_RUN: tuple[Attribute[Any], ...] = (TARGET_ID, RUN_ID, CANCEL_REQUESTED_
 """Attributes that a worker may write too. While its run goes on, they can't be removed."""
 _ERROR_ASSIGNED = re.compile(rf", {ERROR} = (?:if_not_exists\({ERROR}, :error\)|:error)")
 _KEPT_IF_THERE = re.compile(rf"if_not_exists\((?:{STARTED_AT}|{CANCEL_REQUESTED_AT}), (:\w+)\)")
-_IN_THE_ROOM = f"{PK} = :lane AND begins_with({SK}, :wait)"
 _OURS_OR_FREE = f"attribute_not_exists({PK}) OR {JOB_ID} = :job"
 _OUR_CLAIM = f"{FENCE} = :fence AND {STATUS} = :claimed AND attribute_not_exists({CANCEL_REQUESTED_AT})"
 
@@ -818,6 +937,13 @@ def _counted() -> Iterator[None]:
 
 def _changed(reason: _Reason) -> JobChanged:
     return JobChanged(_job(reason["Item"]) if "Item" in reason else None)
+
+
+def _changed_or(job: Job | None, refused: Mapping[str, _Reason]) -> JobChanged | None:
+    """None if nothing was refused. `job` is what others see if the job itself has not changed."""
+    if not refused:
+        return None
+    return _changed(refused["job"]) if "job" in refused else JobChanged(job)
 
 
 def _refusal(refused: Mapping[str, _Reason]) -> JobChanged | ObjectLocked | None:
