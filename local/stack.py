@@ -356,6 +356,8 @@ class LocalStack:
             "RecorderTaskDefinition": "record-stream",
             "ImageTaskDefinition": "detect-objects",
             "TaskRoleArns": workers.TASK_ROLE,
+            "JobLogGroup": workers.JOB_LOG_GROUP,
+            "TaskLogGroup": workers.TASK_LOG_GROUP,
             "SubnetIds": "subnet-00000000",
             "SecurityGroupIds": "sg-00000000",
             "SteamStandIn": self.steam.url,

@@ -26,6 +26,8 @@ TASK_ROLE: Final = f"arn:aws:iam::{ACCOUNT}:role/switchyard-local-task"
 """The role that a caller of RunTask must be allowed to pass. Workers here use the emulator's root user anyway."""
 NAMES: Final = tuple(sorted(path.parent.name for path in ROOT.glob("workers/*/Dockerfile")))
 """The workers, each with an environment of the same name."""
+JOB_LOG_GROUP: Final = "/aws/batch/job"
+TASK_LOG_GROUP: Final = "/switchyard/tasks"
 INDEX_ARN: Final = f"arn:aws:s3vectors:{REGION}:{ACCOUNT}:bucket/switchyard-local-search/index/minilm-l6-v2-384"
 """The index of videos, which the stack creates in the stand-in for S3 Vectors."""
 _CONFIG = "config.json"
@@ -183,6 +185,7 @@ def _config(
         "account": ACCOUNT,
         "queues": {QUEUE: place},
         "clusters": {CLUSTER: place},
+        "logGroups": {"jobs": JOB_LOG_GROUP, "tasks": TASK_LOG_GROUP},
         "definitions": {
             name: {
                 **_program(aws, definition),

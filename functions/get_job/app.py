@@ -1,4 +1,4 @@
-"""GET /jobs/{jobId}, GET /jobs, GET /users/{userId}/games and GET /openapi.json: shows what there is. Read-only."""
+"""GET /jobs/{jobId} and its logs, GET /jobs, GET /users/{userId}/games and GET /openapi.json. Read-only."""
 
 from functools import cache
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from switchyard import clients, cold_start, observability
 from switchyard.api import presentation
 from switchyard.api.http import Api
+from switchyard.api.logs import LogGroup, Logs
 from switchyard.api.presentation import Presentation
 from switchyard.api.results import Results
 from switchyard.observability import handler
@@ -21,9 +22,15 @@ def api() -> Api:
     settings = GetJobSettings.from_env()
     observability.configure(settings.environment)
     results = Results(clients.s3, settings.s3_bucket, settings.torrent_prefix, settings.result_url_seconds)
-    shown = Presentation(Records(clients.dynamodb(), settings.jobs_table, settings.lanes_table), results)
+    records = Records(clients.dynamodb(), settings.jobs_table, settings.lanes_table)
+    shown = Presentation(records, results)
+    groups = {
+        "batch": LogGroup(settings.job_log_group),
+        "ecs": LogGroup(settings.task_log_group, f"{settings.task_log_prefix}/"),
+    }
     routes = {
         "GET /jobs/{jobId}": shown.job,
+        "GET /jobs/{jobId}/logs": Logs(records, clients.logs, groups).lines,
         "GET /jobs": shown.jobs,
         "GET /users/{userId}/games": Shelf(Library(clients.dynamodb(), settings.library_table)).games,
         "GET /openapi.json": presentation.document,

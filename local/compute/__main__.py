@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 from local.compute.app import Api, Wire
 from local.compute.attempts import reap
 from local.compute.authorize import Gatekeeper
+from local.compute.awslogs import Awslogs
 from local.compute.batch import Batch
 from local.compute.config import Config, ConfigError
 from local.compute.ecs import Ecs
@@ -75,10 +76,11 @@ class Compute:
         ):
             faults = Faults()
             outbox = Outbox(self.config, store, faults)
-            engine = Engine(self.config, store, self.state / "attempts")
+            awslogs = Awslogs(self.emulator, self.config.region) if self.emulator else None
+            engine = Engine(self.config, store, self.state / "attempts", awslogs)
             jobs = Jobs(self.config, store, outbox, engine)
             address = f"http://{HOST}:{listener.getsockname()[1]}"
-            tasks = Tasks(store, outbox, engine, address)
+            tasks = Tasks(self.config, store, outbox, engine, address)
             gatekeeper = Gatekeeper(self.emulator, self.config) if self.emulator else None
             batch, ecs = Batch(self.config, store, jobs), Ecs(self.config, store, tasks)
             api = Api(batch, ecs, Vectors(self.config, vectors), tasks, store, engine, outbox, faults, gatekeeper)
@@ -90,6 +92,8 @@ class Compute:
                 tasks = [asyncio.create_task(engine.run())]
                 if self.emulator:
                     tasks.append(asyncio.create_task(outbox.run(EventBridge(self.emulator, self.config.region))))
+                if awslogs:
+                    tasks.append(asyncio.create_task(awslogs.run()))
                 for task in tasks:
                     task.add_done_callback(server.crash)
                 self._publish(listener.getsockname()[1])

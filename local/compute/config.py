@@ -8,7 +8,8 @@
  "clusters": {"switchyard-local": {"maxRunning": 8}},
  "taskDefinitions": {"record-stream": {"command": ["python", "-m", "record_stream"], "environment": {"K": "V"},
                                        "cwd": "/somewhere", "container": "worker", "stopTimeout": 30,
-                                       "taskRoleArn": "arn:aws:iam::000000000000:role/worker"}}}
+                                       "taskRoleArn": "arn:aws:iam::000000000000:role/worker"}},
+ "logGroups": {"jobs": "/aws/batch/job", "tasks": "/switchyard/tasks"}}
 """
 
 import json
@@ -82,6 +83,7 @@ class Config:
     definitions: Mapping[str, Definition]
     clusters: Mapping[str, Place]
     task_definitions: Mapping[str, TaskDefinition]
+    log_groups: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -102,6 +104,7 @@ class Config:
                 task_definitions={
                     name: TaskDefinition(name=name, **_settings(each, _OF_TASKS)) for name, each in tasks.items()
                 },
+                log_groups=document.get("logGroups", {}),
             )
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise ConfigError(f"{path}: {type(error).__name__}: {error}") from error

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from local.compute import supervisor
 from local.compute.attempts import Attempt
+from local.compute.awslogs import Awslogs, Stream
 from local.compute.config import Config, Shape
 from local.compute.runs import ComputeRun
 from local.compute.store import Store
@@ -72,6 +73,9 @@ class Kind[R: ComputeRun](Protocol):
     def finished(self, run_id: str, ended: Shape) -> None:
         """Called when its attempt has ended, with `ended.json`; the exit code is None if it is unknown."""
 
+    def log_stream(self, run_id: str) -> tuple[str, str]:
+        """CloudWatch's log group and stream of its running attempt; without a group its output isn't sent there."""
+
 
 @dataclass
 class _Process:
@@ -86,8 +90,9 @@ class _Process:
 class Engine:
     """Runs the processes, and reports their starts and ends to their kinds."""
 
-    def __init__(self, config: Config, store: Store, attempts: Path) -> None:
+    def __init__(self, config: Config, store: Store, attempts: Path, awslogs: Awslogs | None = None) -> None:
         self._config = config
+        self._awslogs = awslogs
         self._store = store
         self._attempts = attempts
         self._kinds: list[Kind[Any]] = []
@@ -145,6 +150,8 @@ class Engine:
                     attempt.launch(self._specification(run, kind.workload(run)))
                 if run.stopping:
                     attempt.stop()
+                if run.announced:
+                    self._open_log(kind, run.id, attempt)
                 LOG.info("resumed %s %s, %s", run.kind, run.id, run.status)
 
     async def run(self) -> None:
@@ -190,9 +197,17 @@ class Engine:
             if not process.announced and (running := process.attempt.running()):
                 process.kind.began(run_id, running)
                 process.announced = True
+                self._open_log(process.kind, run_id, process.attempt)
             if ended is not None or lost:
                 process.kind.finished(run_id, ended or _loss(process.attempt))
                 del self._processes[run_id]
+                if self._awslogs:
+                    self._awslogs.close(process.attempt.directory / supervisor.LOG)
+
+    def _open_log(self, kind: Kind[Any], run_id: str, attempt: Attempt) -> None:
+        group, name = kind.log_stream(run_id)
+        if self._awslogs and group:
+            self._awslogs.open(Stream(attempt.directory / supervisor.LOG, group, name))
 
     def _specification(self, run: ComputeRun, workload: Workload) -> Shape:
         scratch = str(self._directory(run.id, run.attempt) / supervisor.SCRATCH)

@@ -154,6 +154,11 @@ class Jobs:
                 status = "SUCCEEDED" if good else "FAILED"
                 self._move(job, status, statusReason=status_reason, stoppedAt=ended["stoppedAt"])
 
+    def log_stream(self, run_id: str) -> tuple[str, str]:
+        """As its description says."""
+        name = self._store.known(Job, run_id).detail["container"]["logStreamName"]
+        return self._config.log_groups.get("jobs", ""), name
+
     def _status_reason(self, job: Job, ended: Shape) -> str:
         if "stopReason" in job.own:
             return str(job.own["stopReason"])

@@ -7,19 +7,22 @@ import uuid
 from collections.abc import Iterable
 
 from local.compute import supervisor
-from local.compute.config import Place, Shape
+from local.compute.config import Config, Place, Shape
 from local.compute.engine import ADMITTED_AT_ONCE, EXITED, HOST_LOST, Engine, Workload
 from local.compute.events import Outbox
 from local.compute.runs import Task
 from local.compute.store import Store
 
 METADATA = "/_compute/metadata/"
+LOG_PREFIX = "worker"
+"""Every task definition's `awslogs-stream-prefix`."""
 
 
 class Tasks:
     """Moves tasks through their states."""
 
-    def __init__(self, store: Store, outbox: Outbox, engine: Engine, address: str) -> None:
+    def __init__(self, config: Config, store: Store, outbox: Outbox, engine: Engine, address: str) -> None:
+        self._config = config
         self._store = store
         self._outbox = outbox
         self._engine = engine
@@ -114,6 +117,11 @@ class Tasks:
         task.detail = {"stopCode": code, "stoppedReason": reason, "stoppingAt": at} | task.detail
         with self._store.transaction():
             self._move(task, "STOPPED", desiredStatus="STOPPED", executionStoppedAt=at, stoppedAt=at)
+
+    def log_stream(self, task_id: str) -> tuple[str, str]:
+        """As the `awslogs` driver names it on ECS."""
+        [container] = self._store.known(Task, task_id).detail["containers"]
+        return self._config.log_groups.get("tasks", ""), f"{LOG_PREFIX}/{container['name']}/{task_id}"
 
     def _cause(self, ended: Shape) -> tuple[str, str]:
         if ended["reason"]:

@@ -109,6 +109,7 @@ def photographs(http: httpx.Client, stack: LocalStack, console: Console, heard: 
     _show_webhook(job, heard, console)
     for file in api.fetch(job, stack.folder / "results" / job["jobId"]):
         console.print(f"  {shown(file)}  [dim]{file.stat().st_size / 1000:.1f} kB[/dim]")
+    _show_log(http, job["jobId"], console)
 
 
 def live_recording(http: httpx.Client, stack: LocalStack, console: Console) -> None:
@@ -166,6 +167,19 @@ def _show_webhook(job: _Json, heard: Callable[[], list[_Json]], console: Console
                 return
         time.sleep(0.1)
     raise DemoError("the webhook was not told of the job's end")
+
+
+def _show_log(http: httpx.Client, job_id: str, console: Console) -> None:
+    """Show what the job's worker wrote, once CloudWatch Logs has it."""
+    give_up = time.monotonic() + _PATIENCE
+    while time.monotonic() < give_up:
+        if lines := api.ask(http, "GET", f"/jobs/{job_id}/logs")["lines"]:
+            console.print(f"GET /jobs/{job_id}/logs:")
+            for line in lines:
+                console.print(f"  {line['time']}  {line['message'][:100]}", markup=False, style="dim")
+            return
+        time.sleep(0.5)
+    raise DemoError(f"the worker's log did not arrive within {_PATIENCE:g} s")
 
 
 def _show_detections(job: _Json, console: Console) -> None:

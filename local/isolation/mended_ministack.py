@@ -1,9 +1,10 @@
-"""MiniStack with five bugs and three delays fixed, and with Lambda's filter of log lines.
+"""MiniStack with six bugs and three delays fixed, and with Lambda's filter of log lines.
 
 `local.emulator` runs this instead of `-m ministack`.
 
 - GetObject with a range and a versionId: MiniStack returns the whole object.
 - IAM has no actions for SQS's batch calls: sqs:SendMessage allows SendMessageBatch too. MiniStack refuses it.
+- GetLogEvents: IAM asks for the log stream (AWS service authorization reference). MiniStack asks for the log group.
 - A message delivered again while a function still handles it: MiniStack deletes the message when the first delivery is
   done, so that its queue looks empty while the other is being handled. Here only the last delivery deletes it.
 - Partial failures of a stream's batch: MiniStack takes them for a success, and the records are lost. Here the first
@@ -47,6 +48,7 @@ _polling = threading.Event()
 _execute_function = lambda_svc._execute_function
 _poll_dynamodb_streams = lambda_svc._poll_dynamodb_streams
 _extract_iam_action = iam_actions.extract_iam_action
+_extract_resource_arn = iam_actions.extract_resource_arn
 
 
 def _ranged(bucket: str, key: str, headers: dict[str, str], query: dict[str, Any] | None = None) -> tuple[Any, ...]:
@@ -63,6 +65,13 @@ def _ranged(bucket: str, key: str, headers: dict[str, str], query: dict[str, Any
 def _as_iam_names_it(*request: Any) -> str | None:  # noqa: ANN401 - the parts of any request
     action: str | None = _extract_iam_action(*request)
     return action.removesuffix("Batch") if action and action.startswith("sqs:") else action
+
+
+def _stream_of_log(service: str, method: str, path: str, headers: dict[str, str], body: bytes, *more: Any) -> str:  # noqa: ANN401 - the rest of any request
+    arn: str = _extract_resource_arn(service, method, path, headers, body, *more)
+    if service != "logs" or not headers.get("x-amz-target", "").endswith(".GetLogEvents"):
+        return arn
+    return f"{arn}:log-stream:{json.loads(body).get('logStreamName', '')}"
 
 
 def _with_own_receipts(
@@ -160,6 +169,7 @@ _wait = lambda_svc._esm_wake.wait
 lambda_svc._esm_wake.wait = lambda timeout: _wait(min(timeout, 0.1))
 s3._get_object = _ranged
 iam_actions.extract_iam_action = _as_iam_names_it
+iam_actions.extract_resource_arn = _stream_of_log
 lambda_svc._execute_function = _stopping_at_failures
 lambda_svc._poll_dynamodb_streams = _beside_the_queues
 lambda_svc._run_sqs_batch = _with_own_receipts

@@ -598,6 +598,44 @@ def test_an_event_of_another_run_changes_nothing(store: JobStore) -> None:
     assert not store.advance("a", 1, "batch-other", Status.RUNNING, attempts=0)
 
 
+def test_where_the_log_is_is_learned_although_the_worker_was_faster(aws: Aws) -> None:
+    store = Store(aws.dynamodb, aws.jobs_table, aws.lanes_table, keep_ended_jobs=timedelta(days=30))
+
+    def log() -> str | None:
+        return (
+            aws.dynamodb.get_item(TableName=aws.jobs_table, Key=items.job_key("a"))["Item"]
+            .get("logStream", {})
+            .get("S")
+        )
+
+    def event(stream: str, target_id: str = "batch-a", attempts: int = 0) -> bool:
+        return store.advance("a", 1, target_id, Status.RUNNING, attempts=attempts, log_stream=stream)
+
+    submitted(store)
+    aws.dynamodb.update_item(  # by the worker
+        TableName=aws.jobs_table,
+        Key=items.job_key("a"),
+        UpdateExpression="SET #status = :running, runId = :run",
+        ExpressionAttributeNames={"#status": "status"},
+        ExpressionAttributeValues={":running": items.text(Status.RUNNING), ":run": items.text("batch-a")},
+    )
+    assert not event("of-another-run", "batch-b")
+    assert log() is None
+    assert not event("first")
+    assert log() == "first"
+    assert not event("second", attempts=1)
+    assert not event("first")  # told again, late
+    assert log() == "second"
+    assert known(store).status is Status.RUNNING
+    for stream in ("third", "last"):
+        ended = store.finish(
+            known(store), Status.COMPLETED, error=None, target_id="batch-a", attempts=2, log_stream=stream
+        )
+        assert (ended, log()) == (True, stream)
+    assert isinstance(store.claim(request(of=source(version="v2")), known(store), TWO), Claimed)
+    assert log() is None
+
+
 def test_an_event_of_an_unknown_job_changes_nothing(store: JobStore) -> None:
     assert not store.advance("a", 1, "batch-a", Status.RUNNING, attempts=0)
     assert store.get("a") is None

@@ -238,15 +238,26 @@ class MemoryStore:
             self._change(job.id, cancel_requested=True)
             return self.jobs[job.id]
 
-    def advance(self, job_id: str, fence: int, target_id: str, to: Status, *, attempts: int) -> bool:  # noqa: ARG002
+    def advance(
+        self,
+        job_id: str,
+        fence: int,
+        target_id: str,
+        to: Status,
+        *,
+        attempts: int,  # noqa: ARG002
+        log_stream: str | None = None,
+    ) -> bool:
         with self._mutex:
             job = self.jobs.get(job_id)
             if job is None or job.fence != fence or job.target_id not in (None, target_id):
                 return False
-            if job.status not in origins_of(to):
-                return False
-            self._change(job_id, status=to, target_id=target_id)
-            return True
+            if job.status in origins_of(to):
+                self._change(job_id, status=to, target_id=target_id)
+                return True
+            if log_stream and job.status is to is Status.RUNNING and job.run_id in (None, target_id):
+                self._change(job_id, target_id=target_id)
+            return False
 
     def retry(self, job: Job, again: Job) -> bool:
         with self._mutex:
@@ -275,6 +286,7 @@ class MemoryStore:
         error: JobError | None,
         target_id: str | None,
         attempts: int,  # noqa: ARG002
+        log_stream: str | None = None,  # noqa: ARG002
     ) -> bool:
         with self._mutex:
             if not self._still(job.id, job):

@@ -131,5 +131,5 @@ def _in_short(resource: Any) -> str:  # noqa: ANN401 - a template holds anything
     return str(resource)
 
 
-_ARN = re.compile(r"^arn:.+:(?=[\w-]+/)|(?<=\w)/\$\{\w+\}.*$|/\*$")
+_ARN = re.compile(r"^arn:.+:log-group:|:log-stream:\*$|^arn:.+:(?=[\w-]+/)|(?<=\w)/\$\{\w+\}.*$|/\*$")
 """The parts to remove from an ARN to leave the kind of resource."""

@@ -909,6 +909,7 @@ def a_waiting_job_is_shown(system: Hands) -> None:
         "dynamodb:GetItem on JobsTable",
         "dynamodb:Query on JobsTable/index/byStatus, JobsTable/index/byUser, JobsTable/index/byKind",
         "s3:GetObject on MediaBucket/results, MediaBucket/recordings, MediaBucket/pieces/recordings, MediaBucket",
+        "logs:GetLogEvents on ${JobLogs}, ${TaskLogs}",
     ],
 )
 def a_submitted_job_is_completed_and_found(system: Hands) -> None:
@@ -922,6 +923,7 @@ def a_submitted_job_is_completed_and_found(system: Hands) -> None:
     for filters in ({"userId": "user-1"}, {"status": "COMPLETED"}, {"kind": "image-processing"}):
         listed = system.ask("GET", "/jobs", 200, params=filters).json()["jobs"]
         assert [each["jobId"] for each in listed] == [job["jobId"]], "it isn't listed"
+    assert "lines" in system.ask("GET", f"/jobs/{job['jobId']}/logs", 200).json(), "its log can't be read"
     system.logged("SubmitJobFunction")
 
 

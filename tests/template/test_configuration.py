@@ -210,6 +210,9 @@ def test_defaults_and_samples_fit_the_parameters_patterns() -> None:
         ],
     }
     wrong = {
+        "JobLogGroup": ["arn:aws:logs:eu-central-1:123456789012:log-group:jobs", "jobs:*", "a b"],
+        "TaskLogGroup": ["/ecs/*"],
+        "TaskLogPrefix": ["", "a/b"],
         "EventBusName": ["arn:aws:events:eu-central-1:123456789012:event-bus/media", ""],
         "AnalysisStages": ["speech", "scenes, speech", "scenes,"],
         "SpeechModel": ["a model", "s3://bucket/$(x)"],

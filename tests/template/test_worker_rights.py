@@ -301,3 +301,15 @@ def test_only_who_wants_gpus_needs_instances_with_gpus() -> None:
     without, with_one = (resolved(COMPUTE, WorkerGpus=count) for count in ("0", "1"))
 
     assert with_one.keys() - without.keys() == {"GpuCompute", "GpuQueue"}
+
+
+def test_a_worker_may_not_say_whose_log_is_shown() -> None:
+    written = REPORT["Condition"]["ForAllValues:StringEquals"]["dynamodb:Attributes"]
+    assert not {"logStream", "target", "userId"} & set(written)
+
+
+def test_all_tasks_have_the_prefix_of_logs_that_the_function_expects() -> None:
+    variables = load(TEMPLATE).rendered["Resources"]["GetJobFunction"]["Properties"]["Environment"]["Variables"]
+    containers = [each for task in TASKS.values() for each in task["ContainerDefinitions"]]
+    prefixes = {each["LogConfiguration"]["Options"]["awslogs-stream-prefix"] for each in containers}
+    assert prefixes == {variables["TASK_LOG_PREFIX"]["Fn::If"][1]}

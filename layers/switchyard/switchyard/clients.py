@@ -297,6 +297,12 @@ def events() -> Any:  # noqa: ANN401 - one call needs no stubs
 
 
 @cache
+def logs() -> Any:  # noqa: ANN401 - one call needs no stubs
+    """CloudWatch Logs, for reads while a caller waits: few retries, since its limits are those of the account."""
+    return _client("logs", _REPEATABLE.merge(Config(retries={"mode": "standard", "total_max_attempts": 2})))
+
+
+@cache
 def s3vectors() -> Any:  # noqa: ANN401 - its stubs are not installed
     """S3 Vectors, with the SDK's retries: queries, and writes that may be repeated."""
     return _client("s3vectors", _REPEATABLE)

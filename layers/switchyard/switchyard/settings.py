@@ -296,11 +296,14 @@ class SubmitJobSettings(ApiSettings, TaskSettings, TorrentSettings):
 
 
 class GetJobSettings(ApiSettings, TablesSettings, LibrarySettings):
-    """`functions/get_job`. A presigned URL ends with the credentials that signed it."""
+    """`functions/get_job`. A presigned URL ends with the credentials that signed it. Without their group, no logs."""
 
     s3_bucket = Setting(text)
     result_url_seconds = Setting(seconds(60, 3600), timedelta(minutes=15))
     torrent_prefix = Setting(text, "torrents/")
+    job_log_group = Setting(text, "")
+    task_log_group = Setting(text, "")
+    task_log_prefix = Setting(text, "worker")
 
 
 class SearchMediaSettings(ApiSettings, UploadSettings, SearchSettings):

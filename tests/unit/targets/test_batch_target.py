@@ -518,6 +518,12 @@ def test_a_run_without_attempts_has_none() -> None:
     assert run.attempts == 0
 
 
+def test_a_run_says_where_its_log_is() -> None:
+    run = run_of(detail(container={**detail()["container"], "logStreamName": "analyze-video/default/0a1b"}))
+    assert run is not None
+    assert run.log_stream == "analyze-video/default/0a1b"
+
+
 def test_a_runnable_run_says_since_when_it_waits() -> None:
     run = run_of(detail("runnable"))
     assert run is not None

@@ -525,6 +525,13 @@ def test_any_other_trouble_passes(target: At) -> None:
         list(target(endpoint).describe([arn(1)]))
 
 
+def test_a_task_says_where_its_log_is(target: At) -> None:
+    running = described(TASK) | {"containers": [{"name": "a-sidecar"}, {"name": "worker"}]}
+    with serving(Reply(body={"tasks": [running]})) as endpoint:
+        (run,) = target(endpoint).describe([TASK])
+    assert run.log_stream == f"worker/{TASK.rpartition('/')[2]}"
+
+
 def test_a_task_that_waits_for_room_says_since_when(target: At) -> None:
     with serving(Reply(body={"tasks": [described(TASK, "PROVISIONING")]})) as endpoint:
         (run,) = target(endpoint).describe([TASK])

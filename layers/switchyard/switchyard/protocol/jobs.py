@@ -267,7 +267,8 @@ class Run:
     """The state of one run of a job on its target, from an event or a description.
 
     `queued_since` is set while the run waits for capacity of the target. `may_retry`: it failed for a reason that
-    another run may not meet, and the target itself makes none.
+    another run may not meet, and the target itself makes none. `log_stream` is where its worker's output is, in the
+    target's own words; see `api.logs`.
     """
 
     target_id: str
@@ -278,6 +279,7 @@ class Run:
     error: JobError | None = None
     queued_since: datetime | None = None
     may_retry: bool = False
+    log_stream: str | None = None
 
 
 HISTORY_LIMIT = 100

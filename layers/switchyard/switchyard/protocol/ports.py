@@ -189,10 +189,13 @@ class JobStore(Protocol):
 
     # ---- following --------------------------------------------------------------------------------------------------
 
-    def advance(self, job_id: str, fence: int, target_id: str, to: Status, *, attempts: int) -> bool:
+    def advance(
+        self, job_id: str, fence: int, target_id: str, to: Status, *, attempts: int, log_stream: str | None = None
+    ) -> bool:
         """Moves a job forward to a status that is not terminal, because of an event of its run.
 
-        False if the event is late, repeated, or of another run.
+        False if the event is late, repeated, or of another run. Where its worker was faster, or the target tries the
+        run again, the event still says where the worker's log is; that is stored with the job.
         """
 
     def retry(self, job: Job, again: Job) -> bool:
@@ -202,7 +205,16 @@ class JobStore(Protocol):
         False if the job changed meanwhile, or if a cancel was requested.
         """
 
-    def finish(self, job: Job, to: Status, *, error: JobError | None, target_id: str | None, attempts: int) -> bool:
+    def finish(
+        self,
+        job: Job,
+        to: Status,
+        *,
+        error: JobError | None,
+        target_id: str | None,
+        attempts: int,
+        log_stream: str | None = None,
+    ) -> bool:
         """Ends a job, frees its slot and unlocks its object. False if it changed meanwhile.
 
         `job` must have just been read. If its worker has already written a terminal status, this only frees slot and

@@ -31,7 +31,9 @@ class Tracker:
             StartFailed, OutcomeUnknown: as `Dispatcher.start_waiting`.
         """
         if run.status not in TERMINAL:
-            return self.store.advance(run.job_id, run.fence, run.target_id, run.status, attempts=run.attempts)
+            return self.store.advance(
+                run.job_id, run.fence, run.target_id, run.status, attempts=run.attempts, log_stream=run.log_stream
+            )
         try:
             job, to = self._end(run)
         except ForeignRow:
@@ -65,7 +67,9 @@ class Tracker:
             cancelled = job.cancel_requested and run.status is Status.FAILED
             to, error = (Status.CANCELLED, None) if cancelled else (run.status, run.error)
             attempts = len(job.attempts) + run.attempts
-            if self.store.finish(job, to, error=error, target_id=run.target_id, attempts=attempts):
+            if self.store.finish(
+                job, to, error=error, target_id=run.target_id, attempts=attempts, log_stream=run.log_stream
+            ):
                 return job, to
         raise Contended(f"job {run.job_id} changed {RACES} times while its end was being recorded")
 

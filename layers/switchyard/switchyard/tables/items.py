@@ -193,6 +193,7 @@ FENCE = Attribute("fence", _fence_of)
 ATTEMPTS = Attribute("attempts", _number_of)
 TARGET_ID = Attribute("targetId", _run_of)
 RUN_ID = Attribute("runId", _run_of)
+LOG_STREAM = Attribute("logStream", _text_of)  # workers may not write it: it says whose output is shown
 PAST_VERSIONS = Attribute("pastVersions", lambda value: tuple(version["S"] for version in value.get("L", ())))
 PAST_ATTEMPTS = Attribute("pastAttempts", _attempts_of)
 NEVER_STARTED = Attribute("neverStarted", lambda value: bool(value.get("BOOL")))

@@ -37,6 +37,7 @@ _SHOWN = (
     f"{items.CANCEL_REQUESTED_AT}, {items.SUBMITTED_BY}, {items.CANCELLED_BY}, {items.LANE}, "
     f"{items.PAST_ATTEMPTS}, {items.START_AFTER}"
 )
+_OF_THE_LOG = f"{items.JOB_ID}, {items.USER_ID}, {items.STATUS}, {items.TARGET}, {items.LOG_STREAM}"
 _LISTED = f"{items.JOB_ID}, {items.KIND}, {items.STATUS}, {items.USER_ID}, {items.CREATED_AT}, {items.LANE}"
 _INDEXES = {items.USER_ID: "byUser", items.STATUS: "byStatus", items.KIND: "byKind"}
 """By partition key, the most selective first: a user has few jobs, a status or kind many."""
@@ -197,12 +198,19 @@ class Records:
 
     def read(self, job_id: str) -> PlainItem | None:
         """Reads what can be shown of a job. Consistent, so that a job is found as soon as it is accepted."""
+        return self._read(job_id, _SHOWN)
+
+    def read_log(self, job_id: str) -> PlainItem | None:
+        """Reads what says where a job's log is, and who may see it. Consistent."""
+        return self._read(job_id, _OF_THE_LOG)
+
+    def _read(self, job_id: str, attributes: str) -> PlainItem | None:
         answer = self._client.get_item(
             TableName=self._table,
             Key=job_key(job_id),
             ConsistentRead=True,
-            ProjectionExpression=_SHOWN,
-            **names_and_values(_SHOWN, {}),
+            ProjectionExpression=attributes,
+            **names_and_values(attributes, {}),
         )
         item = answer.get("Item")
         return items.plain(item) if item else None

@@ -66,6 +66,7 @@ from switchyard.tables.items import (
     FENCE,
     HEARTBEAT_AT,
     JOB_ID,
+    LOG_STREAM,
     METADATA,
     NEVER_STARTED,
     OF_AN_END,
@@ -459,16 +460,28 @@ class Store(JobStore):
     # ---- following --------------------------------------------------------------------------------------------------
 
     @override
-    def advance(self, job_id: str, fence: int, target_id: str, to: Status, *, attempts: int) -> bool:
+    @translated()
+    def advance(
+        self, job_id: str, fence: int, target_id: str, to: Status, *, attempts: int, log_stream: str | None = None
+    ) -> bool:
         assert to not in TERMINAL  # noqa: S101 - terminal: `finish`
         origins = {f":from{n}": text(origin) for n, origin in enumerate(sorted(origins_of(to)))}
         started = f", {STARTED_AT} = if_not_exists({STARTED_AT}, :now)" if to is Status.RUNNING else ""
+        log, logged = _log(log_stream)
+        entered = f"{STATUS} IN ({', '.join(origins)})"
+        if log_stream and to is Status.RUNNING:
+            # The worker itself was faster, or Batch tries the run again, with a log of its own.
+            entered = (
+                f"({entered} OR {STATUS} = :to AND (attribute_not_exists({RUN_ID}) OR {RUN_ID} = :target) "
+                f"AND (attribute_not_exists({LOG_STREAM}) OR {LOG_STREAM} <> :log) "
+                f"AND (attribute_not_exists({ATTEMPTS}) OR {ATTEMPTS} <= :attempts))"
+            )
         #   status in the legal origins, fence = the run's, no other run recorded ──▶ SUBMITTED | RUNNING
-        refused = self._update_job(
+        #   RUNNING by this run, with another log or none ──▶ RUNNING, with its log
+        change = self._update_action(
             job_id,
-            f"SET {STATUS} = :to, {TARGET_ID} = :target, {ATTEMPTS} = :attempts, {UPDATED_AT} = :now{started}",
-            f"{FENCE} = :fence AND {STATUS} IN ({', '.join(origins)}) "
-            f"AND (attribute_not_exists({TARGET_ID}) OR {TARGET_ID} = :target)",
+            f"SET {STATUS} = :to, {TARGET_ID} = :target, {ATTEMPTS} = :attempts, {UPDATED_AT} = :now{started}{log}",
+            f"{FENCE} = :fence AND {entered} AND (attribute_not_exists({TARGET_ID}) OR {TARGET_ID} = :target)",
             {
                 ":to": text(to),
                 ":target": text(target_id),
@@ -476,9 +489,15 @@ class Store(JobStore):
                 ":now": moment(clock.now()),
                 ":fence": number(fence),
                 **origins,
+                **logged,
             },
         )
-        return refused is None
+        try:
+            before = self._update_row(change, ReturnValues="UPDATED_OLD")
+        except self._client.exceptions.ConditionalCheckFailedException:
+            return False
+        # Whether the values that stayed the same are returned as well, the reference doesn't say.
+        return STATUS.of(before.get("Attributes", {})) not in (None, to)
 
     @override
     def retry(self, job: Job, again: Job) -> bool:
@@ -510,16 +529,26 @@ class Store(JobStore):
         )
 
     @override
-    def finish(self, job: Job, to: Status, *, error: JobError | None, target_id: str | None, attempts: int) -> bool:
+    def finish(
+        self,
+        job: Job,
+        to: Status,
+        *,
+        error: JobError | None,
+        target_id: str | None,
+        attempts: int,
+        log_stream: str | None = None,
+    ) -> bool:
         if job.status not in TERMINAL and to not in TRANSITIONS[job.status] & TERMINAL:
             return False
         now = clock.now()
-        values = {":fence": number(job.fence), ":ttl": self._expiry(now), ":now": moment(now)}
+        log, logged = _log(log_stream)
+        values = {":fence": number(job.fence), ":ttl": self._expiry(now), ":now": moment(now), **logged}
         if job.status in TERMINAL:
             #   status terminal and fence = ours ──▶ same status, with a TTL
             end = self._update_action(
                 job.id,
-                f"SET {TTL} = if_not_exists({TTL}, :ttl), {ENDED_AT} = if_not_exists({ENDED_AT}, :now)",
+                f"SET {TTL} = if_not_exists({TTL}, :ttl), {ENDED_AT} = if_not_exists({ENDED_AT}, :now){log}",
                 f"{FENCE} = :fence AND {STATUS} = :same",
                 {**values, ":same": text(job.status)},
             )
@@ -530,7 +559,7 @@ class Store(JobStore):
             end = self._update_action(
                 job.id,
                 f"SET {STATUS} = :to, {ATTEMPTS} = :attempts, {ENDED_AT} = :now, {UPDATED_AT} = :now, "
-                f"{TTL} = :ttl{run}{because}{'' if error else f' REMOVE {ERROR}'}",
+                f"{TTL} = :ttl{run}{log}{because}{'' if error else f' REMOVE {ERROR}'}",
                 f"{FENCE} = :fence AND {STATUS} = :same",
                 {
                     **values,
@@ -870,6 +899,11 @@ def _counted_as(entry: WaitEntry) -> str:
     return (LATER if entry.later else WAITING).name
 
 
+def _log(stream: str | None) -> tuple[str, dict[str, Value]]:
+    """An assignment to append to an update, with its value."""
+    return (f", {LOG_STREAM} = :log", {":log": text(stream)}) if stream else ("", {})
+
+
 def _cancelled_by(by: str) -> tuple[str, dict[str, Value]]:
     """An assignment to append to an update, with its value. The first who cancels a job is recorded."""
     return (f", {CANCELLED_BY} = if_not_exists({CANCELLED_BY}, :by)", {":by": text(by)}) if by else ("", {})
@@ -880,7 +914,7 @@ _AT_A_TIME = 25
 
 _LEFT_BY_A_RUN: tuple[Attribute[Any], ...] = (
     *OF_AN_END,
-    *(TARGET_ID, RUN_ID, PROGRESS, ATTEMPTS, STARTED_AT, HEARTBEAT_AT, NEVER_STARTED, START_AFTER),
+    *(TARGET_ID, RUN_ID, LOG_STREAM, PROGRESS, ATTEMPTS, STARTED_AT, HEARTBEAT_AT, NEVER_STARTED, START_AFTER),
 )
 _LEFT_BY_A_REQUEST: tuple[Attribute[Any], ...] = (USER_ID, METADATA, SUBMITTED_BY, PAST_ATTEMPTS)
 """Attributes that a request may set; what the last one set must not be taken for the next one's."""

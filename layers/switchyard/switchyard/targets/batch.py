@@ -161,6 +161,7 @@ def run_of(detail: Mapping[str, Any]) -> Run | None:
         attempts=len(detail.get("attempts") or ()),
         error=_error_of(detail, container) if state == "FAILED" else None,
         queued_since=clock.from_epoch_ms(created_at) if state == "RUNNABLE" and created_at else None,
+        log_stream=container.get("logStreamName"),
     )
 
 

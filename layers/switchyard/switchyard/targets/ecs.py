@@ -275,7 +275,14 @@ def run_of(detail: Mapping[str, Any]) -> Run | None:
         may_retry=error is not None and error.code in _RETRIED,
         # Waiting for a network interface, or for an instance of a capacity provider.
         queued_since=_moment(detail.get("createdAt")) if state == "PROVISIONING" else None,
+        log_stream=_log_stream(detail["taskArn"], container),
     )
+
+
+def _log_stream(arn: str, container: Mapping[str, Any]) -> str | None:
+    """The name of the container's log stream, without the prefix, which the task's definition alone has."""
+    name, match = container.get("name"), _TASK.fullmatch(arn)
+    return f"{name}/{match[2]}" if name and match else None
 
 
 def _claimed(detail: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[str, int]] | None:
