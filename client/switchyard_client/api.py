@@ -126,7 +126,7 @@ class Api:
     # ---- submitting --------------------------------------------------------------------------------------------------
 
     @route("POST", "/videos")
-    async def submit_video(
+    async def analyze_video(
         self,
         key: str,
         *,
@@ -265,7 +265,7 @@ class Api:
         return await self._submit("/jobs/bulk", idempotency_key, requests=list(requests))
 
     @route("GET", "/jobs/{jobId}/logs")
-    async def get_job_logs(self, job_id: str, *, cursor: str | None = None, limit: int | None = None) -> Json:
+    async def get_log(self, job_id: str, *, cursor: str | None = None, limit: int | None = None) -> Json:
         """A page of what the job's worker has written, oldest first: `lines`, and a `cursor` for the next page."""
         return await self._ask("GET", f"/jobs/{quoted(job_id)}/logs", query={"cursor": cursor, "limit": limit})
 

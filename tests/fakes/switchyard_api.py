@@ -14,7 +14,7 @@ import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Any, Final, Literal
@@ -90,6 +90,10 @@ class _Error(Exception):
 def _handler(world: Deployment) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - a route after the other
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def handle(self) -> None:
+            with suppress(ConnectionError):  # a client that was killed
+                super().handle()
 
         def log_message(self, *_: object) -> None:
             pass
@@ -179,7 +183,7 @@ def _handler(world: Deployment) -> type[BaseHTTPRequestHandler]:  # noqa: C901 -
             if self.headers["x-api-key"] != KEY:
                 raise _Error(403, "")  # API Gateway names no code
 
-        def _answer(self, method: str, path: str, query: Mapping[str, list[str]], body: dict[str, Any]) -> Any:  # noqa: ANN401, C901, PLR0911
+        def _answer(self, method: str, path: str, query: Mapping[str, list[str]], body: dict[str, Any]) -> Any:  # noqa: ANN401, C901, PLR0911, PLR0912
             root = world.url.removesuffix("/v1")
             named = {
                 "bucket": "bucket",
@@ -197,8 +201,14 @@ def _handler(world: Deployment) -> type[BaseHTTPRequestHandler]:  # noqa: C901 -
                     world.uploads[upload_id] = Upload(named["key"], body["size"], world.part_size, named["jobId"])
                     count = -(-body["size"] // world.part_size)
                     return {**named, "uploadId": upload_id, "partSize": world.part_size, "partCount": count}
-                case _, "/jobs/" | "/webhooks":
-                    raise _Error(404, "NOT_FOUND")
+                case "POST", "/process":
+                    missing = [
+                        url for url in body["imageUrls"] if url.removeprefix("s3://bucket/") not in world.objects
+                    ]
+                    if missing:
+                        raise _Error(400, "URL_NOT_ALLOWED")
+                    world.store("job", json.dumps(body["imageUrls"]).encode(), named["jobId"])
+                    return {"jobId": named["jobId"], "status": "PENDING", "imageCount": len(body["imageUrls"])}
             if path.startswith("/jobs/"):
                 if job := world.jobs.get(path.removeprefix("/jobs/")):
                     return job
