@@ -9,8 +9,9 @@ DEV := $(VENVS)/dev/bin
 STYLE := $(VENVS)/style/bin
 SAM := $(VENVS)/sam/bin/sam
 # For modules that import the packages of functions and workers.
-PACKAGES := PYTHONPATH=layers/switchyard:layers/embedding:workers/library
+PACKAGES := PYTHONPATH=client:layers/switchyard:layers/embedding:workers/library
 LOCAL := $(DEV)/python -m local
+SWITCHYARD := PYTHONPATH=client $(DEV)/python -m switchyard_client
 export SAM_CLI_TELEMETRY := 0
 export __SAM_CLI_APP_DIR := $(CURDIR)/$(VENVS)/cache/sam
 # Always write bytecode: thousands of processes import the same modules.
@@ -62,8 +63,10 @@ demo-search: $(SYSTEM) models ## Who says what in a video, and questions that fi
 up: $(SYSTEM) ## Start the system; again: deploy changes (WORKER=my_worker.py)
 	@$(LOCAL) up $(if $(WORKER),--worker "$(WORKER)") $(ARGS)
 
+# What `switchyard` calls it: a URL is recorded, a picture looked at, anything else uploaded.
+ROAD = $(or $(if $(filter http://% https://%,$(FILE)),record),$(if $(filter %.jpg %.jpeg %.png %.webp,$(FILE)),look),upload)
 send: $(call ready,dev) ## Send work and follow its job: make send FILE=clip.mp4 (or a URL)
-	@$(LOCAL) send "$(FILE)" $(ARGS)
+	@$(SWITCHYARD) --local $(ROAD) "$(FILE)" --results .local/results $(ARGS)
 
 status: $(call ready,dev) ## Addresses, jobs, slots and queues
 	@$(LOCAL) status
@@ -79,8 +82,8 @@ down: $(call ready,dev) ## End the system
 	@$(LOCAL) down
 
 redrive: $(call ready,dev) ## Move dead letters back: QUEUE=video [APPLY=1] [STACK=NAME]
-	@$(PACKAGES) $(DEV)/python -m tools.redrive "$(QUEUE)" $(if $(filter 1 yes true,$(APPLY)),--apply) \
-	    $(if $(STACK_ON_AWS),$(AWS_OPTIONS)) $(ARGS)
+	@$(SWITCHYARD) $(if $(STACK_ON_AWS),$(AWS_OPTIONS),--local) redrive "$(QUEUE)" \
+	    $(if $(filter 1 yes true,$(APPLY)),--apply) $(ARGS)
 
 drill: $(SYSTEM) ## Rehearse failures (DRILL=NAME: that one; ARGS=--list)
 	@$(DEV)/python -m pytest -q -s "tests/integration/drills.py$(if $(DRILL),::test_a_drill[$(DRILL)])" $(ARGS)

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +12,7 @@ import httpx
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
-from local import functions, pickup, places, samples, workers
+from local import functions, places, samples, workers
 from local import logs as logs_of
 from local.api import ApiError
 from local.demos import api as demo_api
@@ -23,15 +23,13 @@ from local.demos import videos as scenario
 from local.demos.media import MediaError
 from local.demos.torrent_clients import DownloadError
 from local.environment import STATE, VENVS, seal_this_process, shown
-from local.follow import Followed, FollowTimeoutError, follow
+from local.follow import FollowTimeoutError
 from local.invoke import InvokeError, require_docker
 from local.invoke import api as api_in_docker
 from local.invoke import invoke as run_in_docker
 from local.processes import CommandFailedError, end_like_ctrl_c
-from local.sending import SendError
-from local.sending import send as send_work
 from local.stack import LocalStack, NotRunningError, Outcome
-from local.view import LANES, Job, Lane, View, console, print_rows
+from local.view import LANES, Job, View, console, print_rows
 
 _SHOWN = 10
 """How many jobs `status` lists."""
@@ -55,7 +53,6 @@ _EXPECTED = (
     InvokeError,
     MediaError,
     NotRunningError,
-    SendError,
     TimeoutError,
     logs_of.UnknownLogError,
     scenario.DemoError,
@@ -182,44 +179,6 @@ def env(stack: LocalStack) -> None:
     """
     with _plainly():
         click.echo(places.exports(places.variables(stack)))
-
-
-@main.command()
-@click.argument("what", metavar="FILE|URL")
-@click.option("--key", help="The object's key, for a video.  [default: uploads/<file name>]")
-@click.option("--timeout", default=3600.0, show_default=True, help="Seconds to follow the job.")
-@click.pass_obj
-def send(stack: LocalStack, what: str, key: str | None, timeout: float) -> None:
-    """Send work and follow its job to the end. A FILE is a video or picture, a URL a stream to record."""
-    out = console()
-    if not what:
-        raise click.UsageError("give a file or an http(s) URL: make send FILE=clip.mp4")
-    if not what.startswith(("http://", "https://")) and not Path(what).is_file():
-        raise click.UsageError(f"{what} is neither a file nor an http(s) URL")
-    with _plainly():
-        view = View(stack)
-        sent = send_work(stack, what, key)
-
-        def name_job(_lane: Lane, changed: Sequence[Followed]) -> None:
-            for each in changed:
-                if each.job is not None and len(each.seen) == 1:
-                    out.print(f"job {each.job.id}", markup=False)
-
-        if off := pickup.switched_off(stack, sent.lane):
-            out.print(f"sent, but nothing will pick it up yet: {off}", style="yellow", markup=False)
-        [job] = follow(
-            view,
-            {sent.mark: sent.at},
-            out,
-            seconds=timeout,
-            lane=sent.lane,
-            look=name_job,
-            explain=lambda: pickup.explanation(stack, sent.lane),
-        )
-        out.print(scenario.timeline(view, job, sent.at))
-        if job.status != "COMPLETED":
-            raise scenario.DemoError(f"{job.name} ended as {job.status}: {job.error or 'no reason given'}")
-        scenario.show_results(view, job, stack.folder / "results" / job.id, out)
 
 
 @main.command()

@@ -83,6 +83,7 @@ class _State:
         parameters: The template's parameters as deployed.
         resources: Physical names by logical id.
         secrets: The template's parameters for the secrets that imports read.
+        api_key: The value of the API key that the template creates; the client reads it here.
     """
 
     emulator: Server | None = None
@@ -92,6 +93,7 @@ class _State:
     parameters: dict[str, str] = field(default_factory=dict)
     resources: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
+    api_key: str = ""
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -477,6 +479,8 @@ class LocalStack:
             for resource in page["StackResourceSummaries"]
             if "PhysicalResourceId" in resource
         }
+        key = self.client("apigateway").get_api_key(apiKey=self.resource("ApiKey"), includeValue=True)
+        self._state.api_key = str(key["value"])
         self._create_index()
         self._state.built, self._state.parameters = digest, parameters
         self._record()

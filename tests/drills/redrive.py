@@ -51,10 +51,10 @@ def depth(system: System) -> int:
 
 def redrive(system: System, *words: str) -> str:
     """Runs the command behind `make redrive` and returns its output."""
-    command = [sys.executable, "-m", "tools.redrive", *words, "--state", str(system.stack.folder)]
-    path = os.pathsep.join([str(ROOT), str(ROOT / "layers" / "switchyard")])
+    command = [sys.executable, "-m", "switchyard_client", "--local", "redrive", *words]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "client")}
     ended = subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}
+        command, capture_output=True, text=True, check=False, cwd=system.stack.folder, env=environment
     )
     assert ended.returncode == 0, ended.stderr
     return ended.stdout

@@ -23,12 +23,12 @@ from switchyard.steam.accounts import account
 from switchyard.targets.runs import MAX_REASON
 from switchyard.torrents.messages import Segment, TorrentWork, Wanted
 from switchyard.urls import s3_location
+from switchyard_client.letters import About, Letter, Queue, about, plain
 from tests.corpus.urls import RESOLVES
 from tests.fakes.resolver import resolving
 from tests.fuzz.addresses import demand_public
 from tests.fuzz.harness import text
 from tests.requests import SENT_AT
-from tools.letters import About, Letter, Queue, about, plain
 
 BUCKET: Final = "media"
 FIRST: Final = Envelope("6b1d8c0e-0000-4000-8000-000000000001", SENT_AT)
@@ -152,7 +152,7 @@ def state_change(data: bytes) -> None:
 
 
 def letter(data: bytes) -> None:
-    """`tools.letters.about`: every dead letter is described, without any part of a URL that may be a password."""
+    """`letters.about`: every dead letter is described, without any part of a URL that may be a password."""
     body = text(data)
     dead = Letter("m1", "receipt", body, SENT_AT, {"ErrorType": body[:50], "ErrorMessage": body})
     for queue in _QUEUES:

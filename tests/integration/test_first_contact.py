@@ -1,15 +1,12 @@
-"""A new user's first steps on the running system: addresses, work it refuses, a sample event."""
+"""A new user's first steps on the running system: addresses, a sample event."""
 
 import json
 import subprocess
 import sys
 
-import pytest
-
 from local import functions, places, samples
 from local.environment import ROOT
 from local.samples import EVENTS
-from tests.integration.conftest import FOLDER
 from tests.integration.system import System
 
 LOOK = """
@@ -21,12 +18,6 @@ print(urllib.request.urlopen(asked).status)
 """
 
 
-def local(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of `python -m local` on the running system."""
-    command = [sys.executable, "-m", "local", "--state", str(FOLDER), *words]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
 def test_a_shell_that_takes_over_the_addresses_reaches_the_system(system: System) -> None:
     exports = places.exports(places.variables(system.stack))
 
@@ -35,20 +26,6 @@ def test_a_shell_that_takes_over_the_addresses_reaches_the_system(system: System
     )
 
     assert done.stdout.split() == ["200", "000000000000", "200"], done.stderr
-
-
-def test_a_file_that_no_rule_announces_is_refused_at_once(
-    system: System, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    file = tmp_path_factory.mktemp("sent") / "clip.webm"
-    file.touch()
-
-    done = local("send", str(file))
-
-    assert done.returncode == 1
-    assert ".mp4 .MP4 .mov .MOV" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert "uploads/clip.webm" not in {each["Key"] for each in objects(system)}
 
 
 def test_every_function_can_be_imported(system: System) -> None:
@@ -75,9 +52,3 @@ def test_a_sample_of_rubbish_is_told_with_the_reason_of_its_dead_letter(system: 
 
     assert any(line.startswith("dead letter in VideoDeadLetterQueue: INVALID_MESSAGE") for line in lines), lines
     system.messages("VideoDeadLetterQueue")
-
-
-def objects(system: System) -> list[dict[str, str]]:
-    """What the media bucket holds under uploads/."""
-    found = system.stack.client("s3").list_objects_v2(Bucket=system.bucket, Prefix="uploads/")
-    return list(found.get("Contents", ()))

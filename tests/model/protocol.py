@@ -32,6 +32,7 @@ from switchyard.protocol.lanes import Lane
 from switchyard.protocol.reconcile import Reconciler
 from switchyard.protocol.tracking import Tracker
 from switchyard.settings import AtCapacity
+from switchyard_client.queues import Redrive
 from tests.fakes.crashing import Killed
 from tests.fakes.target import FakeTarget, Mode
 from tests.fakes.wakes import FakeWakes
@@ -62,7 +63,6 @@ from tests.model.sqs import Kept, ModelSqs
 from tests.model.tables import MemoryTables, MotoTables, Picture, Tables
 from tests.requests import task
 from tests.world import GRACE, MAX_ATTEMPTS, PENDING_GRACE, STUCK_AFTER, Time
-from tools.redrive import Redrive
 
 JOBS = ("a", "b", "c", "d")
 SHARED = ("s", "t")

@@ -220,15 +220,6 @@ def test_start_api_says_which_address_answers(run: Run, monkeypatch: pytest.Monk
     assert "/v1" in result.stderr
 
 
-@pytest.mark.parametrize("what", ["", "no such file.mp4", "ftp://example.com/a.mp4"])
-def test_send_needs_a_file_or_a_url(run: Run, what: str) -> None:
-    result, _ = run("send", what)
-
-    assert result.exit_code != 0
-    assert isinstance(result.exception, SystemExit)
-    assert "http(s) URL" in result.stderr
-
-
 # ---- pipes and signals -----------------------------------------------------------------------------------------------
 
 PRINTS = """

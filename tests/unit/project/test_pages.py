@@ -177,7 +177,18 @@ def test_the_map_names_every_folder_with_something_in_it() -> None:
 def test_the_shell_blocks_call_only_known_programs() -> None:
     lines = [re.sub(r"^\w+=(\S*\$\(.*\)\S*|\S+)\s*", "", line) for line in SHELL.splitlines()]
     programs = {line.split()[0] for line in lines if line}
-    assert programs <= {"make", "sam", "aws", "docker", "curl", "ask", "ask()", "output()", 'REGISTRY="$(aws'}
+    assert programs <= {
+        "make",
+        "sam",
+        "aws",
+        "docker",
+        "curl",
+        "ask",
+        "ask()",
+        "output()",
+        "switchyard",
+        'REGISTRY="$(aws',
+    }
 
 
 def test_the_shell_blocks_name_what_the_template_has() -> None:

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError
 from click.testing import CliRunner, Result
+from rich.console import Console
 
+from switchyard_client import discovery
+from switchyard_client import queues as tool
+from switchyard_client.command import main
+from switchyard_client.queues import QUEUES, Redrive
 from tests.conftest import Aws
-from tools import redrive as tool
-from tools.redrive import QUEUES, Redrive
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -220,12 +223,11 @@ class CloudFormation:
 def command(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Command:
     """Runs the command in an account with one stack."""
     clients: Any = {"sqs": aws.sqs, "cloudformation": CloudFormation(aws)}
-    monkeypatch.setattr(tool, "_aws", lambda stack, *_: (clients.get, stack))
+    monkeypatch.setattr(discovery.Aws, "client", lambda _, service: clients[service])
     monkeypatch.setattr(tool, "Redrive", partial(Redrive, wait=0))
-    monkeypatch.setattr(tool, "end_like_ctrl_c", lambda: None)
 
     def run(*words: str, stack: str = "switchyard-dev") -> Result:
-        return CliRunner().invoke(tool.main, [*words, "--stack", stack, "--rate", "100"])
+        return CliRunner().invoke(main, ["--stack", stack, "redrive", *words, "--rate", "100"])
 
     return run
 
@@ -291,4 +293,34 @@ def test_a_stack_that_is_not_ours_is_told_in_a_sentence(command: Command) -> Non
 
 def test_a_stack_that_is_not_there_is_told_in_a_sentence(command: Command) -> None:
     result = command("video", stack="nowhere")
-    assert (result.exit_code, "ValidationError" in result.output) == (1, True)
+    assert (result.exit_code, "can't be read" in result.output) == (1, True)
+
+
+def test_triage_in_a_pipe_only_lists_with_the_reason_and_what_to_do(aws: Aws, command: Command) -> None:
+    lay(aws, json.dumps({"bucket": "m", "key": "uploads/a.mp4", "version": "1"}), **REFUSED)
+    result = CliRunner().invoke(main, ["--stack", "switchyard-dev", "--json", "dead-letters", "video"])
+    [found] = [json.loads(line) for line in result.output.splitlines()]
+    assert (result.exit_code, found["errorType"], found["subject"]) == (0, "START_REFUSED", "uploads/a.mp4")
+    assert (found["errorMessage"], "move it back" in found["advice"]) == ("no such queue", True)
+    assert len(visible(aws, aws.dead_letter_queue_url)) == 1
+
+
+def test_triage_asks_about_each_and_does_what_is_said(
+    aws: Aws, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for body in "abc":
+        lay(aws, body, **REFUSED)
+    monkeypatch.setattr(Console, "is_terminal", property(lambda _: True))
+    result = CliRunner().invoke(main, ["--stack", "switchyard-dev", "dead-letters", "video"], input="b\nd\nk\n")
+    assert (result.exit_code, result.output.count("START_REFUSED")) == (0, 3)
+    assert (len(visible(aws, aws.queue_url)), len(visible(aws, aws.dead_letter_queue_url))) == (1, 1)
+
+
+def test_an_interrupted_triage_leaves_the_rest_to_be_seen(
+    aws: Aws, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay(aws, *"abc")
+    monkeypatch.setattr(Console, "is_terminal", property(lambda _: True))
+    result = CliRunner().invoke(main, ["--stack", "switchyard-dev", "dead-letters", "video"], input="d\n")
+    assert result.exit_code == 1  # the input ended
+    assert len(visible(aws, aws.dead_letter_queue_url)) == 2

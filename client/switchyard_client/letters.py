@@ -1,22 +1,26 @@
-"""Describes dead letters for operators: the job each is about, without secrets. Pure.
+"""Describes dead letters for operators: the job each is about, without secrets, and what to do. Pure.
 
 Bodies may hold passwords in URLs, and private metadata. So only the fields named here are ever shown.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
-from switchyard.errors import InvalidMessage
-from switchyard.function_jobs.work import parse
-from switchyard.messages.envelope import Envelope, decode, out_of_failure
-from switchyard.messages.kinds import STEAM_IMPORT, TASKS, TORRENT, VIDEO
-from switchyard.messages.s3 import Notice, notices, out_of_sns
-from switchyard.steam.messages import read
+Queue = Literal["video", "ecs-jobs", "torrents", "steam", "track"]
 
-type Queue = Literal["video", "ecs-jobs", "torrents", "steam", "track"]
+VIDEO: Final = "video-analysis"
+TORRENT: Final = "torrent"
+STEAM_IMPORT: Final = "steam_import"
+TASKS: Final[Mapping[str, str]] = {
+    "stream-recording": "url",
+    "image-processing": "imageUrls",
+    "torrent-seeding": "torrentKey",
+}
+"""The kinds that run as ECS tasks, with the field that only their messages have."""
 
 NO_TYPE: Final = "none"
 """The error type of a letter without one: SQS or Lambda moved it, and recorded no reason."""
@@ -65,11 +69,10 @@ class About:
 
 def about(queue: Queue, letter: Letter) -> About:
     """Describes a letter of that queue's dead-letter queue, as far as its body can be read."""
-    try:
-        message = decode(letter.body)
-    except InvalidMessage:
+    message = _decoded(letter.body)
+    if message is None:
         return About("unreadable")
-    inner, _ = out_of_failure(message, Envelope(letter.id, letter.sent_at))
+    inner = _out_of_failure(message)
     of_invocation = inner is not message
     if of_invocation and queue in {"video", "track"}:
         return About(
@@ -79,7 +82,7 @@ def about(queue: Queue, letter: Letter) -> About:
         "track": lambda: _news(message),
         "ecs-jobs": lambda: _task(inner, of_invocation=of_invocation),
         "torrents": lambda: _torrent(inner),
-        "steam": lambda: _import(letter),
+        "steam": lambda: _import(inner),
         "video": lambda: _video(message, letter),
     }
     return readers[queue]()
@@ -92,17 +95,17 @@ def plain(text: str, limit: int) -> str:
 
 
 def _video(message: Mapping[str, Any], letter: Letter) -> About:
-    message, told = _told(message)
-    if told is not None:
-        return _uploads(VIDEO.name, told)
+    message = _out_of_sns(message)
+    if (told := _announced(message)) is not None:
+        return _uploads(VIDEO, told)
     source, video = _mapping(message, "s3") or message, _mapping(message, "video")
     job = _first(message.get("job_id"), video.get("id"), message.get("video_id"), letter.attributes.get("video_id"))
     key = _first(source.get("key"), message.get("video_s3_key"))
-    return About(VIDEO.name, job, key, names_version=bool(source.get("versionId") or source.get("version")))
+    return About(VIDEO, job, key, names_version=bool(source.get("versionId") or source.get("version")))
 
 
 def _task(message: Mapping[str, Any], *, of_invocation: bool) -> About:
-    kinds = [name for name, kind in TASKS.items() if message.get(kind.field) is not None]
+    kinds = [name for name, field in TASKS.items() if message.get(field) is not None]
     job = _first(message.get("jobId"))
     named = of_invocation or bool(job and message.get("version"))
     return About(_first(message.get("kind"), *kinds), job, _subject(message), names_version=named)
@@ -131,19 +134,18 @@ def _place(url: str) -> str:
 
 def _torrent(message: Mapping[str, Any]) -> About:
     # A torrent's job id derives from its object, so sending the message again is never new work.
-    message, told = _told(message)
-    if told is not None:
-        return About(TORRENT.name, subject=_uploads(TORRENT.name, told).subject)
+    message = _out_of_sns(message)
+    if (told := _announced(message)) is not None:
+        return About(TORRENT, subject=_uploads(TORRENT, told).subject)
     match message:
         case {"segment": dict(segment)}:
             return About("a segment of a torrent", _first(segment.get("jobId")), _first(segment.get("key")))
-    return About(TORRENT.name, subject=_first(message.get("key")))
+    return About(TORRENT, subject=_first(message.get("key")))
 
 
-def _import(letter: Letter) -> About:
+def _import(message: Mapping[str, Any]) -> About:
     # An import's job id derives from its user and account, as a torrent's from its object.
-    wanted = parse(read, letter.body, Envelope(letter.id, letter.sent_at)).work
-    return About(STEAM_IMPORT.name, *((wanted[0].job_id, str(wanted[0].account)) if wanted else ()))
+    return About(STEAM_IMPORT, _first(message.get("jobId")), _first(message.get("steamId")))
 
 
 def _news(event: Mapping[str, Any]) -> About:
@@ -170,27 +172,89 @@ def _list(value: object) -> list[Mapping[str, Any]]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
-def _told(message: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[Notice] | None]:
-    """A message without its SNS envelope, and its S3 notices; None if S3 didn't send it."""
+def _decoded(body: str) -> Mapping[str, Any] | None:
     try:
-        message = out_of_sns(message)
-        return message, notices(message)
-    except InvalidMessage:
-        return message, None
+        message = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return message if isinstance(message, dict) else None
 
 
-def _uploads(kind: str, told: Iterable[Notice]) -> About:
-    keys, versioned = [], True
-    for notice in told:
-        try:
-            upload = notice.upload()
-        except InvalidMessage:
-            continue
-        keys.append(upload.key)
-        versioned &= upload.version is not None
-    return About(kind, subject=", ".join(keys), names_version=versioned)
+def _out_of_failure(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The event in Lambda's record of an asynchronous invocation that failed; other messages unchanged."""
+    match message:
+        case {"requestPayload": dict(payload), "requestContext": {"requestId": str()}}:
+            return payload
+    return message
+
+
+def _out_of_sns(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    while message.get("Type") == "Notification" and isinstance(message.get("Message"), str):
+        inner = _decoded(message["Message"])
+        if inner is None:
+            break
+        message = inner
+    return message
+
+
+def _announced(message: Mapping[str, Any]) -> list[tuple[str, bool]] | None:
+    """The objects that S3 announces: each key, and whether its version is named. None if S3 didn't send it."""
+    match message:
+        case {"Event": "s3:TestEvent"}:
+            return []
+        case {"Records": list(records)}:
+            found = [_mapping(_mapping(record, "s3"), "object") for record in records if isinstance(record, dict)]
+            return [
+                (unquote_plus(_first(each.get("key"))), bool(each.get("versionId")) or _marked(each)) for each in found
+            ]
+        case {"detail-type": "Object Created", "detail": dict(detail)}:
+            each = _mapping(detail, "object")
+            return [(_first(each.get("key")), bool(each.get("version-id")) or _marked(each))]
+    return None
+
+
+def _marked(uploaded: Mapping[str, Any]) -> bool:
+    names = {name.lower() for name, value in uploaded.items() if value}
+    return {"etag", "sequencer"} <= names
+
+
+def _uploads(kind: str, told: list[tuple[str, bool]]) -> About:
+    keys = [key for key, _ in told if key]
+    return About(kind, subject=", ".join(keys), names_version=all(named for _, named in told))
 
 
 def _first(*values: object) -> str:
     """The first non-empty text or number among the values, as text."""
     return next((str(value) for value in values if isinstance(value, str | int) and value != ""), "")
+
+
+# ---- what to do ------------------------------------------------------------------------------------------------------
+
+_FIX: Final = "fix what its message quotes, then move it back"
+_DROP: Final = "it would fail again: tell its sender, then delete it"
+ADVICE: Final[Mapping[str, str]] = {
+    "INVALID_MESSAGE": _DROP,
+    "SOURCE_NOT_ALLOWED": "if its bucket should be allowed, add it to SourceBuckets and the job role; else delete it",
+    "JOB_ID_TAKEN": _DROP,
+    "FOREIGN_ROW": "delete or restore the job's row that another program changed, then move it back",
+    "START_REFUSED": "fix the queue, definition or permission that its message names, then move it back",
+    "AWS_UNAVAILABLE": _FIX,
+    "CONTENDED": "move it back",
+    "JOB_EXISTS": _DROP,
+    "KIND_NOT_CONFIGURED": "set the task definition for this kind (RecorderTaskDefinition, …), then move it back",
+    "URL_NOT_ALLOWED": "if it may be reached, add its network to AllowedNetworks and move it back; else delete it",
+    "OBJECT_GONE": "delete it; if the object wasn't deleted, ask again with the right key",
+    "INVALID_STEAM_ID": _DROP,
+    "PROFILE_NOT_FOUND": "delete it: Steam knows no such account",
+    "GAME_DETAILS_PRIVATE": "delete it, or move it back once the player shows their games",
+    "PROVIDER_FAILED": "wait until Steam answers, then move it back",
+    NO_TYPE: "read the function's log, fix what it says, then move it back",
+}
+"""What to do, by the error type. A test holds it to the tables of docs/runbook.md."""
+
+
+def advice(letter: Letter, what: About) -> str:
+    """What to do about a dead letter."""
+    if what.refused:
+        return "delete it once its work is done: its queue can't read it"
+    return ADVICE.get(letter.error_type, _FIX)

@@ -1,15 +1,18 @@
 """The redrive describes a dead letter well enough to identify it, without secrets."""
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from switchyard.messages import kinds
+from switchyard_client import letters
+from switchyard_client.letters import NO_TYPE, About, Letter, Queue, about, plain
 from tests.cases import cases
 from tests.strategies import anything
-from tools.letters import NO_TYPE, About, Letter, Queue, about, plain
 
 fields = st.sampled_from(
     ["s3", "Records", "segment", "detail", "container", "url", "key", "Type", "Message", "requestPayload"]
@@ -70,7 +73,7 @@ def test_a_job_message_without_id_and_version_is_another_wish_when_it_is_sent_ag
 
 def test_an_import_is_about_its_account() -> None:
     found = about("steam", letter({"userId": "user-42", "steamId": "76561197960287930"}))
-    assert (found.kind, found.job[:6], found.subject) == ("steam_import", "steam-", "76561197960287930")
+    assert found == About("steam_import", subject="76561197960287930")
     assert about("steam", letter({"userId": "user-42"})) == About("steam_import")
 
 
@@ -125,3 +128,17 @@ def test_every_sample_can_be_shown(path: Path) -> None:
 def test_text_of_strangers_can_not_move_the_cursor() -> None:
     assert plain("\x1b[2Ja\nb", 10) == "?[2Ja?b"
     assert plain("abcdef", 4) == "abc…"
+
+
+def test_the_kinds_are_the_systems() -> None:
+    assert dict(letters.TASKS) == {name: kind.field for name, kind in kinds.TASKS.items()}
+    assert (
+        kinds.VIDEO.name,
+        kinds.TORRENT.name,
+        kinds.STEAM_IMPORT.name,
+    ) == (letters.VIDEO, letters.TORRENT, letters.STEAM_IMPORT)
+
+
+def test_every_error_type_of_the_runbook_has_advice() -> None:
+    tables = re.findall(r"^\| `([A-Z_]+)` \|", (EVENTS.parent / "docs" / "runbook.md").read_text(), re.MULTILINE)
+    assert set(tables) == letters.ADVICE.keys() - {NO_TYPE}
