@@ -58,6 +58,7 @@ STARTS: Mapping[str, Start] = for_every_function(
         "cancel_job": Start(("dynamodb", "batch", "ecs"), "app.api()"),
         # It loads a model of 22 million numbers, which memory has as 32 bits each.
         "search_media": Start(("s3vectors",), "app.api()", budget=2.5, memory=4),
+        "serve_console": Start(("s3",), "app.api()"),
         "s3_torrent_creator": Start(("dynamodb", "sqs", "s3"), "app.function()"),
         "import_steam_library": Start(("dynamodb", "sqs", "s3"), "app.function()"),
     }

@@ -352,6 +352,7 @@ class LocalStack:
             "Environment": "local",
             "Local": "true",
             "SearchIndex": "s3vectors",
+            "Console": "true",
             "BatchJobQueue": workers.QUEUE,
             "BatchJobDefinition": next(iter(self._definitions)),
             "EcsCluster": workers.CLUSTER,
@@ -511,7 +512,7 @@ def _answering(server: Server | None, path: str) -> bool:
 def _digest() -> str:
     """A digest of all files that `sam build` reads."""
     files = [ROOT / "template.yaml"]
-    for folder in ("functions", "layers", "stacks"):
+    for folder in ("console", "functions", "layers", "stacks"):
         files += sorted(path for path in (ROOT / folder).rglob("*") if path.is_file())
     whole = hashlib.sha256()
     for path in files:

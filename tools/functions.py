@@ -81,6 +81,7 @@ _LISTED: Final = (
     Function("get_job", Trigger.API, "job"),
     Function("cancel_job", Trigger.API, "cancel"),
     Function("search_media", Trigger.API, "search"),
+    Function("serve_console", Trigger.API, "page"),
     Function("s3_torrent_creator", Trigger.QUEUE, "s3_test_event", "TorrentQueue"),
     Function("import_steam_library", Trigger.QUEUE, "mistyped_id", "SteamQueue"),
 )

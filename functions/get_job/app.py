@@ -21,7 +21,9 @@ def api() -> Api:
     """Built once per execution environment, at init. If that fails, each event retries and reports it."""
     settings = GetJobSettings.from_env()
     observability.configure(settings.environment)
-    results = Results(clients.s3, settings.s3_bucket, settings.torrent_prefix, settings.result_url_seconds)
+    results = Results(
+        clients.s3, settings.s3_bucket, settings.torrent_prefix, settings.result_url_seconds, settings.upload_prefix
+    )
     records = Records(clients.dynamodb(), settings.jobs_table, settings.lanes_table)
     shown = Presentation(records, results)
     groups = {

@@ -204,16 +204,23 @@ def grants_have_a_comment(template: Template) -> Iterator[str]:
 
 
 def routes_are_guarded(template: Template) -> Iterator[str]:
-    """Every route needs authorization, except preflights, which carry no credentials, and the API's own document."""
+    """Every route needs authorization, except preflights, which carry no credentials, and what holds no data.
+
+    That is the API's own document and the console's page, which no other page reads: it needs no preflights.
+    """
     for route, operation in _routes(template):
         method, path = route.split()
-        is_open = method == "OPTIONS" or path == "/openapi.json"
+        is_open = method == "OPTIONS" or path == "/openapi.json" or _is_console(path)
         if ("security" not in operation) is not is_open:
             yield f"{route} is for {'callers only' if is_open else 'everybody'}"
     for route in dict(_routes(template)):
         preflight = f"OPTIONS {route.split()[1]}"
-        if preflight not in dict(_routes(template)):
+        if preflight not in dict(_routes(template)) and not _is_console(route.split()[1]):
             yield f"{route} has no preflight"
+
+
+def _is_console(path: str) -> bool:
+    return path in {"/console", "/console/{file+}"}
 
 
 def routes_reach_a_function(template: Template) -> Iterator[str]:

@@ -171,7 +171,7 @@ def test_the_emulator_which_has_no_tls_is_left_alone() -> None:
 
 def test_executions_are_reserved_for_each_function_of_the_api() -> None:
     api = {function.logical_id for function in FUNCTIONS.values() if function.trigger is Trigger.API}
-    assert len(api) == 6
+    assert len(api) == 7
     changes = _changes(TEMPLATE, ApiReservedConcurrency="20")
     assert changes.keys() == _properties(api, "ReservedConcurrentExecutions")
     assert all(value == {"Ref": "ApiReservedConcurrency"} for value in changes.values())

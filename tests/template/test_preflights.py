@@ -11,7 +11,15 @@ from tests.cases import cases
 from tests.template.rendering import TEMPLATE, resolved
 
 ORIGIN: Final = "https://app.example.com"
-PATHS: Final[dict[str, Any]] = resolved(TEMPLATE)["Api"]["Properties"]["Body"]["paths"]
+
+
+def _paths(**parameters: str) -> dict[str, Any]:
+    """Returns the API's paths. The console's have no preflights: only its own page reads it."""
+    paths = resolved(TEMPLATE, **parameters)["Api"]["Properties"]["Body"]["paths"]
+    return {path: methods for path, methods in paths.items() if not path.startswith("/console")}
+
+
+PATHS: Final[dict[str, Any]] = _paths()
 
 
 def _integration() -> dict[str, Any]:
@@ -101,7 +109,7 @@ def test_the_gateway_s_answer_has_the_status_of_a_function_s() -> None:
 
 
 def test_the_emulator_s_preflights_are_a_function_s() -> None:
-    for path in resolved(TEMPLATE, Local="true")["Api"]["Properties"]["Body"]["paths"].values():
+    for path in _paths(Local="true").values():
         assert path["options"]["x-amazon-apigateway-integration"]["type"] == "aws_proxy"
 
 

@@ -105,6 +105,7 @@ DEPLOYED: Final[dict[str, dict[str, Any]]] = {
             "notify",
             "deliver_webhook",
             "manage_webhooks",
+            "serve_console",
         )
     },
     "ApiLogGroup": {"LogGroupName": {"Fn::Sub": "/aws/apigateway/${AWS::StackName}"}},

@@ -113,6 +113,18 @@ _FORBIDDEN: Mapping[str, tuple[Mapping[str, str], ...]] = for_every_function(
             _S3_ALONE,
             _ANSWERS,
         ),
+        "serve_console": (
+            _READS_NO_QUEUE,
+            _MOVES_JOBS,
+            _STARTS,
+            _ECS,
+            _TORRENTS,
+            _LAYOUT,
+            _IMPORTS,
+            _RECONCILES,
+            _S3_ALONE,
+            {"fastjsonschema": "a GET has no body"},
+        ),
         "s3_torrent_creator": (_HTTP, _MOVES_JOBS, _BATCH, _ECS, _IMPORTS, _RECONCILES),
         "import_steam_library": (_HTTP, _MOVES_JOBS, _BATCH, _ECS, _MAKES_TORRENTS, _LAYOUT, _RECONCILES),
     }

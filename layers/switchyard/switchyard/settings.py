@@ -275,6 +275,21 @@ class ManageWebhooksSettings(ApiSettings, WebhooksSettings):
     webhook_networks: Setting[tuple[Network, ...]] = Setting(networks, ())
 
 
+class ServeConsoleSettings(ApiSettings):
+    """`functions/serve_console`. With Cognito, `console_sign_in_url` is the user pool's domain."""
+
+    console = Setting(flag, default=False)
+    s3_bucket = Setting(text)
+    console_sign_in_url = Setting(service_url, "")
+    console_client_id = Setting(text, "")
+
+    def conflicts(self) -> Iterator[str]:
+        """Yields what users need to sign in."""
+        yield from super().conflicts()
+        if self.console and self.api_auth == "cognito" and not (self.console_sign_in_url and self.console_client_id):
+            yield "API_AUTH=cognito needs CONSOLE_SIGN_IN_URL and CONSOLE_CLIENT_ID"
+
+
 class PresignUploadSettings(ApiSettings, UploadSettings, VideoIdSettings):
     """`functions/presign_upload`. A presigned URL ends with the credentials that signed it."""
 
@@ -295,10 +310,9 @@ class SubmitJobSettings(ApiSettings, TaskSettings, TorrentSettings):
     steam_queue_url = Setting(text, "")
 
 
-class GetJobSettings(ApiSettings, TablesSettings, LibrarySettings):
+class GetJobSettings(ApiSettings, TablesSettings, LibrarySettings, UploadSettings):
     """`functions/get_job`. A presigned URL ends with the credentials that signed it. Without their group, no logs."""
 
-    s3_bucket = Setting(text)
     result_url_seconds = Setting(seconds(60, 3600), timedelta(minutes=15))
     torrent_prefix = Setting(text, "torrents/")
     job_log_group = Setting(text, "")

@@ -48,6 +48,9 @@ DETECTIONS = [
 ]
 
 
+UPLOAD = "2026/11/22/6f1c2a34-5b6d-4e7f-8a90-b1c2d3e4f506-a.mp4"
+
+
 @cache
 def s3_client() -> "S3Client":
     return clients.s3()
@@ -335,6 +338,43 @@ def test_an_id_that_is_no_text_is_not_found(showing: Showing) -> None:
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "owner", "is_linked"),
+    [
+        (f"uploads/{UPLOAD}", None, True),
+        (f"uploads/{UPLOAD}", "ada", True),
+        (f"uploads/ada/{UPLOAD}", "ada", True),
+        (f"uploads/bob/{UPLOAD}", "ada", False),
+        (f"uploads/bob/{UPLOAD}", None, True),
+        ("uploads/a.mp4", None, True),
+        ("uploads/a.mp4", "ada", False),
+        ("uploads/../results/b.mp4", None, False),
+        ("results/b/summary.md", None, False),
+        ("results/b/summary.md", "ada", False),
+        (f"uploads/../{UPLOAD}", "ada", False),
+    ],
+)
+def test_sources_are_the_job_s_uploads_and_nobody_else_s(
+    showing: Showing,
+    key: str,
+    owner: str | None,
+    is_linked: bool,  # noqa: FBT001 - a case
+) -> None:
+    owned = {} if owner is None else {"userId": owner}
+    images = {"input": {"imageUrls": [f"s3://{BUCKET}/{key}", "s3://elsewhere/a.png", 7]}}
+    showing.put(jobId="a", kind="video-analysis", source={"bucket": BUCKET, "key": key}, **owned)
+    showing.put(jobId="b", request=json.dumps(images), **owned)
+    for job_id in ("a", "b"):
+        sources = showing.get(job_id).body.get("sources", {})
+        assert [*sources] == ([f"s3://{BUCKET}/{key}"] if is_linked else [])
+        assert all(urlsplit(link).path.endswith(key) for link in sources.values())
+
+
+def test_the_source_of_a_job_elsewhere_has_no_link(showing: Showing) -> None:
+    showing.put(kind="video-analysis", source={"bucket": "elsewhere", "key": f"uploads/{UPLOAD}"})
+    assert "sources" not in showing.get().body
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,8 @@ class Problem(Exception):
 class Request:
     """One request. `route` is the path's template, such as `/jobs/{jobId}`; header names are in lower case.
 
+    `url_path` is the path as it was sent, without the stage.
+
     `user_id` is the caller's id if the caller is a user (Cognito), and None for an API key or an IAM role. `caller` is
     `user:<id>`, `key:<id of the API key>` or `role:<ARN>`, and empty if API Gateway names nobody.
     """
@@ -69,6 +71,7 @@ class Request:
     caller: str = ""
     body: str | None = field(default=None, repr=False)
     body_is_base64: bool = field(default=False, repr=False)
+    url_path: str = ""
 
     def json(self, schema: str, limit: int = MAX_BODY) -> dict[str, Any]:
         """The body, validated against `components.schemas.<schema>` of openapi.json, with defaults filled in.
@@ -113,7 +116,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response; `body` becomes JSON. With an `ETag` header, callers may cache it, see `Request.has`."""
+    """A response; `body` becomes JSON, or with a `Content-Type` header is text that is sent as it is.
+
+    With an `ETag` header, callers may cache it, see `Request.has`.
+    """
 
     status: int
     body: object | None = None
@@ -124,7 +130,9 @@ type Handler = Callable[[Request], Response]
 type ApiAuth = Literal["api-key", "cognito", "iam"]
 """The parameter `ApiAuth`."""
 
-OPEN = frozenset({"GET /openapi.json"})
+CONSOLE = frozenset({"GET /console", "GET /console/{file+}"})
+"""The routes that serve a page rather than data. They are for browsers: the document has none of them."""
+OPEN = CONSOLE | {"GET /openapi.json"}
 """The routes that need no authentication, besides preflights."""
 
 
@@ -183,6 +191,7 @@ class Api:
                 caller,
                 event.get("body"),
                 bool(event.get("isBase64Encoded")),
+                event.get("path") or "",
             )
         )
 
@@ -242,7 +251,9 @@ def _proxy(response: Response, shared: Mapping[str, str]) -> dict[str, Any]:
         **response.headers,
     }
     body = ""
-    if response.body is not None:
+    if "Content-Type" in response.headers:
+        body = str(response.body)
+    elif response.body is not None:
         headers["Content-Type"] = "application/json"
         body = _encode(response.body)
     return {"statusCode": response.status, "headers": headers, "body": body, "isBase64Encoded": False}

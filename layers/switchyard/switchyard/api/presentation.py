@@ -66,11 +66,11 @@ class Presentation:
         """`GET /jobs/{jobId}`."""
         record = find_job(request, self.records.read, lambda found: _text(found, USER_ID))
         self._say_what_blocks([record])
-        files = self.results.files(record)
-        tag = self._tag(record, has_links=bool(files))
+        files, sources = self.results.files(record), self.results.sources(record)
+        tag = self._tag(record, has_links=bool(files or sources))
         if request.has(tag):
             return Response(304, None, {"ETag": tag})
-        return Response(200, self._view(request, record, files), {"ETag": tag})
+        return Response(200, self._view(request, record, files, sources), {"ETag": tag})
 
     def jobs(self, request: Request) -> Response:
         """`GET /jobs`. Listed jobs are items of the table's index, whose attribute names are the API's as well."""
@@ -102,7 +102,9 @@ class Presentation:
         period = int(clock.now().timestamp() // half_life) if has_links else 0
         return f'W/"{stable_hash(state, str(period))}"'
 
-    def _view(self, request: Request, record: PlainItem, files: Mapping[str, str]) -> dict[str, Any]:
+    def _view(
+        self, request: Request, record: PlainItem, files: Mapping[str, str], sources: Mapping[str, str]
+    ) -> dict[str, Any]:
         status, progress = _text(record, STATUS), record.get(PROGRESS.name)
         view = {
             "jobId": record[JOB_ID.name],
@@ -114,7 +116,7 @@ class Presentation:
             "blockedReason": record.get("blockedReason"),
             "startAfter": _text(record, START_AFTER) if status not in TERMINAL else None,
             "pastAttempts": _past_attempts(record) or None,
-            **self.results.shown(record, files),
+            **self.results.shown(record, files, sources),
             "metadata": parsed(record.get(METADATA.name)),
             "userId": _text(record, USER_ID),
             "submittedBy": _shown_to(request, _text(record, SUBMITTED_BY)),

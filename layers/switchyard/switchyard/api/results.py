@@ -17,11 +17,11 @@ from botocore.exceptions import ClientError
 
 from switchyard import clients
 from switchyard.api.signing import presigned_url
-from switchyard.keys import PIECES, RESULTS, RUN_PIECES, result_folders
+from switchyard.keys import PIECES, RESULTS, RUN_PIECES, is_upload, owner_of, result_folders
 from switchyard.messages.kinds import IMAGES, STEAM_IMPORT, TORRENT
 from switchyard.observability import logger
 from switchyard.protocol.jobs import TERMINAL
-from switchyard.tables.items import JOB_ID, KIND, REQUEST, RESULT, STATUS, USER_ID, PlainItem
+from switchyard.tables.items import JOB_ID, KIND, REQUEST, RESULT, SOURCE, STATUS, USER_ID, PlainItem
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -42,6 +42,7 @@ _INTERNAL = frozenset({"runId", "detections", "changesKey", "about", "chapters"}
 _MAX_ABOUT = 5000
 _MAX_TITLE = 200
 _MAX_CHAPTERS = 100
+_MAX_SOURCES = 100
 _MAY_BE_GONE = "AccessDenied"
 """S3's code for a missing key, if the caller may not list the bucket."""
 
@@ -54,13 +55,28 @@ class Results:
     bucket: str
     torrent_prefix: str
     link_lifetime: timedelta
+    upload_prefix: str = "uploads/"
 
     def files(self, record: PlainItem) -> dict[str, str]:
         """The result's files that get a link, at most 100, or pieces of a recording, at most 1,000: name to key."""
         return {**_files(record), **_pieces(record)} or _torrent(record, self.torrent_prefix) or _changes(record)
 
-    def shown(self, record: PlainItem, files: Mapping[str, str]) -> dict[str, Any]:
-        """The fields of a job's representation that come from its result; None for those it lacks."""
+    def sources(self, record: PlainItem) -> dict[str, str]:
+        """The uploads that the job is about and that get a link, at most 100: URL as submitted, to key.
+
+        Never the upload of another user than the job's, whoever wrote the record. No user sees a job without one.
+        """
+        owner = record.get(USER_ID.name)
+
+        def may_be_read(key: str) -> bool:
+            if not isinstance(owner, str):
+                return key.startswith(self.upload_prefix) and _is_plain(key)
+            return is_upload(self.upload_prefix, key) and owner_of(self.upload_prefix, key) in (None, owner)
+
+        return {url: key for url, key in _sources(record, self.bucket) if may_be_read(key)}
+
+    def shown(self, record: PlainItem, files: Mapping[str, str], sources: Mapping[str, str]) -> dict[str, Any]:
+        """The fields of a job's representation that come from its result and its uploads; None for those it lacks."""
         result = _result(record)
         return {
             "imageCount": _image_count(record, result),
@@ -69,6 +85,7 @@ class Results:
             "chapters": _chapters(result),
             "result": {name: value for name, value in result.items() if name not in _INTERNAL} or None,
             "links": {name: self._link(key) for name, key in files.items()} or None,
+            "sources": {url: self._link(key) for url, key in sources.items()} or None,
         }
 
     def _detections(self, result: PlainItem, files: Mapping[str, str]) -> list[Any] | None:
@@ -139,6 +156,27 @@ def _pieces(record: PlainItem) -> dict[str, str]:
         return {}
     names = (f"{found[1]}{number:05}{found[3]}" for number in range(1, min(int(found[2]), _MAX_PIECES) + 1))
     return {f"{name[0]}{each}": f"{prefix}{each}" for each in names}
+
+
+def _sources(record: PlainItem, bucket: str) -> list[tuple[str, str]]:
+    """The objects that the job is about, if they lie in the bucket: their URLs and keys."""
+    match record.get(SOURCE.name):
+        case {"bucket": str(name), "key": str(key)} if name == bucket:
+            return [(f"s3://{bucket}/{key}", key)]
+    match parsed(record.get(REQUEST.name)) if record.get(KIND.name) == IMAGES.name else None:
+        case {"input": {"imageUrls": [*urls]}}:
+            named = [url for url in urls[:_MAX_SOURCES] if isinstance(url, str)]
+            return [(url, found) for url in named if (found := _located(url, bucket)) is not None]
+    return []
+
+
+def _located(url: str, bucket: str) -> str | None:
+    from switchyard.urls import UrlNotAllowed, s3_location  # noqa: PLC0415 - only for jobs with images
+
+    try:
+        return s3_location(url, bucket)
+    except UrlNotAllowed:
+        return None
 
 
 def _about(result: PlainItem) -> str | None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from botocore.auth import S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
@@ -45,6 +45,12 @@ def presigned_url(
     seconds = int(lifetime.total_seconds())
     S3SigV4QueryAuth(clients.credentials(), "s3", client.meta.region_name, expires=seconds).add_auth(request)
     return str(request.url)  # add_auth has added the signature
+
+
+def origin(client: S3Client, bucket: str) -> str:
+    """The origin of the bucket's URLs, such as `https://bucket.s3.eu-central-1.amazonaws.com`."""
+    parts = urlsplit(_address(client, bucket))
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 @cache

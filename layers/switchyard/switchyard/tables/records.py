@@ -35,7 +35,7 @@ _SHOWN = (
     f"{items.JOB_ID}, {items.KIND}, {items.STATUS}, {items.PROGRESS}, {items.ERROR}, {items.RESULT}, {items.METADATA}, "
     f"{items.USER_ID}, {items.REQUEST}, {items.CREATED_AT}, {items.UPDATED_AT}, {items.STARTED_AT}, {items.ENDED_AT}, "
     f"{items.CANCEL_REQUESTED_AT}, {items.SUBMITTED_BY}, {items.CANCELLED_BY}, {items.LANE}, "
-    f"{items.PAST_ATTEMPTS}, {items.START_AFTER}"
+    f"{items.PAST_ATTEMPTS}, {items.START_AFTER}, {items.SOURCE}"
 )
 _OF_THE_LOG = f"{items.JOB_ID}, {items.USER_ID}, {items.STATUS}, {items.TARGET}, {items.LOG_STREAM}"
 _LISTED = f"{items.JOB_ID}, {items.KIND}, {items.STATUS}, {items.USER_ID}, {items.CREATED_AT}, {items.LANE}"
