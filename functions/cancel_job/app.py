@@ -1,4 +1,7 @@
-"""DELETE /jobs/{jobId}: ends a job that has not started, stops one that runs, and erases the data of one that ended."""
+"""DELETE /jobs/{jobId}: ends a job that has not started, stops one that runs, and erases the data of one that ended.
+
+Also GET /lanes, POST /lanes/{lane}/pause and POST /lanes/{lane}/resume.
+"""
 
 from functools import cache, partial
 from typing import Any
@@ -6,7 +9,7 @@ from typing import Any
 from switchyard import clients, cold_start, wiring
 from switchyard.api.access import find_job, foreign_row
 from switchyard.api.erasing import Eraser
-from switchyard.api.http import Api, Problem, Request, Response, invalid
+from switchyard.api.http import Api, Handler, Problem, Request, Response, invalid
 from switchyard.errors import ForeignRow
 from switchyard.observability import handler
 from switchyard.protocol.cancel import Cancellation, Canceller
@@ -62,7 +65,14 @@ def api() -> Api:
     prefixes, index = (settings.upload_prefix, settings.torrent_prefix), wiring.search_index(settings)
     eraser = Eraser(records, clients.s3, settings.s3_bucket, *prefixes, index)
     handle = partial(cancel, wiring.canceller(settings), eraser)
-    return Api({"DELETE /jobs/{jobId}": handle}, settings.cors_origins, settings.api_auth)
+    lanes = wiring.lane_routes(settings)
+    routes: dict[str, Handler] = {
+        "DELETE /jobs/{jobId}": handle,
+        "GET /lanes": lanes.list,
+        "POST /lanes/{lane}/pause": lanes.pause,
+        "POST /lanes/{lane}/resume": lanes.resume,
+    }
+    return Api(routes, settings.cors_origins, settings.api_auth)
 
 
 @handler

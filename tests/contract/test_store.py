@@ -410,8 +410,8 @@ def test_a_lane_is_paused_and_goes_on(store: JobStore) -> None:
     assert store.slots(ONE).pause is None
 
 
-@pytest.mark.parametrize("seen", [None, PAUSE.again(PAUSE.until)])
-@pytest.mark.parametrize("to", [None, PAUSE.again(PAUSE.until)])
+@pytest.mark.parametrize("seen", [None, PAUSE.again(SENT_AT)])
+@pytest.mark.parametrize("to", [None, PAUSE.again(SENT_AT)])
 def test_a_pause_is_changed_by_whoever_knows_it(store: JobStore, seen: Pause | None, to: Pause | None) -> None:
     store.set_pause(ONE, None, PAUSE)
     assert not store.set_pause(ONE, seen, to)
@@ -423,6 +423,16 @@ def test_in_a_paused_lane_only_a_waiting_job_is_claimed(store: JobStore) -> None
     assert store.claim(request(), None, ONE) == LaneFull()
     store.hold(request(), None)
     assert isinstance(store.claim(request(), known(store), ONE, entry=WaitEntry(request())), Claimed)
+
+
+def test_an_operators_pause_stops_everybody(store: JobStore) -> None:
+    store.hold(request(), None)
+    assert store.set_pause(ONE, None, Pause.by_operator())
+    assert store.slots(ONE).pause == Pause.by_operator()
+    assert store.claim(request("b"), None, ONE, fifo=False) == LaneFull()
+    assert store.claim(request(), known(store), ONE, entry=WaitEntry(request())) == LaneFull()
+    assert store.set_pause(ONE, Pause.by_operator(), None)
+    assert isinstance(store.claim(request("b"), None, ONE, fifo=False), Claimed)
 
 
 def test_without_a_waiting_room_a_pause_stops_nobody(store: JobStore) -> None:

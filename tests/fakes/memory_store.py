@@ -129,7 +129,8 @@ class MemoryStore:
                 return JobChanged(self.get(request.job_id))
             if locked := self._locked(request):
                 return ObjectLocked(locked)
-            if held.taken >= lane.limit or (entry is None and fifo and (held.waiting > 0 or held.pause)):
+            stopped = held.pause is not None and held.pause.until is None
+            if stopped or held.taken >= lane.limit or (entry is None and fifo and (held.waiting > 0 or held.pause)):
                 return LaneFull()
             now = clock.now()
             job = replace(self._reopened(request, seen, now, Status.CLAIMED), claimed_at=now)

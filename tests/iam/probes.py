@@ -1010,6 +1010,25 @@ def a_job_that_waits_is_cancelled(system: Hands) -> None:
     assert system.lane().waiting == 0, "it still counts as waiting"
 
 
+@proves(
+    cancel_job=[
+        "dynamodb:GetItem on LanesTable",
+        "dynamodb:Query on LanesTable",
+        "sqs:SendMessage on TrackQueue",
+    ]
+)
+def a_lane_is_paused_and_resumed(system: Hands) -> None:
+    paused = system.ask("POST", f"/lanes/{system.road.lane}/pause", 200).json()
+    waits = system.waiting()
+    shown = {lane["name"]: lane for lane in system.ask("GET", "/lanes", 200).json()["lanes"]}[system.road.lane]
+
+    system.ask("POST", f"/lanes/{system.road.lane}/resume", 200)
+
+    assert paused["paused"] == shown["paused"] == {"until": None, "reason": "OPERATOR"}
+    assert shown["oldestWaitingSince"], "since when the first one waits isn't shown"
+    system.wait_for(waits, "RUNNING", "COMPLETED")
+
+
 @proves(ECS, cancel_job=STOP_TASK)
 @proves(cancel_job=STOP)
 def a_job_that_runs_is_cancelled(system: Hands) -> None:

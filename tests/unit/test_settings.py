@@ -63,7 +63,7 @@ REQUIRED: dict[type[Settings], dict[str, str]] = {
     PresignUploadSettings: {"S3_BUCKET": "media"},
     SubmitJobSettings: TASKS,
     GetJobSettings: {**TABLES, "S3_BUCKET": "media", "LIBRARY_TABLE": "library"},
-    CancelJobSettings: {**TABLES, "S3_BUCKET": "media"},
+    CancelJobSettings: {**LANES, "S3_BUCKET": "media"},
     SearchMediaSettings: {"S3_BUCKET": "media"},
     S3TorrentCreatorSettings: {
         **JOBS,

@@ -97,11 +97,24 @@ class ReturnSettings(Settings):
     full_lane_seconds = Setting(seconds(1, 3600), timedelta(seconds=20))
 
 
-class BatchLaneSettings(LaneSettings):
+class VideoLimitSettings(Settings):
+    """How many video jobs run at once."""
+
+    max_concurrent_jobs = Setting(integer(1, _MAX_JOBS), 1)
+
+
+class TaskLimitsSettings(Settings):
+    """How many tasks of each kind run at once."""
+
+    max_concurrent_recordings = Setting(integer(1, _MAX_JOBS), 10)
+    max_concurrent_images = Setting(integer(1, _MAX_JOBS), 5)
+    max_concurrent_seeders = Setting(integer(1, _MAX_JOBS), 5)
+
+
+class BatchLaneSettings(LaneSettings, VideoLimitSettings):
     """For every function that can start video jobs, which run on Batch."""
 
     lane = Setting(text, "video")
-    max_concurrent_jobs = Setting(integer(1, _MAX_JOBS), 1)
     dead_letter_queue_url = Setting(text)
 
 
@@ -111,7 +124,7 @@ class ClusterSettings(JobsSettings):
     ecs_cluster = Setting(text, "")
 
 
-class EcsLaneSettings(LaneSettings, ClusterSettings):
+class EcsLaneSettings(LaneSettings, ClusterSettings, TaskLimitsSettings):
     """For every function that can start ECS tasks."""
 
     subnet_ids = Setting[tuple[str, ...]](several, ())
@@ -119,9 +132,6 @@ class EcsLaneSettings(LaneSettings, ClusterSettings):
     assign_public_ip = Setting[PublicIp](one_of("ENABLED", "DISABLED"), "DISABLED")
     fargate_spot = Setting(flag, default=False)
     container_name = Setting(text, "worker")
-    max_concurrent_recordings = Setting(integer(1, _MAX_JOBS), 10)
-    max_concurrent_images = Setting(integer(1, _MAX_JOBS), 5)
-    max_concurrent_seeders = Setting(integer(1, _MAX_JOBS), 5)
     ecs_dead_letter_queue_url = Setting(text)
 
 
@@ -338,9 +348,12 @@ class SearchMediaSettings(ApiSettings, UploadSettings, SearchSettings):
             yield "SUMMARY_URL is missing, which SUMMARY_BACKEND=openai needs"
 
 
-class CancelJobSettings(ApiSettings, StoreSettings, UploadSettings, SearchSettings):
-    """`functions/cancel_job`, which also erases a job's data."""
+class CancelJobSettings(
+    ApiSettings, StoreSettings, UploadSettings, SearchSettings, VideoLimitSettings, TaskLimitsSettings
+):
+    """`functions/cancel_job`, which also erases a job's data, and pauses lanes."""
 
+    track_queue_url = Setting(text)
     torrent_prefix = Setting(text, "torrents/")
 
 

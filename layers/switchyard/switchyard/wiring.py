@@ -11,11 +11,12 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from switchyard import clients, observability
-from switchyard.messages.kinds import TASKS, VIDEO
+from switchyard.messages.kinds import LANES, TASKS, VIDEO
 from switchyard.settings import BatchLaneSettings, EcsLaneSettings, ReturnSettings
 from switchyard.variables import is_emulated
 
 if TYPE_CHECKING:
+    from switchyard.api.lanes import LaneRoutes
     from switchyard.api.search import Embed
     from switchyard.api.webhooks import WebhookRoutes
     from switchyard.function_jobs.intake import Intake, Worker
@@ -107,6 +108,16 @@ def canceller(settings: CancelJobSettings) -> Canceller:
 
     observability.configure(settings.environment)
     return Canceller(_store(settings), {"batch": _batch(settings, 0), "ecs": _ecs(settings, Placement(""), 0)})
+
+
+def lane_routes(settings: CancelJobSettings) -> LaneRoutes:
+    """Builds the handlers of the routes about lanes."""
+    from switchyard.api.lanes import LaneRoutes
+    from switchyard.messages.wakes import WakeQueue
+    from switchyard.protocol.lanes import Lane
+
+    lanes = {name: Lane(name, getattr(settings, kind.limit.lower())) for name, kind in LANES.items()}
+    return LaneRoutes(_store(settings), lanes, WakeQueue(clients.sqs(), settings.track_queue_url))
 
 
 def task_work(settings: TaskSettings) -> TaskWork:

@@ -251,7 +251,12 @@ ALL_CODES: Final = re.compile(r"`([A-Z]+_[A-Z_]+|INTERNAL|UNAVAILABLE|FORBIDDEN|
 @every_operation
 def test_the_page_shows_every_route_with_curl(route: str) -> None:
     path = route.partition(" ")[2].replace("{jobId}", "6f1c2a34-5b6d-4e7f-8a90-b1c2d3e4f506")
-    path = path.replace("{userId}", "user-42").replace("{webhookId}", "$HOOK").replace("{deliveryId}", "$DELIVERY")
+    path = (
+        path.replace("{lane}", "video")
+        .replace("{userId}", "user-42")
+        .replace("{webhookId}", "$HOOK")
+        .replace("{deliveryId}", "$DELIVERY")
+    )
     assert re.search(rf'(?:ask|curl) [^\n]*"\$API{re.escape(path)}"', PAGE)
 
 

@@ -25,7 +25,7 @@ from switchyard.protocol.lanes import Lane, Pause
 from switchyard.tables.records import Records
 from switchyard.tables.store import Store
 from tests.conftest import Aws
-from tests.requests import SENT_AT
+from tests.requests import SENT_AT, task
 from tests.rest import Answer, ask
 from tests.strategies import anything
 from tests.world import Time
@@ -121,12 +121,42 @@ def test_a_job_whose_lane_is_paused_says_what_blocks_it(showing: Showing) -> Non
 
 
 def test_a_throttled_lane_has_another_reason(showing: Showing) -> None:
-    showing.put(status="WAITING", lane="images/1of4")
-    showing.pause("images/1of4", "START_THROTTLED")
+    showing.put(status="WAITING", lane="images")
+    showing.pause(reason="START_THROTTLED")
     assert "takes no more requests" in showing.get().body["blockedReason"]
 
 
-@pytest.mark.parametrize("row", [{"status": "RUNNING"}, {"lane": "images/1of2"}, {"lane": "x" * 3000}, {"lane": 1}, {}])
+def test_a_job_that_an_earlier_version_put_into_a_part_of_its_lane_is_in_the_lane(showing: Showing) -> None:
+    showing.put(status="WAITING", lane="images/1of2")
+    showing.pause()
+    assert showing.get().body["blocked"] == "capacity"
+
+
+def test_a_lane_that_an_operator_paused_says_so(showing: Showing) -> None:
+    showing.put(status="WAITING", lane="images")
+    store = Store(showing.aws.dynamodb, showing.aws.jobs_table, showing.aws.lanes_table, keep_ended_jobs=LIFETIME)
+    store.set_pause(Lane("images", 1), None, Pause.by_operator())
+    shown = showing.get().body
+    assert (shown["blocked"], shown["blockedReason"].split(".")[0]) == (
+        "operator",
+        "An operator has paused jobs of this kind",
+    )
+
+
+def test_a_job_that_waits_says_how_many_are_ahead(showing: Showing) -> None:
+    store = Store(showing.aws.dynamodb, showing.aws.jobs_table, showing.aws.lanes_table, keep_ended_jobs=LIFETIME)
+    for job_id in "abc":
+        store.hold(task(job_id), None)
+    assert showing.get().body["ahead"] == 2
+
+
+@pytest.mark.parametrize(("stored", "shown"), [(7, 7), (0, 0), (10, None), ("7", None), (1.5, None)])
+def test_a_priority_is_shown_if_it_is_one(showing: Showing, stored: object, shown: int | None) -> None:
+    showing.put(status="PENDING", priority=stored)
+    assert showing.get().body.get("priority") == shown
+
+
+@pytest.mark.parametrize("row", [{"status": "RUNNING"}, {"lane": "images/"}, {"lane": "x" * 3000}, {"lane": 1}, {}])
 def test_only_waiting_jobs_of_a_paused_lane_are_blocked(showing: Showing, row: dict[str, object]) -> None:
     showing.put(**{"status": "WAITING", "lane": "seeding"} | row)
     showing.pause()

@@ -94,6 +94,7 @@ def deployed(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
     monkeypatch.setenv("ENVIRONMENT", "test")
     monkeypatch.setenv("JOBS_TABLE", aws.jobs_table)
     monkeypatch.setenv("LANES_TABLE", aws.lanes_table)
+    monkeypatch.setenv("TRACK_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/123456789012/track")
     monkeypatch.setenv("S3_BUCKET", "switchyard-media")
     app.api.cache_clear()
     Records(aws.dynamodb, aws.jobs_table).announce(REQUEST, fingerprint="f")

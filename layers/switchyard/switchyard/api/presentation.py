@@ -20,7 +20,7 @@ from switchyard.api.results import Results, parsed
 from switchyard.messages.envelope import is_identifier
 from switchyard.messages.kinds import LANES
 from switchyard.names import stable_hash
-from switchyard.protocol.jobs import TERMINAL, Status, lane_of
+from switchyard.protocol.jobs import PRIORITIES, TERMINAL, Status, lane_of
 from switchyard.tables.items import (
     CANCEL_REQUESTED_AT,
     CANCELLED_BY,
@@ -32,6 +32,7 @@ from switchyard.tables.items import (
     LANE,
     METADATA,
     PAST_ATTEMPTS,
+    PRIORITY,
     PROGRESS,
     START_AFTER,
     STARTED_AT,
@@ -46,6 +47,7 @@ from switchyard.tables.records import BadToken, Filters, Records
 
 _BLOCKED: Mapping[str, str] = {
     "NO_CAPACITY": "There is no room for another run at the moment. The job starts when there is.",
+    "OPERATOR": "An operator has paused jobs of this kind. The job starts when they are resumed.",
     "START_THROTTLED": "The service that runs jobs takes no more requests at the moment. The job starts when it does.",
 }
 """Why the lane of a waiting job is paused, by the error's code."""
@@ -80,19 +82,22 @@ class Presentation:
         except BadToken:
             raise invalid("nextToken must come from the previous page of a request with the same parameters") from None
         self._say_what_blocks(page.jobs)
+        for job in page.jobs:
+            job.pop("ahead", None)  # one job's page shows it
         return Response(200, {"jobs": page.jobs} | ({"nextToken": page.next_token} if page.next_token else {}))
 
     def _say_what_blocks(self, jobs: Iterable[PlainItem]) -> None:
-        """Replaces each job's lane by `blocked` and `blockedReason`, if the job waits and its lane is paused."""
+        """Replaces the lane of each job that waits by how many are ahead of it, and why none of them starts."""
         named = [(job, job.pop(LANE.name, None)) for job in jobs]
-        waiting = [(job, lane) for job, lane in named if _waits(job) and _is_ours(lane)]
-        pauses = self.records.pauses({lane for _, lane in waiting})
+        waiting = [(job, lane_of(lane)) for job, lane in named if _waits(job) and _is_ours(lane)]
+        lanes = self.records.lanes({lane for _, lane in waiting})
         for job, lane in waiting:
-            if lane in pauses:
-                job |= {
-                    "blocked": "capacity",
-                    "blockedReason": _BLOCKED.get(pauses[lane].reason, _BLOCKED["NO_CAPACITY"]),
-                }
+            slots = lanes.get(lane)
+            job["ahead"] = max(slots.waiting - 1, 0) if slots else 0
+            if slots and slots.pause:
+                reason = slots.pause.reason
+                blocked = "capacity" if slots.pause.until else "operator"
+                job |= {"blocked": blocked, "blockedReason": _BLOCKED.get(reason, _BLOCKED["NO_CAPACITY"])}
 
     def _tag(self, record: PlainItem, *, has_links: bool) -> str:
         """The ETag. It changes with the job, and before the links in a response expire."""
@@ -114,6 +119,8 @@ class Presentation:
             "error": _error(record),
             "blocked": record.get("blocked"),
             "blockedReason": record.get("blockedReason"),
+            "ahead": record.get("ahead"),
+            "priority": _priority(record),
             "startAfter": _text(record, START_AFTER) if status not in TERMINAL else None,
             "pastAttempts": _past_attempts(record) or None,
             **self.results.shown(record, files, sources),
@@ -128,6 +135,11 @@ class Presentation:
             "cancelRequested": (CANCEL_REQUESTED_AT.name in record and status not in TERMINAL) or None,
         }
         return {name: value for name, value in view.items() if value is not None}
+
+
+def _priority(record: PlainItem) -> int | None:
+    found = record.get(PRIORITY.name)
+    return found if isinstance(found, int) and found in PRIORITIES else None
 
 
 def document(request: Request) -> Response:

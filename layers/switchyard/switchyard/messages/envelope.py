@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, TypeGuard
 
 from switchyard.errors import InvalidMessage, PermanentError
-from switchyard.protocol.jobs import WorkRequest
+from switchyard.protocol.jobs import PRIORITIES, WorkRequest
 
 _MAX_ID_LENGTH = 256
 MAX_VERSION_LENGTH = 1024
@@ -112,6 +112,20 @@ def identifier(parent: Mapping[str, Any], name: str) -> str | None:
 def is_identifier(value: object) -> TypeGuard[str]:
     """Whether this is valid as an id: printable, and not too long."""
     return _is_printable(value, _MAX_ID_LENGTH)
+
+
+def priority(message: Mapping[str, Any]) -> int:
+    """Reads the `priority` of a message: 0 to 9, 0 without one.
+
+    Raises:
+        InvalidMessage: it is anything else.
+    """
+    value = message.get("priority")
+    if value is None:
+        return 0
+    if type(value) is not int or value not in PRIORITIES:
+        raise InvalidMessage(f"priority must be a whole number from {PRIORITIES[0]} to {PRIORITIES[-1]}")
+    return value
 
 
 def optional_text(value: object, limit: int) -> str | None:

@@ -13,7 +13,16 @@ from typing import Any
 from switchyard import clock
 from switchyard.errors import InvalidMessage, KindNotConfigured, PermanentError, UrlRefused
 from switchyard.keys import owner_of
-from switchyard.messages.envelope import Envelope, Parsed, Rejected, decode, identifier, named_version, out_of_failure
+from switchyard.messages.envelope import (
+    Envelope,
+    Parsed,
+    Rejected,
+    decode,
+    identifier,
+    named_version,
+    out_of_failure,
+    priority,
+)
 from switchyard.messages.kinds import IMAGES, RECORDING, SEEDING, TASKS, Kind
 from switchyard.names import MAX_KEY_BYTES, legal_name
 from switchyard.protocol.jobs import Source, TargetSpec, WorkRequest
@@ -85,6 +94,7 @@ class TaskWork:
             metadata=_metadata(message.get("metadata")),
             announced=message.get("announced") is True,
             start_after=_start_after(message.get("startAfter"), envelope.sent_at),
+            priority=priority(message),
         )
         size = len(request.to_json().encode())
         if size > MAX_REQUEST_BYTES:

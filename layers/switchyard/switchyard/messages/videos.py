@@ -23,6 +23,7 @@ from switchyard.messages.envelope import (
     mapping,
     named_version,
     optional_text,
+    priority,
 )
 from switchyard.messages.kinds import VIDEO
 from switchyard.messages.s3 import Notice, location, moment, notices, out_of_sns, version_id
@@ -38,6 +39,7 @@ class VideoMessage:
     video_id: str | None = None
     job_id: str | None = None
     user_id: str | None = None
+    priority: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -89,6 +91,7 @@ class VideoWork:
             sent_at=envelope.sent_at,
             video_id=video_id,
             user_id=self._owner(source, message.user_id),
+            priority=message.priority,
         )
 
     def _owner(self, source: Source, named: str | None) -> str | None:
@@ -159,6 +162,7 @@ def _read_backend(message: Mapping[str, Any], envelope: Envelope) -> VideoMessag
         _plain_source(s3.get("bucket"), s3.get("key"), s3, envelope),
         video_id=identifier(mapping(message, "video"), "id"),
         user_id=identifier(message, "userId"),
+        priority=priority(message),
     )
 
 
@@ -169,6 +173,7 @@ def _read_flat(bucket: str, key: str, message: Mapping[str, Any], envelope: Enve
         video_id=identifier(message, "video_id"),
         job_id=identifier(message, "job_id"),
         user_id=identifier(message, "user_id"),
+        priority=priority(message),
     )
 
 

@@ -284,10 +284,9 @@ class Dispatcher:
         """Pauses the lane, and asks to be woken when that is over. False if others changed its pause meanwhile."""
         paused = self.store.set_pause(lane, seen, to)
         if paused:
-            logger.warning(
-                "lane paused", lane=lane.name, error_type=to.reason, until=clock.iso(to.until), tries=to.tries
-            )
-            self.wakes.wake(lane.name, to.until)
+            until = to.until or clock.now()
+            logger.warning("lane paused", lane=lane.name, error_type=to.reason, until=clock.iso(until), tries=to.tries)
+            self.wakes.wake(lane.name, until)
         return paused
 
     def _end_if_cancelled(self, job: Job, found: Job | None) -> Outcome | None:

@@ -37,19 +37,22 @@ class Lane:
     limit: int
 
 
+OPERATOR = "OPERATOR"
+"""The reason of a pause that an operator has set. It ends when an operator ends it."""
 FIRST_PAUSE = timedelta(seconds=5)
 LONGEST_PAUSE = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A lane whose target takes no job: nothing starts until then. `reason` is the code of the error.
+    """A lane whose target takes no job, and in which nothing starts until then. `reason` is the code of the error.
 
-    Then one waiting job is tried, and whoever tries it first lengthens the pause. So there is one try at a time, and
-    a try that dies leaves the lane paused. A start that works ends the pause.
+    Without `until`, an operator has paused it. Otherwise one waiting job is tried then, and whoever tries it first
+    lengthens the pause. So there is one try at a time, and a try that dies leaves the lane paused. A start that works
+    ends the pause.
     """
 
-    until: datetime
+    until: datetime | None
     tries: int
     reason: str
 
@@ -58,6 +61,11 @@ class Pause:
         """The pause after a first start that the target did not take."""
         return cls(now + FIRST_PAUSE, 1, reason)
 
+    @classmethod
+    def by_operator(cls) -> Pause:
+        """A pause that lasts until an operator ends it."""
+        return cls(None, 0, OPERATOR)
+
     def again(self, now: datetime) -> Pause:
         """The pause after one more try: twice as long, up to LONGEST_PAUSE."""
         longer: timedelta = FIRST_PAUSE * 2 ** min(self.tries, 16)
@@ -65,7 +73,7 @@ class Pause:
 
     def is_over(self, now: datetime) -> bool:
         """Whether the next job may be tried. A wrong clock can't pause a lane for longer than LONGEST_PAUSE."""
-        return not now < self.until <= now + LONGEST_PAUSE
+        return self.until is not None and not now < self.until <= now + LONGEST_PAUSE
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,8 @@ class JobStore(Protocol):
         """Claims a job: wins the right to start it, takes a slot of the lane and locks the object, or says why not.
 
         `seen` is the job as the caller expects it to be stored. With `entry` the job leaves the waiting room. Without
-        `entry` and with `fifo`, the claim is refused while other jobs wait, or the lane is paused.
+        `entry` and with `fifo`, the claim is refused while other jobs wait, or the lane is paused. While an operator
+        has paused the lane, every claim is refused.
         """
 
     def hold(

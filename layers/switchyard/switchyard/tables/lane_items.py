@@ -85,11 +85,13 @@ def slots(item: Item) -> Slots:
 
 def pause_value(pause: Pause) -> Value:
     """Encodes why and until when a lane is paused."""
-    return items.fields({"until": clock.iso(pause.until), "tries": pause.tries, "reason": pause.reason})
+    until = {"until": clock.iso(pause.until)} if pause.until else {}
+    return items.fields({**until, "tries": pause.tries, "reason": pause.reason})
 
 
 def _pause_of(values: Item) -> Pause:
-    return Pause(clock.parse(values["until"]["S"]), int(values["tries"]["N"]), values["reason"]["S"])
+    until = clock.parse(values["until"]["S"]) if "until" in values else None
+    return Pause(until, int(values["tries"]["N"]), values["reason"]["S"])
 
 
 def entry_key(entry: WaitEntry) -> dict[str, Value]:

@@ -21,7 +21,7 @@ from switchyard.tables.items import Item, PlainItem, Value, job_key, names_and_v
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-    from switchyard.protocol.lanes import Pause
+    from switchyard.protocol.lanes import Slots
 
 _LOOKED_AT = 500
 """How many index entries a filtered page reads at most, about 20 read units. So it may be short before the end."""
@@ -35,7 +35,7 @@ _SHOWN = (
     f"{items.JOB_ID}, {items.KIND}, {items.STATUS}, {items.PROGRESS}, {items.ERROR}, {items.RESULT}, {items.METADATA}, "
     f"{items.USER_ID}, {items.REQUEST}, {items.CREATED_AT}, {items.UPDATED_AT}, {items.STARTED_AT}, {items.ENDED_AT}, "
     f"{items.CANCEL_REQUESTED_AT}, {items.SUBMITTED_BY}, {items.CANCELLED_BY}, {items.LANE}, "
-    f"{items.PAST_ATTEMPTS}, {items.START_AFTER}, {items.SOURCE}"
+    f"{items.PAST_ATTEMPTS}, {items.START_AFTER}, {items.SOURCE}, {items.PRIORITY}"
 )
 _OF_THE_LOG = f"{items.JOB_ID}, {items.USER_ID}, {items.STATUS}, {items.TARGET}, {items.LOG_STREAM}"
 _LISTED = f"{items.JOB_ID}, {items.KIND}, {items.STATUS}, {items.USER_ID}, {items.CREATED_AT}, {items.LANE}"
@@ -215,18 +215,16 @@ class Records:
         item = answer.get("Item")
         return items.plain(item) if item else None
 
-    def pauses(self, lanes: Collection[str]) -> dict[str, Pause]:
-        """Which of these lanes, at most 100, are paused. Eventually consistent, and lacks lanes that can't be read."""
+    def lanes(self, lanes: Collection[str]) -> dict[str, Slots]:
+        """The counts and pauses of these lanes, at most 100. Eventually consistent, and lacks what can't be read."""
         if not lanes:
             return {}
         from switchyard.tables import lane_items  # noqa: PLC0415 - only where a job waits
 
-        shown = f"{lane_items.PK}, {lane_items.PAUSE}"
         keys = [lane_items.slots_key(lane) for lane in sorted(lanes)]
-        wanted: Any = {"Keys": keys, "ProjectionExpression": shown, **names_and_values(shown, {})}
-        answer = self._client.batch_get_item(RequestItems={self._lanes: wanted})
-        found = {lane_items.lane_of_item(item): lane_items.PAUSE.of(item) for item in answer["Responses"][self._lanes]}
-        return {lane: pause for lane, pause in found.items() if pause}
+        answer = self._client.batch_get_item(RequestItems={self._lanes: {"Keys": keys}})
+        found = answer["Responses"][self._lanes]
+        return {lane_items.lane_of_item(item): lane_items.slots(item) for item in found}
 
     def page(self, filters: Filters, limit: int, token: str | None = None) -> Page:
         """Lists up to `limit` jobs, newest first, after the page that returned `token`. Eventually consistent.

@@ -72,6 +72,7 @@ from switchyard.tables.items import (
     OF_AN_END,
     PAST_ATTEMPTS,
     PAST_VERSIONS,
+    PRIORITY,
     PROGRESS,
     REQUEST,
     RESULT,
@@ -695,10 +696,11 @@ class Store(JobStore):
         }
 
     def _has_room(self, lane: Lane, entry: WaitEntry | None, *, fifo: bool) -> tuple[str, dict[str, Value]]:
-        """The condition of a claim: a free slot, and for a newcomer, that nobody waits and the lane isn't paused."""
+        """The condition of a claim: a free slot, no operator's pause, and for a newcomer, nobody waits and no pause."""
         condition = (
             f"attribute_not_exists({HOLDERS}) AND attribute_not_exists({LAYOUTS}) "
-            f"AND (attribute_not_exists({TAKEN}) OR {TAKEN} < :limit)"
+            f"AND (attribute_not_exists({TAKEN}) OR {TAKEN} < :limit) "
+            f"AND (attribute_not_exists({PAUSE}) OR attribute_exists({PAUSE}.#until))"
         )
         values = {":limit": number(lane.limit)}
         if entry is None and fifo:
@@ -916,7 +918,7 @@ _LEFT_BY_A_RUN: tuple[Attribute[Any], ...] = (
     *OF_AN_END,
     *(TARGET_ID, RUN_ID, LOG_STREAM, PROGRESS, ATTEMPTS, STARTED_AT, HEARTBEAT_AT, NEVER_STARTED, START_AFTER),
 )
-_LEFT_BY_A_REQUEST: tuple[Attribute[Any], ...] = (USER_ID, METADATA, SUBMITTED_BY, PAST_ATTEMPTS)
+_LEFT_BY_A_REQUEST: tuple[Attribute[Any], ...] = (USER_ID, METADATA, SUBMITTED_BY, PAST_ATTEMPTS, PRIORITY)
 """Attributes that a request may set; what the last one set must not be taken for the next one's."""
 _WRITTEN_BY_A_WORKER: tuple[Attribute[Any], ...] = (PROGRESS, RESULT, ERROR, STARTED_AT, HEARTBEAT_AT, UPDATED_AT)
 _ABOUT_A_RUN: tuple[Attribute[Any], ...] = (TARGET_ID, RUN_ID, CANCEL_REQUESTED_AT)
