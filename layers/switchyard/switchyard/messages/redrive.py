@@ -29,6 +29,7 @@ def _object_body(request: WorkRequest) -> str:
             "job_id": request.job_id,
             "video_id": request.video_id,
             "user_id": request.user_id,
+            "taskToken": request.task_token,
         }
     )
 
@@ -38,7 +39,11 @@ def _job_body(request: WorkRequest) -> str:
         request.kind,
         request.job_id,
         request.source.version,
-        {**(request.input or {}), "startAfter": clock.iso(request.start_after) if request.start_after else None},
+        {
+            **(request.input or {}),
+            "startAfter": clock.iso(request.start_after) if request.start_after else None,
+            "taskToken": request.task_token,
+        },
         user_id=request.user_id,
         metadata=request.metadata,
         announced=request.announced,

@@ -6,7 +6,7 @@ docs/states.md draws the statuses and says who makes each transition.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum, auto
 from typing import Any, Self
@@ -100,7 +100,7 @@ class WorkRequest:
     `sent_at` is when the message was sent, and orders the waiting room. `input` is the worker's input beyond the
     object, `metadata` the caller's own data; both are JSON values, stored unchanged. An `announced` request was
     recorded before its message was sent; if the record is gone, the request was withdrawn. Before `start_after`,
-    nothing starts the job.
+    nothing starts the job. `task_token` is Step Functions', which is told of the job's end.
     """
 
     job_id: str
@@ -115,6 +115,7 @@ class WorkRequest:
     metadata: Mapping[str, Any] | None = None
     announced: bool = False
     start_after: datetime | None = None
+    task_token: str | None = field(default=None, repr=False)
 
     @property
     def due(self) -> datetime:
