@@ -365,6 +365,7 @@ class LocalStack:
             "SecurityGroupIds": "sg-00000000",
             "SteamStandIn": self.steam.url,
             "Notifications": "all",
+            "TaskTokens": "true",
             **self._state.secrets,
             # Tests send requests as fast as they can.
             "ApiRateLimit": "10000",

@@ -22,6 +22,7 @@ def reconciler() -> Reconciler:
         stuck_after=settings.stuck_runnable_seconds,
         repairs=wiring.repairs(settings),
         kinds={lane: kind.name for lane, kind in LANES.items()},
+        beat=wiring.heartbeats(settings),
     )
 
 

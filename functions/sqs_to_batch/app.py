@@ -25,6 +25,7 @@ def function() -> Queue:
             allowed_buckets=settings.source_buckets,
             bucket=settings.s3_bucket,
             upload_prefix=settings.upload_prefix,
+            task_tokens=settings.task_tokens,
         ),
         dead_letters=wiring.dead_letter_queue(settings.dead_letter_queue_url),
     )

@@ -184,6 +184,13 @@ class MemoryStore:
             self._change(job.id, request=replace(job.request, user_id=user_id), fence=fence)
             return None
 
+    def add_token(self, job: Job, token: str) -> JobChanged | None:
+        with self._mutex:
+            if not self._still(job.id, job):
+                return JobChanged(self.jobs.get(job.id))
+            self._change(job.id, request=replace(self.jobs[job.id].request, task_token=token))
+            return None
+
     def record_start(self, job: Job, target_id: str) -> JobChanged | None:
         with self._mutex:
             if changed := self._claim_changed(job):

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -743,6 +744,28 @@ def an_invalid_delivery_is_dead_lettered(system: Hands) -> None:
     system.send("rubbish", "WebhookQueue")
 
     _is_dead_lettered(system, "WebhookDeadLetterQueue", "INVALID_MESSAGE")
+
+
+@proves(
+    notify=["states:SendTaskSuccess on *", "states:SendTaskFailure on *"],
+    reconcile_jobs=["dynamodb:BatchGetItem on JobsTable", "states:SendTaskHeartbeat on *"],
+)
+def tasks_of_step_functions_are_kept_alive_and_ended(system: Hands) -> None:
+    """Nobody waits with these tokens, which is what Step Functions answers to who may ask it."""
+    for plan in ({}, {"permanent": "AS_PLANNED"}):
+        key = system.place(None, gate=True, **plan)
+        system.send({"bucket": system.bucket, "key": key, "taskToken": f"nobody-s-{uuid.uuid4()}"})
+        job = system.wait_for(key, "RUNNING")
+        system.invoke("ReconcileJobsFunction")
+        beats = [line for line in system.log("ReconcileJobsFunction") if "heartbeats" in line.get("message", "")]
+        assert beats == [], "a heartbeat failed"
+        system.release(key)
+        system.until(partial(_was_told_to_its_task, system, job["jobId"]), "the task to be told")
+
+
+def _was_told_to_its_task(system: Hands, job_id: str) -> bool:
+    lines = [line for line in system.log("NotifyFunction") if line.get("job_id") == job_id]
+    return any("no longer waits" in line.get("message", "") for line in lines)
 
 
 @proves(notify=["sqs:SendMessage on NotifyDeadLetterQueue"])

@@ -303,6 +303,12 @@ def logs() -> Any:  # noqa: ANN401 - one call needs no stubs
 
 
 @cache
+def states() -> Any:  # noqa: ANN401 - three calls need no stubs
+    """Step Functions, with the SDK's retries: a token that was used answers that it is closed."""
+    return _client("stepfunctions", _REPEATABLE)
+
+
+@cache
 def s3vectors() -> Any:  # noqa: ANN401 - its stubs are not installed
     """S3 Vectors, with the SDK's retries: queries, and writes that may be repeated."""
     return _client("s3vectors", _REPEATABLE)

@@ -1,6 +1,6 @@
 """Timestamps: UTC, ISO 8601 with milliseconds and a `Z`, so that they sort as strings."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -28,6 +28,11 @@ def parse(text: str) -> datetime:
         return moment.astimezone(UTC)
     except OverflowError:  # within an offset of datetime's first or last moment
         raise ValueError(f"{text!r} is out of range") from None
+
+
+def epoch_ms(moment: datetime) -> int:
+    """Converts to whole epoch milliseconds. Cut off as in `iso`, so that both say the same."""
+    return (moment - EPOCH) // timedelta(milliseconds=1)
 
 
 def from_epoch_ms(milliseconds: int) -> datetime:

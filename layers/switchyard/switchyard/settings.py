@@ -124,6 +124,12 @@ class ClusterSettings(JobsSettings):
     ecs_cluster = Setting(text, "")
 
 
+class TokenSettings(Settings):
+    """For every function that takes task tokens of Step Functions, or uses them."""
+
+    task_tokens = Setting(flag, default=False)
+
+
 class EcsLaneSettings(LaneSettings, ClusterSettings, TaskLimitsSettings):
     """For every function that can start ECS tasks."""
 
@@ -215,7 +221,7 @@ class ApiSettings(Settings):
 # ---- one class per function -----------------------------------------------------------------------------------------
 
 
-class SqsToBatchSettings(BatchLaneSettings, ReturnSettings, UploadSettings, VideoIdSettings):
+class SqsToBatchSettings(BatchLaneSettings, ReturnSettings, UploadSettings, VideoIdSettings, TokenSettings):
     """`functions/sqs_to_batch`."""
 
     queue_url = Setting(text)
@@ -224,7 +230,7 @@ class SqsToBatchSettings(BatchLaneSettings, ReturnSettings, UploadSettings, Vide
     source_buckets = Setting(names)
 
 
-class DispatchToEcsSettings(EcsLaneSettings, TaskSettings, ReturnSettings):
+class DispatchToEcsSettings(EcsLaneSettings, TaskSettings, ReturnSettings, TokenSettings):
     """`functions/dispatch_to_ecs`."""
 
     jobs_table = Setting(text, alias="DDB_TABLE")  # the name in the systems that Switchyard replaces
@@ -244,7 +250,7 @@ class TrackJobSettings(TrackSettings):
     track_dead_letter_queue_url = Setting(text)
 
 
-class ReconcileJobsSettings(TrackSettings):
+class ReconcileJobsSettings(TrackSettings, TokenSettings):
     """`functions/reconcile_jobs`."""
 
     pending_grace_seconds = Setting(seconds(60, 1_209_600), timedelta(hours=1))
@@ -259,7 +265,7 @@ class WebhooksSettings(Settings):
     webhooks_table = Setting(text)
 
 
-class NotifySettings(WebhooksSettings):
+class NotifySettings(WebhooksSettings, TokenSettings):
     """`functions/notify`. Without a queue for deliveries it tells no webhook."""
 
     webhook_queue_url = Setting(text, "")

@@ -16,6 +16,8 @@ from switchyard.settings import BatchLaneSettings, EcsLaneSettings, ReturnSettin
 from switchyard.variables import is_emulated
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from switchyard.api.lanes import LaneRoutes
     from switchyard.api.search import Embed
     from switchyard.api.webhooks import WebhookRoutes
@@ -131,6 +133,7 @@ def task_work(settings: TaskSettings) -> TaskWork:
         definitions=definitions if settings.ecs_cluster else {},
         networks=settings.allowed_networks,
         upload_prefix=settings.upload_prefix,
+        task_tokens=getattr(settings, "task_tokens", False),  # the API takes none
     )
 
 
@@ -242,7 +245,24 @@ def notifier(settings: NotifySettings) -> Notifier:
 
         webhooks = Webhooks(clients.dynamodb(), settings.webhooks_table)
         channels.append(Subscribers(webhooks, Outgoing(clients.sqs(), settings.webhook_queue_url)))
+    if settings.task_tokens:
+        from switchyard.notifications.tasks import Tasks
+
+        channels.append(Tasks(clients.states()))
     return Notifier(channels, dead_letter_queue(settings.notify_dead_letter_queue_url))
+
+
+def heartbeats(settings: ReconcileJobsSettings) -> Callable[[Sequence[str]], None]:
+    """Builds what tells tasks of Step Functions that the jobs with these ids are alive."""
+    if not settings.task_tokens:
+        return lambda _: None
+    from switchyard.notifications.tasks import Tasks
+    from switchyard.tables.records import task_tokens
+
+    def beat(job_ids: Sequence[str]) -> None:
+        Tasks(clients.states()).keep_alive(task_tokens(clients.dynamodb(), settings.jobs_table, job_ids))
+
+    return beat
 
 
 def deliveries(settings: DeliverWebhookSettings) -> Queue:

@@ -11,6 +11,8 @@ from switchyard.protocol.jobs import PRIORITIES, WorkRequest
 
 _MAX_ID_LENGTH = 256
 MAX_VERSION_LENGTH = 1024
+_MAX_TOKEN = 2048
+"""AWS Step Functions API reference, SendTaskSuccess."""
 _JSON_TYPE_NAMES = {list: "a list", str: "a string", int: "a number", float: "a number", bool: "a boolean"}
 
 
@@ -131,6 +133,24 @@ def priority(message: Mapping[str, Any]) -> int:
 def optional_text(value: object, limit: int) -> str | None:
     """Reads printable text of 1 to `limit` characters. None for any other value."""
     return value if _is_printable(value, limit) else None
+
+
+def task_token(message: Mapping[str, Any], *, taken: bool) -> str | None:
+    """Reads the optional `taskToken` of Step Functions. `taken` says whether this deployment tells tasks of ends.
+
+    Raises:
+        InvalidMessage: it is no token, or nobody would tell its task.
+    """
+    token = message.get("taskToken")
+    if token is None:
+        return None
+    if not taken:
+        raise InvalidMessage(
+            "taskToken is not allowed here: this deployment tells no tasks of Step Functions (TaskTokens)"
+        )
+    if not _is_printable(token, _MAX_TOKEN):
+        raise InvalidMessage(f"taskToken must be printable text of at most {_MAX_TOKEN} characters")
+    return str(token)
 
 
 def named_version(message: Mapping[str, Any]) -> str | None:

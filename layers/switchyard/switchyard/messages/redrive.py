@@ -30,6 +30,7 @@ def _object_body(request: WorkRequest) -> str:
             "video_id": request.video_id,
             "user_id": request.user_id,
             "priority": request.priority or None,
+            "taskToken": request.task_token,
         }
     )
 
@@ -43,6 +44,7 @@ def _job_body(request: WorkRequest) -> str:
             **(request.input or {}),
             "startAfter": clock.iso(request.start_after) if request.start_after else None,
             "priority": request.priority or None,
+            "taskToken": request.task_token,
         },
         user_id=request.user_id,
         metadata=request.metadata,

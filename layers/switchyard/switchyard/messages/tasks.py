@@ -22,6 +22,7 @@ from switchyard.messages.envelope import (
     named_version,
     out_of_failure,
     priority,
+    task_token,
 )
 from switchyard.messages.kinds import IMAGES, RECORDING, SEEDING, TASKS, Kind
 from switchyard.names import MAX_KEY_BYTES, legal_name
@@ -50,6 +51,7 @@ class TaskWork:
         definitions: The task definition of every kind that this deployment runs, by kind.
         networks: Private networks that may be recorded from.
         upload_prefix: Where the API makes keys of uploads, which name the uploads' owners.
+        task_tokens: Whether messages may carry a task token of Step Functions.
     """
 
     bucket: str
@@ -57,6 +59,7 @@ class TaskWork:
     definitions: Mapping[str, str]
     networks: Sequence[Network] = ()
     upload_prefix: str = "uploads/"
+    task_tokens: bool = False
 
     def parse(self, body: str, envelope: Envelope) -> Parsed:
         """Reads a job message. Resolves the host of a URL to record. Invalid content is in `rejected`, never raised."""
@@ -95,6 +98,7 @@ class TaskWork:
             announced=message.get("announced") is True,
             start_after=_start_after(message.get("startAfter"), envelope.sent_at),
             priority=priority(message),
+            task_token=task_token(message, taken=self.task_tokens),
         )
         size = len(request.to_json().encode())
         if size > MAX_REQUEST_BYTES:

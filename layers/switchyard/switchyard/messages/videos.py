@@ -6,7 +6,7 @@ A message may have several S3 records. Each is read separately, so that an inval
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,7 @@ from switchyard.messages.envelope import (
     named_version,
     optional_text,
     priority,
+    task_token,
 )
 from switchyard.messages.kinds import VIDEO
 from switchyard.messages.s3 import Notice, location, moment, notices, out_of_sns, version_id
@@ -47,7 +48,7 @@ class VideoWork:
     """Reads messages as requests for `lane` and `target`. `id_pattern` finds the video id in a key.
 
     In `bucket`, the API has made the keys under `upload_prefix`: they name the owners of the uploads. In other buckets,
-    anybody may have made the key.
+    anybody may have made the key. `task_tokens` says whether plain messages may carry a task token of Step Functions.
     """
 
     lane: str
@@ -56,17 +57,22 @@ class VideoWork:
     allowed_buckets: frozenset[str]
     bucket: str = ""
     upload_prefix: str = "uploads/"
+    task_tokens: bool = False
 
     def parse(self, body: str, envelope: Envelope) -> Parsed:
         """Reads a message body in any of the accepted shapes. Invalid content is in `rejected`, never raised."""
         parsed = Parsed()
         try:
-            parts = list(_parts(decode(body)))
+            message = out_of_sns(decode(body))
+            parts, token = list(_parts(message)), task_token(message, taken=self.task_tokens)
+            if token and any(notice for _, notice in parts):
+                raise InvalidMessage("a notification of S3 has no taskToken")
             if envelope.video_id and len(parts) > 1:
                 raise InvalidMessage("the attribute video_id names one video, but the message has several objects")
             for read, notice in parts:
                 try:
-                    parsed.requests.append(self._request(read(envelope), envelope))
+                    request = self._request(read(envelope), envelope)
+                    parsed.requests.append(replace(request, task_token=token) if token else request)
                 except PermanentError as error:
                     parsed.rejected.append(Rejected(error, notice.body(body) if notice else body))
         except PermanentError as error:
@@ -119,7 +125,6 @@ type _Reader = Callable[[Envelope], VideoMessage]
 
 def _parts(message: Mapping[str, Any]) -> Iterator[tuple[_Reader, Notice | None]]:
     """Splits a message into requests: a reader for each, and S3's notice if S3 sent it. Empty for `s3:TestEvent`."""
-    message = out_of_sns(message)
     announced = notices(message)
     if announced is not None:
         for notice in announced:

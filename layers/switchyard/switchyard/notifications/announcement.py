@@ -32,6 +32,7 @@ class Announcement:
     Attributes:
         owner: The id of the user whose job it is. None for a job without an owner.
         result: The short fields of the job's result.
+        task_token: Step Functions' token of the task that waits for the job. It is told to nobody else.
     """
 
     job_id: str
@@ -42,6 +43,7 @@ class Announcement:
     at: datetime
     error: JobError | None = None
     result: Mapping[str, str | int] = field(default_factory=dict)
+    task_token: str | None = field(default=None, repr=False)
 
     @property
     def id(self) -> str:
@@ -73,6 +75,8 @@ class Announcement:
 def announcement(record: Mapping[str, Any]) -> Announcement | None:
     """Reads a record of the stream. None if the job didn't enter a status that is announced.
 
+    An end is announced again if the ended job got a task token since: another task waits for it.
+
     Raises:
         ForeignRow: the row is not one that Switchyard writes.
     """
@@ -82,8 +86,13 @@ def announcement(record: Mapping[str, Any]) -> Announcement | None:
         return None  # deleted: its end was announced before
     with items.ours(new):
         status, before = items.STATUS.of(new), items.STATUS.of(old)
-        if status not in TOLD or status == before or {status, before} <= TERMINAL:
-            return None  # only new work moves a job out of its end
+        token = items.TASK_TOKEN.of(new)
+        if status not in TOLD:
+            return None
+        has_entered = status != before and not {status, before} <= TERMINAL  # only new work moves a job out of its end
+        has_new_token = status in TERMINAL and token not in (None, items.TASK_TOKEN.of(old))
+        if not has_entered and not has_new_token:
+            return None
         return Announcement(
             job_id=items.JOB_ID.required(new),
             kind=items.KIND.of(new) or "",
@@ -93,6 +102,7 @@ def announcement(record: Mapping[str, Any]) -> Announcement | None:
             at=items.UPDATED_AT.of(new) or datetime.fromtimestamp(float(about["ApproximateCreationDateTime"]), UTC),
             error=items.ERROR.of(new),
             result=_short(items.RESULT.of(new) or {}),
+            task_token=token,
         )
 
 

@@ -21,7 +21,7 @@ from switchyard import clock, observability
 from switchyard.clients import translated
 from switchyard.errors import InvalidMessage, SwitchyardError
 from switchyard.notifications.signatures import derived_secret, signed_headers
-from switchyard.notifications.table import NoSlot, Slot, Webhooks
+from switchyard.notifications.table import Busy, NoSlot, Slot, Webhooks
 from switchyard.notifications.webhooks import (
     LONGEST_FAILURE,
     SLOW,
@@ -30,6 +30,7 @@ from switchyard.notifications.webhooks import (
     State,
     Webhook,
     delivery,
+    longest_put_off,
     wait_after,
 )
 from switchyard.observability import Metric, logger
@@ -157,9 +158,10 @@ class Deliverer:
                 logger.info("not delivered: the webhook was deleted", webhook_id=due.webhook_id)
             case NoSlot.DISABLED:
                 self.webhooks.note(due, State.DEAD, {"reason": "the webhook is disabled"}, now)
-            case NoSlot.BUSY:
+            case Busy(webhook):
                 # Without an attempt, so that a slow receiver loses nothing and delays only itself.
-                later = now + timedelta(seconds=random.uniform(1, min(_MAX_DELAY, 2 ** min(due.put_off + 2, 10))))  # noqa: S311 - jitter
+                longest = min(longest_put_off(webhook, now).total_seconds(), 2 ** min(due.put_off + 2, 10))
+                later = now + timedelta(seconds=random.uniform(1, longest))  # noqa: S311 - jitter
                 self.outgoing.send_later(replace(due, not_before=later, put_off=due.put_off + 1), now)
             case slot:
                 self._attempt(due, slot)

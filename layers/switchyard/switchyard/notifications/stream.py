@@ -46,7 +46,7 @@ class Notifier:
         developer guide, "Configuring partial batch response with DynamoDB and Lambda").
         """
         read = [(record, self._read(record)) for record in event["Records"]]
-        told = {found.id: found for _, found in read if found is not None}
+        told = {(found.id, found.task_token): found for _, found in read if found is not None}
         announcements = list(told.values())
         untold = {each for channel in self.channels for each in channel.tell(announcements)} if announcements else set()
         if len(told) > len(untold):

@@ -20,8 +20,8 @@ from switchyard.tables.items import Item, Value, names_and_values, number, text
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-HELD = timedelta(seconds=60)
-"""How long a slot stays taken if the invocation that took it dies: longer than an invocation lasts."""
+HELD = timedelta(seconds=20)
+"""How long a slot stays taken if the invocation that took it dies: longer than a receiver may take to answer."""
 KEPT = timedelta(days=30)
 """How long deliveries are kept."""
 _TRIES = 3
@@ -33,8 +33,13 @@ class NoSlot(Enum):
     GONE = auto()
     """There is no such webhook."""
     DISABLED = auto()
-    BUSY = auto()
-    """All slots are taken by other deliveries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """All slots of the webhook are taken by other deliveries."""
+
+    webhook: Webhook
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +106,14 @@ class Webhooks:
 
     # ---- slots ------------------------------------------------------------------------------------------------------
 
-    def take_slot(self, webhook_id: str, owner: str, hint: str, now: datetime) -> Slot | NoSlot:
+    def take_slot(self, webhook_id: str, owner: str, hint: str, now: datetime) -> Slot | Busy | NoSlot:
         """Takes a slot of a webhook, so that a slow or dead receiver can't take up all deliveries.
 
         `hint` spreads deliveries among the slots. The write also reads the webhook.
         """
-        wanted, moment = int(stable_hash(hint, length=8), 16) % SLOTS, _ms(now)
+        wanted, moment = int(stable_hash(hint, length=8), 16) % SLOTS, clock.epoch_ms(now)
         until = moment + _ms_of(HELD)
+        found: Item = {}
         for _ in range(_TRIES):
             #   exists, enabled, the slot free or expired; one of many slots only if the receiver answers well ──▶ taken
             slot = f"slot{wanted}"
@@ -125,7 +131,7 @@ class Webhooks:
                     ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 )
             except self._client.exceptions.ConditionalCheckFailedException as error:
-                found: Item = error.response.get("Item", {})  # type: ignore[assignment]  # as in `create`
+                found = error.response.get("Item", {})  # type: ignore[assignment]  # as in `create`
             else:
                 return Slot(_webhook(answer["Attributes"]), wanted, until)
             if not found:
@@ -134,9 +140,9 @@ class Webhooks:
                 return NoSlot.DISABLED
             free = [n for n in range(_webhook(found).slots) if int(found.get(f"slot{n}", {"N": "0"})["N"]) < moment]
             if not free:
-                return NoSlot.BUSY
+                break
             wanted = free[wanted % len(free)]
-        return NoSlot.BUSY
+        return Busy(_webhook(found))
 
     def succeeded(self, slot: Slot, *, slow: bool) -> None:
         """Frees the slot after a success, which ends a webhook's failures."""
@@ -215,10 +221,6 @@ class Webhooks:
 
 def _free(slot: str) -> str:
     return f"(attribute_not_exists({slot}) OR {slot} < :now)"
-
-
-def _ms(moment: datetime) -> int:
-    return round(moment.timestamp() * 1000)
 
 
 def _ms_of(length: timedelta) -> int:

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum, auto
 from typing import TYPE_CHECKING, Any, Self
 
@@ -37,9 +37,11 @@ FEW_SLOTS = 2
 """The same while it fails or is slow."""
 SLOW = timedelta(seconds=2)
 """An answer that takes longer is slow."""
+SOON = timedelta(seconds=10)
+PUT_OFF_IF_SLOW = timedelta(minutes=1)
+LONGEST_PUT_OFF = timedelta(minutes=15)
 TEST = "webhook.test"
 
-_EPOCH = datetime.fromtimestamp(0, UTC)
 _DELIVERY_ID = re.compile(r"[0-9]{13}-evt_[0-9a-f]{32}")
 _WEBHOOK_ID = re.compile(r"wh_[0-9a-f]{32}")
 
@@ -134,8 +136,7 @@ class Delivery:
     @property
     def id(self) -> str:
         """Its id, which sorts by time. The same for every copy of the event."""
-        # Cut off as in `to_json`, not rounded: the id must survive the message.
-        return f"{(self.at - _EPOCH) // timedelta(milliseconds=1):013d}-{self.event_id}"
+        return f"{clock.epoch_ms(self.at):013d}-{self.event_id}"
 
     def to_json(self) -> str:
         """Encodes it as a message."""
@@ -192,6 +193,17 @@ def payload(kind: str, at: datetime, data: Mapping[str, Any]) -> str:
 def delivery(webhook: Webhook, told: Announcement) -> Delivery:
     """The delivery of an announcement to a webhook."""
     return Delivery(webhook.id, webhook.owner, told.id, told.at, payload(told.type, told.at, told.detail()))
+
+
+def longest_put_off(webhook: Webhook, now: datetime) -> timedelta:
+    """How long a delivery may be put off that found all slots of its webhook taken.
+
+    Soon if the receiver is well, since it is about to have a free one. A receiver that fails is asked the more rarely
+    the longer it has failed, so that a dead one with thousands of deliveries costs little.
+    """
+    if webhook.failing_since:
+        return min(max(now - webhook.failing_since, SOON), LONGEST_PUT_OFF)
+    return PUT_OFF_IF_SLOW if webhook.is_slow else SOON
 
 
 class State(StrEnum):

@@ -179,7 +179,7 @@ class Dispatcher:
         """Handles a request whose job needs no claim. None if the job must be claimed."""
         match judge(seen, request, now=clock.now(), grace=self.grace):
             case Verdict.DUPLICATE:
-                return self._add_owner(seen, request) or self._duplicate(request)
+                return self._add_owner(seen, request) or self._add_token(seen, request) or self._duplicate(request)
             case Verdict.WITHDRAWN:
                 logger.info("withdrawn", job_id=request.job_id, version=request.source.version)
                 return Outcome.WITHDRAWN
@@ -193,6 +193,11 @@ class Dispatcher:
             case Verdict.ADOPT if seen is not None:
                 return self._add_owner(seen, request) or self.adopt(_owned(seen, request))
         return None
+
+    def _add_token(self, seen: Job | None, request: WorkRequest) -> JobChanged | None:
+        """Has the job's end told to the task of a request that needs no run of its own."""
+        same = seen is not None and seen.request.asks_for_the_same(request)
+        return self.store.add_token(seen, request.task_token) if seen and same and request.task_token else None
 
     def _claim(self, request: WorkRequest, seen: Job | None, lane: Lane) -> Outcome | JobChanged:
         if request.start_after and request.start_after > clock.now():

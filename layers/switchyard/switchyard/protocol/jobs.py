@@ -6,7 +6,7 @@ docs/states.md draws the statuses and says who makes each transition.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum, auto
 from typing import Any, Self
@@ -105,6 +105,7 @@ class WorkRequest:
     object, `metadata` the caller's own data; both are JSON values, stored unchanged. An `announced` request was
     recorded before its message was sent; if the record is gone, the request was withdrawn. Before `start_after`,
     nothing starts the job. Of the jobs that wait, those with the highest `priority`, 0 to 9, start first.
+    `task_token` is Step Functions', which is told of the job's end.
     """
 
     job_id: str
@@ -120,6 +121,7 @@ class WorkRequest:
     announced: bool = False
     start_after: datetime | None = None
     priority: int = 0
+    task_token: str | None = field(default=None, repr=False)
 
     @property
     def due(self) -> datetime:

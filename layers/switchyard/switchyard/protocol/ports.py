@@ -147,6 +147,9 @@ class JobStore(Protocol):
         Raises the fence of a WAITING job, since the next claim writes the request as its reader has seen it.
         """
 
+    def add_token(self, job: Job, token: str) -> JobChanged | None:
+        """Sets the task token of a job, if the job is still as seen. It replaces an earlier one. Idempotent."""
+
     # ---- starting ---------------------------------------------------------------------------------------------------
 
     def record_start(self, job: Job, target_id: str) -> JobChanged | None:

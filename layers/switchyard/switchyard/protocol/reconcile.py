@@ -62,6 +62,7 @@ class Reconciler:
         pending_grace: How long an accepted job may stay PENDING before it is dispatched again.
         stuck_after: How long a run may wait for capacity before it counts as stuck.
         repairs: By lane, for jobs that functions run, which have no slots and no target.
+        beat: Called with the ids of all jobs that wait or run, to tell others that these are alive.
         kinds: The kind of each lane, by its name. A row that names another kind's lane is not ours.
     """
 
@@ -72,6 +73,7 @@ class Reconciler:
     stuck_after: timedelta
     repairs: Mapping[str, Repair] = field(default_factory=dict)
     kinds: Mapping[str, str] = field(default_factory=dict)
+    beat: Callable[[Sequence[str]], None] = lambda _: None
 
     def run(self) -> None:
         """Makes one pass. If a step fails, or the repair of one job, the others still run.
@@ -83,6 +85,7 @@ class Reconciler:
         steps: list[Callable[[], None]] = [
             lambda: self._adopt_stale_claims(this),
             lambda: self._list(this),
+            lambda: self.beat(list(dict.fromkeys(job.id for job in (*this.active, *this.waiting)))),
             lambda: self._retake_slots(this),
             lambda: self._catch_up(this),
             lambda: self._restart_pending(this),

@@ -221,6 +221,7 @@ MODIFIED = Attribute("modified", _moment_of)
 WAITS_UNTIL = Attribute("waitsUntil", _moment_of)
 START_AFTER = Attribute("startAfter", _moment_of)
 PRIORITY = Attribute("priority", _number_of)
+TASK_TOKEN = Attribute("taskToken", _text_of)  # never shown, logged or announced
 CHUNKS = Attribute("chunks", lambda value: frozenset[str](value.get("SS", ())))
 
 OF_AN_END: tuple[Attribute[Any], ...] = (RESULT, ERROR, ENDED_AT, TTL, CANCEL_REQUESTED_AT, CANCELLED_BY, WAITS_UNTIL)
@@ -270,6 +271,8 @@ def request_attributes(request: WorkRequest) -> dict[str, Value]:
         attributes[START_AFTER.name] = moment(request.start_after)
     if request.priority:
         attributes[PRIORITY.name] = number(request.priority)
+    if request.task_token is not None:
+        attributes[TASK_TOKEN.name] = text(request.task_token)
     if request.user_id is not None:
         attributes[USER_ID.name] = text(request.user_id)
     if request.metadata is not None:

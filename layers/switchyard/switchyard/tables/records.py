@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import astuple, dataclass
+from itertools import batched
 from typing import TYPE_CHECKING, Any, cast
 
 from switchyard import clock
+from switchyard.clients import translated
 from switchyard.names import stable_hash
 from switchyard.protocol.jobs import TERMINAL, Job, Status, WorkRequest
 from switchyard.tables import items
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 _LOOKED_AT = 500
 """How many index entries a filtered page reads at most, about 20 read units. So it may be short before the end."""
 
+_MAX_KEYS = 100
+"""Of a BatchGetItem call (Amazon DynamoDB API reference)."""
 _MAX_ID_BYTES = 2048
 _MAX_TIME_BYTES = 1024
 
@@ -259,6 +263,18 @@ class Records:
         last = found[limit - 1] if len(found) > limit else answer.get("LastEvaluatedKey")
         jobs = [items.plain(item) for item in found[:limit]]
         return Page(jobs, _token(last, filters) if last else None)
+
+
+def task_tokens(client: DynamoDBClient, jobs_table: str, job_ids: Sequence[str]) -> Iterator[str]:
+    """The task tokens of those jobs that have one. Eventually consistent, and lacks jobs that can't be read now."""
+    shown = f"{items.TASK_TOKEN}"
+    for some in batched(job_ids, _MAX_KEYS, strict=False):
+        wanted: Any = {"Keys": [job_key(each) for each in some], "ProjectionExpression": shown}
+        with translated():
+            answer = client.batch_get_item(RequestItems={jobs_table: wanted | names_and_values(shown, {})})
+        for item in answer["Responses"].get(jobs_table, ()):
+            if token := items.TASK_TOKEN.of(item):
+                yield token
 
 
 def _us(request: WorkRequest) -> dict[str, Value]:

@@ -83,6 +83,7 @@ from switchyard.tables.items import (
     STATUS,
     SUBMITTED_BY,
     TARGET_ID,
+    TASK_TOKEN,
     TRUE,
     TTL,
     UPDATED_AT,
@@ -252,7 +253,7 @@ class Store(JobStore):
         claimed = {STATUS.name: text(Status.CLAIMED), FENCE.name: number(fence), CLAIMED_AT.name: moment(now)}
         hold = self._hold(lane.name, request.job_id)
         parts: dict[str, Any] = {
-            "job": self._rewrite_job(request, seen, now, claimed),
+            "job": self._rewrite_job(request, seen, now, claimed, keeps_token=entry is not None),
             "lock": self._lock(request),
             "hold": hold,
             "entry": self._remove_entry(entry) if entry else None,
@@ -325,6 +326,13 @@ class Store(JobStore):
                 **values,
             },
         )
+        return _changed(refused) if refused else None
+
+    @override
+    def add_token(self, job: Job, token: str) -> JobChanged | None:
+        condition, values = _still(job)
+        #   the job as seen ──▶ the same, with the token. It is the stream that says so, also of a job that has ended.
+        refused = self._update_job(job.id, f"SET {TASK_TOKEN} = :token", condition, {":token": text(token), **values})
         return _changed(refused) if refused else None
 
     # ---- starting ---------------------------------------------------------------------------------------------------
@@ -642,8 +650,19 @@ class Store(JobStore):
             }
         }
 
-    def _rewrite_job(self, request: WorkRequest, seen: Job | None, now: datetime, changes: dict[str, Any]) -> _Action:
-        """Rewrites the job for this request, with `changes`, and removes the attributes of an earlier run."""
+    def _rewrite_job(
+        self,
+        request: WorkRequest,
+        seen: Job | None,
+        now: datetime,
+        changes: dict[str, Any],
+        *,
+        keeps_token: bool = False,
+    ) -> _Action:
+        """Rewrites the job for this request, with `changes`, and removes the attributes of an earlier run.
+
+        With `keeps_token`, a token that the same work got since its request was written stays.
+        """
         condition, values = _still(seen)
         attributes = {**request_attributes(request), UPDATED_AT.name: moment(now), **changes}
         created = f"if_not_exists({CREATED_AT}, :now)"
@@ -655,7 +674,10 @@ class Store(JobStore):
         elif seen is not None and seen.is_placeholder:
             removed += _LEFT_BY_A_REQUEST[:1]  # nobody becomes the owner of work by writing its row ahead
         #   nothing there, or status and fence as seen ──▶ CLAIMED | WAITING
-        assignments = ", ".join(f"#{name} = :new_{name}" for name in attributes)
+        assigned = {name: f":new_{name}" for name in attributes}
+        if keeps_token and request.task_token and TASK_TOKEN not in removed:
+            assigned[TASK_TOKEN.name] = f"if_not_exists({TASK_TOKEN}, :new_{TASK_TOKEN.name})"
+        assignments = ", ".join(f"#{name} = {value}" for name, value in assigned.items())
         removals = ", ".join(str(attribute) for attribute in removed if attribute.name not in attributes)
         return self._update_action(
             request.job_id,
@@ -918,7 +940,7 @@ _LEFT_BY_A_RUN: tuple[Attribute[Any], ...] = (
     *OF_AN_END,
     *(TARGET_ID, RUN_ID, LOG_STREAM, PROGRESS, ATTEMPTS, STARTED_AT, HEARTBEAT_AT, NEVER_STARTED, START_AFTER),
 )
-_LEFT_BY_A_REQUEST: tuple[Attribute[Any], ...] = (USER_ID, METADATA, SUBMITTED_BY, PAST_ATTEMPTS, PRIORITY)
+_LEFT_BY_A_REQUEST: tuple[Attribute[Any], ...] = (USER_ID, METADATA, SUBMITTED_BY, PAST_ATTEMPTS, PRIORITY, TASK_TOKEN)
 """Attributes that a request may set; what the last one set must not be taken for the next one's."""
 _WRITTEN_BY_A_WORKER: tuple[Attribute[Any], ...] = (PROGRESS, RESULT, ERROR, STARTED_AT, HEARTBEAT_AT, UPDATED_AT)
 _ABOUT_A_RUN: tuple[Attribute[Any], ...] = (TARGET_ID, RUN_ID, CANCEL_REQUESTED_AT)
