@@ -202,7 +202,7 @@ def main(  # noqa: PLR0913 - each argument is an option
 
 
 def given_ids(ids: Sequence[str]) -> list[str]:
-    """Ids from the arguments, or from standard input: the first word of each line, or `jobId` of JSON objects.
+    """Ids from the arguments, or each once from standard input: a line's first word, or `jobId` of JSON objects.
 
     Raises:
         click.UsageError: There are none.
@@ -211,7 +211,7 @@ def given_ids(ids: Sequence[str]) -> list[str]:
         return list(ids)
     if not ids and sys.stdin.isatty():
         raise click.UsageError("give ids, or pipe them in: switchyard ls --status FAILED | switchyard rerun")
-    found = []
+    found: list[str] = []
     for line in sys.stdin:
         if line.lstrip().startswith("{"):
             try:
@@ -220,7 +220,7 @@ def given_ids(ids: Sequence[str]) -> list[str]:
                 raise click.UsageError(f"this line of standard input has no jobId: {plain(line.strip(), 80)}") from None
         elif words := line.split():
             found.append(words[0])
-    return found
+    return list(dict.fromkeys(found))
 
 
 def entry() -> None:
