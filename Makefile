@@ -16,11 +16,11 @@ export SAM_CLI_TELEMETRY := 0
 export __SAM_CLI_APP_DIR := $(CURDIR)/$(VENVS)/cache/sam
 # Always write bytecode: thousands of processes import the same modules.
 unexport PYTHONDONTWRITEBYTECODE
-# No target sees the user's AWS configuration, except `make aws-prepare`, and `make redrive STACK=…` and `make aws-check
-# STACK=…`, as the only goal. A STACK from the environment doesn't count, so that nobody works on AWS by accident.
+# No target sees the user's AWS configuration, except `make aws-prepare`, and with STACK=… redrive, smoke and aws-check,
+# as the only goal. A STACK from the environment doesn't count, so that nobody works on AWS by accident.
 STACK_ON_AWS := $(if $(filter command,$(origin STACK)),$(STACK))
 AWS_OPTIONS = $(if $(STACK_ON_AWS),--stack "$(STACK_ON_AWS)") $(if $(PROFILE),--profile "$(PROFILE)")
-ifeq ($(filter aws-prepare aws-prepare+aws aws-check+aws redrive+aws,$(MAKECMDGOALS)$(if $(STACK_ON_AWS),+aws)),)
+ifeq ($(filter aws-prepare aws-prepare+aws aws-check+aws redrive+aws smoke+aws,$(MAKECMDGOALS)$(if $(STACK_ON_AWS),+aws)),)
 unexport $(filter AWS_%,$(.VARIABLES))
 export AWS_DEFAULT_REGION := us-east-1
 endif
@@ -59,7 +59,7 @@ demo-search: $(SYSTEM) models ## Who says what in a video, and questions that fi
 	@$(LOCAL) demo-search $(ARGS)
 
 ##@ Operate the local system
-.PHONY: up send status env logs down redrive drill aws-prepare aws-check
+.PHONY: up send status env logs down redrive smoke drill aws-prepare aws-check
 up: $(SYSTEM) ## Start the system; again: deploy changes (WORKER=my_worker.py)
 	@$(LOCAL) up $(if $(WORKER),--worker "$(WORKER)") $(ARGS)
 
@@ -84,6 +84,10 @@ down: $(call ready,dev) ## End the system
 redrive: $(call ready,dev) ## Move dead letters back: QUEUE=video [APPLY=1] [STACK=NAME]
 	@$(SWITCHYARD) $(if $(STACK_ON_AWS),$(AWS_OPTIONS),--local) redrive "$(QUEUE)" \
 	    $(if $(filter 1 yes true,$(APPLY)),--apply) $(ARGS)
+
+smoke: $(call ready,dev) ## Try a real job, then erase it: FILE=clip.mp4 [STACK=NAME]
+	@set -o pipefail; export PYTHONPATH=client; run="$(DEV)/python -m switchyard_client $(if $(STACK_ON_AWS),$(AWS_OPTIONS),--local)"; \
+	    $$run --json upload "$(FILE)" --follow $(ARGS) | tee /dev/stderr | $$run cancel --erase --erase-upload --yes -
 
 drill: $(SYSTEM) ## Rehearse failures (DRILL=NAME: that one; ARGS=--list)
 	@$(DEV)/python -m pytest -q -s "tests/integration/drills.py$(if $(DRILL),::test_a_drill[$(DRILL)])" $(ARGS)

@@ -25,9 +25,25 @@ _PLAIN: Final = {"string": "str", "integer": "int", "number": "float", "boolean"
 def written(document: Mapping[str, Any]) -> str:
     """The text of the client's module for this document."""
     schemas: Mapping[str, Any] = document["components"]["schemas"]
-    answers = [name for name in schemas if not name.endswith("Request") and name not in _RAISED]
-    classes = [text for name in answers for text in _classes(name, schemas[name])]
+    answers = [
+        name
+        for name, schema in schemas.items()
+        if schema.get("type") == "object" and not name.endswith("Request") and name not in _RAISED
+    ]
+    classes = [text for name in answers for text in _classes(name, _inlined(schemas[name], schemas))]
     return "\n\n".join([_HEAD, *classes])
+
+
+def _inlined(node: Any, schemas: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
+    """A schema with what it refers to in place, unless that is an object, which has a class of its own."""
+    match node:
+        case {"$ref": str(reference)} if (found := schemas[reference.rpartition("/")[2]]).get("type") != "object":
+            return _inlined(found, schemas)
+        case dict():
+            return {name: _inlined(each, schemas) for name, each in node.items()}
+        case list():
+            return [_inlined(each, schemas) for each in node]
+    return node
 
 
 def _classes(name: str, schema: Mapping[str, Any]) -> Iterator[str]:

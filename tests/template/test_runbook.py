@@ -10,6 +10,7 @@ from tests.template.rendering import COMPUTE, ROOT, TEMPLATE, load, load_watched
 
 RUNBOOK: Final = ROOT / "docs" / "runbook.md"
 CONFIGURATION: Final = ROOT / "docs" / "configuration.md"
+TROUBLESHOOTING: Final = ROOT / "docs" / "troubleshooting.md"
 
 
 def _anchor(heading: str) -> str:
@@ -41,7 +42,7 @@ def test_every_alarms_section_says_what_to_look_at_and_what_to_do() -> None:
         assert "**do**" in section.lower() or "See [" in section, heading
 
 
-@pytest.mark.parametrize("path", [RUNBOOK, CONFIGURATION], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [RUNBOOK, CONFIGURATION, TROUBLESHOOTING], ids=lambda path: path.name)
 def test_links_lead_somewhere(path: Path) -> None:
     for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
         if link.startswith("https://"):
@@ -53,7 +54,8 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 
 def test_the_commands_name_outputs_that_exist() -> None:
-    named = set(re.findall(r"\$\((?:output|arn) (\w+)\)", RUNBOOK.read_text()))
+    pages = RUNBOOK.read_text() + TROUBLESHOOTING.read_text()
+    named = set(re.findall(r"\$\((?:output|arn) (\w+)\)", pages))
     assert {"VideoQueueUrl", "ApiKeyId"} <= named
     assert named <= set(load(TEMPLATE).written["Outputs"])
 

@@ -92,7 +92,7 @@ class Session:
 
     def warn(self, text: str) -> None:
         """A remark that matters, in pipes too; on standard error."""
-        self.err.print(text, style="yellow", markup=False, soft_wrap=True)
+        self.err.print(_readable(text), style="yellow", markup=False, soft_wrap=True)
 
     def ends(self, code: int) -> None:
         """The command's exit code; the first of failed, cancelled, timed out and any error wins."""
@@ -143,7 +143,7 @@ def command(
                 sys.stderr.close()
                 raise click.exceptions.Exit(0) from None
             except SwitchyardError as error:
-                raise click.ClickException(str(error)) from error
+                raise click.ClickException(_readable(str(error))) from error
             except Exception as error:
                 if type(error).__module__.startswith("botocore."):
                     raise click.ClickException(f"AWS refused: {error}") from error
@@ -157,6 +157,11 @@ def command(
         return found
 
     return made
+
+
+def _readable(text: str) -> str:
+    """Text of several lines that can't move the cursor."""
+    return "\n".join(plain(line, 2000) for line in text.splitlines())
 
 
 async def _awaited(awaitable: Awaitable[None]) -> None:
@@ -202,7 +207,7 @@ def main(  # noqa: PLR0913 - each argument is an option
 
 
 def given_ids(ids: Sequence[str]) -> list[str]:
-    """Ids from the arguments, or from standard input: the first word of each line, or `jobId` of JSON objects.
+    """Ids from the arguments, or each once from standard input: a line's first word, or `jobId` of JSON objects.
 
     Raises:
         click.UsageError: There are none.
@@ -211,7 +216,7 @@ def given_ids(ids: Sequence[str]) -> list[str]:
         return list(ids)
     if not ids and sys.stdin.isatty():
         raise click.UsageError("give ids, or pipe them in: switchyard ls --status FAILED | switchyard rerun")
-    found = []
+    found: list[str] = []
     for line in sys.stdin:
         if line.lstrip().startswith("{"):
             try:
@@ -220,7 +225,7 @@ def given_ids(ids: Sequence[str]) -> list[str]:
                 raise click.UsageError(f"this line of standard input has no jobId: {plain(line.strip(), 80)}") from None
         elif words := line.split():
             found.append(words[0])
-    return found
+    return list(dict.fromkeys(found))
 
 
 def entry() -> None:

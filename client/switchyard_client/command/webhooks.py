@@ -6,6 +6,7 @@ import click
 
 from switchyard_client import shapes
 from switchyard_client.command.session import Session, command
+from switchyard_client.letters import plain
 
 TYPES = ("job.running", "job.completed", "job.failed", "job.cancelled")
 
@@ -49,7 +50,7 @@ async def shown(session: Session, webhook: str) -> None:
     """Show a webhook."""
     async with session.client() as api:
         hook = await api.get_webhook(webhook)
-        session.item(hook, "\n".join(f"{name:14}  {value}" for name, value in hook.items()))
+        session.item(hook, "\n".join(f"{name:14}  {plain(str(value), 2000)}" for name, value in hook.items()))
 
 
 @command("delete", of=group)
