@@ -74,7 +74,7 @@ class List {
   }
 
   async refresh() {
-    const { status, body, tag } = await listJobs(this.query, { tag: this.tag, signal: this.signal });
+    const { status, body, tag } = await listJobs(this.query, { tag: this.tag, signal: this.signal, tries: 1 });
     if (status === 304) return this.retell();
     this.tag = tag;
     if (!this.list) {
@@ -101,7 +101,7 @@ class List {
       // What is within this page's time but not on it any more no longer matches.
       const oldest = jobs.at(-1)?.createdAt ?? "";
       for (const [id, { job }] of this.rows) {
-        if (!listed.has(id) && job.createdAt >= oldest) this.drop(id);
+        if (!listed.has(id) && job.createdAt > oldest) this.drop(id);
       }
     }
     let before = this.list.firstElementChild;
