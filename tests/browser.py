@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Final
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 CHROMIUM: Final = shutil.which("chromium")

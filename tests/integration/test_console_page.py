@@ -347,18 +347,19 @@ def test_ten_thousand_jobs_are_scrolled(page: Page, fake: Fake) -> None:
     fake.answer = answer
     go(page, "#/jobs?kind=video-analysis")
     page.get_by_role("link", name="job-99", exact=True).wait_for()
+    few = page.evaluate(_FRAMES)
     page.evaluate(_SCROLL_DOWN)
     assert page.locator(".jobs li").count() == pages * 100
-    frames = page.evaluate(_FRAMES)
+    many = page.evaluate(_FRAMES)
     heap = page.evaluate("performance.memory.usedJSHeapSize") / 2**20
-    print(f"10,000 jobs: heap {heap:.0f} MiB, frames of {frames['median']:.0f} ms, at most {frames['worst']:.0f} ms")  # noqa: T201
+    print(f"heap {heap:.0f} MiB; median of frames {many:.0f} ms, with a hundredth of the jobs {few:.0f} ms")  # noqa: T201
     assert heap < 150
-    assert frames["median"] < 100, "on a busy machine; alone it is 17"
+    assert many < 4 * few + 50, "frames take longer the more jobs there are"
 
 
 _SCROLL_DOWN: Final = """async () => {
   const begun = performance.now();
-  while (document.querySelectorAll(".jobs li").length < 10000 && performance.now() - begun < 240000) {
+  while (document.querySelectorAll(".jobs li").length < 10000 && performance.now() - begun < 150000) {
     scrollTo(0, document.documentElement.scrollHeight);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
@@ -374,7 +375,7 @@ _FRAMES: Final = """async () => {
     last = now;
   }
   times.sort((a, b) => a - b);
-  return { median: times[60], worst: times[119] };
+  return times[60];
 }"""
 
 
