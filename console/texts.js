@@ -32,7 +32,7 @@ export const T = {
     expired: "Your session has ended. Sign in again to go on where you were.",
     failed: "Signing in did not work. Try again.",
     cognito: "Continue to sign-in",
-    proxy: "This deployment takes signed requests. Open the console by `switchyard open`, which signs them.",
+    proxy: "This deployment takes signed requests, which a page can't make. Open the console through a proxy that signs them.",
   },
 
   status: {
