@@ -152,6 +152,10 @@ invoke: $(SYSTEM) ## Run one function in Docker: FUNCTION=GetJobFunction EVENT=F
 start-api: $(SYSTEM) ## Serve the HTTP API in Docker (ARGS="--port 3000")
 	@$(LOCAL) start-api $(ARGS)
 
+.PHONY: console-shots
+console-shots: $(SYSTEM) ## Pictures of the console for the docs (needs make models)
+	@$(PACKAGES) $(DEV)/python -m tests.shots
+
 .PHONY: test-api test-interleavings test-model test-chaos soak fuzz check-iam bench check-bench
 test-api: $(SYSTEM) ## Thousands of requests made from the OpenAPI document (4 minutes)
 	$(DEV)/python -m pytest tests/integration/test_api_contract.py --hypothesis-profile=thorough $(ARGS)
@@ -184,8 +188,16 @@ check-bench: $(SYSTEM) ## Each bench once, small, plus the memory and bench test
 	@$(PACKAGES) $(DEV)/python -m bench --smoke
 
 # ---- environments: one per requirements file, so that no tool's pins or imports affect another's ---------------------
-.PHONY: setup models lock clean
-setup: $(SYSTEM) $(call ready,style audit checkov) ## Set up all environments at once, to work offline later
+.PHONY: setup chromium models lock clean
+setup: $(SYSTEM) $(call ready,style audit checkov) chromium ## Set up all environments at once, to work offline later
+
+# A browser for the console's tests, where root can install Debian's. Elsewhere they are skipped, so nothing fails here.
+chromium:
+	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || { \
+	    echo "installing Chromium"; \
+	    export DEBIAN_FRONTEND=noninteractive; \
+	    timeout 600 sh -c "apt-get -qq update && apt-get -qq install --no-install-recommends chromium" \
+	        >/dev/null 2>&1 || echo "Chromium can't be installed: the tests that need it are skipped"; }
 
 # $(call install,NAME,COMMAND): run an installer with its output in a log. If it fails, say why in plain words.
 define install

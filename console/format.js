@@ -27,6 +27,7 @@ export function ago(text, now = Date.now()) {
 /** A span of time: 850 ms, 12 s, 3 min 20 s, 2 h 5 min, 3 d 4 h. */
 export function span(seconds) {
   if (!Number.isFinite(seconds) || seconds < 0) return "";
+  if (seconds < 0.001) return "0 s";
   if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 60) return `${seconds < 10 ? Math.round(seconds * 10) / 10 : Math.round(seconds)} s`;
   const whole = Math.round(seconds);
@@ -77,7 +78,9 @@ export function fileName(url) {
 export function jobName(job, known = {}) {
   const sources = Object.keys(job.sources ?? {});
   if (sources.length === 1) return fileName(sources[0]);
-  const named = known[job.jobId] ?? job.metadata?.filename ?? job.metadata?.title;
+  const { torrentKey, personaName, files } = job.result ?? {};
+  const made = typeof torrentKey === "string" ? fileName(torrentKey).replace(/\.torrent$/, "") : personaName;
+  const named = known[job.jobId] ?? job.metadata?.filename ?? made ?? (job.kind === "stream-recording" ? files?.[0] : undefined);
   if (typeof named === "string" && named) return named;
   return job.jobId.length > 24 ? `${job.jobId.slice(0, 20)}…` : job.jobId;
 }

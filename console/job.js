@@ -4,7 +4,7 @@ import { cancelJob, getJob, getLogs, poll, rerunJob } from "./api.js";
 import { fill, h, icon } from "./dom.js";
 import { between, fileName, jobName, span, when } from "./format.js";
 import { T } from "./texts.js";
-import { ENDED, button, confirmed, copyButton, empty, facts, failure, kindOf, knownNames, loading, moment, say, section, statusOf, tellOutage } from "./ui.js";
+import { ENDED, button, confirmed, copyButton, facts, failure, kindOf, knownNames, loading, moment, say, section, statusOf, tellOutage } from "./ui.js";
 
 const LIVE = 2000;
 const CALM = 60_000; // links are signed anew by then
@@ -43,14 +43,14 @@ class Page {
 
   async refresh() {
     try {
-      const { status, body, tag } = await getJob(this.id, { tag: this.tag, signal: this.signal });
+      const { status, body, tag } = await getJob(this.id, { tag: this.tag, signal: this.signal, tries: 1 });
       if (status === 304) return;
       this.tag = tag;
       this.job = body;
     } catch (error) {
       // A video's job appears a moment after its upload: this browser knows that it will.
       if (error.status !== 404 || this.job || !knownNames()[this.id]) throw error;
-      fill(this.main, back(), empty(knownNames()[this.id], T.job.arriving), loading(2));
+      fill(this.main, back(), h("h1", {}, knownNames()[this.id]), h("p", {}, T.job.arriving), loading(2));
       return;
     }
     await this.draw();
@@ -65,8 +65,8 @@ class Page {
 
   failed(error) {
     if (!error || error.isOutage || error.status === 429) tellOutage(error);
-    else if (error.status === 404) fill(this.main, back(), empty(T.job.notFound, T.job.notFoundHint));
-    else if (!error.isSignedOut) fill(this.main, back(), failure(error, () => dispatchEvent(new Event("hashchange"))));
+    else if (error.status === 404) fill(this.main, back(), h("h1", {}, T.job.notFound), h("p", {}, T.job.notFoundHint));
+    else if (!error.isSignedOut) fill(this.main, back(), h("h1", {}, this.id), failure(error, () => dispatchEvent(new Event("hashchange"))));
   }
 
   async draw() {
@@ -212,6 +212,7 @@ function detailsOf(job, open) {
       [T.job.user, job.userId],
       [T.job.submittedBy, job.submittedBy],
       [T.job.cancelledBy, job.cancelledBy],
+      [T.job.of, job.rerunOf && h("a", { href: `#/jobs/${encodeURIComponent(job.rerunOf)}` }, job.rerunOf)],
     ]),
     Object.entries(data).map(
       ([name, value]) => value && [h("h3", {}, name), h("pre", { tabindex: "0", role: "region", "aria-label": name }, JSON.stringify(value, null, 2))],

@@ -74,11 +74,11 @@ class List {
   }
 
   async refresh() {
-    const { status, body, tag } = await listJobs(this.query, { tag: this.tag, signal: this.signal });
+    const { status, body, tag } = await listJobs(this.query, { tag: this.tag, signal: this.signal, tries: 1 });
     if (status === 304) return this.retell();
     this.tag = tag;
     if (!this.list) {
-      this.list = h("ul", { class: "jobs", "aria-label": T.jobs.list });
+      this.list = h("div", { class: "jobs", role: "region", "aria-label": T.jobs.list });
       this.foot = h("div", { class: "foot" });
       this.next = body.nextToken;
     }
@@ -101,20 +101,22 @@ class List {
       // What is within this page's time but not on it any more no longer matches.
       const oldest = jobs.at(-1)?.createdAt ?? "";
       for (const [id, { job }] of this.rows) {
-        if (!listed.has(id) && job.createdAt >= oldest) this.drop(id);
+        if (!listed.has(id) && job.createdAt > oldest) this.drop(id);
       }
     }
-    let before = this.list.firstElementChild;
+    // A list for each page: the browser skips the layout of those that are out of sight.
+    if (!first || !this.list.firstElementChild) this.list.append(h("ul"));
+    const list = first ? this.list.firstElementChild : this.list.lastElementChild;
+    let before = first ? list.firstElementChild : null;
     for (const job of jobs) {
       const known = this.rows.get(job.jobId);
       if (known) {
         known.update(job);
-        if (first) before = known.element.nextElementSibling;
+        if (known.element.parentElement === list) before = known.element.nextElementSibling;
       } else {
         const row = new Row(job, this);
         this.rows.set(job.jobId, row);
-        if (first) this.list.insertBefore(row.element, before);
-        else this.list.append(row.element);
+        list.insertBefore(row.element, before);
       }
     }
   }
@@ -213,7 +215,7 @@ class List {
 
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("input:not([type=checkbox]), select, textarea, dialog")) return;
-    const rows = [...(this.list?.children ?? [])];
+    const rows = [...(this.list?.querySelectorAll("li") ?? [])];
     const at = rows.findIndex((each) => each.contains(document.activeElement));
     const step = { j: 1, k: -1 }[event.key];
     if (step && rows.length) {

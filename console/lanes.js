@@ -14,7 +14,7 @@ export async function show(main, { signal }) {
   fill(main, h("h1", {}, T.lanes.title), h("p", { class: "quiet" }, T.lanes.intro), list);
   let shown = "";
   const look = async () => {
-    const { body } = await getLanes({ signal });
+    const { body } = await getLanes({ signal, tries: 1 });
     const state = JSON.stringify(body.lanes);
     // What hasn't changed stays as it is, and with it the focus.
     if (state !== shown) fill(list, body.lanes.map((lane) => card(lane, look)));

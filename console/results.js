@@ -52,8 +52,12 @@ function torrent({ job }) {
   return section(
     T.torrent.title,
     isMagnet && h("p", { class: "magnet" }, h("code", {}, magnet)),
-    isMagnet && h("div", { class: "row" }, copyButton(T.torrent.copyMagnet, magnet), h("a", { class: "button", href: magnet }, T.torrent.open)),
-    Object.entries(job.links ?? {}).map(([name, link]) => h("a", { class: "button", href: link, download: name, target: "_blank", rel: "noopener" }, icon("download"), name)),
+    h(
+      "div",
+      { class: "row" },
+      isMagnet && [copyButton(T.torrent.copyMagnet, magnet), h("a", { class: "button", href: magnet }, T.torrent.open)],
+      Object.entries(job.links ?? {}).map(([name, link]) => h("a", { class: "button", href: link, download: name, target: "_blank", rel: "noopener" }, icon("download"), name)),
+    ),
     facts([
       [T.torrent.infohash, infohash && h("code", {}, infohash)],
       [`${T.torrent.infohash} (v2)`, infohashV2 && h("code", {}, infohashV2)],
@@ -123,5 +127,5 @@ function games(page) {
 
 function game({ name, appid, playtimeMinutes, lastPlayedAt }) {
   const last = lastPlayedAt ? h("time", { datetime: lastPlayedAt, title: when(lastPlayedAt) }, ago(lastPlayedAt)) : "–";
-  return h("tr", {}, h("th", { scope: "row" }, name || String(appid)), h("td", {}, span((playtimeMinutes?.total ?? 0) * 60)), h("td", {}, last));
+  return h("tr", {}, h("th", { scope: "row" }, name || String(appid)), h("td", {}, playtimeMinutes?.total ? span(playtimeMinutes.total * 60) : "–"), h("td", {}, last));
 }

@@ -32,7 +32,7 @@ export const T = {
     expired: "Your session has ended. Sign in again to go on where you were.",
     failed: "Signing in did not work. Try again.",
     cognito: "Continue to sign-in",
-    proxy: "This deployment takes signed requests. Open the console by `switchyard open`, which signs them.",
+    proxy: "This deployment takes signed requests, which a page can't make. Open the console through a proxy that signs them.",
   },
 
   status: {
@@ -90,6 +90,7 @@ export const T = {
     rerun: "Run again",
     copyId: "Copy id",
     rerunOf: "This is the new job.",
+    of: "Run again of",
     progress: "Progress",
     waiting: "Waiting",
     ahead: (count) => (count === 0 ? "Next in the queue" : `At most ${many(count, "job", "jobs")} ahead`),
@@ -189,7 +190,7 @@ export const T = {
     open: "Open in a torrent program",
     infohash: "Info hash",
     pieces: "Pieces",
-    piecesOf: (count, length) => `${count} of ${length}`,
+    piecesOf: (count, length) => `${count} × ${length}`,
     size: "Size",
     seeding: "Seeded by",
     seeders: "Peers",

@@ -107,11 +107,16 @@ def _starts() -> Iterator[tuple[str, float]]:
             now += sound.getnframes() / sound.getframerate()
 
 
+def make_video(path: Path) -> None:
+    """Make the video: each recording with its picture."""
+    slides = [(part.slide, str(speech(part.recording))) for part in _PARTS]
+    subprocess.run([_PYTHON, _SLIDESHOW, path, str(_SILENCE)], input=json.dumps(slides), text=True, check=True)
+
+
 def _analysed(http: httpx.Client, video: Path, console: Console) -> _Json:
     """Make the video, upload it, and follow its job to the end."""
     console.rule("A video of four recordings", align="left")
-    slides = [(part.slide, str(speech(part.recording))) for part in _PARTS]
-    subprocess.run([_PYTHON, _SLIDESHOW, video, str(_SILENCE)], input=json.dumps(slides), text=True, check=True)
+    make_video(video)
     body = video.read_bytes()
     wanted = {"filename": video.name, "contentType": "video/mp4", "size": len(body)}
     upload = api.ask(http, "POST", "/uploads/presign", wanted)

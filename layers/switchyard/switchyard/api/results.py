@@ -161,7 +161,7 @@ def _pieces(record: PlainItem) -> dict[str, str]:
 def _sources(record: PlainItem, bucket: str) -> list[tuple[str, str]]:
     """The objects that the job is about, if they lie in the bucket: their URLs and keys."""
     match record.get(SOURCE.name):
-        case {"bucket": str(name), "key": str(key)} if name == bucket:
+        case {"bucket": str(name), "key": str(key)} if key and name == bucket:  # requests without an object have no key
             return [(f"s3://{bucket}/{key}", key)]
     match parsed(record.get(REQUEST.name)) if record.get(KIND.name) == IMAGES.name else None:
         case {"input": {"imageUrls": [*urls]}}:
