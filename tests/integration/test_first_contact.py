@@ -40,7 +40,7 @@ def test_a_shell_that_takes_over_the_addresses_reaches_the_system(system: System
 def test_a_file_that_no_rule_announces_is_refused_at_once(
     system: System, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    file = tmp_path_factory.mktemp("sent") / "clip.webm"
+    file = tmp_path_factory.mktemp("sent") / "clip.flv"
     file.touch()
 
     done = local("send", str(file))
@@ -48,7 +48,7 @@ def test_a_file_that_no_rule_announces_is_refused_at_once(
     assert done.returncode == 1
     assert ".mp4 .MP4 .mov .MOV" in done.stderr
     assert "Traceback" not in done.stderr
-    assert "uploads/clip.webm" not in {each["Key"] for each in objects(system)}
+    assert "uploads/clip.flv" not in {each["Key"] for each in objects(system)}
 
 
 def test_every_function_can_be_imported(system: System) -> None:

@@ -323,8 +323,13 @@ class SearchMediaSettings(ApiSettings, UploadSettings, SearchSettings):
 
 
 class CancelJobSettings(ApiSettings, StoreSettings, UploadSettings, SearchSettings):
-    """`functions/cancel_job`, which also erases a job's data."""
+    """`functions/cancel_job`, which also erases a job's data, and does work again."""
 
+    video_queue_url = Setting(text)
+    ecs_queue_url = Setting(text, "")
+    batch_job_queue = Setting(text)
+    batch_job_definition = Setting(text)
+    submit_function = Setting(text)
     torrent_prefix = Setting(text, "torrents/")
 
 

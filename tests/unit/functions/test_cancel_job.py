@@ -95,6 +95,8 @@ def deployed(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
     monkeypatch.setenv("JOBS_TABLE", aws.jobs_table)
     monkeypatch.setenv("LANES_TABLE", aws.lanes_table)
     monkeypatch.setenv("S3_BUCKET", "switchyard-media")
+    for name in ("VIDEO_QUEUE_URL", "BATCH_JOB_QUEUE", "BATCH_JOB_DEFINITION", "SUBMIT_FUNCTION"):
+        monkeypatch.setenv(name, name.lower())
     app.api.cache_clear()
     Records(aws.dynamodb, aws.jobs_table).announce(REQUEST, fingerprint="f")
     yield Deployed(aws, ecs)

@@ -29,6 +29,9 @@ def _object_body(request: WorkRequest) -> str:
             "job_id": request.job_id,
             "video_id": request.video_id,
             "user_id": request.user_id,
+            **(request.input or {}),
+            "metadata": request.metadata,
+            "announced": request.announced or None,
         }
     )
 

@@ -3,8 +3,6 @@
 The API checks its requests with this module too, so that the queue's function accepts what the API accepted.
 """
 
-import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,7 +11,17 @@ from typing import Any
 from switchyard import clock
 from switchyard.errors import InvalidMessage, KindNotConfigured, PermanentError, UrlRefused
 from switchyard.keys import owner_of
-from switchyard.messages.envelope import Envelope, Parsed, Rejected, decode, identifier, named_version, out_of_failure
+from switchyard.messages.envelope import (
+    Envelope,
+    Parsed,
+    Rejected,
+    decode,
+    demand_plain,
+    identifier,
+    metadata_of,
+    named_version,
+    out_of_failure,
+)
 from switchyard.messages.kinds import IMAGES, RECORDING, SEEDING, TASKS, Kind
 from switchyard.names import MAX_KEY_BYTES, legal_name
 from switchyard.protocol.jobs import Source, TargetSpec, WorkRequest
@@ -21,14 +29,11 @@ from switchyard.urls import MAX_URL_LENGTH, Network, UrlNotAllowed, check_public
 
 MAX_IMAGES = 1000
 MAX_FILENAME_LENGTH = 255
-MAX_METADATA_BYTES = 32 * 1024
 MAX_REQUEST_BYTES = 200 * 1024
 """A request, its metadata a second time and later attributes of the job stay below an item's 400 KB."""
 
 MAX_DELAY = timedelta(days=30)
 """How far ahead `startAfter` may be."""
-
-_MAX_DEPTH = 32
 
 
 @dataclass(slots=True, eq=False)
@@ -82,7 +87,7 @@ class TaskWork:
             sent_at=envelope.sent_at,
             user_id=self._owner(given, identifier(message, "userId")),
             input=given,
-            metadata=_metadata(message.get("metadata")),
+            metadata=metadata_of(message),
             announced=message.get("announced") is True,
             start_after=_start_after(message.get("startAfter"), envelope.sent_at),
         )
@@ -162,7 +167,7 @@ def _text(message: Mapping[str, Any], name: str, limit: int) -> str:
     value = message.get(name)
     if not isinstance(value, str) or not 1 <= len(value) <= limit:
         raise InvalidMessage(f"{name} must be text of 1 to {limit} characters")
-    _demand_plain(value, name)
+    demand_plain(value, name)
     return value
 
 
@@ -178,36 +183,3 @@ def _start_after(value: object, sent_at: datetime) -> datetime | None:
             f"startAfter must be an ISO 8601 time with its offset, at most {MAX_DELAY.days} days ahead"
         )
     return start_after
-
-
-def _metadata(value: object) -> Mapping[str, Any] | None:
-    if value is None:
-        return None
-    if not isinstance(value, dict):
-        raise InvalidMessage("metadata is not an object")
-    _demand_plain(value, "metadata")
-    size = len(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode())
-    if size > MAX_METADATA_BYTES:
-        raise InvalidMessage(f"metadata has {size} bytes as JSON; {MAX_METADATA_BYTES} are allowed")
-    return value
-
-
-def _demand_plain(value: object, name: str, depth: int = 0) -> None:
-    """Refuses what Python reads but other JSON parsers don't: lone surrogates, NaN and infinity, deep nesting."""
-    match value:
-        case str():
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                raise InvalidMessage(f"{name} is not valid Unicode") from None
-        case float() if not math.isfinite(value):
-            raise InvalidMessage(f"{name} holds a number that is not finite")
-        case dict() | list() if depth == _MAX_DEPTH:
-            raise InvalidMessage(f"{name} is nested more than {_MAX_DEPTH} deep")
-        case dict():
-            for key, inner in value.items():
-                _demand_plain(key, name, depth + 1)
-                _demand_plain(inner, name, depth + 1)
-        case list():
-            for inner in value:
-                _demand_plain(inner, name, depth + 1)
