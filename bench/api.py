@@ -35,8 +35,10 @@ def run(layer: Layer, effort: Effort) -> list[Table]:
 def _compared(title: str, caption: str, layer: Layer, effort: Effort, samples: int, **options: object) -> Table:
     with ExitStack() as stack:
         measures = {}
-        for each, request in REQUESTS.items():
-            for name in (each, f"usual-{each}"):
+        # Above botocore each operation has one answer, which doesn't suit requests that read several items.
+        requests = {each: request for each, request in REQUESTS.items() if request.is_usual or not options}
+        for each, request in requests.items():
+            for name in (each, f"usual-{each}") if request.is_usual else (each,):
                 probe = stack.enter_context(Probe(name, layer, options, function=request.function))
                 measures[name] = partial(_microseconds, probe, samples)
         found = interleaved(measures, effort)
@@ -45,9 +47,10 @@ def _compared(title: str, caption: str, layer: Layer, effort: Effort, samples: i
         *("", "ours, µs: median, lowest-highest", "usual way, µs", "ours ÷ usual way"),
         caption=caption,
     )
-    for name, request in REQUESTS.items():
-        ours, usual = found[name], found[f"usual-{name}"]
-        shown.add_row(request.name, ours.show(0), usual.show(0), ours.over(usual).show())
+    for name, request in requests.items():
+        ours, usual = found[name], found.get(f"usual-{name}")
+        compared = (usual.show(0), ours.over(usual).show()) if usual else ("", "")
+        shown.add_row(request.name, ours.show(0), *compared)
     return shown
 
 

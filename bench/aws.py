@@ -48,7 +48,19 @@ _ENDED_JOB = {
     "result": {"runId": ID.format(0), "imageCount": 2, "detections": _FOUND},
     "metadata": '{"camera":"yard","threshold":0.5}',
     "userId": "user-42",
-    "request": json.dumps({"kind": "image-processing", "input": {"imageUrls": _URLS}}),
+    "lane": "images",
+    "request": json.dumps(
+        {
+            "job_id": "6f1c2a34-5b6d-4e7f-8a90-b1c2d3e4f506",
+            "kind": "image-processing",
+            "lane": "images",
+            "target": {"type": "ecs", "queue": "switchyard", "definition": "detect-objects"},
+            "source": {"bucket": "switchyard-media", "key": "", "version": ID.format(1), "message_id": ID.format(2)},
+            "sent_at": "2026-11-22T18:36:54.123Z",
+            "user_id": "user-42",
+            "input": {"imageUrls": _URLS},
+        }
+    ),
     "createdAt": "2026-11-22T18:36:54.123Z",
     "updatedAt": "2026-11-22T18:37:31.456Z",
     "startedAt": "2026-11-22T18:37:12.345Z",
@@ -105,6 +117,8 @@ class Aws:
                 return _listed(self.active, wanted["jobStatus"], int(wanted.get("nextToken", 0)), size)
             case "DescribeJobs":
                 return _described(tuple(body_of(request)["jobs"]))
+            case "GetItem" if body_of(request)["Key"] != {"jobId": {"S": _ENDED_JOB["jobId"]}}:
+                return _written()
         return _ALWAYS[operation]()
 
     def _transaction(self, item: str, window: float) -> Answer:
@@ -193,6 +207,27 @@ def _read() -> Answer:
 
 
 @cache
+def _page_of_jobs() -> Answer:
+    """Answers with 25 entries of an index, which go on."""
+    entry = {name: {"S": _ENDED_JOB[name]} for name in ("jobId", "kind", "status", "userId", "createdAt", "lane")}
+    items = [{**entry, "jobId": {"S": ID.format(number)}} for number in range(25)]
+    last = {name: items[-1][name] for name in ("jobId", "status", "createdAt")}
+    return dynamodb_answer({"Items": items, "Count": 25, "ScannedCount": 25, "LastEvaluatedKey": last})
+
+
+@cache
+def _head() -> Answer:
+    status, headers, _ = raw_answer(b"", kind="video/mp4")
+    return status, {**headers, "etag": '"9b2cf535f27731c974343645a3985328"', "x-amz-version-id": ID.format(3)}, b""
+
+
+@cache
+def _invoked() -> Answer:
+    body = {"success": True, "jobId": ID.format(4), "status": "PENDING", "message": "The job is accepted."}
+    return json_answer({"statusCode": 202, "headers": {}, "body": json.dumps(body), "isBase64Encoded": False})
+
+
+@cache
 def _sent() -> Answer:
     answer = {"MD5OfMessageBody": "c9b8fb80b5a31d0d2052e9ba00fad1f5", "MessageId": ID.format(0)}
     return json_answer(answer, kind="application/x-amz-json-1.0")
@@ -257,6 +292,9 @@ _ALWAYS: Mapping[str, Callable[[], Answer]] = {
     "RunTask": _started,
     "SendMessage": _sent,
     "GetItem": _read,
+    "Query": _page_of_jobs,
+    "HeadObject": _head,
+    "Invoke": _invoked,
     **dict.fromkeys(("TransactWriteItems", "UpdateItem", "PutItem"), _written),
 }
 """Answers that do not depend on the request."""

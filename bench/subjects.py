@@ -206,7 +206,8 @@ def our_api(aws: Aws, request: ApiRequest) -> Subject:
     """A function of the API as deployed."""
     from switchyard import clients  # noqa: PLC0415 - as in `announced_jobs`
 
-    return _requests(request, _our_function(aws, clients.dynamodb, clients.sqs, clients.s3), request.status)
+    made = (clients.dynamodb, clients.sqs, clients.s3, clients.functions)
+    return _requests(request, _our_function(aws, *made), request.status)
 
 
 def usual_api(aws: Aws, request: ApiRequest) -> Subject:
@@ -324,7 +325,7 @@ SUBJECTS: Mapping[str, Callable[[Aws], Subject]] = {
     "task": task,
     "announced": announced,
     **{name: partial(our_api, request=request) for name, request in REQUESTS.items()},
-    **{f"usual-{name}": partial(usual_api, request=request) for name, request in REQUESTS.items()},
+    **{f"usual-{name}": partial(usual_api, request=each) for name, each in REQUESTS.items() if each.is_usual},
 }
 
 _PASSES: Mapping[str, Callable[[Aws], Subject]] = {

@@ -1,7 +1,7 @@
 """Builds API requests as API Gateway's REST proxy integration passes them, and reads answers as a caller does."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
@@ -29,19 +29,21 @@ def event(
     base64: bool = False,
     headers: Mapping[str, str] | None = None,
     path: Mapping[str, str] | None = None,
-    query: Mapping[str, str] | None = None,
+    query: Mapping[str, str | Sequence[str]] | None = None,
     user: str | None = None,
     identity: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Builds an event for `route` ("POST /process"); `raw` is a body as sent over the wire."""
+    """Builds an event for `route` ("POST /process"); `raw` is a body as sent. A list repeats a parameter."""
     method, _, resource = route.partition(" ")
+    values = {name: [value] if isinstance(value, str) else [*value] for name, value in (query or {}).items()}
     return {
         "resource": resource,
         "path": resource,
         "httpMethod": method,
         "headers": dict(headers or {}),
         "pathParameters": path,
-        "queryStringParameters": query,
+        "queryStringParameters": {name: each[-1] for name, each in values.items()} or None,
+        "multiValueQueryStringParameters": values or None,
         "requestContext": {"requestId": "the-request", "identity": identity}
         | ({"authorizer": {"claims": {"sub": user}}} if user is not None else {}),
         "body": raw if body is None else json.dumps(body),

@@ -1,78 +1,53 @@
-"""DELETE /jobs/{jobId}: ends a job that has not started, stops one that runs, and erases the data of one that ended.
-
-Also GET /lanes, POST /lanes/{lane}/pause and POST /lanes/{lane}/resume.
-"""
+"""The routes for work that is there: cancels jobs, erases their data, does work again, many at once; and lanes."""
 
 from functools import cache, partial
 from typing import Any
 
 from switchyard import clients, cold_start, wiring
-from switchyard.api.access import find_job, foreign_row
+from switchyard.api.bulk import Bulk, OtherFunction
+from switchyard.api.cancelling import Cancelling
 from switchyard.api.erasing import Eraser
-from switchyard.api.http import Api, Handler, Problem, Request, Response, invalid
-from switchyard.errors import ForeignRow
+from switchyard.api.http import Api, Handler
+from switchyard.api.repeats import Repeats
+from switchyard.messages.kinds import VIDEO
 from switchyard.observability import handler
-from switchyard.protocol.cancel import Cancellation, Canceller
-from switchyard.protocol.jobs import TERMINAL, Status
+from switchyard.protocol.jobs import TargetSpec
 from switchyard.settings import CancelJobSettings
 from switchyard.tables.records import Records
-
-
-def cancel(canceller: Canceller, eraser: Eraser, request: Request) -> Response:
-    """Cancels a job that the caller may see. With `data=true`, erases its data if it has already ended.
-
-    Raises:
-        Problem: 400 for an invalid query; 403 if the upload may not be erased; 404 if there is no such job, or it is
-            not the caller's; 409 if it has ended and nothing is to be erased, or its row is not ours.
-    """
-    with_upload = _is_set(request, "upload")
-    erases = _is_set(request, "data") or with_upload
-    job = find_job(request, canceller.store.get, lambda found: found.request.user_id)
-    # The data of a job that ends now may still change: it is erased by a later request.
-    later = {"erased": False} if erases else {}
-    if erases:
-        places = eraser.places(request, job, with_upload=with_upload)
-        if job.status in TERMINAL:
-            erased = eraser.erase(job, places)
-            return Response(200 if erased else 202, {"jobId": job.id, "status": job.status, "erased": erased})
-    try:
-        cancellation = canceller.cancel(job, by=request.caller)
-    except ForeignRow:  # it was changed since it was read
-        raise foreign_row() from None
-    match cancellation:
-        case Cancellation.CANCELLED:
-            return Response(202 if erases else 200, {"jobId": job.id, "status": Status.CANCELLED, **later})
-        case Cancellation.REQUESTED:
-            return Response(202, {"jobId": job.id, "status": job.status, "cancelRequested": True, **later})
-        case Cancellation.ENDED if erases:
-            return Response(202, {"jobId": job.id, "status": job.status, **later})
-        case Cancellation.ENDED:
-            raise Problem(409, "ALREADY_ENDED", "The job has ended.")
-
-
-def _is_set(request: Request, name: str) -> bool:
-    value = request.query.get(name, "false")
-    if value not in ("true", "false"):
-        raise invalid(f"{name} must be true or false")
-    return value == "true"
 
 
 @cache
 def api() -> Api:
     """Built once per execution environment, at init. If that fails, each event retries and reports it."""
     settings = CancelJobSettings.from_env()
-    records = Records(clients.dynamodb(), settings.jobs_table)
+    records = Records(clients.dynamodb(), settings.jobs_table, settings.lanes_table)
     prefixes, index = (settings.upload_prefix, settings.torrent_prefix), wiring.search_index(settings)
+    canceller = wiring.canceller(settings)
+    cancelling = Cancelling(canceller)
+    repeats = Repeats(
+        records=records,
+        store=canceller.store,
+        sqs=clients.sqs(),
+        queues={"batch": settings.video_queue_url, "ecs": settings.ecs_queue_url},
+        target=TargetSpec(VIDEO.target, settings.batch_job_queue, settings.batch_job_definition),
+        bucket=settings.s3_bucket,
+        prefix=settings.upload_prefix,
+        s3=clients.s3,
+    )
+    again: dict[str, Handler] = {"POST /videos": repeats.analyze, "POST /jobs/{jobId}/rerun": repeats.rerun}
+    submit = OtherFunction(clients.functions, settings.submit_function).ask
+    others = dict.fromkeys(("POST /process", "POST /jobs", "POST /torrents"), submit)
     eraser = Eraser(records, clients.s3, settings.s3_bucket, *prefixes, index)
-    handle = partial(cancel, wiring.canceller(settings), eraser)
     lanes = wiring.lane_routes(settings)
     routes: dict[str, Handler] = {
-        "DELETE /jobs/{jobId}": handle,
+        **again,
+        "DELETE /jobs/{jobId}": partial(cancelling.cancel_or_erase, eraser),
+        "POST /jobs/bulk": Bulk(again | others | {"DELETE /jobs/{jobId}": cancelling.cancel}).bulk,
         "GET /lanes": lanes.list,
         "POST /lanes/{lane}/pause": lanes.pause,
         "POST /lanes/{lane}/resume": lanes.resume,
     }
-    return Api(routes, settings.cors_origins, settings.api_auth)
+    return wiring.api(settings, routes)
 
 
 @handler

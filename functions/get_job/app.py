@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from switchyard import clients, cold_start, observability
+from switchyard import clients, cold_start, wiring
 from switchyard.api import presentation
 from switchyard.api.http import Api
 from switchyard.api.logs import LogGroup, Logs
@@ -20,7 +20,6 @@ from switchyard.tables.records import Records
 def api() -> Api:
     """Built once per execution environment, at init. If that fails, each event retries and reports it."""
     settings = GetJobSettings.from_env()
-    observability.configure(settings.environment)
     results = Results(
         clients.s3, settings.s3_bucket, settings.torrent_prefix, settings.result_url_seconds, settings.upload_prefix
     )
@@ -37,7 +36,7 @@ def api() -> Api:
         "GET /users/{userId}/games": Shelf(Library(clients.dynamodb(), settings.library_table)).games,
         "GET /openapi.json": presentation.document,
     }
-    return Api(routes, settings.cors_origins, settings.api_auth)
+    return wiring.api(settings, routes)
 
 
 @handler

@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from switchyard import cold_start, observability, wiring
+from switchyard import cold_start, wiring
 from switchyard.api.http import Api
 from switchyard.observability import handler
 from switchyard.settings import ManageWebhooksSettings
@@ -13,7 +13,6 @@ from switchyard.settings import ManageWebhooksSettings
 def api() -> Api:
     """Built once per execution environment, at init. If that fails, each event retries and reports it."""
     settings = ManageWebhooksSettings.from_env()
-    observability.configure(settings.environment)
     webhooks = wiring.webhook_routes(settings)
     routes = {
         "GET /webhooks": webhooks.list,
@@ -26,7 +25,7 @@ def api() -> Api:
         "GET /webhooks/{webhookId}/deliveries": webhooks.deliveries,
         "POST /webhooks/{webhookId}/deliveries/{deliveryId}/resend": webhooks.resend,
     }
-    return Api(routes, settings.cors_origins, settings.api_auth)
+    return wiring.api(settings, routes)
 
 
 @handler

@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from switchyard import clients, cold_start, observability
+from switchyard import clients, cold_start, wiring
 from switchyard.api.http import Api
 from switchyard.api.uploads import Uploads
 from switchyard.observability import handler
@@ -14,7 +14,6 @@ from switchyard.settings import PresignUploadSettings
 def api() -> Api:
     """Built once per execution environment, at init. If that fails, each event retries and reports it."""
     settings = PresignUploadSettings.from_env()
-    observability.configure(settings.environment)
     uploads = Uploads(
         client=clients.s3(),
         bucket=settings.s3_bucket,
@@ -31,7 +30,7 @@ def api() -> Api:
         "POST /uploads/multipart/parts": uploads.sign_parts,
         "POST /uploads/multipart/complete": uploads.complete,
     }
-    return Api(routes, settings.cors_origins, settings.api_auth)
+    return wiring.api(settings, routes)
 
 
 @handler

@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from switchyard import clients, cold_start, observability, wiring
+from switchyard import clients, cold_start, wiring
 from switchyard.api.http import Api
 from switchyard.api.search import Search
 from switchyard.observability import handler
@@ -14,7 +14,6 @@ from switchyard.settings import SearchMediaSettings
 def api() -> Api:
     """Built once per execution environment, at init. If that fails, each event retries and reports it."""
     settings = SearchMediaSettings.from_env()
-    observability.configure(settings.environment)
     search = Search(
         wiring.search_index(settings),
         wiring.embedding(settings),
@@ -24,7 +23,7 @@ def api() -> Api:
         settings.result_url_seconds,
         wiring.answers(settings),
     )
-    return Api({"POST /search": search.search}, settings.cors_origins, settings.api_auth)
+    return wiring.api(settings, {"POST /search": search.search})
 
 
 @handler

@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from switchyard import clients, cold_start, observability, wiring
+from switchyard import clients, cold_start, wiring
 from switchyard.api.http import Api
 from switchyard.api.submission import Submission
 from switchyard.observability import handler
@@ -17,7 +17,6 @@ from switchyard.torrents.submission import TorrentSubmission
 def api() -> Api:
     """Built once per execution environment, at init. If that fails, each event retries and reports it."""
     settings = SubmitJobSettings.from_env()
-    observability.configure(settings.environment)
     records = Records(clients.dynamodb(), settings.jobs_table)
     submission = Submission(
         records=records,
@@ -38,7 +37,7 @@ def api() -> Api:
         "POST /torrents": torrents.ask,
         "POST /imports/steam": ImportSubmission(records, clients.sqs(), settings.steam_queue_url).ask,
     }
-    return Api(routes, settings.cors_origins, settings.api_auth)
+    return wiring.api(settings, routes)
 
 
 @handler

@@ -1,5 +1,7 @@
 """The demo of the HTTP API: detects objects in photographs, told by a webhook, and records and cancels a live stream.
 
+In between it does the photographs' job again, and cancels several jobs at once.
+
 It does what a client would: presigned URLs, curl, polling with ETags. It checks every result.
 """
 
@@ -10,6 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -32,6 +35,7 @@ type _Json = dict[str, Any]
 
 _PATIENCE: Final = 60.0
 """Seconds until some of the stream must have been stored, or the webhook told."""
+_MANY: Final = 5
 _TYPES: Final = {".jpg": "image/jpeg", ".png": "image/png"}
 
 
@@ -45,7 +49,8 @@ def play(stack: LocalStack, console: Console) -> None:
         raise DemoError("the demo uploads with curl: install it first")
     with api.client(stack) as http:
         with webhook(http, console) as heard:
-            photographs(http, stack, console, heard)
+            job = photographs(http, stack, console, heard)
+        again(http, job, console)
         live_recording(http, stack, console)
 
 
@@ -80,8 +85,8 @@ def webhook(http: httpx.Client, console: Console) -> Iterator[Callable[[], list[
             server.shutdown()
 
 
-def photographs(http: httpx.Client, stack: LocalStack, console: Console, heard: Callable[[], list[_Json]]) -> None:
-    """Upload photographs by presigned URLs, submit them as one job, and show the detections and the webhook."""
+def photographs(http: httpx.Client, stack: LocalStack, console: Console, heard: Callable[[], list[_Json]]) -> _Json:
+    """Upload photographs by presigned URLs, submit them as one job, show detections and webhook, and return the job."""
     console.rule("Photographs", align="left")
     urls = []
     for name in PHOTOS:
@@ -110,6 +115,29 @@ def photographs(http: httpx.Client, stack: LocalStack, console: Console, heard: 
     for file in api.fetch(job, stack.folder / "results" / job["jobId"]):
         console.print(f"  {shown(file)}  [dim]{file.stat().st_size / 1000:.1f} kB[/dim]")
     _show_log(http, job["jobId"], console)
+    return job
+
+
+def again(http: httpx.Client, job: _Json, console: Console) -> None:
+    """Rerun a job, then submit jobs for later, all in one request, and cancel them in another."""
+    console.print()
+    console.rule("Once more, and many at once", align="left")
+    rerun = api.ask(http, "POST", f"/jobs/{job['jobId']}/rerun")
+    console.print(f"POST /jobs/{job['jobId']}/rerun: {rerun['status']}, job {rerun['jobId']}", markup=False)
+    done = api.follow(http, rerun["jobId"], console, until=TERMINAL)
+    if done["status"] != "COMPLETED" or done["detections"] != job["detections"]:
+        raise DemoError(f"the rerun ended as {done['status']}, or found something else: {done.get('error')}")
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat(timespec="seconds")
+    urls = [image["imageUrl"] for image in job["detections"]]
+    body = {"imageUrls": urls, "userId": "demo", "startAfter": tomorrow}
+    submissions = [{"action": "submit", "path": "/process", "body": body}] * _MANY
+    submitted = api.ask(http, "POST", "/jobs/bulk", {"requests": submissions})["responses"]
+    cancels = [{"action": "cancel", "jobId": each["body"]["jobId"]} for each in submitted]
+    cancelled = api.ask(http, "POST", "/jobs/bulk", {"requests": cancels})["responses"]
+    statuses = [each["body"]["status"] for each in cancelled]
+    console.print(f"POST /jobs/bulk: {len(submitted)} jobs for {tomorrow} submitted, then: {statuses}", markup=False)
+    if statuses != ["CANCELLED"] * _MANY:
+        raise DemoError("not all of them were cancelled")
 
 
 def live_recording(http: httpx.Client, stack: LocalStack, console: Console) -> None:

@@ -29,7 +29,7 @@ from switchyard.api.presentation import Presentation
 from switchyard.api.results import Results
 from switchyard.api.submission import idempotency_key
 from switchyard.api.uploads import Uploads
-from switchyard.tables.records import BadToken, Filters, Records, _position, _token
+from switchyard.tables.records import BadToken, Filters, Records, _place_of, _token
 from tests.corpus.urls import RESOLVES
 from tests.fakes.resolver import resolving
 from tests.fuzz.harness import text
@@ -105,8 +105,8 @@ def _tags(condition: str) -> list[str]:
 LISTS: Final = (
     Filters(user_id="ada"),
     Filters(user_id="bob"),
-    Filters(user_id="ada", status="RUNNING"),
-    Filters(status="RUNNING"),
+    Filters(user_id="ada", statuses=("RUNNING",)),
+    Filters(statuses=("RUNNING",)),
     Filters(kind="RUNNING"),
     Filters(user_id="null", kind=None),
 )
@@ -118,13 +118,11 @@ def token(data: bytes) -> None:
     positions = []
     for filters in LISTS:
         try:
-            position = _position(given, filters)
+            place = _place_of(given, filters)
         except BadToken:
             continue
-        assert set(position) == {"createdAt", "jobId"}
-        for value in position.values():
-            assert 1 <= len(value["S"].encode()) <= 2048
-        assert _position(_token(position, filters), filters) == position
+        assert all(1 <= len(each.encode()) <= 2048 for each in (place.time, place.id))
+        assert _place_of(_token(place, filters), filters) == place
         positions.append(astuple(filters))
     assert len(positions) <= 1
 
@@ -159,6 +157,7 @@ _ANSWERS: Final[Mapping[str, tuple[Mapping[str, str], str]]] = {
     "AbortMultipartUpload": ({}, ""),
     "CompleteMultipartUpload": (_XML, '<R><ETag>"e-1"</ETag></R>'),
     "GetObject": ({"content-length": "14"}, json.dumps({"images": []})),
+    "Invoke": ({}, json.dumps({"statusCode": 202, "body": "{}"})),
     "HeadObject": (
         {"etag": '"e"', "content-length": "5", "last-modified": "Sun, 22 Nov 2026 12:00:00 GMT"},
         "",
@@ -186,6 +185,7 @@ def _routes() -> Mapping[str, Callable[[dict[str, Any], object], dict[str, Any]]
     # An invocation without metrics is normal.
     warnings.filterwarnings("ignore", message="No application metrics to publish")
     made = {service: _client(service) for service in ("dynamodb", "sqs", "s3", "batch", "ecs")}
+    made["functions"] = _client("lambda")
     variables = {
         "JOBS_TABLE": "jobs",
         "LANES_TABLE": "lanes",
@@ -194,6 +194,11 @@ def _routes() -> Mapping[str, Callable[[dict[str, Any], object], dict[str, Any]]
         "STEAM_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/steam",
         "LIBRARY_TABLE": "library",
         "S3_BUCKET": BUCKET,
+        "VIDEO_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/video",
+        "ECS_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/ecs-jobs",
+        "BATCH_JOB_QUEUE": "video",
+        "BATCH_JOB_DEFINITION": "analyze-video",
+        "SUBMIT_FUNCTION": "submit_job",
         "ECS_CLUSTER": "cluster",
         "ECS_TASK_DEF": "recorder",
         "IMAGE_TASK_DEF": "detector",
@@ -262,11 +267,13 @@ def _event(data: bytes) -> dict[str, Any] | None:
     content, about = given.get("body"), given.get("requestContext")
     user = about.get("user") if isinstance(about, dict) else None
     claims = {"authorizer": {"claims": {"sub": user}}} if isinstance(user, str) and user else {}
+    query = _texts(given.get("queryStringParameters"))
     return {
         "httpMethod": method if isinstance(method, str) else "GET",
         "resource": resource if isinstance(resource, str) else "/jobs",
         "headers": _texts(given.get("headers")),
-        "queryStringParameters": _texts(given.get("queryStringParameters")) or None,
+        "queryStringParameters": query or None,
+        "multiValueQueryStringParameters": {name: [value] for name, value in query.items()} or None,
         "pathParameters": _texts(given.get("pathParameters")) or None,
         "requestContext": {"requestId": "r1", **claims},
         "body": content if isinstance(content, str | None) else json.dumps(content),

@@ -100,6 +100,7 @@ _MORE: Final[Mapping[str, Mapping[str, Excuse]]] = {
         f"s3vectors:DeleteVectors on {_INDEX}": VECTORS,
         "secretsmanager:GetSecretValue on SearchIndexKeySecretArn": PINECONE,
         f"s3:DeleteObjectVersion on {_ERASED}": VERSIONS,
+        "s3:GetObjectVersion on MediaBucket": VERSIONS,
     },
     "search_media": {
         **{f"s3vectors:{action} on {_INDEX}": VECTORS for action in ("QueryVectors", "GetVectors")},

@@ -1066,6 +1066,48 @@ def a_job_that_runs_is_cancelled(system: Hands) -> None:
 
 @proves(
     cancel_job=[
+        "dynamodb:PutItem on JobsTable",
+        "dynamodb:GetItem on LanesTable",
+        "s3:GetObject on MediaBucket",
+        "sqs:SendMessage on VideoQueue",
+    ]
+)
+def a_video_is_analyzed_again(system: Hands) -> None:
+    [job] = system.completed(system.upload())
+
+    asked = system.ask("POST", f"/jobs/{job['jobId']}/rerun", 202).json()
+
+    system.until(
+        lambda: system.ask("GET", f"/jobs/{asked['jobId']}", 200).json()["status"] == "COMPLETED" or None, "the rerun"
+    )
+
+
+@proves(cancel_job=["dynamodb:DeleteItem on JobsTable"])
+def a_rerun_that_cannot_be_queued_leaves_no_record(system: Hands) -> None:
+    [job] = system.completed(system.upload())
+    with system.variables("CancelJobFunction", VIDEO_QUEUE_URL=system.stack.resource("VideoQueue") + "-gone"):
+        system.ask("POST", f"/jobs/{job['jobId']}/rerun", 503)
+
+    assert len(system._items()) == 1, "its record is there"
+
+
+@proves(ECS, cancel_job=["sqs:SendMessage on EcsQueue", "lambda:InvokeFunction on SubmitJobFunction"])
+def many_tasks_are_requested_and_rerun_at_once(system: Hands) -> None:
+    key = system.place()
+    body = {"imageUrls": [f"s3://{system.bucket}/{key}"], "userId": "user-1"}
+    wanted = {"requests": [{"action": "submit", "path": "/process", "body": body}]}
+    [submitted] = system.ask("POST", "/jobs/bulk", 207, json=wanted).json()["responses"]
+    assert submitted["status"] == 202, "it is not accepted"
+    [job] = system.completed(key)
+
+    wanted = {"requests": [{"action": "rerun", "jobId": job["jobId"]}]}
+    [rerun] = system.ask("POST", "/jobs/bulk", 207, json=wanted).json()["responses"]
+
+    assert rerun["status"] == 202, "it is not rerun"
+
+
+@proves(
+    cancel_job=[
         "s3:ListBucketVersions on MediaBucket",
         "s3:DeleteObject on MediaBucket/results, MediaBucket/recordings, MediaBucket/pieces, MediaBucket",
     ]

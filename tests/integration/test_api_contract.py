@@ -40,7 +40,10 @@ NOT_IN_A_SCHEMA = {
     ("POST", "/imports/steam", "INVALID_REQUEST"): "a caller without a user must name one",
     ("POST", "/search", "INVALID_REQUEST"): "times have several forms; ids are printable",
     ("GET", "/users/{userId}/games", "INVALID_REQUEST"): "a token is only good for its own list; ids are printable",
-    ("GET", "/jobs", "INVALID_REQUEST"): "at least one of three parameters; a token is only good for its own list",
+    ("GET", "/jobs", "INVALID_REQUEST"): "times have several forms; a token is only good for its own list",
+    ("POST", "/uploads/presign", "INVALID_REQUEST"): "the type is that of the name, and of the kind",
+    ("POST", "/uploads/multipart", "INVALID_REQUEST"): "the type is that of the name, and of the kind",
+    ("POST", "/videos", "INVALID_REQUEST"): "a key is 1,024 bytes long, not characters, and metadata 32 KiB",
 }
 """What may be refused although it keeps to the schema, and why the schema can't say so."""
 

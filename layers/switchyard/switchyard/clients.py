@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # the stubs are not in the layer
     from mypy_boto3_batch import BatchClient
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ecs import ECSClient
+    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
@@ -63,6 +64,9 @@ _ANSWERS = Config(
     retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=_CONNECT_TIMEOUT, read_timeout=18
 )
 """For a model's answer while a caller waits: a second attempt would come too late for API Gateway."""
+
+_INVOKES = _ONCE.merge(Config(read_timeout=12))
+"""For another function's answer while a caller waits: a repeated invocation could request a job twice."""
 
 _SIGNING = Config(
     signature_version="s3v4", s3={"us_east_1_regional_endpoint": "regional", "addressing_style": "virtual"}
@@ -306,6 +310,12 @@ def logs() -> Any:  # noqa: ANN401 - one call needs no stubs
 def states() -> Any:  # noqa: ANN401 - three calls need no stubs
     """Step Functions, with the SDK's retries: a token that was used answers that it is closed."""
     return _client("stepfunctions", _REPEATABLE)
+
+
+def functions() -> LambdaClient:
+    """Lambda, to have another function answer. Without retries."""
+    client: LambdaClient = _client("lambda", _INVOKES)
+    return client
 
 
 @cache

@@ -357,9 +357,14 @@ class SearchMediaSettings(ApiSettings, UploadSettings, SearchSettings):
 class CancelJobSettings(
     ApiSettings, StoreSettings, UploadSettings, SearchSettings, VideoLimitSettings, TaskLimitsSettings
 ):
-    """`functions/cancel_job`, which also erases a job's data, and pauses lanes."""
+    """`functions/cancel_job`, which also erases a job's data, does work again, and pauses lanes."""
 
     track_queue_url = Setting(text)
+    video_queue_url = Setting(text)
+    ecs_queue_url = Setting(text, "")
+    batch_job_queue = Setting(text)
+    batch_job_definition = Setting(text)
+    submit_function = Setting(text)
     torrent_prefix = Setting(text, "torrents/")
 
 

@@ -16,8 +16,9 @@ from switchyard.settings import BatchLaneSettings, EcsLaneSettings, ReturnSettin
 from switchyard.variables import is_emulated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from switchyard.api.http import Api, Handler
     from switchyard.api.lanes import LaneRoutes
     from switchyard.api.search import Embed
     from switchyard.api.webhooks import WebhookRoutes
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from switchyard.protocol.tracking import Tracker
     from switchyard.search.ports import Index
     from switchyard.settings import (
+        ApiSettings,
         CancelJobSettings,
         DeliverWebhookSettings,
         FunctionJobsSettings,
@@ -58,6 +60,14 @@ if TYPE_CHECKING:
     from switchyard.targets.ecs import EcsTarget, Placement
     from switchyard.torrents.messages import Segment, TorrentWork
     from switchyard.torrents.messages import Wanted as WantedTorrent
+
+
+def api(settings: ApiSettings, routes: Mapping[str, Handler]) -> Api:
+    """Builds a function of the API. Also adds the environment's name to logs and metrics."""
+    from switchyard.api.http import Api
+
+    observability.configure(settings.environment)
+    return Api(routes, settings.cors_origins, settings.api_auth)
 
 
 def dispatcher(settings: LaneSettings) -> Dispatcher:
@@ -108,7 +118,6 @@ def canceller(settings: CancelJobSettings) -> Canceller:
     from switchyard.protocol.cancel import Canceller
     from switchyard.targets.ecs import Placement
 
-    observability.configure(settings.environment)
     return Canceller(_store(settings), {"batch": _batch(settings, 0), "ecs": _ecs(settings, Placement(""), 0)})
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import boto3
 import pytest
 
-from functions.cancel_job import app
 from switchyard.api import erasing
+from switchyard.api.cancelling import Cancelling
 from switchyard.api.erasing import Eraser
 from switchyard.api.http import Api
 from switchyard.errors import Unavailable
@@ -101,7 +101,7 @@ def deployed(aws: Aws) -> Deployed:
         Records(aws.dynamodb, aws.jobs_table), lambda: s3, BUCKET, "uploads/", "torrents/", chunks := Chunks()
     )
     # A request with a user is one of Cognito, one without is one of an API key.
-    routes = {"DELETE /jobs/{jobId}": partial(app.cancel, Canceller(store, {}), eraser)}
+    routes = {"DELETE /jobs/{jobId}": partial(Cancelling(Canceller(store, {})).cancel_or_erase, eraser)}
     return Deployed(aws, s3, _Either(routes), chunks)
 
 

@@ -179,6 +179,11 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> None:
         "DEAD_LETTER_QUEUE_URL",
         "ECS_DEAD_LETTER_QUEUE_URL",
         "TRACK_QUEUE_URL",
+        "VIDEO_QUEUE_URL",
+        "ECS_QUEUE_URL",
+        "BATCH_JOB_QUEUE",
+        "BATCH_JOB_DEFINITION",
+        "SUBMIT_FUNCTION",
     ):
         monkeypatch.setenv(name, name.lower())
     # Powertools warns where one process, as never in Lambda, names two environments.
@@ -223,13 +228,13 @@ def test_a_body_has_no_field_that_is_not_known(name: str) -> None:
 
 @every_schema
 def test_both_readers_of_a_schema_agree_on_its_example(name: str) -> None:
-    if "example" in SCHEMAS[name]:
+    if SCHEMAS[name]["type"] == "object" and "example" in SCHEMAS[name]:
         http._validator(name)(dict(SCHEMAS[name]["example"]))
         assert problems(SCHEMAS[name], SCHEMAS[name]["example"]) == []
 
 
 def test_the_types_that_may_be_uploaded_are_those_of_the_code() -> None:
-    assert SCHEMAS["PresignRequest"]["properties"]["contentType"]["enum"] == list(EXTENSIONS)
+    assert SCHEMAS["ContentType"]["enum"] == list(EXTENSIONS)
 
 
 def test_the_sizes_of_parts_are_those_of_the_code() -> None:

@@ -768,9 +768,23 @@ def test_a_token_of_another_users_list_is_worth_nothing(listing: Showing) -> Non
     assert listing.ask(LIST, user="ada", query={"limit": "1", "nextToken": token}).status == 400
 
 
-def test_a_list_of_everything_is_refused(listing: Showing) -> None:
-    answer = listing.ask(LIST, query={"limit": "10"})
-    assert (answer.status, answer.body["details"]) == (400, ["at least one of status, userId and kind is required"])
+def test_a_list_without_a_filter_has_everything(listing: Showing) -> None:
+    assert ids(listing.ask(LIST, query={"limit": "10"})) == [f"job-{number:02}" for number in range(29, 19, -1)]
+
+
+@pytest.mark.parametrize("statuses", ["PENDING,COMPLETED", ["PENDING", "COMPLETED"], ["COMPLETED,RUNNING", "PENDING"]])
+def test_statuses_are_repeated_or_between_commas(listing: Showing, statuses: str | list[str]) -> None:
+    assert len(ids(listing.ask(LIST, query={"status": statuses, "limit": "100"}))) == 30
+
+
+def test_a_list_is_of_some_time_both_ends_included(listing: Showing) -> None:
+    times = {"from": "2026-11-22T18:36:03Z", "to": "2026-11-22T19:36:05.000+01:00"}
+    assert ids(listing.ask(LIST, query=times)) == ["job-05", "job-04", "job-03"]
+    assert ids(listing.ask(LIST, query=times | {"userId": "bob"})) == ["job-05", "job-03"]
+
+
+def test_a_list_of_a_time_that_ends_before_it_begins_is_empty(listing: Showing) -> None:
+    assert ids(listing.ask(LIST, query={"from": "2026-11-23", "to": "2026-11-22"})) == []
 
 
 @pytest.mark.parametrize("user_id", ["jörg", "Żółw 🐢", "x" * 256])
@@ -782,13 +796,19 @@ def test_any_user_of_a_message_can_be_listed_by(listing: Showing, user_id: str) 
 @pytest.mark.parametrize(
     "query",
     [{"limit": value} for value in ("", "0", "-1", "101", "1.0", "1e1", " 5", "5 ", "٥", "ten", "9" * 5000, "5\n")]
-    + [{"status": value} for value in ("", "pending", "DONE", "PENDING ", "PENDING,RUNNING", "\0")]
+    + [{"status": value} for value in ("", "pending", "DONE", "PENDING ", "PENDING,", "\0")]
+    + [{"status": ["PENDING", "DONE"]}]
+    + [
+        {name: value}
+        for name in ("from", "to")
+        for value in ("", "yesterday", "1700000000", "9999-12-31T23:59:59-14:00")
+    ]
     + [{"userId": value} for value in ("", "a\nb", "x" * 257, "\0")]
     + [{"kind": value} for value in ("", "x" * 129)]
     + [{"nextToken": value} for value in ("", "x", "=", "\0", "W10", "x" * 5000)],
     ids=str,
 )
-def test_a_bad_parameter_is_refused(listing: Showing, query: dict[str, str]) -> None:
+def test_a_bad_parameter_is_refused(listing: Showing, query: dict[str, str | list[str]]) -> None:
     answer = listing.ask(LIST, query={"kind": "image-processing"} | query)
     assert (answer.status, answer.body["error"]) == (400, "INVALID_REQUEST")
 
@@ -799,6 +819,7 @@ def test_a_bad_parameter_is_refused(listing: Showing, query: dict[str, str]) -> 
         ("limit", "must be 1 to 100"),
         ("kind", "must be 1 to 128 characters"),
         ("userId", "must be 1 to 256 printable characters"),
+        ("from", "must be a date or a date and time, such as 2026-11-30T12:00:00Z"),
         ("nextToken", "must come from the previous page of a request with the same parameters"),
     ],
 )
@@ -809,8 +830,8 @@ def test_a_refusal_says_what_is_allowed(listing: Showing, name: str, rule: str) 
 
 @given(
     st.dictionaries(
-        st.sampled_from(["status", "userId", "kind", "limit", "nextToken"]),
-        st.text(anything, max_size=30) | st.sampled_from(["PENDING", "ada", "5"]),
+        st.sampled_from(["status", "userId", "kind", "limit", "nextToken", "from", "to"]),
+        st.text(anything, max_size=30) | st.sampled_from(["PENDING", "ada", "5", "2026-11-30"]),
     )
 )
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,5 +1,6 @@
 """functions/cancel_job from end to end: sample events in; answers, records and calls to the targets out."""
 
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -96,6 +97,8 @@ def deployed(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
     monkeypatch.setenv("LANES_TABLE", aws.lanes_table)
     monkeypatch.setenv("TRACK_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/123456789012/track")
     monkeypatch.setenv("S3_BUCKET", "switchyard-media")
+    for name in ("VIDEO_QUEUE_URL", "BATCH_JOB_QUEUE", "BATCH_JOB_DEFINITION", "SUBMIT_FUNCTION"):
+        monkeypatch.setenv(name, name.lower())
     app.api.cache_clear()
     Records(aws.dynamodb, aws.jobs_table).announce(REQUEST, fingerprint="f")
     yield Deployed(aws, ecs)
@@ -229,3 +232,33 @@ def test_a_job_whose_row_turns_foreign_while_it_is_cancelled_is_left_alone(
     assert row["status"] == {"S": "THEIRS"}
     assert "cancelRequestedAt" not in row
     assert deployed.ecs.stopped == []
+
+
+# ---- what else it answers -------------------------------------------------------------------------------------------
+
+
+def test_a_job_is_rerun_when_it_has_ended(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ECS_QUEUE_URL", deployed.aws.queue_url)
+    app.api.cache_clear()
+    assert deployed.send("rerun").body["error"] == "NOT_ENDED"
+    deployed.send("cancel")
+    answer = deployed.send("rerun")
+    assert (answer.status, answer.body["rerunOf"]) == (202, JOB)
+    (message,) = deployed.aws.sqs.receive_message(QueueUrl=deployed.aws.queue_url)["Messages"]
+    assert json.loads(message["Body"])["jobId"] == answer.body["jobId"]
+
+
+def test_many_requests_go_to_their_routes(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Lambda:
+        def invoke(self, **call: Any) -> dict[str, Any]:  # noqa: ANN401 - a call's parameters
+            asked.append((call["FunctionName"], json.loads(call["Payload"])["resource"]))
+            return {"Payload": io.BytesIO(b'{"statusCode": 202, "body": "{}"}')}
+
+    monkeypatch.setattr(clients, "functions", Lambda)
+    app.api.cache_clear()
+    cancel, _, submit = json.loads(json.loads((EVENTS / "bulk.json").read_text())["body"])["requests"]
+    answer = deployed.send("bulk", body=json.dumps({"requests": [cancel, submit]}))
+    assert [each["status"] for each in answer.body["responses"]] == [200, 202]
+    assert asked == [("submit_function", "/process")]

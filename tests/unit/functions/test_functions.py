@@ -152,6 +152,11 @@ class Deployment:
         answer: dict[str, Any] = dispatch_to_ecs.lambda_handler(message, Context(aws_request_id=request_id))
         return answer
 
+    def invoke_video(self, message: object, request_id: str = Context.aws_request_id) -> dict[str, Any]:
+        """Invokes sqs_to_batch directly with a message."""
+        answer: dict[str, Any] = sqs_to_batch.lambda_handler(message, Context(aws_request_id=request_id))
+        return answer
+
     def torrent(self, name: str, **changes: str) -> list[str]:
         """Invokes s3_torrent_creator with a sample event and returns the ids of the messages that come back."""
         read = event(f"s3_torrent_creator/{name}", **changes)
@@ -563,6 +568,26 @@ def test_a_direct_invocation_answers_with_the_job(name: str, deployed: Deploymen
     answer = deployed.invoke(event(f"dispatch_to_ecs/{name}"))
     assert (set(answer), answer["status"]) == ({"jobId", "status"}, "SUBMITTED")
     assert deployed.job(answer["jobId"])["targetId"] == TASK
+
+
+def test_a_direct_invocation_for_a_video_answers_with_the_job(deployed: Deployment) -> None:
+    message = {"bucket": "switchyard-media", "key": "uploads/a.mp4", "job_id": "a", "metadata": {"album": "autumn"}}
+    answers = [deployed.invoke_video(message, "request-1") for _ in range(2)]
+    assert answers == [{"jobId": "a", "status": "SUBMITTED"}] * 2
+    assert json.loads(deployed.job("a")["metadata"]) == {"album": "autumn"}
+    assert len(deployed.batch.submitted) == 1
+
+
+def test_s3_may_invoke_the_function_of_videos_itself(deployed: Deployment) -> None:
+    """Its event has Records, as a queue's has."""
+    (queued,) = event("sqs_to_batch/s3_put")["Records"]
+    assert deployed.invoke_video(json.loads(queued["body"]))["status"] == "SUBMITTED"
+
+
+@pytest.mark.parametrize("message", [None, [], {}, {"Records": []}, {"Records": [{"eventSource": "aws:sns"}]}])
+def test_a_direct_invocation_with_no_video_fails(deployed: Deployment, message: object) -> None:
+    with pytest.raises(InvalidMessage):
+        deployed.invoke_video(message)
 
 
 def test_a_direct_invocation_without_an_id_is_named_after_itself(deployed: Deployment) -> None:

@@ -202,8 +202,9 @@ def test_another_type_is_refused(content_type: object, deployed: Deployed) -> No
         {"filename": "a", "contentType": "video/mp4", "size": -1},
         {"filename": "a", "contentType": "video/mp4", "size": 1.5},
         {"filename": "a", "contentType": "video/mp4", "size": "7"},
-        {"filename": "a", "contentType": "video/mp4"},
-        {"filename": "a", "contentType": "video/mp4", "method": "PUT"},
+        {"filename": "a.txt", "size": 7},
+        {"filename": "mp4", "size": 7},
+        {"filename": "a.mp4", "kind": "image", "size": 7},
         {"filename": "a", "contentType": "video/mp4", "key": "uploads/mine", "size": 7},
         {"filename": "a" * 4097, "contentType": "video/mp4", "size": 7},
     ],
@@ -212,6 +213,24 @@ def test_another_type_is_refused(content_type: object, deployed: Deployed) -> No
 def test_a_request_against_the_rules_is_refused(body: dict[str, object], deployed: Deployed) -> None:
     answer = deployed.presign(**body)
     assert (answer.status, answer.body["error"]) == (400, "INVALID_REQUEST")
+
+
+@pytest.mark.parametrize(
+    ("filename", "content_type"), [("a.MP4", "video/mp4"), ("b.x.webm", "video/webm"), (".jpeg", "image/jpeg")]
+)
+def test_a_name_alone_says_what_it_is(filename: str, content_type: str, deployed: Deployed) -> None:
+    answer = deployed.presign(filename=filename)
+    assert (answer.status, answer.body["headers"]) == (200, {"Content-Type": content_type, "If-None-Match": "*"})
+
+
+def test_without_a_size_a_put_may_not_exceed_what_the_deployment_takes(deployed: Deployed) -> None:
+    """S3 takes up to 5 GiB then."""
+    deployed.set(MAX_UPLOAD_GIB="5")
+    assert deployed.presign(filename="a.mp4").status == 200
+    deployed.set(MAX_UPLOAD_GIB="4")
+    answer = deployed.presign(filename="a.mp4")
+    assert (answer.status, answer.body["details"]) == (400, ["the body must have a size, unless its method is POST"])
+    assert deployed.presign(filename="a.mp4", method="POST").status == 200
 
 
 @pytest.mark.parametrize(("size", "status"), [(5 * 2**30, 200), (5 * 2**30 + 1, 413)])

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, cast
 from urllib.parse import quote, quote_plus
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -211,6 +212,75 @@ def test_in_another_bucket_a_key_names_no_owner() -> None:
 def test_a_redrive_keeps_the_owner() -> None:
     request = accepted(s3(record(OWNED)), work=OWNING)
     assert accepted(redrive_body(request), work=OWNING).user_id == "ada"
+
+
+# ---- what a sender wants ---------------------------------------------------------------------------------------------
+
+METADATA = {"title": "Żółw 🐢", "offset": 0.5, "none": None}
+BACKEND = {"eventType": "video-uploaded", "video": {"id": "a"}, "s3": {"bucket": "media", "key": "uploads/a.mp4"}}
+every_plain_shape = cases(
+    "message",
+    {
+        "backend": BACKEND,
+        "bucket and key": plain(),
+        "job": {"job_id": "a", "video_s3_bucket": "media", "video_s3_key": "uploads/a.mp4"},
+    }.values(),
+)
+
+
+@every_plain_shape
+def test_metadata_and_stages_are_kept_also_by_a_redrive(message: Mapping[str, Any]) -> None:
+    request = accepted({**message, "metadata": METADATA, "stages": ["speech", "scenes", "speech"]})
+    assert (request.metadata, request.input) == (METADATA, {"stages": ["speech", "scenes"]})
+    again = accepted(redrive_body(request))
+    assert (again.metadata, again.input, again.announced) == (METADATA, request.input, False)
+
+
+@every_plain_shape
+def test_who_wants_nothing_gets_everything(message: Mapping[str, Any]) -> None:
+    request = accepted(message)
+    assert (request.metadata, request.input) == (None, None)
+
+
+@every_plain_shape
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"metadata": ["a"]},
+        {"metadata": {"a": "x" * 33_000}},
+        {"metadata": {"a": float("nan")}},
+        {"stages": "speech"},
+        {"stages": ["--help"]},
+        {"stages": [["speech"]]},
+        {"stages": None},
+    ],
+    ids=lambda wanted: str(wanted)[:40],
+)
+def test_metadata_and_stages_that_are_none_are_rejected(message: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    (rejected,) = parse({**message, **wanted}).rejected
+    assert isinstance(rejected.error, InvalidMessage)
+
+
+def test_an_announced_request_stays_announced() -> None:
+    request = accepted(plain(announced=True))
+    assert request.announced
+    assert accepted(redrive_body(request)).announced
+    assert not accepted(plain(announced="yes")).announced
+
+
+def test_a_failed_invocation_s_record_is_the_message_in_it() -> None:
+    """Lambda writes it to the dead-letter queue, from where it is redriven."""
+    failed = {"requestPayload": plain(), "requestContext": {"requestId": "request-1"}, "responsePayload": {}}
+    request = accepted(failed)
+    assert (request.source.key, request.source.version) == (plain()["key"], "request-1")
+
+
+def test_one_object_is_read_at_a_time() -> None:
+    envelope = Envelope("request-1", SENT_AT)
+    assert WORK.read(s3(record("uploads/a.mp4")), envelope).source.key == "uploads/a.mp4"
+    for message in (s3(record("uploads/a.mp4"), record("uploads/b.mp4")), {"Event": "s3:TestEvent"}):
+        with pytest.raises(InvalidMessage, match="objects, not one"):
+            WORK.read(message, envelope)
 
 
 def test_the_test_event_of_s3_asks_for_nothing() -> None:

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchyard.errors import InvalidMessage, KindNotConfigured, PermanentError, UrlRefused
-from switchyard.messages.envelope import Envelope, Parsed
+from switchyard.messages.envelope import MAX_METADATA_BYTES, Envelope, Parsed
 from switchyard.messages.kinds import KINDS, LANES, TASKS, VIDEO
 from switchyard.messages.redrive import redrive_body
-from switchyard.messages.tasks import MAX_DELAY, MAX_IMAGES, MAX_METADATA_BYTES, MAX_REQUEST_BYTES, TaskWork
+from switchyard.messages.tasks import MAX_DELAY, MAX_IMAGES, MAX_REQUEST_BYTES, TaskWork
 from switchyard.protocol.jobs import WorkRequest
 from switchyard.settings import DispatchToEcsSettings, ReconcileJobsSettings, SqsToBatchSettings, TrackJobSettings
 from tests.cases import cases

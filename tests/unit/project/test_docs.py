@@ -21,12 +21,11 @@ from switchyard.errors import (
 )
 from switchyard.function_jobs.jobs import GIVEN_UP, MAX_BEGINS, SILENCE
 from switchyard.function_jobs.work import parse
-from switchyard.messages.envelope import Envelope
+from switchyard.messages.envelope import MAX_METADATA_BYTES, Envelope
 from switchyard.messages.kinds import TASKS as TASK_KINDS
 from switchyard.messages.tasks import (
     MAX_FILENAME_LENGTH,
     MAX_IMAGES,
-    MAX_METADATA_BYTES,
     MAX_REQUEST_BYTES,
     TaskWork,
 )

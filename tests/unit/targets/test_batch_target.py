@@ -24,6 +24,7 @@ from botocore.exceptions import (
 
 from switchyard import clients, clock
 from switchyard.errors import OutcomeUnknown, StartFailed, StartRefused, StartThrottled, SwitchyardError, Unavailable
+from switchyard.names import legal_tag
 from switchyard.protocol.jobs import Job, JobError, Status
 from switchyard.targets.batch import BatchTarget, job_name, run_of
 from tests.cases import cases
@@ -126,10 +127,23 @@ def test_a_worker_is_given_the_key_as_it_is_and_the_tag_a_legal_one(batch: At) -
     assert body["tags"]["VideoKey"].startswith("uploads/it_s _100__ + _.mp4_")
 
 
+def test_a_worker_is_given_the_stages_that_were_chosen(batch: At) -> None:
+    body = submitted(batch, job(input={"stages": ["scenes", "speech"]}))
+    assert {"name": "STAGES", "value": "scenes,speech"} in body["containerOverrides"]["environment"]
+    assert "STAGES" not in {each["name"] for each in submitted(batch, job())["containerOverrides"]["environment"]}
+
+
 def test_a_run_can_be_found_by_its_tags(batch: At) -> None:
     body = submitted(batch, job())
     assert body["propagateTags"]
-    assert body["tags"] == {"JobId": "a", "VideoId": "a", "VideoKey": "uploads/a.mp4", "Environment": "dev"}
+    assert body["tags"] == {
+        "JobId": "a",
+        "VideoId": "a",
+        "VideoKey": "uploads/a.mp4",
+        "Environment": "dev",
+        "SubmittedAt": clock.iso(SENT_AT),
+    }
+    assert legal_tag(clock.iso(SENT_AT)) == clock.iso(SENT_AT)
 
 
 def test_a_run_is_named_after_its_video() -> None:

@@ -16,7 +16,7 @@ from botocore.exceptions import NoCredentialsError, ReadTimeoutError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from switchyard import clients
+from switchyard import clients, clock
 from switchyard.errors import NoCapacity, OutcomeUnknown, StartRefused, StartThrottled, SwitchyardError, Unavailable
 from switchyard.names import NAME_LIMIT
 from switchyard.observability import Metric
@@ -151,6 +151,7 @@ def test_a_task_can_be_found_by_its_tags() -> None:
         "JobId": "talk",
         "Kind": "stream-recording",
         "Environment": "dev",
+        "SubmittedAt": clock.iso(SENT_AT),
     }
 
 

@@ -117,7 +117,7 @@ class Settings:
             key_frames=_number(given, "MAX_KEY_FRAMES", 200, 10_000),
             free_gigapixels=_number(given, "FREE_GIGAPIXELS", 400, 1_000_000),
             max_seconds=_number(given, "MAX_SECONDS", 14_400, 2_592_000),
-            stages=tuple(name.strip() for name in given.get("ANALYSIS_STAGES", "").split(",") if name.strip()),
+            stages=_stages(given),
             models=Path(given.get("MODELS") or "/opt/models"),
             known_voices=_switch(given, "KNOWN_VOICES"),
             speech=_speech(given),
@@ -129,6 +129,17 @@ class Settings:
 def bad(message: str) -> PermanentFailure:
     """The error for an invalid setting."""
     return PermanentFailure("BAD_ENVIRONMENT", message)
+
+
+def _stages(given: Mapping[str, str]) -> tuple[str, ...]:
+    """The deployment's stages, or those of them that the job's request chose, and `scenes`, which every video needs."""
+    allowed, asked = (
+        tuple(name.strip() for name in given.get(variable, "").split(",") if name.strip())
+        for variable in ("ANALYSIS_STAGES", "STAGES")
+    )
+    if not asked:
+        return allowed
+    return tuple(name for name in dict.fromkeys(("scenes", *asked)) if not allowed or name in allowed)
 
 
 def _number(given: Mapping[str, str], name: str, default: int, most: int) -> int:

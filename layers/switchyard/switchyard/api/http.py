@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NoReturn, cast
@@ -72,6 +73,12 @@ class Request:
     body: str | None = field(default=None, repr=False)
     body_is_base64: bool = field(default=False, repr=False)
     url_path: str = ""
+    repeated: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """All values of each parameter of the query; `query` has the last one."""
+
+    def values(self, name: str) -> list[str]:
+        """The values of a parameter that may be repeated, or have several values between commas."""
+        return [value for each in self.repeated.get(name, ()) for value in each.split(",")]
 
     def json(self, schema: str, limit: int = MAX_BODY) -> dict[str, Any]:
         """The body, validated against `components.schemas.<schema>` of openapi.json, with defaults filled in.
@@ -160,15 +167,7 @@ class Api:
         about: Mapping[str, Any] = event.get("requestContext") or {}
         request_id = str(about.get("requestId") or getattr(context, "aws_request_id", ""))
         shared = self._shared(event.get("httpMethod"), headers.get("origin"))
-        try:
-            return _proxy(self._answer(event, about, headers, request_id), shared)
-        except Problem as error:
-            problem = error
-        except (ClientError, BotoCoreError, RetryableError) as error:
-            problem = _unavailable(error, request_id)
-        except Exception as error:  # noqa: BLE001 - callers get a response of ours, never the exception's text
-            problem = _unexpected(error, request_id)
-        return _proxy(_refusal(problem, request_id), shared)
+        return _proxy(answered(lambda: self._answer(event, about, headers, request_id), request_id), shared)
 
     def _answer(
         self, event: Mapping[str, Any], about: Mapping[str, Any], headers: dict[str, str], request_id: str
@@ -192,6 +191,7 @@ class Api:
                 event.get("body"),
                 bool(event.get("isBase64Encoded")),
                 event.get("path") or "",
+                event.get("multiValueQueryStringParameters") or {},
             )
         )
 
@@ -216,6 +216,24 @@ class Api:
         else:
             return {"Vary": "Origin"}
         return shared | (_PREFLIGHT if method == "OPTIONS" else _EXPOSED)
+
+
+def event_of(request: Request) -> dict[str, Any]:
+    """The event by which another function of the API gets this request, from the same caller."""
+    kind, _, name = request.caller.partition(":")
+    named = {"key": {"apiKeyId": name}, "role": {"userArn": name}}.get(kind, {})
+    claims = {"authorizer": {"claims": {"sub": request.user_id}}} if request.user_id is not None else {}
+    return {
+        "httpMethod": request.method,
+        "resource": request.route,
+        "headers": dict(request.headers),
+        "pathParameters": dict(request.path),
+        "queryStringParameters": dict(request.query),
+        "multiValueQueryStringParameters": {name: list(values) for name, values in request.repeated.items()},
+        "requestContext": {"requestId": request.request_id, "identity": named, **claims},
+        "body": request.body,
+        "isBase64Encoded": request.body_is_base64,
+    }
 
 
 def _caller(about: Mapping[str, Any], auth: ApiAuth, request_id: str) -> tuple[str | None, str]:
@@ -276,6 +294,19 @@ _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 # ---- problems -------------------------------------------------------------------------------------------------------
 
 
+def answered(answer: Callable[[], Response], request_id: str) -> Response:
+    """The response of `answer`, or that to whatever it raises. Never raises."""
+    try:
+        return answer()
+    except Problem as error:
+        problem = error
+    except (ClientError, BotoCoreError, RetryableError) as error:
+        problem = _unavailable(error, request_id)
+    except Exception as error:  # noqa: BLE001 - callers get a response of ours, never the exception's text
+        problem = _unexpected(error, request_id)
+    return _refusal(problem, request_id)
+
+
 def _refusal(problem: Problem, request_id: str) -> Response:
     body = {
         "error": problem.error,
@@ -306,6 +337,19 @@ def _unavailable(error: ClientError | BotoCoreError | RetryableError, request_id
 def invalid(*details: str) -> Problem:
     """400 INVALID_REQUEST; `details` say what is wrong without repeating the caller's values."""
     return Problem(400, "INVALID_REQUEST", "The request is invalid.", details[:_MAX_DETAILS])
+
+
+def moment(name: str, text: str) -> datetime:
+    """Reads a date, or a date and time, of the field or parameter `name`: ISO 8601, UTC if it names no offset.
+
+    Raises:
+        Problem: 400.
+    """
+    try:
+        found = datetime.fromisoformat(text)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise invalid(f"{name} must be a date or a date and time, such as 2026-11-30T12:00:00Z") from None
 
 
 def _too_large(limit: int) -> Problem:

@@ -15,7 +15,7 @@ from typing import Any, TypeGuard
 from switchyard import clock
 from switchyard.api import http
 from switchyard.api.access import find_job
-from switchyard.api.http import Problem, Request, Response, invalid
+from switchyard.api.http import Problem, Request, Response, invalid, moment
 from switchyard.api.results import Results, parsed
 from switchyard.messages.envelope import is_identifier
 from switchyard.messages.kinds import LANES
@@ -34,6 +34,7 @@ from switchyard.tables.items import (
     PAST_ATTEMPTS,
     PRIORITY,
     PROGRESS,
+    RERUN_OF,
     START_AFTER,
     STARTED_AT,
     STATUS,
@@ -128,6 +129,7 @@ class Presentation:
             "userId": _text(record, USER_ID),
             "submittedBy": _shown_to(request, _text(record, SUBMITTED_BY)),
             "cancelledBy": _shown_to(request, _text(record, CANCELLED_BY)),
+            "rerunOf": _text(record, RERUN_OF),
             "createdAt": _text(record, CREATED_AT),
             "updatedAt": _text(record, UPDATED_AT),
             "startedAt": _text(record, STARTED_AT),
@@ -201,19 +203,27 @@ def _filters(request: Request) -> Filters:
     Raises:
         Problem: 400 or 403.
     """
-    status = request.query.get("status")
-    if status is not None and status not in Status:
-        raise invalid(f"status must be one of {', '.join(Status)}")
+    statuses = sorted(set(request.values("status")))
+    if any(each not in Status for each in statuses):
+        raise invalid(f"status must be one or more of {', '.join(Status)}")
     user_id = request.query.get("userId")
     if user_id is not None and not is_identifier(user_id):
         raise invalid("userId must be 1 to 256 printable characters")
     if request.user_id is not None and user_id not in (None, request.user_id):
         raise Problem(403, "FORBIDDEN", "You can only list your own jobs.")
-    kind = _query(request, "kind", _KIND, "1 to 128 characters")
-    filters = Filters(user_id=request.user_id or user_id, kind=kind, status=status)
-    if filters == Filters():
-        raise invalid("at least one of status, userId and kind is required")
-    return filters
+    return Filters(
+        user_id=request.user_id or user_id,
+        kind=_query(request, "kind", _KIND, "1 to 128 characters"),
+        statuses=tuple(statuses),
+        since=_time(request, "from"),
+        until=_time(request, "to"),
+    )
+
+
+def _time(request: Request, name: str) -> str | None:
+    """A time as items have it."""
+    text = request.query.get(name)
+    return None if text is None else clock.iso(moment(name, text))
 
 
 def _query(request: Request, name: str, pattern: re.Pattern[str], allowed: str) -> str | None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from switchyard.api.http import Problem, Request, Response, invalid
+from switchyard.api.http import Problem, Request, Response, invalid, moment
 from switchyard.api.signing import presigned_url
 from switchyard.keys import is_upload, owner_of, result_folders
 from switchyard.names import legal_name, owned_name
@@ -141,14 +141,8 @@ def _jobs(request: Request, name: str | None) -> tuple[str, ...]:
 
 
 def _time(name: str, text: str | None) -> float | None:
-    """A date or a date and time as seconds since the epoch; UTC if it names no offset."""
-    if text is None:
-        return None
-    try:
-        found = datetime.fromisoformat(text)
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        raise invalid(f"{name} must be a date or a date and time, such as 2026-11-30T12:00:00Z") from None
+    """A date or a date and time as seconds since the epoch."""
+    return None if text is None else moment(name, text).timestamp()
 
 
 def _is_result(hit: Hit, key: str) -> bool:

@@ -34,6 +34,7 @@ from switchyard.urls import UrlNotAllowed, s3_location
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
+
 _KEY = re.compile(r"[!-~]{1,255}")
 
 
@@ -113,12 +114,19 @@ class Submission:
 
 
 def accept(
-    records: Records, work: WorkRequest, fingerprint: str, send: Callable[[], None], *, repeatable: bool, by: str = ""
+    records: Records,
+    work: WorkRequest,
+    fingerprint: str,
+    send: Callable[[], object],
+    *,
+    repeatable: bool,
+    by: str = "",
+    rerun_of: str = "",
 ) -> Known | None:
     """Stores a job and sends its message. Returns the existing job instead if its id is taken.
 
-    `by` is who asked for it. With `repeatable`, an equal request for a job that is still PENDING sends its message
-    again, and returns None.
+    `by` is who asked for it, `rerun_of` the job whose work it repeats. With `repeatable`, an equal request for a job
+    that is still PENDING sends its message again, and returns None.
 
     Raises:
         Contended: the job was created and deleted by others in every attempt.
@@ -126,7 +134,7 @@ def accept(
     """
     for _ in range(RACES):
         try:
-            known = records.announce(work, fingerprint=fingerprint, by=by)
+            known = records.announce(work, fingerprint=fingerprint, by=by, rerun_of=rerun_of)
             if known is None:
                 send()
                 return None

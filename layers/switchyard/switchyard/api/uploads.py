@@ -46,6 +46,7 @@ EXTENSIONS: Mapping[str, Sequence[str]] = {
     "video/quicktime": (".mov",),
     "video/x-msvideo": (".avi",),
     "video/x-matroska": (".mkv",),
+    "video/webm": (".webm",),
     "image/jpeg": (".jpg", ".jpeg"),
     "image/png": (".png",),
     "image/webp": (".webp",),
@@ -55,6 +56,7 @@ EXTENSIONS: Mapping[str, Sequence[str]] = {
 The bucket's notifications filter by those of videos.
 """
 
+_TYPES = {end: content_type for content_type, ends in EXTENSIONS.items() for end in ends}
 _FIRST = {"If-None-Match": "*"}
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _DOTS = re.compile(r"\.{2,}")
@@ -107,13 +109,17 @@ class Uploads:
         if size is not None and size > MAX_PUT:
             raise Problem(413, _TOO_LARGE, "Files over 5 GiB must be uploaded in parts: POST /uploads/multipart.")
         self._check(size)
+        if size is None and body["method"] == "PUT" and self.max_bytes < MAX_PUT:
+            # Without a size in its signature, S3 takes up to 5 GiB.
+            raise invalid("the body must have a size, unless its method is POST")
         content_type = _content_type(body)
         file = self._new(body, request.user_id)
         answer = {"bucket": self.bucket, "method": body["method"], "expiresIn": self._seconds, **file}
         if body["method"] == "POST":
             return Response(200, answer | self._form(file["key"], content_type, size))
         # The URL works for one version of the object. S3 refuses a repeated PUT with 412.
-        headers = {"Content-Type": content_type, "Content-Length": str(size), **_FIRST}
+        length = {} if size is None else {"Content-Length": str(size)}
+        headers = {"Content-Type": content_type, **length, **_FIRST}
         return Response(200, answer | {"url": self._url(file["key"], headers), "headers": headers})
 
     def create(self, request: Request) -> Response:
@@ -190,7 +196,7 @@ class Uploads:
         """A unique key for a file of this owner, and for a video the id of its job."""
         content_type = _content_type(body)
         own = str(uuid.uuid4())
-        name = safe_name(body.get("filename", body.get("file_name")), content_type)
+        name = safe_name(_filename(body), content_type)
         key = upload_key(self.prefix, owner, clock.now(), own, name)
         if not content_type.startswith("video/"):
             return {"key": key}
@@ -261,7 +267,22 @@ class Uploads:
 
 
 def _content_type(body: Mapping[str, Any]) -> str:
-    return str(body.get("contentType", body.get("content_type")))
+    """The file's type: the one named, else that of its name.
+
+    Raises:
+        Problem: 400 if the name's end says no type, or the type is not of the `kind` in the body.
+    """
+    named = body.get("contentType", body.get("content_type"))
+    content_type = named or _TYPES.get(f".{_filename(body).lower().rpartition('.')[2]}")
+    if content_type is None:
+        raise invalid(f"the body must have a contentType, unless its filename ends in one of {', '.join(_TYPES)}")
+    if body.get("kind") not in (None, content_type.partition("/")[0]):
+        raise invalid("the body must have a contentType of its kind")
+    return str(content_type)
+
+
+def _filename(body: Mapping[str, Any]) -> str:
+    return str(body.get("filename", body.get("file_name")))
 
 
 def _whole(size: float | None) -> int | None:

@@ -1,6 +1,7 @@
 """Shared by all messages: envelope, decoding of bodies, checks of fields. Pure."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -13,6 +14,8 @@ _MAX_ID_LENGTH = 256
 MAX_VERSION_LENGTH = 1024
 _MAX_TOKEN = 2048
 """AWS Step Functions API reference, SendTaskSuccess."""
+MAX_METADATA_BYTES = 32 * 1024
+_MAX_DEPTH = 32
 _JSON_TYPE_NAMES = {list: "a list", str: "a string", int: "a number", float: "a number", bool: "a boolean"}
 
 
@@ -156,6 +159,45 @@ def task_token(message: Mapping[str, Any], *, taken: bool) -> str | None:
 def named_version(message: Mapping[str, Any]) -> str | None:
     """Reads the `version` of a message, which redrives have. None without one."""
     return optional_text(message.get("version"), MAX_VERSION_LENGTH)
+
+
+def metadata_of(message: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Reads the sender's own data. None without any.
+
+    Raises:
+        InvalidMessage: it is no object, too large, or not valid as JSON everywhere.
+    """
+    value = message.get("metadata")
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise InvalidMessage("metadata is not an object")
+    demand_plain(value, "metadata")
+    size = len(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode())
+    if size > MAX_METADATA_BYTES:
+        raise InvalidMessage(f"metadata has {size} bytes as JSON; {MAX_METADATA_BYTES} are allowed")
+    return value
+
+
+def demand_plain(value: object, name: str, depth: int = 0) -> None:
+    """Refuses what Python reads but other JSON parsers don't: lone surrogates, NaN and infinity, deep nesting."""
+    match value:
+        case str():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise InvalidMessage(f"{name} is not valid Unicode") from None
+        case float() if not math.isfinite(value):
+            raise InvalidMessage(f"{name} holds a number that is not finite")
+        case dict() | list() if depth == _MAX_DEPTH:
+            raise InvalidMessage(f"{name} is nested more than {_MAX_DEPTH} deep")
+        case dict():
+            for key, inner in value.items():
+                demand_plain(key, name, depth + 1)
+                demand_plain(inner, name, depth + 1)
+        case list():
+            for inner in value:
+                demand_plain(inner, name, depth + 1)
 
 
 def _is_printable(value: object, limit: int) -> TypeGuard[str]:

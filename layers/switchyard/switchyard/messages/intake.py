@@ -1,8 +1,10 @@
 """Reads a message, dispatches its requests, and dead-letters those that can't be processed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from switchyard import clock
 from switchyard.errors import (
     ClaimInFlight,
     NoFreeSlot,
@@ -14,7 +16,7 @@ from switchyard.errors import (
     SwitchyardError,
 )
 from switchyard.messages.dead_letters import DeadLetterQueue
-from switchyard.messages.envelope import Envelope, Parsed
+from switchyard.messages.envelope import Envelope, Parsed, json_object
 from switchyard.messages.queues import Message
 from switchyard.observability import logger
 from switchyard.protocol.dispatch import Dispatcher
@@ -40,6 +42,9 @@ class Work(Protocol):
 
     def parse(self, body: str, envelope: Envelope) -> Parsed:
         """Reads a message body. Invalid content is in `rejected`, never raised."""
+
+    def read(self, message: Mapping[str, Any], envelope: Envelope) -> WorkRequest:
+        """Reads a decoded message that requests one job. Raises PermanentError if it can't be processed."""
 
 
 @dataclass(slots=True, eq=False)
@@ -84,6 +89,20 @@ class Intake:
             self.dispatcher.give_up(request, failure)
         self._reject(message, self._parse(message), refused)
         return True
+
+    def invoked(self, message: object, request_id: str) -> dict[str, str]:
+        """Dispatches a message that is the event of an invocation, and returns the job's id and status.
+
+        Retries of an asynchronous invocation have the same request id, so the job is started once.
+
+        Raises:
+            PermanentError: the message can't be processed.
+            RetryableError, StartFailed: as `Dispatcher.dispatch`.
+        """
+        request = self.work.read(json_object(message), Envelope(request_id, clock.now()))
+        outcome = self.dispatcher.dispatch(request)
+        job = self.dispatcher.store.get(request.job_id)
+        return {"jobId": request.job_id, "status": job.status if job else outcome.name}
 
     def _comes_back(self, failure: SwitchyardError) -> bool:
         """Whether the message must return to the queue instead of being given up.

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -54,6 +54,14 @@ class Message:
                 if "stringValue" in value
             },
         )
+
+
+def is_of_queue(event: object) -> TypeGuard[dict[str, Any]]:
+    """Whether an event brings messages of a queue. Other events are messages themselves; S3's have `Records` too."""
+    match event:
+        case {"Records": [{"eventSource": "aws:sqs"}, *_]}:
+            return True
+    return False
 
 
 @dataclass(slots=True, eq=False)

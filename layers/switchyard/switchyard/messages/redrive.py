@@ -31,6 +31,9 @@ def _object_body(request: WorkRequest) -> str:
             "user_id": request.user_id,
             "priority": request.priority or None,
             "taskToken": request.task_token,
+            **(request.input or {}),
+            "metadata": request.metadata,
+            "announced": request.announced or None,
         }
     )
 

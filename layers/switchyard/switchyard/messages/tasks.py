@@ -3,8 +3,6 @@
 The API checks its requests with this module too, so that the queue's function accepts what the API accepted.
 """
 
-import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,7 +16,9 @@ from switchyard.messages.envelope import (
     Parsed,
     Rejected,
     decode,
+    demand_plain,
     identifier,
+    metadata_of,
     named_version,
     out_of_failure,
     priority,
@@ -31,14 +31,11 @@ from switchyard.urls import MAX_URL_LENGTH, Network, UrlNotAllowed, check_public
 
 MAX_IMAGES = 1000
 MAX_FILENAME_LENGTH = 255
-MAX_METADATA_BYTES = 32 * 1024
 MAX_REQUEST_BYTES = 200 * 1024
 """A request, its metadata a second time and later attributes of the job stay below an item's 400 KB."""
 
 MAX_DELAY = timedelta(days=30)
 """How far ahead `startAfter` may be."""
-
-_MAX_DEPTH = 32
 
 
 @dataclass(slots=True, eq=False)
@@ -94,7 +91,7 @@ class TaskWork:
             sent_at=envelope.sent_at,
             user_id=self._owner(given, identifier(message, "userId")),
             input=given,
-            metadata=_metadata(message.get("metadata")),
+            metadata=metadata_of(message),
             announced=message.get("announced") is True,
             start_after=_start_after(message.get("startAfter"), envelope.sent_at),
             priority=priority(message),
@@ -176,7 +173,7 @@ def _text(message: Mapping[str, Any], name: str, limit: int) -> str:
     value = message.get(name)
     if not isinstance(value, str) or not 1 <= len(value) <= limit:
         raise InvalidMessage(f"{name} must be text of 1 to {limit} characters")
-    _demand_plain(value, name)
+    demand_plain(value, name)
     return value
 
 
@@ -192,36 +189,3 @@ def _start_after(value: object, sent_at: datetime) -> datetime | None:
             f"startAfter must be an ISO 8601 time with its offset, at most {MAX_DELAY.days} days ahead"
         )
     return start_after
-
-
-def _metadata(value: object) -> Mapping[str, Any] | None:
-    if value is None:
-        return None
-    if not isinstance(value, dict):
-        raise InvalidMessage("metadata is not an object")
-    _demand_plain(value, "metadata")
-    size = len(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode())
-    if size > MAX_METADATA_BYTES:
-        raise InvalidMessage(f"metadata has {size} bytes as JSON; {MAX_METADATA_BYTES} are allowed")
-    return value
-
-
-def _demand_plain(value: object, name: str, depth: int = 0) -> None:
-    """Refuses what Python reads but other JSON parsers don't: lone surrogates, NaN and infinity, deep nesting."""
-    match value:
-        case str():
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                raise InvalidMessage(f"{name} is not valid Unicode") from None
-        case float() if not math.isfinite(value):
-            raise InvalidMessage(f"{name} holds a number that is not finite")
-        case dict() | list() if depth == _MAX_DEPTH:
-            raise InvalidMessage(f"{name} is nested more than {_MAX_DEPTH} deep")
-        case dict():
-            for key, inner in value.items():
-                _demand_plain(key, name, depth + 1)
-                _demand_plain(inner, name, depth + 1)
-        case list():
-            for inner in value:
-                _demand_plain(inner, name, depth + 1)

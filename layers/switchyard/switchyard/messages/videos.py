@@ -21,13 +21,15 @@ from switchyard.messages.envelope import (
     identifier,
     is_identifier,
     mapping,
+    metadata_of,
     named_version,
     optional_text,
+    out_of_failure,
     priority,
     task_token,
 )
 from switchyard.messages.kinds import VIDEO
-from switchyard.messages.s3 import Notice, location, moment, notices, out_of_sns, version_id
+from switchyard.messages.s3 import Notice, location, moment, notices, version_id
 from switchyard.names import legal_name, stable_hash
 from switchyard.protocol.jobs import Source, TargetSpec, WorkRequest
 
@@ -41,6 +43,13 @@ class VideoMessage:
     job_id: str | None = None
     user_id: str | None = None
     priority: int = 0
+    stages: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] | None = None
+    announced: bool = False
+
+
+STAGES = ("scenes", "speech", "speakers", "text", "summary", "preview", "index")
+"""The parts of an analysis that a request may choose (workers/analyze_video)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -63,7 +72,7 @@ class VideoWork:
         """Reads a message body in any of the accepted shapes. Invalid content is in `rejected`, never raised."""
         parsed = Parsed()
         try:
-            message = out_of_sns(decode(body))
+            message, envelope = out_of_failure(decode(body), envelope)
             parts, token = list(_parts(message)), task_token(message, taken=self.task_tokens)
             if token and any(notice for _, notice in parts):
                 raise InvalidMessage("a notification of S3 has no taskToken")
@@ -78,6 +87,19 @@ class VideoWork:
         except PermanentError as error:
             return Parsed(rejected=[Rejected(error, body)])
         return parsed
+
+    def read(self, message: Mapping[str, Any], envelope: Envelope) -> WorkRequest:
+        """Reads a decoded message that names one object.
+
+        Raises:
+            PermanentError: it can't be processed, or names several objects.
+        """
+        message, envelope = out_of_failure(message, envelope)
+        parts = list(_parts(message))
+        if len(parts) != 1:
+            raise InvalidMessage(f"the message names {len(parts)} objects, not one")
+        ((read, _),) = parts
+        return self._request(read(envelope), envelope)
 
     def _request(self, message: VideoMessage, envelope: Envelope) -> WorkRequest:
         source = message.source
@@ -98,6 +120,9 @@ class VideoWork:
             video_id=video_id,
             user_id=self._owner(source, message.user_id),
             priority=message.priority,
+            input={"stages": list(message.stages)} if message.stages else None,
+            metadata=message.metadata,
+            announced=message.announced,
         )
 
     def _owner(self, source: Source, named: str | None) -> str | None:
@@ -168,6 +193,8 @@ def _read_backend(message: Mapping[str, Any], envelope: Envelope) -> VideoMessag
         video_id=identifier(mapping(message, "video"), "id"),
         user_id=identifier(message, "userId"),
         priority=priority(message),
+        stages=_stages(message),
+        metadata=metadata_of(message),
     )
 
 
@@ -179,7 +206,18 @@ def _read_flat(bucket: str, key: str, message: Mapping[str, Any], envelope: Enve
         job_id=identifier(message, "job_id"),
         user_id=identifier(message, "user_id"),
         priority=priority(message),
+        stages=_stages(message),
+        metadata=metadata_of(message),
+        announced=message.get("announced") is True,
     )
+
+
+def _stages(message: Mapping[str, Any]) -> tuple[str, ...]:
+    """Reads which parts of the analysis to do; empty for all."""
+    value = message.get("stages", [])
+    if not isinstance(value, list) or not all(each in STAGES for each in value):
+        raise InvalidMessage(f"stages must be a list of {', '.join(STAGES)}")
+    return tuple(dict.fromkeys(value))
 
 
 def _plain_source(bucket: object, key: object, message: Mapping[str, Any], envelope: Envelope) -> Source:

@@ -214,6 +214,7 @@ ANNOUNCED_BY = Attribute("announcedBy", _text_of)
 # Who asked over HTTP: `user:<id>`, `key:<id>` or `role:<ARN>`.
 SUBMITTED_BY = Attribute("submittedBy", _text_of)
 CANCELLED_BY = Attribute("cancelledBy", _text_of)
+RERUN_OF = Attribute("rerunOf", _text_of)
 # Of jobs that functions do: the message that began the job, the input's modification time, the end of a wait, the parts
 # done so far.
 BEGUN_BY = Attribute("begunBy", _text_of)

@@ -1,22 +1,22 @@
 """JobsTable for the API: announces, withdraws, reads and lists jobs.
 
 An announced job is recorded before its message is sent, and withdrawn if sending fails. Status changes are in `store`.
-A list is one Query of an index, so its cost depends on the page size, not on the number of jobs.
+A page is one Query of an index, or one per status, so its cost depends on the page size, not on the number of jobs.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from itertools import batched
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from switchyard import clock
 from switchyard.clients import translated
 from switchyard.names import stable_hash
-from switchyard.protocol.jobs import TERMINAL, Job, Status, WorkRequest
+from switchyard.protocol.jobs import TERMINAL, Job, Source, Status, WorkRequest
 from switchyard.tables import items
 from switchyard.tables.items import Item, PlainItem, Value, job_key, names_and_values, text
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from switchyard.protocol.lanes import Slots
 
 _LOOKED_AT = 500
-"""How many index entries a filtered page reads at most, about 20 read units. So it may be short before the end."""
+"""How many index entries a filtered page reads at most, some 30 read units. So it may be short before the end."""
 
 _MAX_KEYS = 100
 """Of a BatchGetItem call (Amazon DynamoDB API reference)."""
@@ -39,12 +39,12 @@ _SHOWN = (
     f"{items.JOB_ID}, {items.KIND}, {items.STATUS}, {items.PROGRESS}, {items.ERROR}, {items.RESULT}, {items.METADATA}, "
     f"{items.USER_ID}, {items.REQUEST}, {items.CREATED_AT}, {items.UPDATED_AT}, {items.STARTED_AT}, {items.ENDED_AT}, "
     f"{items.CANCEL_REQUESTED_AT}, {items.SUBMITTED_BY}, {items.CANCELLED_BY}, {items.LANE}, "
-    f"{items.PAST_ATTEMPTS}, {items.START_AFTER}, {items.SOURCE}, {items.PRIORITY}"
+    f"{items.PAST_ATTEMPTS}, {items.START_AFTER}, {items.SOURCE}, {items.PRIORITY}, {items.RERUN_OF}"
 )
 _OF_THE_LOG = f"{items.JOB_ID}, {items.USER_ID}, {items.STATUS}, {items.TARGET}, {items.LOG_STREAM}"
 _LISTED = f"{items.JOB_ID}, {items.KIND}, {items.STATUS}, {items.USER_ID}, {items.CREATED_AT}, {items.LANE}"
 _INDEXES = {items.USER_ID: "byUser", items.STATUS: "byStatus", items.KIND: "byKind"}
-"""By partition key, the most selective first: a user has few jobs, a status or kind many."""
+"""By partition key."""
 
 
 class BadToken(ValueError):
@@ -68,11 +68,19 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which jobs to list; at least one is set."""
+    """Which jobs to list; all of them without a filter.
+
+    Attributes:
+        statuses: Any of them; empty for all.
+        since: The earliest `createdAt`, itself included, as an item has it.
+        until: The latest, itself included.
+    """
 
     user_id: str | None = None
     kind: str | None = None
-    status: str | None = None
+    statuses: tuple[str, ...] = ()
+    since: str | None = None
+    until: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +92,7 @@ class Page:
 
 
 class Records:
-    """Reads and writes jobs for the API. Every method makes one AWS call. Only `pauses` needs the table of lanes."""
+    """Reads and writes jobs for the API. Only `holder` and `pauses` need the table of lanes."""
 
     def __init__(self, client: DynamoDBClient, jobs_table: str, lanes_table: str = "") -> None:
         self._client = client
@@ -94,17 +102,19 @@ class Records:
     # ---- announcing -------------------------------------------------------------------------------------------------
     # In an announced request, `source.message_id` is the id of the HTTP request, and identifies who announced the job.
 
-    def announce(self, request: WorkRequest, *, fingerprint: str, by: str = "") -> Known | None:
+    def announce(self, request: WorkRequest, *, fingerprint: str, by: str = "", rerun_of: str = "") -> Known | None:
         """Records a job before its message is sent. Returns the existing job if its id is taken, else None.
 
-        `fingerprint` is a hash of the request and its caller; `by` is the caller.
+        `fingerprint` is a hash of the request and its caller; `by` is the caller; `rerun_of` is the id of the job whose
+        work is done again.
         """
         #   nothing there ──▶ PENDING, announced by us
         condition = f"attribute_not_exists({items.JOB_ID})"
         try:
             self._client.put_item(
                 TableName=self._table,
-                Item=items.announced(request, fingerprint, clock.now(), by),
+                Item=items.announced(request, fingerprint, clock.now(), by)
+                | ({items.RERUN_OF.name: text(rerun_of)} if rerun_of else {}),
                 ConditionExpression=condition,
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 **names_and_values(condition, {}),
@@ -219,6 +229,14 @@ class Records:
         item = answer.get("Item")
         return items.plain(item) if item else None
 
+    def holder(self, source: Source) -> str | None:
+        """The id of the job that works on an object. Consistent. None if no job has started, or waits to start."""
+        from switchyard.tables import lane_items  # noqa: PLC0415 - only where a job is about an object
+
+        key = lane_items.lock_key(source)
+        item = self._client.get_item(TableName=self._lanes, Key=key, ConsistentRead=True).get("Item", {})
+        return items.JOB_ID.of(item)
+
     def lanes(self, lanes: Collection[str]) -> dict[str, Slots]:
         """The counts and pauses of these lanes, at most 100. Eventually consistent, and lacks what can't be read."""
         if not lanes:
@@ -233,36 +251,59 @@ class Records:
     def page(self, filters: Filters, limit: int, token: str | None = None) -> Page:
         """Lists up to `limit` jobs, newest first, after the page that returned `token`. Eventually consistent.
 
-        Queries the index of the most selective filter and applies the others to a bounded number of its entries. So a
-        page may be short, even empty, and still have a token.
+        Merges the lists of an index that have all these jobs: a user's, those of statuses, or a kind's. It reads a
+        bounded number of entries of each, so a page may be short, even empty, and still have a token. A job whose
+        status changes between two pages is listed once, unless others were created in the same millisecond.
 
         Raises:
             BadToken: the token is not from this list.
         """
-        given = {items.USER_ID: filters.user_id, items.STATUS: filters.status, items.KIND: filters.kind}
-        wanted = {attribute: value for attribute, value in given.items() if value is not None}
-        key = next(iter(wanted))
-        is_key, *others_fit = (f"{attribute} = :{attribute.name}" for attribute in wanted)
-        values = {f":{attribute.name}": text(value) for attribute, value in wanted.items()}
+        after = _place_of(token, filters) if token is not None else None
+        read = [self._part(each, limit, after) for each in _lists(filters)]
+        # Nothing is known of a list beyond the last entry looked at. The page ends at the first such place.
+        end = max((place for _, place in read if place), default=None, key=_rank)
+        found = [each for entries, _ in read for each in entries if end is None or _rank(each[0]) >= _rank(end)]
+        known = sorted(found, key=lambda each: each[0].time, reverse=True)  # of one moment: as the lists have them
+        # Entries beyond the page are read again for the next one, which starts after the last job of this page.
+        last = known[limit - 1][0] if len(known) > limit else end
+        jobs = [items.plain(entry) for _, entry in known[:limit]]
+        return Page(jobs, _token(last, filters) if last else None)
+
+    def _part(self, wanted: _List, limit: int, after: _Place | None) -> tuple[list[tuple[_Place, Item]], _Place | None]:
+        """Reads entries of a list, and how far it has been read; None if that was its end."""
+        latest, start = wanted.latest, None
+        if after is not None and after.number == wanted.number:
+            start = {wanted.key.name: text(wanted.value), items.CREATED_AT.name: text(after.time), **job_key(after.id)}
+        elif after is not None:  # of one moment, the lists' entries are in the order of the lists
+            latest = after.time if wanted.number > after.number else _before(after.time)
+        condition = f"{wanted.key} = :{wanted.key.name}"
+        values: dict[str, Value] = {f":{wanted.key.name}": text(wanted.value), **wanted.values}
+        match wanted.earliest, latest:
+            case str(), str():
+                condition += f" AND {items.CREATED_AT} BETWEEN :earliest AND :latest"
+            case str(), None:
+                condition += f" AND {items.CREATED_AT} >= :earliest"
+            case None, str():
+                condition += f" AND {items.CREATED_AT} <= :latest"
+        bounds = {":earliest": wanted.earliest, ":latest": latest}
+        values |= {name: text(bound) for name, bound in bounds.items() if bound is not None}
+        if latest is not None and latest < (wanted.earliest or "\0"):
+            return [], None  # DynamoDB refuses such bounds
         query: dict[str, Any] = {
             "TableName": self._table,
-            "IndexName": _INDEXES[key],
-            "KeyConditionExpression": is_key,
+            "IndexName": _INDEXES[wanted.key],
+            "KeyConditionExpression": condition,
             "ProjectionExpression": _LISTED,
             "ScanIndexForward": False,
-            "Limit": _LOOKED_AT if others_fit else limit,
-            **names_and_values(" ".join((_LISTED, is_key, *others_fit)), values),
+            "Limit": wanted.looked_at if wanted.fits else limit,
+            **names_and_values(f"{_LISTED} {condition} {wanted.fits}", values),
+            **({"FilterExpression": wanted.fits} if wanted.fits else {}),
+            **({"ExclusiveStartKey": start} if start else {}),
         }
-        if others_fit:
-            query["FilterExpression"] = " AND ".join(others_fit)
-        if token is not None:
-            query["ExclusiveStartKey"] = {key.name: text(wanted[key]), **_position(token, filters)}
-        answer = self._client.query(**query)
-        found = answer["Items"]
-        # Entries beyond the page are read again for the next one, which starts after the last job of this page.
-        last = found[limit - 1] if len(found) > limit else answer.get("LastEvaluatedKey")
-        jobs = [items.plain(item) for item in found[:limit]]
-        return Page(jobs, _token(last, filters) if last else None)
+        answer: Mapping[str, Any] = self._client.query(**query)
+        last = answer.get("LastEvaluatedKey")
+        entries = [(_Place.of(item, wanted.number), item) for item in answer["Items"]]
+        return entries, _Place.of(last, wanted.number) if last else None
 
 
 def task_tokens(client: DynamoDBClient, jobs_table: str, job_ids: Sequence[str]) -> Iterator[str]:
@@ -285,24 +326,101 @@ def _found(error: Any) -> Item:  # noqa: ANN401 - made by botocore at run time
     return cast("Item", error.response["Item"])
 
 
+# ---- lists ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _List:
+    """A list of an index: the entries of one key. `number` is its place among the lists that are merged.
+
+    `fits` is what else must hold of its jobs, with these `values`; then at most `looked_at` entries are read at once.
+    """
+
+    number: int
+    key: items.Attribute[str]
+    value: str
+    earliest: str | None
+    latest: str | None
+    fits: str
+    values: Mapping[str, Value]
+    looked_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A place in merged lists: that of an entry in the list of this number."""
+
+    time: str
+    number: int
+    id: str
+
+    @classmethod
+    def of(cls, key: Item, number: int) -> Self:
+        return cls(key[items.CREATED_AT.name]["S"], number, items.JOB_ID.required(key))
+
+
+def _lists(filters: Filters) -> list[_List]:
+    """The lists that have these jobs. The most selective: a user has few jobs, a status or kind many."""
+    given: dict[items.Attribute[str], tuple[str, ...]] = {
+        items.USER_ID: (filters.user_id,) if filters.user_id is not None else (),
+        items.STATUS: filters.statuses,
+        items.KIND: (filters.kind,) if filters.kind is not None else (),
+    }
+    wanted = {attribute: values for attribute, values in given.items() if values} or {items.STATUS: (*Status,)}
+    key, *others = wanted
+    names = {attribute: [f":{attribute.name}_{n}" for n, _ in enumerate(wanted[attribute])] for attribute in others}
+    fits = " AND ".join(f"{attribute} IN ({', '.join(names[attribute])})" for attribute in others)
+    values = {
+        name: text(value)
+        for attribute in others
+        for name, value in zip(names[attribute], wanted[attribute], strict=True)
+    }
+    looked_at = _LOOKED_AT // len(wanted[key])
+    return [
+        _List(number, key, value, filters.since, filters.until, fits, values, looked_at)
+        for number, value in enumerate(wanted[key])
+    ]
+
+
+def _rank(place: _Place) -> tuple[str, int]:
+    """Orders places: the greater one comes first on a page."""
+    return place.time, -place.number
+
+
+def _before(time: str) -> str:
+    """The last text before this one, as DynamoDB orders them: by their UTF-8 bytes."""
+    last = ord(time[-1])
+    if not last:
+        return time[:-1]
+    lower = "\ud7ff" if last == _AFTER_SURROGATES else chr(last - 1)  # surrogates are no text
+    return f"{time[:-1]}{lower}{_LAST}"
+
+
+_AFTER_SURROGATES, _LAST = 0xE000, "\U0010ffff"
+
+
 # ---- tokens ---------------------------------------------------------------------------------------------------------
 
 
-def _token(key: Item, filters: Filters) -> str:
+def _token(place: _Place, filters: Filters) -> str:
     """Encodes where a page ended. Contains nothing that the caller has not seen, and is only valid for this list."""
-    position = [key[items.CREATED_AT.name]["S"], items.JOB_ID.required(key), _digest(filters)]
+    position = [*astuple(place), _digest(filters)]
     return base64.urlsafe_b64encode(json.dumps(position, separators=(",", ":")).encode()).rstrip(b"=").decode()
 
 
-def _position(token: str, filters: Filters) -> dict[str, Value]:
+def _place_of(token: str, filters: Filters) -> _Place:
     try:
         padded = token.encode("ascii") + b"=" * (-len(token) % 4)
-        created_at, job_id, digest = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        time, number, job_id, digest = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
     except (ValueError, TypeError, RecursionError):
         raise BadToken from None
-    if digest != _digest(filters) or not _fits(created_at, _MAX_TIME_BYTES) or not _fits(job_id, _MAX_ID_BYTES):
+    if digest != _digest(filters) or not _fits(time, _MAX_TIME_BYTES) or not _fits(job_id, _MAX_ID_BYTES):
         raise BadToken
-    return {items.CREATED_AT.name: text(created_at), **job_key(job_id)}
+    # DynamoDB refuses to start outside of what is asked for.
+    is_outside = not (filters.since or "") <= time <= (filters.until or time)
+    if is_outside or type(number) is not int or not 0 <= number < len(_lists(filters)):
+        raise BadToken
+    return _Place(time, number, job_id)
 
 
 def _fits(value: object, limit: int) -> bool:

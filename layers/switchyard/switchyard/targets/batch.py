@@ -84,6 +84,7 @@ class BatchTarget(Target):
                     "VideoId": legal_tag(request.video_id),
                     "VideoKey": legal_tag(request.source.key),
                     "Environment": legal_tag(self._environment),
+                    "SubmittedAt": clock.iso(request.sent_at),
                 },
                 propagateTags=True,
             )
@@ -105,6 +106,8 @@ class BatchTarget(Target):
         variables = environment_of(job, self._jobs_table) | {"VIDEO_ID": job.request.video_id, "S3_KEY": source.key}
         if source.version_id:
             variables["S3_VERSION_ID"] = source.version_id
+        if stages := (job.request.input or {}).get("stages"):
+            variables["STAGES"] = ",".join(stages)
         return [{"name": name, "value": value} for name, value in variables.items()]
 
     @override

@@ -116,6 +116,7 @@ class EcsTarget(Target):
                     {"key": "JobId", "value": job.id},
                     {"key": "Kind", "value": job.request.kind},
                     {"key": "Environment", "value": legal_tag(self._environment)},
+                    {"key": "SubmittedAt", "value": clock.iso(job.request.sent_at)},
                 ],
                 **self._place(),
             )
