@@ -202,8 +202,8 @@ def test_the_pieces_of_recordings_that_were_killed_are_kept_as_long_as_recording
 @cases(
     ("given", "silent"),
     [
-        ({"ProcessingEnabled": "false"}, {"VideoQueueAgeAlarm", "SteamQueueAgeAlarm"}),
-        ({"EcsProcessingEnabled": "false"}, {"EcsQueueAgeAlarm", "SteamQueueAgeAlarm"}),
+        ({"ProcessingEnabled": "false"}, {"VideoQueueAgeAlarm", "VideoQueueDepthAlarm", "SteamQueueAgeAlarm"}),
+        ({"EcsProcessingEnabled": "false"}, {"EcsQueueAgeAlarm", "EcsQueueDepthAlarm", "SteamQueueAgeAlarm"}),
         ({"TorrentProcessingEnabled": "false"}, {"TorrentQueueAgeAlarm", "SteamQueueAgeAlarm"}),
         ({"SteamApiKeySecretArn": "arn"}, set()),
         ({"SteamApiKeySecretArn": "arn", "SteamProcessingEnabled": "false"}, {"SteamQueueAgeAlarm"}),
@@ -220,6 +220,11 @@ def test_a_full_lane_is_no_alarm_where_messages_return_to_their_queue() -> None:
     for name in ("VideoQueueAgeAlarm", "EcsQueueAgeAlarm"):
         assert resolved(WATCH)[name]["Properties"]["Threshold"] == 900
         assert resolved(WATCH, AtCapacity="return")[name]["Properties"]["Threshold"] == {"Ref": "MaxWaitSeconds"}
+
+
+def test_many_messages_are_no_alarm_where_they_return_to_their_queue() -> None:
+    for name in ("VideoQueueDepthAlarm", "EcsQueueDepthAlarm"):
+        assert resolved(WATCH, AtCapacity="return")[name]["Properties"]["ActionsEnabled"] is False
 
 
 def test_one_slow_request_at_night_is_no_alarm() -> None:
