@@ -103,6 +103,31 @@ class DeafToCancels(MemoryStore):
         return self.jobs[job.id]
 
 
+class FreesUncounted(MemoryStore):
+    """Removes a hold without counting it."""
+
+    def _free(self, lane: str, job_id: str) -> bool:
+        self.lanes[lane].holders.discard(job_id)
+        return True
+
+
+class CountsWhatIsGone(MemoryStore):
+    """Counts a slot as freed each time that its job's end is told of."""
+
+    def _free(self, lane: str, job_id: str) -> bool:
+        freed = super()._free(lane, job_id)
+        if not freed:
+            self._count(lane, taken=-1)
+        return freed
+
+
+class LeavesUncounted(MemoryStore):
+    """Takes an entry out of the waiting room without counting it."""
+
+    def _leave(self, entry: WaitEntry) -> bool:
+        return self._place(entry).pop(entry.sort_key, None) is not None
+
+
 def _with(name: str, store: MemoryStore) -> Mapping[str, Scenario]:
     """The scenario over another store."""
 
@@ -123,9 +148,12 @@ def _with(name: str, store: MemoryStore) -> Mapping[str, Scenario]:
         (NoLock(), "nothing", ("a", "same"), "not its object's lock"),
         (SameFence(), "claimed", ("a", "a"), "a claim was started twice"),
         (BlindToPauses(), "no room", ("wake", "wake"), "two jobs were tried"),
+        (FreesUncounted(), "running", ("end", "b"), "1 slots counted, 0 held"),
+        (CountsWhatIsGone(), "running", ("end", "end"), "-1 slots counted, 0 held"),
+        (LeavesUncounted(), "one waits", ("end", "cancel b"), "1 counted, 0 wait"),
         (DeafToCancels(), "running", ("cancel", "running"), "after its cancel was answered"),
     ],
-    ids=["limit", "fifo", "lock", "fence", "pause", "cancel"],
+    ids=["limit", "fifo", "lock", "fence", "pause", "freed uncounted", "freed twice", "left uncounted", "cancel"],
 )
 def test_a_store_without_a_condition_is_found(
     store: MemoryStore, scenario: str, names: tuple[str, ...], problem: str
