@@ -68,7 +68,7 @@ def _annotation(schema: Mapping[str, Any], name: str, inner: list[str]) -> str:
             found = " | ".join(_annotation(way, name, inner).strip('"') for way in ways)
             found = f'"{found}"'
         case {"enum": [*values]}:
-            found = f"Literal[{', '.join(map(_literal, values))}]"
+            found = "None" if values == [None] else f"Literal[{', '.join(map(_literal, values))}]"
         case {"type": "array"}:
             found = f"list[{_annotation(schema.get('items', {}), name, inner)}]"
         case {"type": "object", "properties": {}}:

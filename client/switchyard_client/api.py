@@ -135,7 +135,7 @@ class Api:
         priority: int | None = None,
         metadata: Json | None = None,
         idempotency_key: str | None = None,
-    ) -> Json:
+    ) -> shapes.JobAccepted:
         """Analyze a video that lies in the deployment's bucket."""
         return await self._submit(
             "/videos",
@@ -255,17 +255,19 @@ class Api:
         return await self._ask("DELETE", f"/jobs/{quoted(job_id)}", query=query)
 
     @route("POST", "/jobs/{jobId}/rerun")
-    async def rerun_job(self, job_id: str, *, idempotency_key: str | None = None) -> Json:
+    async def rerun_job(self, job_id: str, *, idempotency_key: str | None = None) -> shapes.RerunAccepted:
         """Do a job's work again, as a new job."""
         return await self._submit(f"/jobs/{quoted(job_id)}/rerun", idempotency_key)
 
     @route("POST", "/jobs/bulk")
-    async def bulk_jobs(self, requests: Sequence[Mapping[str, Any]], *, idempotency_key: str | None = None) -> Json:
+    async def bulk_jobs(
+        self, requests: Sequence[Mapping[str, Any]], *, idempotency_key: str | None = None
+    ) -> shapes.BulkAnswers:
         """Up to 100 requests at once: `{"action": "cancel" | "rerun", "jobId"}` or `{"action": "submit", …}`."""
         return await self._submit("/jobs/bulk", idempotency_key, requests=list(requests))
 
     @route("GET", "/jobs/{jobId}/logs")
-    async def get_log(self, job_id: str, *, cursor: str | None = None, limit: int | None = None) -> Json:
+    async def get_log(self, job_id: str, *, cursor: str | None = None, limit: int | None = None) -> shapes.LogPage:
         """A page of what the job's worker has written, oldest first: `lines`, and a `cursor` for the next page."""
         return await self._ask("GET", f"/jobs/{quoted(job_id)}/logs", query={"cursor": cursor, "limit": limit})
 
@@ -305,17 +307,17 @@ class Api:
     # ---- lanes -------------------------------------------------------------------------------------------------------
 
     @route("GET", "/lanes")
-    async def list_lanes(self) -> Json:
+    async def list_lanes(self) -> shapes.Lanes:
         """Every lane: its limit, how many slots are taken, how many jobs wait, and whether it is paused."""
         return await self._ask("GET", "/lanes")
 
     @route("POST", "/lanes/{lane}/pause")
-    async def pause_lane(self, lane: str) -> Json:
+    async def pause_lane(self, lane: str) -> shapes.Lane:
         """Let nothing new start in a lane until it is resumed. Operators only."""
         return await self._ask("POST", f"/lanes/{quoted(lane)}/pause")
 
     @route("POST", "/lanes/{lane}/resume")
-    async def resume_lane(self, lane: str) -> Json:
+    async def resume_lane(self, lane: str) -> shapes.Lane:
         """End a pause. Operators only."""
         return await self._ask("POST", f"/lanes/{quoted(lane)}/resume")
 

@@ -70,6 +70,23 @@ class JobAccepted(TypedDict):
     message: str
 
 
+class RerunAccepted(TypedDict):
+    success: Literal[True]
+    jobId: str
+    rerunOf: str
+    status: Literal["PENDING", "WAITING", "CLAIMED", "SUBMITTED", "RUNNING", "COMPLETED", "FAILED", "CANCELLED"]
+    message: str
+
+
+class BulkAnswersResponses(TypedDict):
+    status: int
+    body: dict[str, Any]
+
+
+class BulkAnswers(TypedDict):
+    responses: list["BulkAnswersResponses"]
+
+
 class TorrentAccepted(TypedDict):
     success: Literal[True]
     jobId: str
@@ -122,8 +139,10 @@ class Job(TypedDict):
     jobId: str
     kind: str
     status: Literal["PENDING", "WAITING", "CLAIMED", "SUBMITTED", "RUNNING", "COMPLETED", "FAILED", "CANCELLED"]
-    blocked: NotRequired[Literal["capacity"]]
+    blocked: NotRequired[Literal["capacity", "operator"]]
     blockedReason: NotRequired[str]
+    ahead: NotRequired[int]
+    priority: NotRequired[int]
     startAfter: NotRequired[str]
     pastAttempts: NotRequired[list["JobPastAttempts"]]
     imageCount: NotRequired[int]
@@ -134,10 +153,12 @@ class Job(TypedDict):
     error: NotRequired["JobError"]
     result: NotRequired[dict[str, Any]]
     links: NotRequired[dict[str, str]]
+    sources: NotRequired[dict[str, str]]
     metadata: NotRequired[dict[str, Any]]
     userId: NotRequired[str]
     submittedBy: NotRequired[str]
     cancelledBy: NotRequired[str]
+    rerunOf: NotRequired[str]
     createdAt: str
     updatedAt: str
     startedAt: NotRequired[str]
@@ -168,7 +189,7 @@ class JobListJobs(TypedDict):
     jobId: str
     kind: str
     status: Literal["PENDING", "WAITING", "CLAIMED", "SUBMITTED", "RUNNING", "COMPLETED", "FAILED", "CANCELLED"]
-    blocked: NotRequired[Literal["capacity"]]
+    blocked: NotRequired[Literal["capacity", "operator"]]
     blockedReason: NotRequired[str]
     userId: NotRequired[str]
     createdAt: str
@@ -177,6 +198,16 @@ class JobListJobs(TypedDict):
 class JobList(TypedDict):
     jobs: list["JobListJobs"]
     nextToken: NotRequired[str]
+
+
+class LogPage(TypedDict):
+    lines: list["LogLine"]
+    cursor: "str | None"
+
+
+class LogLine(TypedDict):
+    time: str
+    message: str
 
 
 class GamePlaytimeMinutes(TypedDict):
@@ -295,3 +326,16 @@ class WebhookDeliveries(TypedDict):
 class WebhookQueued(TypedDict):
     deliveryId: str
     eventId: str
+
+
+class Lane(TypedDict):
+    name: str
+    limit: int
+    taken: int
+    waiting: int
+    oldestWaitingSince: Any
+    paused: Any
+
+
+class Lanes(TypedDict):
+    lanes: list["Lane"]

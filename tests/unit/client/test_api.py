@@ -13,7 +13,7 @@ from jsonschema_rs import Draft4Validator
 
 from switchyard.api import http
 from switchyard_client import AsyncSwitchyard
-from switchyard_client.api import ROUTES, Api, Json
+from switchyard_client.api import ROUTES, Api
 from tests.cases import cases
 from tools import shapes
 
@@ -27,22 +27,6 @@ OPERATIONS: Final[Mapping[str, dict[str, Any]]] = {
     for verb, operation in item.items()
     if verb in {"get", "post", "delete"}
 }
-COMING: Final = frozenset(
-    {
-        "POST /videos",
-        "POST /jobs/{jobId}/rerun",
-        "POST /jobs/bulk",
-        "GET /jobs/{jobId}/logs",
-        "GET /lanes",
-        "POST /lanes/{lane}/pause",
-        "POST /lanes/{lane}/resume",
-    }
-)
-"""Routes that the client has before the document. A route leaves this list when the document has it."""
-UNTYPED: Final = frozenset(COMING)
-"""Routes whose methods return any JSON, because the document had no type for it yet."""
-COMING_FIELDS: Final = frozenset({"priority", "from", "to"})
-"""Fields that the client sends before the document has them."""
 NOT_SENT: Final = frozenset({"file_name", "content_type", "If-None-Match"})
 """Other names of fields, and a header that only saves bytes."""
 
@@ -93,9 +77,7 @@ def fields(operation: Mapping[str, Any]) -> set[str]:
 
 
 def test_every_route_has_a_method_and_no_method_has_no_route() -> None:
-    assert ROUTES.keys() - COMING == OPERATIONS.keys(), (
-        "give new routes methods; take routes that have come out of COMING"
-    )
+    assert ROUTES.keys() == OPERATIONS.keys()
 
 
 @cases("route", sorted(OPERATIONS))
@@ -136,15 +118,10 @@ def test_a_method_sends_what_the_document_allows(route: str) -> None:
     assert request.headers["x-api-key"] == "key"
     if route in OPERATIONS:
         parameters = {resolved(each)["name"]: resolved(each) for each in OPERATIONS[route]["parameters"]}
-        sent = {name for name in dict(request.url.params) if name not in COMING_FIELDS}
-        assert sent <= {name for name, each in parameters.items() if each["in"] == "query"}
+        assert set(dict(request.url.params)) <= {name for name, each in parameters.items() if each["in"] == "query"}
         if "requestBody" in OPERATIONS[route]:
             schema = OPERATIONS[route]["requestBody"]["content"]["application/json"]["schema"]
-            body = {
-                name: value
-                for name, value in json.loads(request.content).items()
-                if name not in COMING_FIELDS - fields(OPERATIONS[route])
-            }
+            body = json.loads(request.content)
             assert [
                 each.message
                 for each in Draft4Validator(schema | {"components": DOCUMENT["components"]}).iter_errors(body)
@@ -171,5 +148,5 @@ def test_a_method_returns_the_documents_type(route: str) -> None:
     annotation = inspect.signature(getattr(Api, ROUTES[route]).__wrapped__).return_annotation
     returned = str(annotation)
 
-    if named != {""} and not (route in UNTYPED and annotation == Json):
+    if named != {""}:
         assert set(re.findall(r"shapes\.(\w+)", returned)) == named, returned

@@ -85,6 +85,7 @@ class Repeats:
             user_id=owner_of(self.prefix, source.key),  # the function that starts the job finds the video's id, too
             input={"stages": body["stages"]} if "stages" in body else None,
             metadata=metadata,
+            priority=body.get("priority", 0),
         )
         known = self._accept(request, _asked_now(asked, job_id, fingerprint), fingerprint, repeatable=bool(key))
         if known and known.fingerprint != fingerprint:
@@ -205,7 +206,8 @@ def _asked_now(asked: WorkRequest, job_id: str, fingerprint: str) -> WorkRequest
     # The version identifies the work: equal requests are one job, whatever is lost or repeated.
     version = asked.source.version_id or stable_hash(job_id, fingerprint)
     source = replace(asked.source, version=version, message_id=str(uuid.uuid4()), sequencer=None, written_at=None)
-    return replace(asked, job_id=job_id, source=source, sent_at=clock.now(), announced=True, start_after=None)
+    again = replace(asked, start_after=None, task_token=None)  # a token waits for the first job's end
+    return replace(again, job_id=job_id, source=source, sent_at=clock.now(), announced=True)
 
 
 def _not_found() -> Problem:

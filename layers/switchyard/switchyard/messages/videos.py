@@ -6,7 +6,7 @@ A message may have several S3 records. Each is read separately, so that an inval
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -29,7 +29,7 @@ from switchyard.messages.envelope import (
     task_token,
 )
 from switchyard.messages.kinds import VIDEO
-from switchyard.messages.s3 import Notice, location, moment, notices, version_id
+from switchyard.messages.s3 import Notice, location, moment, notices, out_of_sns, version_id
 from switchyard.names import legal_name, stable_hash
 from switchyard.protocol.jobs import Source, TargetSpec, WorkRequest
 
@@ -52,6 +52,10 @@ STAGES = ("scenes", "speech", "speakers", "text", "summary", "preview", "index")
 """The parts of an analysis that a request may choose (workers/analyze_video)."""
 
 
+type _Reader = Callable[[Envelope], VideoMessage]
+type _Part = tuple[_Reader, Notice | None]
+
+
 @dataclass(slots=True, eq=False)
 class VideoWork:
     """Reads messages as requests for `lane` and `target`. `id_pattern` finds the video id in a key.
@@ -72,16 +76,12 @@ class VideoWork:
         """Reads a message body in any of the accepted shapes. Invalid content is in `rejected`, never raised."""
         parsed = Parsed()
         try:
-            message, envelope = out_of_failure(decode(body), envelope)
-            parts, token = list(_parts(message)), task_token(message, taken=self.task_tokens)
-            if token and any(notice for _, notice in parts):
-                raise InvalidMessage("a notification of S3 has no taskToken")
+            parts, token, envelope = self._opened(decode(body), envelope)
             if envelope.video_id and len(parts) > 1:
                 raise InvalidMessage("the attribute video_id names one video, but the message has several objects")
             for read, notice in parts:
                 try:
-                    request = self._request(read(envelope), envelope)
-                    parsed.requests.append(replace(request, task_token=token) if token else request)
+                    parsed.requests.append(self._request(read(envelope), envelope, token))
                 except PermanentError as error:
                     parsed.rejected.append(Rejected(error, notice.body(body) if notice else body))
         except PermanentError as error:
@@ -94,14 +94,22 @@ class VideoWork:
         Raises:
             PermanentError: it can't be processed, or names several objects.
         """
-        message, envelope = out_of_failure(message, envelope)
-        parts = list(_parts(message))
+        parts, token, envelope = self._opened(message, envelope)
         if len(parts) != 1:
             raise InvalidMessage(f"the message names {len(parts)} objects, not one")
         ((read, _),) = parts
-        return self._request(read(envelope), envelope)
+        return self._request(read(envelope), envelope, token)
 
-    def _request(self, message: VideoMessage, envelope: Envelope) -> WorkRequest:
+    def _opened(self, message: Mapping[str, Any], envelope: Envelope) -> tuple[list[_Part], str | None, Envelope]:
+        """The parts of a message, and its task token."""
+        message, envelope = out_of_failure(message, envelope)
+        message = out_of_sns(message)
+        parts, token = list(_parts(message)), task_token(message, taken=self.task_tokens)
+        if token and any(notice for _, notice in parts):
+            raise InvalidMessage("a notification of S3 has no taskToken")
+        return parts, token, envelope
+
+    def _request(self, message: VideoMessage, envelope: Envelope, token: str | None) -> WorkRequest:
         source = message.source
         if source.bucket not in self.allowed_buckets:
             raise SourceNotAllowed(f"the bucket {source.bucket!r} is not among SOURCE_BUCKETS")
@@ -123,6 +131,7 @@ class VideoWork:
             input={"stages": list(message.stages)} if message.stages else None,
             metadata=message.metadata,
             announced=message.announced,
+            task_token=token,
         )
 
     def _owner(self, source: Source, named: str | None) -> str | None:
@@ -145,10 +154,7 @@ def video_id_of(pattern: re.Pattern[str], bucket: str, key: str) -> str:
     return found if is_identifier(found) else stable_hash(bucket, key)
 
 
-type _Reader = Callable[[Envelope], VideoMessage]
-
-
-def _parts(message: Mapping[str, Any]) -> Iterator[tuple[_Reader, Notice | None]]:
+def _parts(message: Mapping[str, Any]) -> Iterator[_Part]:
     """Splits a message into requests: a reader for each, and S3's notice if S3 sent it. Empty for `s3:TestEvent`."""
     announced = notices(message)
     if announced is not None:
