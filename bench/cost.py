@@ -27,6 +27,7 @@ from bench.environment import ROOT, RUNTIME, Layer, python, variables
 from bench.measure import Effort, Probe
 from bench.power import CALL_SECONDS, Taken, measure, messages_of
 from bench.report import table
+from switchyard_worker.heartbeat import gap
 
 _DAY: Final = 24 * 60 * 60
 _MONTH: Final = 30 * _DAY
@@ -34,8 +35,7 @@ JOBS_A_SECOND: Final = prices.MILLION / _DAY
 """The load assumed for sampling and waiting: a million jobs a day."""
 _SAMPLED: Final = 0.05
 """X-Ray's default rule: one trace a second, and this share of all others."""
-_BEATS: Final = 60
-"""Heartbeats of ten minutes (`worker.HEARTBEAT_SECONDS`)."""
+_RUN_SECONDS: Final = 600
 _POLLS: Final = 5
 """Long polls that Lambda keeps open at an idle queue, 20 s each ("Using Lambda with Amazon SQS", developer guide)."""
 _POLL_SECONDS: Final = 20
@@ -235,12 +235,20 @@ def receives_of(waiting: int, visibility: float) -> float:
 # ---- tables ----------------------------------------------------------------------------------------------------------
 
 
+def _beats() -> int:
+    """Heartbeats of a run of ten minutes."""
+    age, written = gap(0), 0
+    while age <= _RUN_SECONDS:
+        age, written = age + gap(age), written + 1
+    return written
+
+
 def _by_service(courses: Mapping[str, Sequence[Step]], paces: Mapping[str, Pace]) -> Table:
     shown = table(
         "Dollars for a million jobs, tracked to their end",
         *("", *courses),
         caption="One message per invocation, which costs most; the last line has ten. Active: jobs that hold slots. "
-        f"A heartbeat is written every 10 s, so {_BEATS} in ten minutes.",
+        f"A run of ten minutes writes {_beats()} heartbeats.",
     )
     sums = [of_job(steps, paces) for steps in courses.values()]
     names = dict.fromkeys(name for each in sums for name in each.parts)
@@ -250,7 +258,7 @@ def _by_service(courses: Mapping[str, Sequence[Step]], paces: Mapping[str, Pace]
     shown.add_row("all", *(_dollars(each.total) for each in sums))
     shown.add_row("in tens", *(_dollars(of_job(steps, paces, tens=True).total) for steps in courses.values()))
     shown.add_section()
-    beats = [_BEATS * _one(steps, _ASIDE[0]).writes * prices.DYNAMODB_WRITE for steps in courses.values()]
+    beats = [_beats() * _one(steps, _ASIDE[0]).writes * prices.DYNAMODB_WRITE for steps in courses.values()]
     shown.add_row("for ten minutes of each job: heartbeats", *(_dollars(each) for each in beats))
     asked = [_asked(steps, paces) for steps in courses.values()]
     shown.add_row("for each status asked for", *("" if each is None else _dollars(each) for each in asked))

@@ -101,8 +101,7 @@ def bucket() -> "S3Client":
 
 @pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat, "PROGRESS_SECONDS", 0.02)
-    monkeypatch.setattr(heartbeat, "HEARTBEAT_SECONDS", 0.02)
+    monkeypatch.setattr(heartbeat, "SHORTEST_GAP", 0.02)
 
 
 def put(**attributes: Any) -> None:  # noqa: ANN401 - whatever DynamoDB holds
@@ -517,7 +516,7 @@ def test_heartbeat_carries_the_newest_progress() -> None:
 
 
 def test_progress_is_written_only_every_so_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat, "PROGRESS_SECONDS", 0.05)
+    monkeypatch.setattr(heartbeat, "SHORTEST_GAP", 0.05)
     put()
     counting = Faulty({})
 
@@ -530,6 +529,11 @@ def test_progress_is_written_only_every_so_often(monkeypatch: pytest.MonkeyPatch
 
     assert attempt(main, dynamodb=counting) == ExitCode.SUCCESS
     assert counting.calls <= 2 + item()["result"]["allowed"]
+
+
+@pytest.mark.parametrize(("age", "seconds"), [(0, 2), (4, 2), (10, 5), (60, 30), (120, 60), (14_400, 60)])
+def test_an_older_run_writes_less_often(age: float, seconds: float) -> None:
+    assert heartbeat.gap(age) == seconds
 
 
 @pytest.mark.usefixtures("fast")
@@ -843,7 +847,7 @@ class Table:
     def update_item(self, **_):
         return {"Attributes": {}}
 
-heartbeat.PROGRESS_SECONDS, heartbeat.HANG_SECONDS = 0.1, 1
+heartbeat.SHORTEST_GAP, heartbeat.HANG_SECONDS = 0.1, 1
 variables = {"JOB_ID": "1", "FENCE": "1", "JOBS_TABLE": "jobs", "S3_BUCKET": "media", "AWS_BATCH_JOB_ID": "run-1"}
 work = {"stuck": lambda: re.match("(a+)+$", "a" * 64 + "b"), "long": lambda: time.sleep(2), "short": lambda: None}
 code = worker.run(lambda _: work[sys.argv[1]]() or {}, variables=variables, dynamodb=Table(), s3=Table())

@@ -11,12 +11,15 @@ from switchyard_worker.record import Record
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT_SECONDS = 10.0
-"""Seconds between heartbeats, if there is no new progress."""
-PROGRESS_SECONDS = 2.0
-"""Minimum seconds between two writes of progress."""
+SHORTEST_GAP, LONGEST_GAP = 2.0, 60.0
+"""Seconds between two heartbeats. A write costs, and few people watch a run that has been going for an hour."""
 HANG_SECONDS = 300.0
 """How long code that holds the interpreter's lock may block the heartbeat."""
+
+
+def gap(age: float) -> float:
+    """How long after a heartbeat the next one is due, in seconds: half of the run's age, within the limits."""
+    return min(LONGEST_GAP, max(SHORTEST_GAP, age / 2))
 
 
 class Heartbeat(threading.Thread):
@@ -32,17 +35,16 @@ class Heartbeat(threading.Thread):
 
     def run(self) -> None:
         """Write heartbeats until `end` is called or another run owns the job."""
-        written, due = None, 0.0
+        began = due = time.monotonic()
         self._postpone_exit()
-        while not self._ended.wait(PROGRESS_SECONDS):
+        while not self._ended.wait(SHORTEST_GAP):
             self._postpone_exit()
-            progress = self.progress
-            if progress is written and time.monotonic() < due:
+            now = time.monotonic()
+            if now < due:
                 continue
-            # Set before the write: a failed write is repeated at the next heartbeat, not after 2 s.
-            written, due = progress, time.monotonic() + HEARTBEAT_SECONDS
+            due = now + gap(now - began)  # also if the write fails
             try:
-                if not self._record.beat(progress):
+                if not self._record.beat(self.progress):
                     self._stop_wanted.set()  # SIGTERM should follow, but may get lost
             except Superseded:
                 self.superseded.set()
