@@ -37,6 +37,9 @@ SLOW = (
     "tests/integration/test_torrents.py",
     "tests/integration/test_transcription.py",
     "tests/unit/workers",
+    # A browser.
+    "tests/integration/test_console.py",
+    "tests/integration/test_console_page.py",
     # What `make audit` checks with mistakes planted for it, thousands of requests, a thousand of everything.
     "tests/audit/test_rules.py",
     "tests/integration/test_api_contract.py",

@@ -248,8 +248,8 @@ def events_are_understood(bodies: list[str], job_ids: set[str], evidence: Eviden
 
 def redacted(job: Json) -> Json:
     """A job as the API shows it, with signed links replaced by how many seconds they last."""
-    links = job.get("links", {})
-    return {**job, "links": {name: _seconds(url) for name, url in links.items()}} if links else job
+    signed = {field: job[field] for field in ("links", "sources") if job.get(field)}
+    return job | {field: {name: _seconds(url) for name, url in urls.items()} for field, urls in signed.items()}
 
 
 def _seconds(url: str) -> int:
