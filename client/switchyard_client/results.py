@@ -36,6 +36,6 @@ def safe(name: str) -> Path:
         SwitchyardError: It would leave the folder.
     """
     parts = PurePosixPath(name.replace("\\", "/")).parts
-    if not parts or any(part in {"..", "/"} or ":" in part or "\0" in part for part in parts):
+    if not parts or any(part in {"..", "/"} or ":" in part or not part.isprintable() for part in parts):
         raise SwitchyardError(f"the result {name!r} has a name that is no file's: it was not fetched")
     return Path(*parts)

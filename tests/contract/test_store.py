@@ -5,7 +5,7 @@ from copy import copy
 from dataclasses import replace
 from datetime import timedelta
 from itertools import cycle
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from moto.dynamodb.exceptions import ItemSizeTooLarge
@@ -1037,6 +1037,15 @@ def test_a_job_that_was_announced_for_other_work_meanwhile_is_not_claimed(store:
     assert store.hold(task(), None) == Held()
     outcome = store.claim(task(), replace(known(store, "t"), request=task(message_id="m2")), IMAGES)
     assert isinstance(outcome, JobChanged)
+
+
+@pytest.mark.parametrize("change", [{"user_id": "ann"}, {"kind": "stream-recording"}], ids=str)
+def test_a_job_that_was_announced_for_another_owner_or_kind_is_not_claimed(
+    store: JobStore, change: dict[str, str]
+) -> None:
+    assert store.hold(task(), None) == Held()
+    other = replace(task(), **cast("Any", change))
+    assert isinstance(store.claim(other, replace(known(store, "t"), request=other), IMAGES), JobChanged)
 
 
 OWNED = replace(task(), user_id="ann")

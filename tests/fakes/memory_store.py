@@ -360,7 +360,7 @@ class MemoryStore:
             return job is seen
         if (job.status, job.fence) != (seen.status, seen.fence):
             return False
-        return bool(job.fence) or job.request.source.version == seen.request.source.version
+        return bool(job.fence) or _asked(job.request) == _asked(seen.request)
 
     def _claim_changed(self, job: Job) -> JobChanged | None:
         now = self.get(job.id)
@@ -435,3 +435,9 @@ class MemoryStore:
 
     def _change(self, job_id: str, **changes: Any) -> None:  # noqa: ANN401 - as `replace`
         self.jobs[job_id] = replace(self.jobs[job_id], **changes)
+
+
+def _asked(request: WorkRequest) -> tuple[object, ...]:
+    """What is compared before the first claim."""
+    source = request.source
+    return request.kind, request.user_id, source.bucket, source.key, source.version

@@ -31,7 +31,7 @@ from tests.integration.system import PATIENCE, Item, System
 PLAYER: Final = "76561197960287930"
 OTHER: Final = "76561197960287931"
 GAMES: Final = 5
-NOBODY: Final = {":nobody": {"SS": ["nobody"]}}
+NOBODY: Final = "nobody"
 LAST_CHANCE: Final = 4
 """Refused starts that leave one last try: one fewer than the template's MaxReceiveCount."""
 
@@ -63,20 +63,33 @@ class Hands(System):
 
     def fill_lane(self) -> None:
         """Gives the only slot to an unknown job: a leaked slot."""
+        self.stack.client("dynamodb").put_item(TableName=self._lanes, Item=self._hold)
+        self._count(1)
+
+    def empty_lane(self) -> None:
+        """Frees the slot without starting a job, as a crash between the two does."""
+        self.stack.client("dynamodb").delete_item(TableName=self._lanes, Key=self._hold)
+        self._count(-1)
+
+    def fill_lane_as_before(self) -> None:
+        """Gives the only slot to an unknown job, as earlier versions wrote it."""
         self.stack.client("dynamodb").update_item(
             TableName=self._lanes,
             Key=self._slots,
             UpdateExpression="ADD holders :nobody",
-            ExpressionAttributeValues=NOBODY,
+            ExpressionAttributeValues={":nobody": {"SS": [NOBODY]}},
         )
 
-    def empty_lane(self) -> None:
-        """Frees the slot without starting a job, as a crash between the two does."""
+    @property
+    def _hold(self) -> dict[str, Any]:
+        return {"pk": {"S": f"HOLDS#{self.road.lane}"}, "sk": {"S": NOBODY}}
+
+    def _count(self, change: int) -> None:
         self.stack.client("dynamodb").update_item(
             TableName=self._lanes,
             Key=self._slots,
-            UpdateExpression="DELETE holders :nobody",
-            ExpressionAttributeValues=NOBODY,
+            UpdateExpression="ADD taken :change, moves :one",
+            ExpressionAttributeValues={":change": {"N": str(change)}, ":one": {"N": "1"}},
         )
 
     def leave_a_last_chance(self) -> None:
@@ -1037,10 +1050,12 @@ def a_job_that_waits_is_cancelled(system: Hands) -> None:
     cancel_job=[
         "dynamodb:GetItem on LanesTable",
         "dynamodb:Query on LanesTable",
+        "dynamodb:PutItem on LanesTable",
         "sqs:SendMessage on TrackQueue",
     ]
 )
 def a_lane_is_paused_and_resumed(system: Hands) -> None:
+    system.fill_lane_as_before()
     paused = system.ask("POST", f"/lanes/{system.road.lane}/pause", 200).json()
     waits = system.waiting()
     shown = {lane["name"]: lane for lane in system.ask("GET", "/lanes", 200).json()["lanes"]}[system.road.lane]

@@ -60,7 +60,7 @@ async def follow_all(
 
 def standing(job: shapes.Job) -> str:
     """A job's status and what there is to say about it."""
-    said = [str(job["status"])]
+    said = [plain(str(job["status"]), 40)]
     if job["status"] == "RUNNING" and (percent := job.get("progress", {}).get("percent")):
         said.append(f"{percent:.0f} %")
     more: Mapping[str, Any] = job  # older deployments have no `ahead`
@@ -70,5 +70,5 @@ def standing(job: shapes.Job) -> str:
     if reason := job.get("blockedReason"):
         said.append(plain(str(reason), 200))
     if error := job.get("error"):
-        said.append(f"{error['code']}: {plain(str(error['message']), 500)}")
+        said.append(f"{plain(str(error['code']), 100)}: {plain(str(error['message']), 500)}")
     return "  ".join(said)

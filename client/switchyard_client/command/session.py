@@ -68,6 +68,8 @@ class Session:
         if self.json:
             click.echo(json.dumps(data, ensure_ascii=False))
         else:
+            if isinstance(line, str):  # text of strangers must not move the cursor
+                line = "\n".join(plain(part, 10_000) for part in line.split("\n"))
             self.out.print(line if line is not None else json.dumps(data), markup=False, soft_wrap=True)
 
     def rows(self, columns: Sequence[str], items: Iterable[tuple[Mapping[str, Any], Sequence[object]]]) -> None:

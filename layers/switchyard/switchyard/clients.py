@@ -312,6 +312,7 @@ def states() -> Any:  # noqa: ANN401 - three calls need no stubs
     return _client("stepfunctions", _REPEATABLE)
 
 
+@cache
 def functions() -> LambdaClient:
     """Lambda, to have another function answer. Without retries."""
     client: LambdaClient = _client("lambda", _INVOKES)

@@ -88,7 +88,7 @@ def refused(status: int, code: str) -> httpx.Response:
     return httpx.Response(status, json={"error": code, "message": "No.", "details": [], "requestId": "r"})
 
 
-FAILURE = {"code": "EXIT_CODE", "message": "it \x1b[2Jbroke"}
+FAILURE = {"code": "EXIT\x1b[2J_CODE", "message": "it \x1b[2Jbroke"}
 
 
 @cases(

@@ -137,6 +137,16 @@ def test_a_task_that_no_longer_waits_is_not_told_again(code: str) -> None:
     assert tell(tasks, record(row("COMPLETED"), row("RUNNING"))) == {"batchItemFailures": []}
 
 
+@pytest.mark.parametrize("code", ["KmsAccessDeniedException", "KmsInvalidStateException", "InvalidOutput"])
+def test_a_task_that_can_not_be_told_keeps_no_other_waiting(code: str) -> None:
+    tasks = StepFunctions({"a", "b"}, failures=[refusal(code)])
+    ends = [
+        record(row("COMPLETED", name, token=name), row("RUNNING", name), number) for number, name in enumerate("ab")
+    ]
+    assert tell(tasks, *ends) == {"batchItemFailures": []}
+    assert tasks.ended.keys() == {"b"}
+
+
 @pytest.mark.parametrize(
     "failure",
     [refusal("ThrottlingException"), refusal("AccessDeniedException"), ReadTimeoutError(endpoint_url="https://states")],

@@ -574,3 +574,10 @@ def test_a_job_someone_registered_beforehand_is_started(world: World) -> None:
     placeholder = replace(request().source, version="", message_id="")
     world.store.jobs["a"] = Job(request(of=placeholder), Status.PENDING, fence=0, created_at=SENT_AT)
     assert world.dispatch(request()) is Outcome.STARTED
+
+
+def test_a_duplicate_under_another_id_gives_its_task_token_to_the_job_that_has_the_object(world: World) -> None:
+    world.dispatch(request("a", of=source(key="clip.mp4")))
+    again = replace(request("b", of=source(key="clip.mp4")), task_token="token")
+    assert world.dispatch(again) is Outcome.DUPLICATE
+    assert world.job("a").request.task_token == "token"

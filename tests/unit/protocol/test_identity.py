@@ -188,6 +188,17 @@ def test_announced_work_is_not_taken_over_by_a_message_that_only_says_announced(
     assert world.job("t").request == other
 
 
+@pytest.mark.parametrize("change", [{"user_id": "bob"}, {"kind": RECORDING.name}], ids=str)
+def test_announced_work_is_not_taken_over_by_a_message_that_guesses_its_version(
+    world: World, change: dict[str, str]
+) -> None:
+    anns = replace(task(announced=True), user_id="ann")
+    world.store.jobs["t"] = Job(anns, Status.PENDING, fence=0, created_at=SENT_AT)
+    with pytest.raises(JobIdTaken):
+        world.dispatch(replace(anns, **cast("Any", change)))
+    assert world.job("t").request == anns
+
+
 # ---- another owner or kind ------------------------------------------------------------------------------------------
 
 ANNS = replace(request("7", of=CLIP1), user_id="ann")

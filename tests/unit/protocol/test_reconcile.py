@@ -8,9 +8,10 @@ import pytest
 
 from switchyard import observability
 from switchyard.errors import OutcomeUnknown, StartRefused, Unavailable
+from switchyard.messages.kinds import VIDEO
 from switchyard.observability import Metric
 from switchyard.protocol.jobs import TERMINAL, Job, Run, Status, TargetSpec
-from switchyard.protocol.lanes import Lane, Slots
+from switchyard.protocol.lanes import Lane, Pause, Slots
 from switchyard.protocol.tracking import Tracker
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.target import Mode
@@ -36,6 +37,22 @@ def test_a_stale_claim_that_came_to_nothing_is_started_again(world: World, time:
     time.pass_grace()
     world.reconcile()
     assert (world.job().status, world.job().fence) == (Status.SUBMITTED, 2)
+
+
+def test_a_stale_claim_that_came_to_nothing_is_left_while_an_operator_has_paused_the_lane(
+    world: World, time: Time
+) -> None:
+    world.target.modes.append(Mode.TIME_OUT_BEFORE)
+    with pytest.raises(OutcomeUnknown):
+        world.dispatch(request())
+    lane = world.lanes[VIDEO.lane]
+    assert world.store.set_pause(lane, None, Pause.by_operator())
+    time.pass_grace()
+    world.reconcile()
+    assert (world.job().status, world.target.runs) == (Status.CLAIMED, {})
+    assert world.store.set_pause(lane, Pause.by_operator(), None)
+    world.reconcile()
+    assert world.job().status is Status.SUBMITTED
 
 
 @pytest.mark.parametrize("status", [Status.RUNNING, Status.COMPLETED, Status.FAILED])

@@ -204,7 +204,8 @@ class Repeats:
 def _asked_now(asked: WorkRequest, job_id: str, fingerprint: str) -> WorkRequest:
     """This work as a job of its own, requested now."""
     # The version identifies the work: equal requests are one job, whatever is lost or repeated.
-    version = asked.source.version_id or stable_hash(job_id, fingerprint)
+    # Nobody guesses it: it depends on the id of the first request's message.
+    version = asked.source.version_id or stable_hash(job_id, fingerprint, asked.source.message_id)
     source = replace(asked.source, version=version, message_id=str(uuid.uuid4()), sequencer=None, written_at=None)
     again = replace(asked, start_after=None, task_token=None)  # a token waits for the first job's end
     return replace(again, job_id=job_id, source=source, sent_at=clock.now(), announced=True)

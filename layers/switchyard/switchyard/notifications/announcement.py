@@ -22,7 +22,7 @@ TOLD = frozenset({Status.RUNNING} | TERMINAL)
 
 _MAX_FIELDS = 20
 _MAX_TEXT = 512
-_MAX_MESSAGE = 1024
+_MAX_CODE, _MAX_MESSAGE = 256, 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +66,14 @@ class Announcement:
             "status": str(self.status),
             "fence": self.fence,
             "at": clock.iso(self.at),
-            "error": {"code": self.error.code, "message": self.error.message[:_MAX_MESSAGE]} if self.error else None,
+            "error": _cut(self.error) if self.error else None,
             "result": dict(self.result) or None,
         }
         return {name: value for name, value in found.items() if value is not None}
+
+
+def _cut(error: JobError) -> dict[str, str]:
+    return {"code": error.code[:_MAX_CODE], "message": error.message[:_MAX_MESSAGE]}
 
 
 def announcement(record: Mapping[str, Any]) -> Announcement | None:

@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 
 _OVER = frozenset({"TaskDoesNotExist", "TaskTimedOut", "InvalidToken"})
 """The task isn't waiting, or no longer (AWS Step Functions API reference, SendTaskSuccess)."""
+_REFUSED = frozenset(
+    {
+        "InvalidOutput",
+        "ValidationException",
+        "KmsAccessDeniedException",
+        "KmsInvalidStateException",
+        "KmsThrottlingException",
+    }
+)
+"""Of this task alone. Asking again would keep the jobs after it from being told. So its own timeout has to end it."""
 _MAX_ERROR = 256
 _MAX_CAUSE = 32_768
 
@@ -62,7 +72,7 @@ class Tasks:
         except (ClientError, BotoCoreError) as error:
             if not _is_over(error):
                 logger.warning("a task was not told", job_id=told.job_id, error_type=_kind(error))
-                return False
+                return _kind(error) in _REFUSED
             logger.info("the task no longer waits", job_id=told.job_id, error_type=_kind(error))
         return True
 

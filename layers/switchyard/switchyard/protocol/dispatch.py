@@ -152,19 +152,31 @@ class Dispatcher:
         return started
 
     def adopt(self, job: Job) -> Outcome:
-        """Records the run of a claim that is older than its grace period, or starts the job again if there is none."""
+        """Records the run of a claim that is older than its grace period, or starts the job again if there is none.
+
+        While an operator has paused the lane, the claim stays as it is.
+        """
         target_id = self._target(job).find(job)
         if target_id is not None:
             self._record(job, target_id)
             observability.count(Metric.ADOPTED)
             logger.info("adopted", job_id=job.id, fence=job.fence, target_id=target_id)
             return Outcome.ADOPTED
+        if self._is_stopped(job.request.lane):
+            logger.info("left: an operator has paused the lane", job_id=job.id, lane=job.request.lane)
+            return Outcome.HELD
         match self.store.raise_fence(job):
             case Claimed(again):
                 logger.warning("starting again: the claim led to no run", job_id=job.id, fence=again.fence)
                 return self._dispatched(again)
             case JobChanged(found):
                 return self._end_if_cancelled(job, found) or self._duplicate(job.request)
+
+    def _is_stopped(self, lane_name: str) -> bool:
+        """Whether an operator has paused a lane."""
+        lane = self.lanes.get(lane_of(lane_name))
+        pause = self.store.slots(lane).pause if lane else None
+        return pause is not None and pause.until is None
 
     def give_up(self, request: WorkRequest, error: SwitchyardError) -> None:
         """Marks a job FAILED whose message has just gone to the dead-letter queue, unless it was started meanwhile."""
@@ -191,7 +203,8 @@ class Dispatcher:
             case Verdict.IN_FLIGHT:
                 raise ClaimInFlight(f"job {request.job_id} is being started", self.grace.total_seconds())
             case Verdict.ADOPT if seen is not None:
-                return self._add_owner(seen, request) or self.adopt(_owned(seen, request))
+                added = self._add_owner(seen, request) or self._add_token(seen, request)
+                return added or self.adopt(_owned(seen, request))
         return None
 
     def _add_token(self, seen: Job | None, request: WorkRequest) -> JobChanged | None:
@@ -351,7 +364,7 @@ class Dispatcher:
                 self.store.give_up(seen, JobError(code, f"job {lock.job_id} works on the same object"))
             if taken:
                 raise JobIdTaken(f"job {lock.job_id} of another owner works on the object of job {request.job_id}")
-            if self._add_owner(holder, request):
+            if self._add_owner(holder, request) or self._add_token(holder, request):
                 return JobChanged(seen)
             return self._duplicate(request)
         held = self.store.hold(request, seen, lock_object=False)

@@ -66,6 +66,7 @@ from switchyard.tables.items import (
     FENCE,
     HEARTBEAT_AT,
     JOB_ID,
+    KIND,
     LOG_STREAM,
     METADATA,
     NEVER_STARTED,
@@ -967,10 +968,12 @@ def _still(seen: Job | None) -> tuple[str, dict[str, Any]]:
     condition = f"{STATUS} = :seen_status AND (attribute_not_exists({FENCE}) OR {FENCE} = :seen_fence)"
     if not seen.has_request:
         return f"{condition} AND attribute_not_exists({REQUEST})", values
-    return f"{condition} AND {SOURCE}.#version = :seen_version", {
-        **values,
-        ":seen_version": text(seen.request.source.version),
-    }
+    asked = seen.request
+    work = {"version": asked.source.version, "bucket": asked.source.bucket, "key": asked.source.key}
+    condition += f" AND {KIND} = :seen_kind" + "".join(f" AND {SOURCE}.#{name} = :seen_{name}" for name in work)
+    condition += f" AND {USER_ID} = :seen_user" if asked.user_id else f" AND attribute_not_exists({USER_ID})"
+    values |= {":seen_kind": text(asked.kind), **{f":seen_{name}": text(value) for name, value in work.items()}}
+    return condition, values | ({":seen_user": text(asked.user_id)} if asked.user_id else {})
 
 
 def _job(item: Item) -> Job:
