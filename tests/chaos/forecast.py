@@ -70,6 +70,7 @@ NOT_CALLED: Final[Mapping[str, str]] = {
     "states:SendTaskSuccess": "a storm has no state machine; unit/notifications/test_tasks has these faults",
     "states:SendTaskFailure": "as states:SendTaskSuccess",
     "states:SendTaskHeartbeat": "as states:SendTaskSuccess",
+    "lambda:InvokeFunction": "a storm sends no bulk requests; unit/api/test_bulk has these faults",
     "batch:TagResource": "asked for by SubmitJob; no call of its own",
     "ecs:TagResource": "asked for by RunTask; no call of its own",
     "iam:PassRole": "asked for by RunTask; no call of its own",

@@ -1361,6 +1361,7 @@ CALLS: dict[str, Callable[[JobStore], object]] = {
     "hold_behind": lambda store: store.hold_behind(request()),
     "drop": lambda store: store.drop(WaitEntry(request()), None),
     "add_owner": lambda store: store.add_owner(JOB, "ann"),
+    "add_token": lambda store: store.add_token(JOB, "token"),
     "record_start": lambda store: store.record_start(JOB, "batch-a"),
     "raise_fence": lambda store: store.raise_fence(JOB),
     "undo_claim": lambda store: store.undo_claim(JOB, ERROR),

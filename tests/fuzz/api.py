@@ -199,6 +199,7 @@ def _routes() -> Mapping[str, Callable[[dict[str, Any], object], dict[str, Any]]
         "BATCH_JOB_QUEUE": "video",
         "BATCH_JOB_DEFINITION": "analyze-video",
         "SUBMIT_FUNCTION": "submit_job",
+        "TRACK_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/track",
         "ECS_CLUSTER": "cluster",
         "ECS_TASK_DEF": "recorder",
         "IMAGE_TASK_DEF": "detector",

@@ -130,7 +130,11 @@ def test_a_worker_is_given_the_key_as_it_is_and_the_tag_a_legal_one(batch: At) -
 def test_a_worker_is_given_the_stages_that_were_chosen(batch: At) -> None:
     body = submitted(batch, job(input={"stages": ["scenes", "speech"]}))
     assert {"name": "STAGES", "value": "scenes,speech"} in body["containerOverrides"]["environment"]
-    assert "STAGES" not in {each["name"] for each in submitted(batch, job())["containerOverrides"]["environment"]}
+
+
+def test_a_worker_is_given_no_stages_if_none_were_chosen(batch: At) -> None:
+    body = submitted(batch, job())
+    assert "STAGES" not in {each["name"] for each in body["containerOverrides"]["environment"]}
 
 
 def test_a_run_can_be_found_by_its_tags(batch: At) -> None:

@@ -68,8 +68,8 @@ class Bulk:
         return Response(207, {"responses": list(self.pool.map(one, range(len(asked)), asked))})
 
     def _one(self, request: Request, key: str, end: float, number: int, asked: Mapping[str, Any]) -> dict[str, Any]:
-        answer = answered(partial(self._answer, request, key, end, number, asked), request.request_id)
-        return {"status": answer.status, "body": answer.body}
+        answer = partial(self._answer, request, key, end, number, asked)
+        return answered(answer, request.request_id, lambda found: {"status": found.status, "body": found.body})
 
     def _answer(self, request: Request, key: str, end: float, number: int, asked: Mapping[str, Any]) -> Response:
         if time.monotonic() > end:

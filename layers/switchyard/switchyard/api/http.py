@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, NoReturn, cast
 
@@ -167,7 +167,8 @@ class Api:
         about: Mapping[str, Any] = event.get("requestContext") or {}
         request_id = str(about.get("requestId") or getattr(context, "aws_request_id", ""))
         shared = self._shared(event.get("httpMethod"), headers.get("origin"))
-        return _proxy(answered(lambda: self._answer(event, about, headers, request_id), request_id), shared)
+        answer = partial(self._answer, event, about, headers, request_id)
+        return answered(answer, request_id, partial(_proxy, shared=shared))
 
     def _answer(
         self, event: Mapping[str, Any], about: Mapping[str, Any], headers: dict[str, str], request_id: str
@@ -226,6 +227,7 @@ def event_of(request: Request) -> dict[str, Any]:
     return {
         "httpMethod": request.method,
         "resource": request.route,
+        "path": request.url_path,
         "headers": dict(request.headers),
         "pathParameters": dict(request.path),
         "queryStringParameters": dict(request.query),
@@ -294,17 +296,17 @@ _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 # ---- problems -------------------------------------------------------------------------------------------------------
 
 
-def answered(answer: Callable[[], Response], request_id: str) -> Response:
-    """The response of `answer`, or that to whatever it raises. Never raises."""
+def answered[T](answer: Callable[[], Response], request_id: str, form: Callable[[Response], T]) -> T:
+    """The response of `answer`, in its form, or that to whatever either raises. Never raises."""
     try:
-        return answer()
+        return form(answer())
     except Problem as error:
         problem = error
     except (ClientError, BotoCoreError, RetryableError) as error:
         problem = _unavailable(error, request_id)
     except Exception as error:  # noqa: BLE001 - callers get a response of ours, never the exception's text
         problem = _unexpected(error, request_id)
-    return _refusal(problem, request_id)
+    return form(_refusal(problem, request_id))
 
 
 def _refusal(problem: Problem, request_id: str) -> Response:

@@ -273,7 +273,7 @@ def _content_type(body: Mapping[str, Any]) -> str:
         Problem: 400 if the name's end says no type, or the type is not of the `kind` in the body.
     """
     named = body.get("contentType", body.get("content_type"))
-    content_type = named or _TYPES.get(f".{_filename(body).lower().rpartition('.')[2]}")
+    content_type = named or _TYPES.get("".join(_filename(body).lower().rpartition(".")[1:]))
     if content_type is None:
         raise invalid(f"the body must have a contentType, unless its filename ends in one of {', '.join(_TYPES)}")
     if body.get("kind") not in (None, content_type.partition("/")[0]):
