@@ -75,7 +75,7 @@ def _check(place: str, name: str) -> Callable[[bytes], None]:
 def reach_workers() -> None:
     """Makes the layer and the workers importable from the source tree, as pytest's settings do."""
     workers = sorted(path for path in (ROOT / "workers").iterdir() if path.is_dir())
-    sys.path[:0] = [str(path) for path in (ROOT / "layers" / "switchyard", *workers)]
+    sys.path[:0] = [str(path) for path in (ROOT / "client", ROOT / "layers" / "switchyard", *workers)]
 
 
 def text(data: bytes) -> str:
