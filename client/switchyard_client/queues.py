@@ -140,8 +140,8 @@ class Redrive:
                 QueueUrl=self.source, ReceiptHandle=letter.receipt, VisibilityTimeout=SPARE_SECONDS
             )
         except Exception as error:
-            # botocore's ClientError, whose module only the extra has.
-            code = str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+            # botocore's ClientError, whose module only the extra has. A timeout's response is None.
+            code = str((getattr(error, "response", None) or {}).get("Error", {}).get("Code", ""))
             if not code.endswith(_NOT_OURS):
                 raise
             return False

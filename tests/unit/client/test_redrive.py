@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ReadTimeoutError
 from click.testing import CliRunner, Result
 from rich.console import Console
 
@@ -180,11 +180,12 @@ def test_a_message_that_another_redrive_has_in_hand_is_not_sent_twice(aws: Aws) 
     assert visible(aws, aws.queue_url) == ["a"]
 
 
-def test_who_may_not_ask_whether_a_message_is_theirs_moves_nothing(aws: Aws) -> None:
+@pytest.mark.parametrize("failure", [refusal(), ReadTimeoutError(endpoint_url="https://sqs")], ids=["refused", "late"])
+def test_who_can_not_ask_whether_a_message_is_theirs_moves_nothing(aws: Aws, failure: Exception) -> None:
     lay(aws, "a")
     (letter,) = redrive_of(aws).take(limit=9, seconds=60)
-    with pytest.raises(ClientError):
-        redrive_of(aws, Sqs(aws.sqs, "change_message_visibility", refusal())).move(letter)
+    with pytest.raises(type(failure)):
+        redrive_of(aws, Sqs(aws.sqs, "change_message_visibility", failure)).move(letter)
     assert visible(aws, aws.queue_url) == []
 
 
